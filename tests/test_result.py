@@ -1,0 +1,183 @@
+"""How a run ended, told in one small JSON object."""
+
+import io
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from job.errors import DatasetError, Interrupted, JobError, SettingsError, StoreUnavailable
+from job.result import Failure, Result, failed, write
+
+# Any text, lone surrogates and control characters included, and much more of it than fits.
+TEXT = st.builds(lambda text, times: text * times, st.text(st.characters(), max_size=40), st.sampled_from([1, 3, 500]))
+NUMBERS = st.dictionaries(TEXT, st.floats(), max_size=60)
+ERRORS = st.builds(JobError, TEXT, TEXT, st.lists(TEXT, max_size=80).map(tuple))
+
+
+def parsed(result: Result) -> dict[str, object]:
+    return json.loads(result.to_json(), parse_constant=pytest.fail)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.none() | TEXT, st.none() | TEXT, NUMBERS, NUMBERS, st.none() | TEXT, st.none() | ERRORS)
+def test_the_object_is_small_and_valid_whatever_happened(run_id, release, scores, seconds, plan, error):
+    failure = error and Failure.of(error)
+    text = Result("failed", run_id, release, False, scores, plan, failure, seconds).to_json()
+    assert len(text.encode()) < 4_096
+    assert "\n" not in text
+    assert list(json.loads(text, parse_constant=pytest.fail)) == [
+        "status", "run_id", "release", "promoted", "scores", "plan", "error", "seconds",
+    ]  # fmt: skip
+
+
+def test_a_release_says_what_came_out():
+    result = Result(
+        "released",
+        "ab12",
+        "s3://models/flowers/releases/ab12",
+        True,
+        {"accuracy": 0.91},
+        "part",
+        None,
+        {"training": 3.5},
+    )
+    assert parsed(result) == {
+        "status": "released",
+        "run_id": "ab12",
+        "release": "s3://models/flowers/releases/ab12",
+        "promoted": True,
+        "scores": {"accuracy": 0.91},
+        "plan": "part",
+        "error": None,
+        "seconds": {"training": 3.5},
+    }
+
+
+def test_numbers_that_json_does_not_know_become_null():
+    assert parsed(Result("released", scores={"accuracy": math.nan, "macro_f1": -math.inf}))["scores"] == {
+        "accuracy": None,
+        "macro_f1": None,
+    }
+
+
+def test_problems_are_shortened_to_the_first_ones_and_counted():
+    problems = tuple(f"image-{number:04}.jpg is broken" for number in range(1_000))
+    message = parsed(failed(DatasetError("Received 1,000 broken images.", "Remove them.", problems)))["error"][
+        "message"
+    ]
+    first, *listed, last = message.split("\n")
+    assert first == "Received 1,000 broken images."
+    assert listed == [f"  - {problem}" for problem in problems[: len(listed)]]
+    assert len(listed) > 50
+    assert last == f"and {1_000 - len(listed)} more"
+
+
+def test_a_few_problems_are_all_there():
+    error = parsed(failed(SettingsError("Two settings cannot work.", "Mend them.", ("A is 1", "B is 2"))))["error"]
+    assert error == {
+        "kind": "settings",
+        "message": "Two settings cannot work.\n  - A is 1\n  - B is 2",
+        "cure": "Mend them.",
+    }
+
+
+@pytest.mark.parametrize("letter", ["a", "é", "字", "🌷", "\x00", '"'])
+def test_a_long_message_is_cut_between_characters(letter):
+    message = parsed(failed(JobError(letter * 10_000)))["error"]["message"]
+    assert message == letter * (len(message) - 1) + "…"
+    assert len(message) > 500
+
+
+def test_a_file_name_that_is_no_utf8_does_not_break_the_object():
+    assert parsed(failed(DatasetError("Received '\udcff.jpg'.")))["error"]["message"] == "Received '?.jpg'."
+
+
+def test_an_address_that_does_not_fit_is_left_out_rather_than_cut():
+    assert parsed(Result("released", release="s3://b/" + "k" * 1_024))["release"].endswith("k")
+    assert parsed(Result("released", release="s3://b/" + "k" * 2_000))["release"] is None
+
+
+@pytest.mark.parametrize(
+    ("result", "code"),
+    [
+        (Result("released"), 0),
+        (Result("unchanged"), 0),
+        (Result("below_gate"), 6),
+        (failed(SettingsError("x")), 2),
+        (failed(DatasetError("x")), 3),
+        (failed(StoreUnavailable("x")), 75),
+        (failed(Interrupted("x")), 75),
+        (failed(KeyboardInterrupt()), 75),
+        (failed(ValueError("x")), 1),
+    ],
+)
+def test_the_exit_code_says_whose_fault_it_was(result, code):
+    assert result.exit_code == code
+
+
+def test_only_a_run_that_was_told_to_stop_is_interrupted():
+    assert failed(Interrupted("SIGTERM")).status == "interrupted"
+    assert failed(KeyboardInterrupt()).status == "interrupted"
+    assert failed(StoreUnavailable("away")).status == "failed"
+
+
+def test_what_was_known_before_the_failure_is_kept():
+    result = parsed(
+        failed(DatasetError("x"), run_id="ab", plan="all", scores={"accuracy": 0.5}, seconds={"dataset": 2})
+    )
+    assert (result["run_id"], result["plan"], result["seconds"]) == ("ab", "all", {"dataset": 2.0})
+
+
+def test_an_exception_that_is_not_ours_is_a_fault_of_graft():
+    error = parsed(failed(ZeroDivisionError("division by zero")))["error"]
+    assert error["kind"] == "internal"
+    assert error["message"] == "ZeroDivisionError: division by zero"
+    assert "report" in error["cure"]
+
+
+def test_everyone_is_told_the_same(tmp_path: Path):
+    termination, path, log = tmp_path / "termination-log", tmp_path / "deep" / "er" / "result.json", io.StringIO("")
+    termination.write_text("an older and much longer message " * 50)
+    result = Result("unchanged", "ab12")
+    write(result, path, log, termination)
+    assert termination.read_text() == log.getvalue().rstrip("\n") == path.read_text().rstrip("\n") == result.to_json()
+    assert [entry.name for entry in path.parent.iterdir()] == ["result.json"]
+
+
+def test_outside_a_cluster_no_termination_message_is_made(tmp_path: Path):
+    write(Result("unchanged"), None, None, tmp_path / "termination-log")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failing_write_is_said_and_does_not_fail_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+    (tmp_path / "file").write_text("")
+    closed = io.StringIO()
+    closed.close()
+    write(Result("unchanged"), tmp_path / "file" / "result.json", closed, tmp_path)
+    assert [record.getMessage().partition(" could")[0] for record in caplog.records] == [
+        "the termination message",
+        "the result file",
+        "the result line",
+    ]
+
+
+def test_a_person_reads_a_summary_without_json():
+    error = DatasetError("Received one class.", "Add images.", ("only 'cat'",))
+    assert failed(error, seconds={"dataset": 1.25}).summary().split("\n") == [
+        "failed in 1.2 s",
+        "Received one class.",
+        "  - only 'cat'",
+        "Add images.",
+    ]
+    released = Result(
+        "released", release="file:///r", promoted=True, scores={"accuracy": 0.9}, seconds={"a": 1, "b": 2}
+    )
+    assert released.summary().split("\n") == [
+        "released in 3.0 s",
+        "  accuracy            0.9000",
+        "  file:///r (promoted)",
+    ]
