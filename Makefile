@@ -1,0 +1,104 @@
+# Every target sets up what it needs, by package name and idempotently; `make` alone lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+PYTHON ?= python3
+BIN := .venv/bin
+# Downloads outlive the checkout, so that the next one is quick. Pip keeps its own beside it.
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/graft
+INSTALL := apt-get install --yes --no-install-recommends
+
+.PHONY: help
+help: ## List the targets.
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: .venv/ready ## Make .venv with everything of requirements/dev.txt and the command `graft`.
+
+# Made afresh whenever the lock changes, so that a half-made or hand-changed .venv never lasts.
+.venv/locked: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "Graft needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.x …" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv)
+	@echo "Setting up .venv: 1 to 3 minutes, once."
+	@rm -rf .venv
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@touch $@
+
+.venv/ready: .venv/locked pyproject.toml
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# $(call apt,package): install a Debian package as root, or say what a person with the right should do.
+apt = { \
+	  [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null \
+	    || { echo "Please install $(1):  sudo $(INSTALL) $(1)" >&2; exit 1; }; \
+	  $(INSTALL) $(1) >/dev/null || { apt-get update && $(INSTALL) $(1); }; \
+	}
+
+.PHONY: photographs
+photographs: .venv/ready
+	@$(BIN)/python tests/photographs.py weights $(if $(DATA),,photographs) >/dev/null
+
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || $(call apt,chromium)
+
+# A GRAFT_ variable of yours wins over these.
+run: export GRAFT_NAME ?= $(if $(DATA),model,photographs)
+run: export GRAFT_BACKBONE_NAME ?= EfficientNetLite0
+run: export GRAFT_BACKBONE_WEIGHTS ?= imagenet
+run: export GRAFT_DATASET_URI ?= file://$(if $(DATA),$(abspath $(DATA)),$(CACHE)/photographs)
+run: export GRAFT_OUTPUT_URI ?= file://$(CURDIR)/run/bucket
+run: export GRAFT_RESULT_PATH ?= $(CURDIR)/run/result.json
+run: export GRAFT_CACHE_DIR ?= $(CACHE)/job
+run: export KERAS_HOME ?= $(CACHE)/keras
+.PHONY: run
+run: .venv/ready photographs ## Train on real photographs with real ImageNet weights; DATA=folder takes your own.
+	@mkdir -p run
+	@$(BIN)/graft run
+
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+.PHONY: test
+test: .venv/ready photographs chromium ## Run the tests, with the coverage of job/.
+	$(PYTEST) --cov --cov-report term $(ARGS)
+
+.PHONY: slow
+slow: .venv/ready photographs chromium ## Run the tests that take minutes each.
+	$(PYTEST) -m slow $(ARGS)
+
+.PHONY: check
+check: format lint types imports fresh ## Check format, lint, types, import law and generated files; the same in CI.
+
+.PHONY: format lint types imports fresh
+format: .venv/ready
+	$(BIN)/ruff format --check .
+lint: .venv/ready
+	$(BIN)/ruff check .
+types: .venv/ready
+	$(BIN)/mypy
+imports: .venv/ready
+	$(BIN)/lint-imports --no-cache
+fresh: .venv/ready
+	$(BIN)/python tests/generate_catalogue.py --check
+	$(BIN)/python -m tests.generate_settings --check
+	$(BIN)/python -m tests.generate_locks --check
+
+.PHONY: generate
+generate: .venv/ready ## Write the generated files anew: catalogue, settings reference and schema.
+	$(BIN)/python tests/generate_catalogue.py
+	$(BIN)/python -m tests.generate_settings
+
+.PHONY: lock
+lock: .venv/ready ## Lock the dependencies anew after a change to pyproject.toml; UPGRADE=1 takes the newest.
+	$(BIN)/python -m tests.generate_locks $(if $(UPGRADE),--upgrade)
+
+.PHONY: clean
+clean: ## Remove what was made here; the cache outside the checkout stays.
+	rm -rf .venv build run *.egg-info .coverage* .*_cache .hypothesis
+	find job tests -name __pycache__ -prune -exec rm -rf {} +
