@@ -1,0 +1,136 @@
+"""From the content of report.json to the two pages that people read."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from job.evaluation.plots import curves, reliability_chart, abstention_chart
+
+READABLE_CLASSES = 30
+SHOWN = 20
+WORST_PAIRS = 12
+
+SPACE = "\N{NO-BREAK SPACE}"
+MODES = {
+    "none": "None of the backbone was retrained",
+    "part": "Part of the backbone was retrained",
+    "all": "All of the backbone was retrained",
+}
+
+
+def render_page(told: Mapping[str, Any], pictures: Sequence[str | None]) -> str:
+    """The HTML page: self-contained, without script, every name escaped.
+
+    Args:
+        told: the content of report.json.
+        pictures: a data: URI, or None, for each of its mistakes.
+    """
+    cells = {(cell["true"], cell["predicted"]): cell["images"] for cell in told["test"]["confusion"]}
+    return _environment(autoescape=True).get_template("page.html").render(
+        told,
+        answer=answer(told),
+        verdict=verdict(told),
+        gallery=list(zip(told["mistakes"], pictures, strict=True)),
+        readable=len(told["images"]) <= READABLE_CLASSES,
+        cells=cells,
+        pairs=worst_pairs(told["test"]),
+        loss_and_score=curves(told["history"], told["gate"]["metric"]),
+        reliability=reliability_chart(told["calibration"]),
+        asking=abstention_chart(told["coverage"]),
+        shown=SHOWN,
+    )
+
+
+def render_card(told: Mapping[str, Any]) -> str:
+    """The model card (Mitchell et al. 2019, arXiv 1810.03993) in Markdown."""
+    page = _environment(autoescape=False).get_template("card.md")
+    return page.render(told, answer=answer(told), verdict=verdict(told), pairs=worst_pairs(told["test"]))
+
+
+def answer(told: Mapping[str, Any]) -> str:
+    """The whole report in one sentence."""
+    test, learnt = told["test"], f"Graft learnt to tell {len(told['images'])} classes apart"
+    if not test["images"]:
+        return f"{learnt}; no held-out image was there to judge it."
+    interval = f"95{SPACE}% interval {span(test['accuracy_low'], test['accuracy_high'])}"
+    return f"{learnt}: {percent(test['accuracy'])} of {plural(test['images'], 'held-out image')} right ({interval})."
+
+
+def verdict(told: Mapping[str, Any]) -> str:
+    """Whether the model passes the gate, in one sentence."""
+    metric, least = told["gate"]["metric"], told["gate"]["min_score"]
+    score = told["test"][metric]
+    wanted = f"{words(metric)} of at least {percent(least)}"
+    if score >= least:
+        return f"It passes its gate, {wanted}, with {percent(score)}."
+    return f"It misses its gate, {wanted}, with {percent(score)}: kept, not promoted."
+
+
+def worst_pairs(test: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The confusions that hold most images, each with its share of the true class."""
+    support = {row["name"]: row["support"] for row in test["per_class"]}
+    wrong = [cell for cell in test["confusion"] if cell["true"] != cell["predicted"]]
+    wrong.sort(key=lambda cell: (-cell["images"], -cell["images"] / support[cell["true"]]))
+    return [{**cell, "share": cell["images"] / support[cell["true"]]} for cell in wrong[:WORST_PAIRS]]
+
+
+def percent(value: float | None) -> str:
+    """A share as text: `91 %`. Never `0 %` or `100 %` unless it is exactly so."""
+    return "–" if value is None else f"{_hundredths(value)}{SPACE}%"
+
+
+def span(low: float, high: float) -> str:
+    return f"{_hundredths(low)}–{_hundredths(high)}{SPACE}%"
+
+
+def plural(count: int, noun: str, nouns: str = "") -> str:
+    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
+
+
+def words(name: str) -> str:
+    """A figure's name for people: `macro_f1` is `macro-F1`."""
+    return {"macro_f1": "macro-F1"}.get(name, name.replace("_", " "))
+
+
+def _hundredths(share: float) -> str:
+    texts = (f"{100 * share:.{digits}f}" for digits in range(7))
+    return next((text for text in texts if share in (0, 1) or float(text) not in (0, 100)), "0" if share < 0.5 else "100")
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+    """Nested groups as rows: `training.epochs`."""
+    rows = []
+    for name, value in sorted(settings.items()):
+        nested = isinstance(value, Mapping)
+        rows += _flat(value, f"{prefix}{name}.") if nested else [(prefix + name, value)]
+    return rows
+
+
+def _markdown(text: object) -> str:
+    """Make a name inert in Markdown and in the HTML that Markdown lets through."""
+    line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]()#+!|~-])", r"\\\1", line)
+
+
+def _environment(autoescape: bool) -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=autoescape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {
+        "percent": percent,
+        "plural": plural,
+        "words": words,
+        "flat": _flat,
+        "markdown": _markdown,
+        "sentence": lambda mode: MODES.get(mode, mode),
+    }
+    environment.globals |= {"span": span}
+    return environment

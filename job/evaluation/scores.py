@@ -1,0 +1,178 @@
+"""How often the model is right: overall with an interval, class by class, and against another model.
+
+Everything here works on counts per class and never on a dense confusion matrix, so that 20,000 classes cost no more
+than their images. A class without a test image has no recall and is no part of any mean.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+from sklearn.metrics import log_loss
+
+Labels = NDArray[np.int64]
+Probabilities = NDArray[np.float32]
+
+TOP = 5
+RESAMPLES = 2000
+BOOTSTRAP_SEED = 20_170_621
+
+
+class Tally(NamedTuple):
+    """Images per class: truly of it (support), called it (predicted), and both (hits). Each int [classes]."""
+
+    hits: Labels
+    support: Labels
+    predicted: Labels
+
+
+class Paired(NamedTuple):
+    """Two models on the same images; `low` and `high` bound challenger - champion with 95 % confidence."""
+
+    challenger: float
+    champion: float
+    low: float
+    high: float
+    images: int
+
+
+def accuracy(tally: Tally) -> float:
+    return float(tally.hits.sum() / max(tally.support.sum(), 1))
+
+
+def balanced_accuracy(tally: Tally) -> float:
+    """The mean recall of the classes that are present."""
+    present = tally.support > 0
+    return _mean(tally.hits[present] / tally.support[present])
+
+
+def macro_f1(tally: Tally) -> float:
+    """The mean F1 of the classes that are present; a call of an absent class costs recall where it was wrong."""
+    present = tally.support > 0
+    return _mean(2 * tally.hits[present] / (tally.support + tally.predicted)[present])
+
+
+METRICS: Mapping[str, Callable[[Tally], float]] = {
+    "accuracy": accuracy,
+    "balanced_accuracy": balanced_accuracy,
+    "macro_f1": macro_f1,
+}
+
+
+def scores(labels: Labels, probabilities: Probabilities, classes: Sequence[str]) -> dict[str, Any]:
+    """Measure one model on one set of images.
+
+    Args:
+        labels: int [n], indices into `classes`.
+        probabilities: float32 [n, classes].
+        classes: the names, in the order of the columns.
+
+    Returns:
+        JSON-able: images, accuracy with its 95 % Wilson interval (accuracy_low, accuracy_high), top_k with its k,
+        balanced_accuracy, macro_f1, log_loss in nats (None without images), per_class (None where there is nothing to
+        divide by) and confusion, which names the cells that are not empty. Without images each share is 0.0 in an interval from 0 to 1: a gate stays shut.
+    """
+    predicted = probabilities.argmax(axis=1)
+    tally = _tally(labels, predicted, len(classes))
+    low, high = wilson(int(tally.hits.sum()), len(labels))
+    k = min(TOP, max(len(classes) - 1, 1))
+    return {
+        "images": len(labels),
+        **{name: metric(tally) for name, metric in METRICS.items()},
+        "accuracy_low": low,
+        "accuracy_high": high,
+        "k": k,
+        "top_k": _top(labels, probabilities, k),
+        "log_loss": _log_loss(labels, probabilities),
+        "per_class": _per_class(tally, classes),
+        "confusion": _confusion(labels, predicted, classes),
+    }
+
+
+def paired(labels: Labels, challenger: Probabilities, champion: Probabilities, metric: str) -> Paired:
+    """Compare two models on the same images: both scores and the 95 % paired bootstrap interval of their difference.
+
+    Args:
+        labels: int [n], indices into the columns.
+        challenger: probabilities float32 [n, classes].
+        champion: the same, in the same order of classes. A row without any mass (the champion knows none of these
+            classes) is an error, whatever its label.
+        metric: a key of `METRICS`.
+    """
+    width = challenger.shape[1]
+    score = METRICS[metric]
+    calls = [_calls(challenger), _calls(champion)]
+
+    def both(rows: Labels) -> tuple[float, float]:
+        ours, theirs = (score(_tally(labels[rows], called[rows], width)) for called in calls)
+        return ours, theirs
+
+    images = len(labels)
+    if images == 0:
+        return Paired(0.0, 0.0, -1.0, 1.0, 0)
+    generator = np.random.default_rng(BOOTSTRAP_SEED)
+    draws = np.array([both(generator.integers(images, size=images)) for _ in range(RESAMPLES)])
+    low, high = np.quantile(draws[:, 0] - draws[:, 1], [0.025, 0.975])
+    ours, theirs = both(np.arange(images))
+    return Paired(ours, theirs, float(low), float(high), images)
+
+
+def wilson(hits: int, images: int) -> tuple[float, float]:
+    """The 95 % interval of a share (Wilson 1927), which stays honest for few images and near 0 and 1."""
+    if images == 0:
+        return 0.0, 1.0
+    interval = binomtest(hits, images).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _tally(labels: Labels, predicted: Labels, width: int) -> Tally:
+    """Count per class; a prediction equal to `width` stands for no class at all."""
+    return Tally(
+        hits=np.bincount(labels[labels == predicted], minlength=width),
+        support=np.bincount(labels, minlength=width),
+        predicted=np.bincount(predicted, minlength=width)[:width],
+    )
+
+
+def _calls(probabilities: Probabilities) -> Labels:
+    has_mass = np.nan_to_num(probabilities).max(axis=1, initial=0) > 0
+    return np.where(has_mass, probabilities.argmax(axis=1), probabilities.shape[1])
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    return float(values.mean()) if values.size else 0.0
+
+
+def _top(labels: Labels, probabilities: Probabilities, k: int) -> float:
+    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return _mean((ranked == labels[:, None]).any(axis=1))
+
+
+def _log_loss(labels: Labels, probabilities: Probabilities) -> float | None:
+    if len(labels) == 0:
+        return None
+    exact = probabilities.astype(np.float64)
+    return float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=np.arange(exact.shape[1])))
+
+
+def _per_class(tally: Tally, classes: Sequence[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "support": support,
+            "precision": hits / called if called else None,
+            "recall": hits / support if support else None,
+            "f1": 2 * hits / (support + called) if support else None,
+        }
+        for name, hits, support, called in zip(classes, *(counts.tolist() for counts in tally), strict=True)
+    ]
+
+
+def _confusion(labels: Labels, predicted: Labels, classes: Sequence[str]) -> list[dict[str, Any]]:
+    cells, counts = np.unique(np.stack([labels, predicted], axis=1), axis=0, return_counts=True)
+    return [
+        {"true": classes[true], "predicted": classes[called], "images": int(count)}
+        for (true, called), count in zip(cells, counts, strict=True)
+    ]
