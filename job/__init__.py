@@ -1,0 +1,1 @@
+"""Graft: transfer learning of image classifiers as one containerised Kubernetes Job."""

@@ -1,0 +1,95 @@
+"""The tree of errors and their exit codes: whose fault it was, and whether a retry helps.
+
+JobError                    1   a fault of Graft itself
+├── SettingsError           2   the settings cannot work
+│   ├── StoreNotFound       2   no such bucket, folder or object
+│   └── StoreForbidden      2   the credentials lack a right
+├── DatasetError            3   the images cannot be learnt from
+├── WeightsError            4   the backbone or its pre-trained weights
+├── DivergedError           5   training produced NaN or infinity
+├── ReleaseError            1   a release does not verify, or an export disagrees with its model
+├── StoreConflict           1   a conditional write lost; whoever writes decides what that means
+└── TemporaryError         75   a retry resumes
+    ├── StoreUnavailable   75   the store is away, slow or over its rate
+    ├── AcceleratorMissing 75   GPUs were promised and none is visible
+    └── Interrupted        75   SIGTERM
+
+Exit code 6 (below the quality gate) is an outcome, not an error: the release exists.
+A room that knows better re-raises with its own class: a missing data set is a `DatasetError` from a `StoreNotFound`.
+"""
+
+from typing import ClassVar
+
+
+class JobError(Exception):
+    """A failure that a person can act on.
+
+    Args:
+        message: what was received and what was expected.
+        cure: what to do about it, as an imperative sentence.
+        problems: every single problem when there is more than one; `message` then sums them up.
+    """
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, message: str, cure: str = "", problems: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.cure = cure
+        self.problems = problems
+
+    @property
+    def kind(self) -> str:
+        """The class's name without its suffix, in lower case: `settings`, `dataset`, `storeunavailable`."""
+        return type(self).__name__.removesuffix("Error").lower()
+
+    def __str__(self) -> str:
+        return "\n".join(filter(None, [self.message, *(f"  - {problem}" for problem in self.problems), self.cure]))
+
+
+class SettingsError(JobError):
+    exit_code = 2
+
+
+class StoreNotFound(SettingsError):
+    pass
+
+
+class StoreForbidden(SettingsError):
+    pass
+
+
+class DatasetError(JobError):
+    exit_code = 3
+
+
+class WeightsError(JobError):
+    exit_code = 4
+
+
+class DivergedError(JobError):
+    exit_code = 5
+
+
+class ReleaseError(JobError):
+    pass
+
+
+class StoreConflict(JobError):
+    pass
+
+
+class TemporaryError(JobError):
+    exit_code = 75
+
+
+class StoreUnavailable(TemporaryError):
+    pass
+
+
+class AcceleratorMissing(TemporaryError):
+    pass
+
+
+class Interrupted(TemporaryError):
+    pass

@@ -1,0 +1,108 @@
+"""Which worker am I: the devices of this process, the strategy over them, and the request to stop.
+
+TensorFlow is imported inside `join`, so that whoever only needs `Stop` does not pay for it.
+"""
+
+import contextlib
+import os
+import platform
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from job.errors import AcceleratorMissing, Interrupted
+from job.settings import DevicesSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """The devices that one run computes on.
+
+    `strategy` is TensorFlow's; `replicas` is its number of devices; `fingerprint` names what must be equal for equal bytes.
+    """
+
+    strategy: Any
+    replicas: int
+    devices: tuple[str, ...]
+    bfloat16: bool
+    fingerprint: str
+
+    def dtype_policy(self, precision: str) -> str:
+        """The Keras dtype policy for `GRAFT_TRAINING_PRECISION`."""
+        chosen = {"auto": "bfloat16" if self.bfloat16 else "float32"}.get(precision, precision)
+        return chosen if chosen == "float32" else f"mixed_{chosen}"
+
+
+class Stop:
+    """SIGTERM as `Interrupted`: at once, or at the next safe point while a phase defers it."""
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._deferred = False
+
+    def install(self) -> None:
+        """Take SIGTERM. TensorFlow's multi-worker strategy takes it too, so install after that is made (facts 3)."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self.requested = True
+        if not self._deferred:
+            self.check()
+
+    def check(self) -> None:
+        """Raise `Interrupted` if a stop was requested."""
+        if self.requested:
+            raise Interrupted("SIGTERM was received.", "Start the run again: it goes on from its checkpoint.")
+
+    @contextlib.contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Inside, the phase itself asks `requested` between steps; what it leaves undone is raised at the end."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+        self.check()
+
+
+def join(devices: DevicesSettings) -> Workers:
+    """Set up this process's devices; call it before TensorFlow has computed anything.
+
+    Raises:
+        AcceleratorMissing: fewer GPUs are visible than were promised.
+    """
+    import tensorflow as tf  # noqa: PLC0415
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if len(gpus) < devices.gpus:
+        raise AcceleratorMissing(
+            f"{len(gpus)} GPUs are visible; GRAFT_DEVICES_GPUS={devices.gpus} promises more.",
+            "Check the node's driver and the pod's GPU limit; a retry may land on a good node.",
+        )
+    threads = devices.threads or len(os.sched_getaffinity(0))
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    for gpu in gpus:
+        tf.config.experimental.set_memory_growth(gpu, True)
+    if not gpus and devices.logical_cpus > 1:
+        cpu = tf.config.list_physical_devices("CPU")[0]
+        tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * devices.logical_cpus)
+    tf.config.experimental.enable_op_determinism()
+    names = tuple(device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU"))
+    strategy = tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy()
+    bfloat16 = bool(gpus) and all(_capability(tf, gpu) >= (8, 0) for gpu in gpus)
+    return Workers(strategy, len(names), names, bfloat16, f"{_processor()}; {threads} threads; {len(names)} devices")
+
+
+def _capability(tf: Any, gpu: Any) -> tuple[int, int]:
+    """NVIDIA's compute capability; bfloat16 comes with 8.0."""
+    return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))  # type: ignore[no-any-return]
+
+
+def _processor() -> str:
+    """The CPU's model as Linux names it: another model may round otherwise."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
