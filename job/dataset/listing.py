@@ -1,0 +1,127 @@
+"""What is there, before any image is fetched: the objects of the data set and what each of them is."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os.path import commonprefix
+
+from job.dataset import archive, layout, manifest
+from job.dataset.layout import Place
+from job.dataset.names import few, readable
+from job.errors import DatasetError, StoreForbidden, StoreNotFound
+from job.settings import DatasetSettings
+from job.storage import Entry, Store, connect, split
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The objects that make up a data set.
+
+    Attributes:
+        uri: as written in the settings.
+        entries: the images, and the manifest or the archive that they come from; keys are relative to `root`.
+        digest: SHA-256 over (key, size, ETag) of the entries: equal digests mean equal data without a look inside.
+        root: URI of the folder or prefix that the keys are relative to.
+        places: class and split of each image, by key; empty for an archive, which has to be opened first.
+        ignored: keys that are no images of any class, or that the manifest does not name.
+        archive: whether the one entry is an archive.
+    """
+
+    uri: str
+    entries: tuple[Entry, ...]
+    digest: str
+    root: str
+    places: Mapping[str, Place]
+    ignored: tuple[str, ...] = ()
+    archive: bool = False
+
+
+def survey(dataset: DatasetSettings) -> Listing:
+    """List the data set without fetching an image; a manifest is read, an archive is not.
+
+    A URI that ends like an archive or a manifest means that object if there is one, else the folder of that name. A
+    folder that holds nothing but one archive means the archive.
+
+    Raises:
+        DatasetError: nothing is there, or it may not be read, or no file lies in a class folder, or rows of the
+            manifest cannot be used.
+        StoreUnavailable: the store is away; a retry may help.
+    """
+    with reading(dataset.uri):
+        if found := _one_object(dataset.uri):
+            return _of_object(dataset.uri, *found)
+        store = connect(dataset.uri)
+        entries = tuple(store.list())
+        visible = [entry for entry in entries if not entry.key.startswith(".")]
+        if len(visible) == 1 and _ends(visible[0].key, archive.SUFFIXES):
+            return _of_object(dataset.uri, store, visible[0])
+        return _of_folder(dataset.uri, store, entries)
+
+
+@contextmanager
+def reading(uri: str) -> Iterator[None]:
+    """To the store a missing object is a wrong setting; to whoever reads data it is missing data."""
+    try:
+        yield
+    except (StoreNotFound, StoreForbidden) as error:
+        raise DatasetError(f"Cannot read the data set {readable(uri)}: {error.message}", error.cure) from error
+
+
+def _ends(name: str, suffixes: tuple[str, ...]) -> bool:
+    return name.lower().endswith(suffixes)
+
+
+def _one_object(uri: str) -> tuple[Store, Entry] | None:
+    if not _ends(uri, archive.SUFFIXES + manifest.SUFFIXES):
+        return None
+    folder, name = split(uri)
+    store = connect(folder)
+    entry = store.head(name)
+    return (store, entry) if entry else None
+
+
+def _of_object(uri: str, store: Store, entry: Entry) -> Listing:
+    if _ends(entry.key, manifest.SUFFIXES):
+        return _of_manifest(uri, store, entry)
+    return Listing(uri, (entry,), _digest((entry,)), store.uri, {}, archive=True)
+
+
+def _of_folder(uri: str, store: Store, entries: tuple[Entry, ...]) -> Listing:
+    if not entries:
+        raise DatasetError(f"{readable(uri)} holds nothing. {_other_meaning(uri)}", layout.EXPECTED)
+    found = layout.read([entry.key for entry in entries])
+    images = tuple(entry for entry in entries if entry.key in found.places)
+    return Listing(uri, images, _digest(images), store.uri, found.places, found.ignored)
+
+
+def _other_meaning(uri: str) -> str:
+    folder, name = split(uri)
+    if not uri.endswith("/") and connect(folder).head(name):
+        return f"It is one object; those that can be read end in {', '.join(archive.SUFFIXES + manifest.SUFFIXES)}."
+    return "Expected a folder or prefix with images below it."
+
+
+def _of_manifest(uri: str, store: Store, entry: Entry) -> Listing:
+    table = manifest.read(b"".join(store.stream(entry.key, etag=entry.etag)), readable(uri))
+    listed = {found.key: found for found in store.list(_common_folder(table.places))}
+    absent = [f"{image} is in no file" for image in table.places if image not in listed]
+    if problems := (*table.problems, *absent):
+        received = f"{readable(uri)} has {len(problems):,} rows that cannot be used:"
+        raise DatasetError(received, manifest.CURE, few(problems))
+    layout.require_classes(table.places, listed)
+    entries = (entry, *(listed[image] for image in sorted(table.places)))
+    ignored = tuple(key for key in listed if key not in table.places and key != entry.key)
+    return Listing(uri, entries, _digest(entries), store.uri, table.places, ignored)
+
+
+def _common_folder(images: Mapping[str, Place]) -> str:
+    """The deepest folder that all images lie in, so that a table in a large bucket does not list all of it."""
+    shared = commonprefix(list(images))  # noqa: RUF071 - character by character is right: keys are no paths, `//` counts
+    return shared.rpartition("/")[0].rstrip("/")
+
+
+def _digest(entries: tuple[Entry, ...]) -> str:
+    lines = sorted(json.dumps([entry.key, entry.size, entry.etag]) for entry in entries)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
