@@ -1,0 +1,36 @@
+"""LiteRT (TensorFlow Lite): float32 [batch, size, size, 3] in RGB 0..255 to float32 [batch, classes].
+
+The batch is 1 until the interpreter is told another: `resize_tensor_input(0, [n, size, size, 3])`.
+"""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+from ai_edge_litert.interpreter import Interpreter
+
+from job.export import saved_model
+from job.export.subject import Subject
+
+
+def write(subject: Subject, path: Path) -> None:
+    """Convert a SavedModel over the variables alone: from concrete functions comes NaN, silently (facts 5)."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None, subject.size, subject.size, 3], tf.float32, name="images")])
+    def classify(images: Any) -> dict[str, Any]:
+        return {"probabilities": subject.model(images, training=False)}
+
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        saved_model.save(subject.model, classify, Path(scratch, "1"))
+        path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(Path(scratch, "1"))).convert())
+
+
+def run(subject: Subject, path: Path) -> npt.NDArray[np.float32]:
+    """The written model's probabilities for the pixels in the LiteRT interpreter, [batch, classes]."""
+    interpreter = Interpreter(model_path=str(path))
+    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], subject.pixels.shape)
+    runner = interpreter.get_signature_runner()
+    return runner(images=subject.pixels)["probabilities"]

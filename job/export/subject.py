@@ -1,0 +1,75 @@
+"""What is exported: the classifier rebuilt from code and tensors, and the images that it is compared on."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from job import model as backbones
+from job.errors import ReleaseError
+from job.export.recipe import Recipe
+from job.export.reference import read_padded
+from job.images import batch
+from job.images.fitting import Fit
+from job.weights import Weights
+
+# The tensors come from the run, so the architecture is built without any file.
+NO_WEIGHTS = Weights(kind="none", path=None, sha256="", origin="", licence="", classes=(), published=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A trained classifier and one batch of real images.
+
+    Attributes:
+        model: Keras model, float32 [batch, size, size, 3] in RGB 0..255 to probabilities float32 [batch, classes].
+        classes: class names in the order of the outputs.
+        size: side of the square input in pixels.
+        fit: how a picture becomes square.
+        encoded: the images as files, [batch].
+        pixels: the same, decoded by the graph: float32 [batch, size, size, 3].
+    """
+
+    model: Any
+    classes: tuple[str, ...]
+    size: int
+    fit: Fit
+    encoded: list[bytes]
+    pixels: npt.NDArray[np.float32]
+
+
+def rebuild(recipe: Recipe, arrays: list[npt.NDArray[Any]]) -> Subject:
+    """Build the architecture by code and fill it with the run's tensors.
+
+    Raises:
+        ReleaseError: the tensors do not fit the architecture.
+    """
+    classifier = backbones.build(recipe.backbone, recipe.head, recipe.classes, NO_WEIGHTS, recipe.seed)
+    assign(classifier.model, arrays)
+    size, fit = classifier.image_size, recipe.backbone.image_fit
+    encoded = read_padded(recipe.images, recipe.batch_size)
+    pixels = batch(tf.constant(encoded), size, fit).numpy()
+    return Subject(classifier.model, recipe.classes, size, fit, encoded, pixels)
+
+
+def assign(model: Any, arrays: list[npt.NDArray[Any]]) -> None:
+    """Fill a Keras model's variables by order.
+
+    Raises:
+        ReleaseError: another number of tensors, or other shapes, than the architecture has.
+    """
+    expected = [tuple(variable.shape) for variable in model.variables]
+    received = [array.shape for array in arrays]
+    if received != expected:
+        pairs = enumerate(zip(received, expected, strict=False))
+        differing = next(
+            (f"tensor {i} has shape {r}, expected {e}" for i, (r, e) in pairs if r != e), "the rest is equal"
+        )
+        raise ReleaseError(
+            f"{len(received)} trained tensors do not fit the rebuilt architecture, of {len(expected)}; {differing}.",
+            "Export with the code and the settings that trained the model.",
+        )
+    for variable, array in zip(model.variables, arrays, strict=True):
+        variable.assign(array)

@@ -1,0 +1,37 @@
+"""Releases: written with the manifest last, verified, promoted by one conditional write, used by their URI.
+
+Everywhere in this room `model` is the store rooted at `<output uri>/<name>`.
+"""
+
+from job.publish.comparison import Challenger, Comparison, compare
+from job.publish.history import History, history
+from job.publish.inventory import inventory
+from job.publish.manifest import Manifest
+from job.publish.prediction import Prediction, predict
+from job.publish.promotion import Champion, Decision, appoint, champion, decide, finish, promote
+from job.publish.releasing import Release, find, release
+from job.publish.verification import Verified, verify
+
+__all__ = [
+    "Challenger",
+    "Champion",
+    "Comparison",
+    "Decision",
+    "History",
+    "Manifest",
+    "Prediction",
+    "Release",
+    "Verified",
+    "appoint",
+    "champion",
+    "compare",
+    "decide",
+    "find",
+    "finish",
+    "history",
+    "inventory",
+    "predict",
+    "promote",
+    "release",
+    "verify",
+]

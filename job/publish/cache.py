@@ -1,0 +1,48 @@
+"""A verified local copy of a part of a release."""
+
+import hashlib
+from pathlib import Path
+
+from job.errors import ReleaseError
+from job.publish.manifest import Manifest
+from job.publish.releasing import in_parallel
+from job.storage import Store
+
+
+def bring(store: Store, manifest: Manifest, part: str, cache: Path) -> Path:
+    """Download one file of a release, or all below the folder `part`, unless they are there already.
+
+    Returns:
+        the local file or folder, with the SHA-256 that the manifest says.
+
+    Raises:
+        ReleaseError: a file is missing or damaged in the store, or the release has no such part.
+    """
+    folder = cache / "releases" / manifest.sha256
+    names = [name for name in manifest.files if name == part or name.startswith(f"{part}/")]
+    if not names:
+        raise ReleaseError(f"{store.uri} has no {part}.", "Export it: add it to GRAFT_EXPORT_FORMATS.")
+    in_parallel(lambda name: _bring(store, name, manifest.files[name]["sha256"], folder / name), names)
+    return folder / part
+
+
+def _bring(store: Store, name: str, sha256: str, path: Path) -> None:
+    if path.is_file() and _digest(path) == sha256:
+        return
+    entry = store.head(name)
+    if entry is None:
+        raise _damaged(store, f"{name} is missing")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    store.download(name, path, entry)
+    if _digest(path) != sha256:
+        path.unlink()
+        raise _damaged(store, f"{name} has another sha256 than its manifest says")
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _damaged(store: Store, what: str) -> ReleaseError:
+    return ReleaseError(f"{store.uri} is damaged: {what}.", "Promote an intact release: graft promote RELEASE.")

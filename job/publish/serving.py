@@ -1,0 +1,57 @@
+"""Run the SavedModel of a release on encoded images. Imported late: the rest of this room does without TensorFlow."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from job.errors import JobError, ReleaseError
+
+BATCH = 32
+
+
+class Served:
+    """A loaded SavedModel: encoded images in, probabilities out.
+
+    Raises:
+        ReleaseError: this TensorFlow cannot load or run it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            # Kept, because the signature does not keep the variables alive.
+            self._loaded: Any = tf.saved_model.load(str(folder))
+            self._signature = self._loaded.signatures["serving_default"]
+        except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
+            raise ReleaseError(f"{folder} cannot be loaded: {error}", "Use the TensorFlow that wrote it.") from error
+
+    def classify(self, images: Sequence[Path]) -> npt.NDArray[np.float32]:
+        """Probabilities float32 [len(images), classes] of images that decode, in batches of one fixed size."""
+        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+        return np.concatenate([self._run(_padded(part))[: len(part)] for part in parts])
+
+    def classify_one(self, image: Path) -> npt.NDArray[np.float32]:
+        """Probabilities float32 [classes] of one image.
+
+        Raises:
+            JobError: the file cannot be read or decoded.
+        """
+        try:
+            probabilities: npt.NDArray[np.float32] = self._run([image.read_bytes()])[0]
+        except OSError as error:
+            raise JobError(f"cannot be read: {error.strerror}") from error
+        except tf.errors.InvalidArgumentError as error:
+            raise JobError("is no image that decodes; expected JPEG, PNG, BMP, GIF or WebP") from error
+        return probabilities
+
+    def _run(self, encoded: list[bytes]) -> npt.NDArray[np.float32]:
+        result: npt.NDArray[np.float32] = self._signature(images=tf.constant(encoded))["probabilities"].numpy()
+        return result
+
+
+def _padded(images: Sequence[Path]) -> list[bytes]:
+    encoded = [image.read_bytes() for image in images]
+    return [encoded[index % len(encoded)] for index in range(BATCH)]
