@@ -1,0 +1,204 @@
+"""Fixtures that several rooms share: an S3 server over a socket, the same server with faults, and a store of each kind.
+
+    def test_something(store): ...         # runs twice: over S3 and over a folder
+    def test_something(store_uri): ...     # the same, for whoever connects by URI
+    def test_something(bucket): ...        # "s3://…": a fresh bucket
+    def test_something(faulty, bucket): ...# the same bucket behind a proxy that fails as it is told
+
+Every test starts without `GRAFT_*` and `AWS_*` in its environment; each of these fixtures sets what the AWS SDK needs.
+"""
+
+import logging
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from email.message import Message
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import pytest
+
+from job import storage
+
+os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before anybody imports TensorFlow
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No setting, no credential and no shared AWS file of this machine reaches a test."""
+    for name in [name for name in os.environ if name.startswith(("GRAFT_", "AWS_"))]:
+        monkeypatch.delenv(name)
+    nowhere = tmp_path_factory.getbasetemp() / "no-such-aws-file"
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(nowhere))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(nowhere))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    """The address of an S3 server (moto) on a free port of the loopback, one for each worker of xdist."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from moto.server import ThreadedMotoServer
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The S3 server's address, and the environment in which the AWS SDK finds it."""
+    environment = {
+        "AWS_ENDPOINT_URL_S3": s3_server,
+        "AWS_ACCESS_KEY_ID": "tester",
+        "AWS_SECRET_ACCESS_KEY": "no-secret",
+        "AWS_REGION": "us-east-1",
+        "AWS_MAX_ATTEMPTS": "3",
+    }
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return s3_server
+
+
+@pytest.fixture
+def bucket(s3: str) -> str:
+    """`s3://…`: a bucket of this test's own. Ask for `faulty` too, and it is reached through the proxy."""
+    name = f"graft-{uuid4().hex}"
+    client = boto3.client("s3", endpoint_url=s3)
+    client.create_bucket(Bucket=name)
+    client.close()
+    return f"s3://{name}"
+
+
+@pytest.fixture(params=["s3", "folder"])
+def store_uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty store of each kind, by its URI."""
+    if request.param == "s3":
+        return str(request.getfixturevalue("bucket"))
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return folder.as_uri()
+
+
+@pytest.fixture
+def store(store_uri: str) -> storage.Store:
+    """An empty store of each kind."""
+    return storage.connect(store_uri)
+
+
+@pytest.fixture
+def faulty(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["FaultyProxy"]:
+    """The same S3 server behind a proxy that fails as it is told, and remembers what it was asked."""
+    proxy = FaultyProxy(s3)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.address)
+    yield proxy
+    proxy.close()
+
+
+@dataclass
+class Fault:
+    """What the proxy does to a request of `method` (any if empty), `times` times."""
+
+    method: str = ""
+    times: int = 1_000_000
+    status: int = 0  # answer this, with `code`, instead of passing the request on
+    code: str = "InternalError"
+    cut_after_bytes: int = -1  # pass on, and close the connection after so many bytes of the answer's body
+    lose_answer: bool = False  # pass on, and close the connection without an answer
+    drop_headers: tuple[str, ...] = ()  # pass on without these headers
+    change_body: bytes = b""  # pass on, and put this over the first bytes of the answer's body
+
+
+@dataclass
+class FaultyProxy:
+    """A proxy in front of an S3 server. `fail(...)` adds a fault; `requests` holds (method, path, headers)."""
+
+    target: str
+    faults: list[Fault] = field(default_factory=list)
+    requests: list[tuple[str, str, Message]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        handler = type("Handler", (_Handler,), {"proxy": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread.start()
+        self.address = f"http://127.0.0.1:{self._server.server_port}"
+
+    def fail(self, method: str = "", **what: Any) -> None:
+        self.faults.append(Fault(method, **what))
+
+    def asked(self, method: str) -> list[Message]:
+        """The headers of each request of `method` so far."""
+        return [headers for name, _, headers in self.requests if name == method]
+
+    def next_fault(self, method: str) -> Fault:
+        for fault in self.faults:
+            if fault.times > 0 and fault.method in ("", method):
+                fault.times -= 1
+                return fault
+        return Fault()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    proxy: FaultyProxy
+    protocol_version = "HTTP/1.1"
+
+    def _serve(self) -> None:
+        self.proxy.requests.append((self.command, self.path, self.headers))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        fault = self.proxy.next_fault(self.command)
+        if fault.status:
+            self._answer(fault.status, {}, _error(fault.code))
+            return
+        status, headers, answer = self._pass_on(body, fault)
+        if fault.lose_answer:
+            self.close_connection = True
+            return
+        answer = fault.change_body + answer[len(fault.change_body) :]
+        self._answer(status, headers, answer, fault.cut_after_bytes)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _serve  # noqa: N815  (the base class's names)
+
+    def _pass_on(self, body: bytes, fault: Fault) -> tuple[int, dict[str, str], bytes]:
+        headers = {name: value for name, value in self.headers.items() if name not in fault.drop_headers}
+        connection = HTTPConnection(self.proxy.target.removeprefix("http://"), timeout=30)
+        connection.request(self.command, self.path, body, headers)
+        with connection.getresponse() as answer:
+            kept = {
+                name: value for name, value in answer.headers.items() if name not in ("Connection", "Date", "Server")
+            }
+            result = answer.status, kept, answer.read()
+        connection.close()
+        return result
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes, cut_after_bytes: int = -1) -> None:
+        self.send_response(status)
+        for name, value in ({"Content-Length": str(len(body))} | headers).items():
+            self.send_header(name, value)
+        self.end_headers()
+        if cut_after_bytes >= 0:
+            body = body[:cut_after_bytes]
+            self.close_connection = True
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+def _error(code: str) -> bytes:
+    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as told</Message></Error>".encode()
