@@ -36,7 +36,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """A range of values, their ticks' distance and how a value is written."""
+    """A range of values; ticks stand at `low` and at the multiples of `step`."""
 
     label: str
     low: float
@@ -45,8 +45,8 @@ class Axis:
     unit: str = ""
 
     def ticks(self) -> list[tuple[float, str]]:
-        count = round((self.high - self.low) / self.step)
-        values = [self.low + index * self.step for index in range(count + 1)]
+        first, last = math.ceil(self.low / self.step - 1e-9), math.floor(self.high / self.step + 1e-9)
+        values = sorted({self.low, *(index * self.step for index in range(first, last + 1))})
         return [(value, f"{100 * value:.0f}" if self.unit == "%" else f"{value:.10g}") for value in values]
 
 
@@ -85,9 +85,19 @@ def share(label: str) -> Axis:
     return Axis(label, 0.0, 1.0, 0.25, "%")
 
 
-def amount(label: str, low: float, high: float, ticks: int = 4) -> Axis:
-    """An axis from `low` to the next round number from `high` on, in steps of 1, 2 or 5 times a power of ten."""
-    rough = max(high - low, 1e-9) / ticks
+def amount(label: str, most: float) -> Axis:
+    """An axis from 0 to the next round number."""
+    step = _round_step(most)
+    return Axis(label, 0.0, step * max(math.ceil(most / step - 1e-9), 1), step)
+
+
+def steps(label: str, count: int) -> Axis:
+    """An axis from the first to the last of `count` steps, 2 or more."""
+    return Axis(label, 1, count, max(_round_step(count - 1), 1))
+
+
+def _round_step(most: float) -> float:
+    """1, 2 or 5 times a power of ten, so that about five of them make `most`."""
+    rough = max(most, 1e-9) / 5
     power = 10.0 ** math.floor(math.log10(rough))
-    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
-    return Axis(label, low, low + step * math.ceil((high - low) / step - 1e-9), step)
+    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)

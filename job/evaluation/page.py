@@ -7,17 +7,24 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from job.evaluation.plots import curves, reliability_chart, abstention_chart
+from job.evaluation.plots import abstention_chart, curves, reliability_chart
 
 READABLE_CLASSES = 30
 SHOWN = 20
-WORST_PAIRS = 12
+WORST_PAIRS = 8
 
-SPACE = "\N{NO-BREAK SPACE}"
+SPACE, DASH = "\N{NO-BREAK SPACE}", "\N{EN DASH}"
 MODES = {
     "none": "None of the backbone was retrained",
     "part": "Part of the backbone was retrained",
     "all": "All of the backbone was retrained",
+}
+FORMATS = {
+    "saved_model": "SavedModel",
+    "keras": "Keras",
+    "onnx": "ONNX",
+    "litert": "LiteRT",
+    "preprocess": "preprocess.py, then Keras",
 }
 
 
@@ -29,18 +36,23 @@ def render_page(told: Mapping[str, Any], pictures: Sequence[str | None]) -> str:
         pictures: a data: URI, or None, for each of its mistakes.
     """
     cells = {(cell["true"], cell["predicted"]): cell["images"] for cell in told["test"]["confusion"]}
-    return _environment(autoescape=True).get_template("page.html").render(
-        told,
-        answer=answer(told),
-        verdict=verdict(told),
-        gallery=list(zip(told["mistakes"], pictures, strict=True)),
-        readable=len(told["images"]) <= READABLE_CLASSES,
-        cells=cells,
-        pairs=worst_pairs(told["test"]),
-        loss_and_score=curves(told["history"], told["gate"]["metric"]),
-        reliability=reliability_chart(told["calibration"]),
-        asking=abstention_chart(told["coverage"]),
-        shown=SHOWN,
+    return (
+        _environment(autoescape=True)
+        .get_template("page.html")
+        .render(
+            told,
+            answer=answer(told),
+            verdict=verdict(told),
+            gallery=list(zip(told["mistakes"], pictures, strict=True)),
+            readable=len(told["images"]) <= READABLE_CLASSES,
+            cells=cells,
+            pairs=worst_pairs(told["test"]),
+            solved=any("penalty" in row for row in told["history"]),
+            loss_and_score=curves(told["history"], told["gate"]["metric"]),
+            reliability=reliability_chart(told["calibration"]),
+            asking=abstention_chart(told["coverage"]),
+            shown=SHOWN,
+        )
     )
 
 
@@ -63,6 +75,8 @@ def verdict(told: Mapping[str, Any]) -> str:
     """Whether the model passes the gate, in one sentence."""
     metric, least = told["gate"]["metric"], told["gate"]["min_score"]
     score = told["test"][metric]
+    if not least:
+        return "Its gate asks for no least score."
     wanted = f"{words(metric)} of at least {percent(least)}"
     if score >= least:
         return f"It passes its gate, {wanted}, with {percent(score)}."
@@ -79,14 +93,16 @@ def worst_pairs(test: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def percent(value: float | None) -> str:
     """A share as text: `91 %`. Never `0 %` or `100 %` unless it is exactly so."""
-    return "–" if value is None else f"{_hundredths(value)}{SPACE}%"
+    return DASH if value is None else f"{_hundredths(value)}{SPACE}%"
 
 
 def span(low: float, high: float) -> str:
-    return f"{_hundredths(low)}–{_hundredths(high)}{SPACE}%"
+    """Two shares as text: `80-96 %` with a dash of the right length."""
+    return f"{_hundredths(low)}{DASH}{_hundredths(high)}{SPACE}%"
 
 
 def plural(count: int, noun: str, nouns: str = "") -> str:
+    """A count with its noun: `1 image`, `1,024 images`."""
     return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
 
 
@@ -97,7 +113,7 @@ def words(name: str) -> str:
 
 def _hundredths(share: float) -> str:
     texts = (f"{100 * share:.{digits}f}" for digits in range(7))
-    return next((text for text in texts if share in (0, 1) or float(text) not in (0, 100)), "0" if share < 0.5 else "100")
+    return next((text for text in texts if share in (0, 1) or float(text) not in (0, 100)), f"{100 * share:.0f}")
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -112,7 +128,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]
 def _markdown(text: object) -> str:
     """Make a name inert in Markdown and in the HTML that Markdown lets through."""
     line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]()#+!|~-])", r"\\\1", line)
+    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", line)
 
 
 def _environment(autoescape: bool) -> Environment:
@@ -130,7 +146,9 @@ def _environment(autoescape: bool) -> Environment:
         "words": words,
         "flat": _flat,
         "markdown": _markdown,
+        "columns": lambda row, *names: [row[name] for name in names],
         "sentence": lambda mode: MODES.get(mode, mode),
+        "format_name": lambda name: FORMATS.get(name, name),
     }
     environment.globals |= {"span": span}
     return environment

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from job.evaluation.charts import Chart, Points, Series, Tick, amount, share
+from job.evaluation.charts import Chart, Points, Series, Tick, amount, share, steps
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -20,9 +20,8 @@ def curves(history: Rows, metric: str) -> tuple[Chart, ...]:
     losses = _columns(history, ("loss",))
     values = _columns(history, (metric, "accuracy"))
     top = max((y for points in losses.values() for _, y in points), default=1.0)
-    epochs = amount("epoch", 1, len(history), ticks=min(6, len(history) - 1))
-    epochs = replace(epochs, step=max(1.0, epochs.step), high=max(epochs.high, 2.0))
-    charts = (Chart("Loss", epochs, amount("", 0, top)), Chart("Score", epochs, share("%")))
+    axis = steps("step" if any("penalty" in row for row in history) else "epoch", len(history))
+    charts = (Chart("Loss", axis, amount("", top)), Chart("Score, %", axis, share("")))
     return tuple(
         replace(chart, series=_lines(chart, columns), marks=_stages(chart, history))
         for chart, columns in zip(charts, (losses, values), strict=True)
@@ -32,7 +31,7 @@ def curves(history: Rows, metric: str) -> tuple[Chart, ...]:
 
 def reliability_chart(calibration: Mapping[str, Any]) -> Chart:
     """Accuracy against confidence, a dot a bin, its area growing with its images; on the diagonal is honest."""
-    chart = Chart("Is it as sure as it should be?", share("confidence, %"), share("right, %"))
+    chart = Chart("How often it is right, %, by its confidence", share("confidence, %"), share(""))
     diagonal = Series("honest", "guide", chart.line([(0, 0), (1, 1)]))
     stages = (("before", "as trained", "second"), ("after", "as released", "main"))
     dots = (_bins(chart, calibration[stage]["bins"], label, style) for stage, label, style in stages)
@@ -41,7 +40,7 @@ def reliability_chart(calibration: Mapping[str, Any]) -> Chart:
 
 def abstention_chart(coverage: Rows) -> Chart:
     """What happens when the model answers only from a confidence on."""
-    chart = Chart("If it only answers when it is sure", share("least confidence to answer, %"), share("%"))
+    chart = Chart("If it only answers when it is sure, %", share("least confidence to answer, %"), share(""))
     rows = [(row["threshold"], row["accuracy"]) for row in coverage if row["accuracy"] is not None]
     answered = [(row["threshold"], row["coverage"]) for row in coverage]
     return replace(
@@ -66,10 +65,11 @@ def _columns(history: Rows, endings: tuple[str, ...]) -> dict[str, Points]:
 def _lines(chart: Chart, columns: Mapping[str, Points]) -> tuple[Series, ...]:
     """Validation in the accent colour, training in grey; further lines are dashed."""
     styles = {True: iter(("main", "main dashed", "main dotted")), False: iter(("second", "second dashed"))}
-    return tuple(
-        Series(name.replace("val_", "validation ").replace("_", " "), next(styles[name.startswith("val_")], "second dotted"), chart.line(points))
-        for name, points in columns.items()
-    )
+    drawn = []
+    for name, points in columns.items():
+        style = next(styles[name.startswith("val_")], "second dotted")
+        drawn.append(Series(name.replace("val_", "validation ").replace("_", " "), style, chart.line(points)))
+    return tuple(drawn)
 
 
 def _stages(chart: Chart, history: Rows) -> tuple[Tick, ...]:

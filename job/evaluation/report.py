@@ -60,17 +60,17 @@ class Context:
         name, run_id: of the run.
         backbone: its Keras name.
         image_size: side of the square input in pixels.
-        plan: mode (none | part | all), reason, rule (who decided), trainable and total parameters, cut (layer or None).
+        plan: mode (none | part | all), reason, rule (who decided), cut (a layer or None), stages, and the number of
+            trainable and total parameters; as `transfer.Plan.facts` gives them.
         gate: metric (a key of `METRICS`) and min_score.
-        weights: origin and licence of the pre-trained weights, sha256.
+        weights: origin, licence and sha256 of the pre-trained weights.
         source, digest: the data set's address and the digest of its content.
         left_out: (image, reason) of each image that was not used.
-        duplicates: groups of names with one content, of which one image was used.
-        near_duplicates: groups of names that look alike but lie in different splits.
-        leaks: names of images that a given split holds in more than one part.
+        duplicates: (image, reason) of each image whose content occurred before.
         warnings: sentences about the data.
-        history: rows in order: stage, epoch, loss and scores, among them val_loss and val_<metric>.
-        exports: format, file, drift (largest difference of a probability), agreement (share of equal top-1), images.
+        history: rows in order: stage, epoch, loss and scores, among them val_loss and val_<metric>; with a penalty
+            where the head was solved.
+        exports: format, path, max_difference of a probability, top1_agreement, bytes; as `export.Drift` has them.
         judged_before: earlier releases that were judged on these very test images.
         settings: as they were used, nested by group.
         versions: by package.
@@ -86,9 +86,7 @@ class Context:
     source: str
     digest: str
     left_out: tuple[tuple[str, str], ...] = ()
-    duplicates: tuple[tuple[str, ...], ...] = ()
-    near_duplicates: tuple[tuple[str, ...], ...] = ()
-    leaks: tuple[str, ...] = ()
+    duplicates: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
     exports: tuple[Mapping[str, Any], ...] = ()
@@ -121,6 +119,9 @@ def judge(logits_test: NDArray[np.float32], logits_val: NDArray[np.float32], spl
         "coverage": coverage(labels, probabilities),
         "abstention": abstention(labels, probabilities),
         "images": _counts(splits),
+        "given_split": splits.given,
+        "leaks": [_named(finding) for finding in splits.leaks],
+        "near_duplicates": [_named(pair) for pair in splits.near_duplicates],
     }
     figures = {name: value for name, value in test.items() if isinstance(value, float)}
     error = calibration_error(after)
@@ -149,7 +150,9 @@ def _labels(examples: Sequence["Example"]) -> Labels:
 def _baseline(splits: "Splits") -> float:
     """The accuracy of always naming the class that has most training images."""
     most = Counter(example.label for example in splits.train).most_common(1)
-    return sum(example.label == most[0][0] for example in splits.test) / len(splits.test) if most and splits.test else 0.0
+    return (
+        sum(example.label == most[0][0] for example in splits.test) / len(splits.test) if most and splits.test else 0.0
+    )
 
 
 def _counts(splits: "Splits") -> list[dict[str, Any]]:
@@ -182,7 +185,8 @@ def _listed(mistakes: Sequence[Mistake]) -> list[dict[str, Any]]:
     return [{name: value for name, value in _named(mistake).items() if name != "path"} for mistake in mistakes]
 
 
-def _named(value: Context | Mistake) -> dict[str, Any]:
+def _named(value: Any) -> dict[str, Any]:
+    """A dataclass as a dict, its values untouched."""
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 

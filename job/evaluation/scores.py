@@ -39,6 +39,7 @@ class Paired(NamedTuple):
 
 
 def accuracy(tally: Tally) -> float:
+    """The share of images called by their own name."""
     return float(tally.hits.sum() / max(tally.support.sum(), 1))
 
 
@@ -72,7 +73,8 @@ def scores(labels: Labels, probabilities: Probabilities, classes: Sequence[str])
     Returns:
         JSON-able: images, accuracy with its 95 % Wilson interval (accuracy_low, accuracy_high), top_k with its k,
         balanced_accuracy, macro_f1, log_loss in nats (None without images), per_class (None where there is nothing to
-        divide by) and confusion, which names the cells that are not empty. Without images each share is 0.0 in an interval from 0 to 1: a gate stays shut.
+        divide by) and confusion (the cells that are not empty, by name).
+        Without images each share is 0.0 in an interval from 0 to 1: a gate stays shut.
     """
     predicted = probabilities.argmax(axis=1)
     tally = _tally(labels, predicted, len(classes))
