@@ -1,0 +1,521 @@
+"""Releases over a real S3 server and over a folder: written, cut off at every point, verified, promoted, raced for."""
+
+import hashlib
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from job import publish
+from job.errors import ReleaseError, SettingsError, TemporaryError
+from job.publish import Champion, Comparison, Decision, Manifest
+from job.settings import GateSettings
+from job.storage import Store, connect
+
+FILES = {
+    "saved_model/1/saved_model.pb": b"graph" * 50,
+    "saved_model/1/variables/variables.index": b"index",
+    "model.keras": b"keras" * 90,
+    "labels.json": b'["cat", "dog"]',
+    "dataset.json": b'{"schema": 1, "images": []}',
+    "logs/graft.log": b"started at nine",
+}
+PROMISED = {name: content for name, content in FILES.items() if not name.startswith("logs/")}
+
+
+def fields(run_id: str, **changes: Any) -> dict[str, Any]:
+    return {
+        "name": "pets",
+        "run_id": run_id,
+        "settings": {"GRAFT_SEED": 0},
+        "data": {"digest": "d", "listing": "l", "test": "t", "classes": ["cat", "dog"], "images": {"train": 3}},
+        "versions": {"code": "c"},
+        "plan": {"mode": "none"},
+        "scores": {"accuracy": 0.9},
+        "exact": True,
+        "previous": None,
+        "promotion": {"decision": "keep", "by": "gate", "reason": "", "comparison": None},
+        **changes,
+    }
+
+
+def bundle(folder: Path, files: Mapping[str, bytes] = FILES) -> Path:
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return folder
+
+
+def released(model: Store, tmp_path: Path, run_id: str, files: Mapping[str, bytes] = FILES, **changes: Any) -> Manifest:
+    return publish.release(bundle(tmp_path / f"bundle-{run_id}", files), fields(run_id, **changes), model).manifest
+
+
+@pytest.fixture
+def model(store: Store) -> Store:
+    return store.child("pets")
+
+
+# --- release ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_release_holds_every_file_and_a_manifest_of_them(model: Store, tmp_path: Path) -> None:
+    release = publish.release(bundle(tmp_path / "bundle"), fields("run-1"), model)
+
+    keys = {entry.key for entry in model.list()}
+    assert keys == {f"releases/run-1/{name}" for name in [*FILES, "manifest.json"]}
+    manifest = json.loads(model.read("releases/run-1/manifest.json"))
+    assert manifest["schema"] == 1
+    assert manifest["files"] == {
+        name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        for name, content in PROMISED.items()
+    }
+    assert release.ours
+    assert release.uri == f"{model.uri}/releases/run-1"
+    assert publish.verify(release.uri).bytes == sum(map(len, PROMISED.values()))
+
+
+def test_releasing_again_changes_nothing(model: Store, tmp_path: Path) -> None:
+    first = released(model, tmp_path, "run-1")
+    again = publish.release(tmp_path / "bundle-run-1", fields("run-1", seconds={"fit": 3}), model)
+    assert not again.ours
+    assert again.manifest == first
+
+
+def test_the_manifest_that_came_first_is_kept(model: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first = released(model, tmp_path, "run-1")
+    with caplog.at_level(logging.INFO):
+        other = released(model, tmp_path / "other", "run-1", {**FILES, "model.keras": b"other"})
+    assert other == first
+    assert "with other files; it came first and is kept" in caplog.text
+    assert model.read("releases/run-1/model.keras") == FILES["model.keras"]
+
+
+@pytest.mark.parametrize("uploads", [0, 3])
+def test_killed_in_the_middle_of_the_uploads_there_is_no_release_and_the_next_attempt_makes_it(
+    model: Store, tmp_path: Path, uploads: int
+) -> None:
+    bundle(tmp_path / "first", {**FILES, "model.onnx": b"of the first attempt"})
+    kill_while(f"upload, after={uploads}", tmp_path / "first", model)
+
+    assert publish.find(model, "run-1") is None
+    assert list(publish.history(model)) == []
+    with pytest.raises(ReleaseError, match=r"has no manifest\.json"):
+        publish.verify(model.child("releases/run-1"))
+
+    released(model, tmp_path, "run-1")
+    publish.verify(model.child("releases/run-1"))
+    assert model.head("releases/run-1/model.onnx") is None
+
+
+def kill_while(what: str, folder: Path, model: Store, then: str = "") -> None:
+    """Release in another process, which kills itself with -9 at the n-th call of one of the store's words."""
+    script = f"""
+import os, signal, json, sys
+from job import publish, storage
+model = storage.connect({model.uri!r})
+def deadly(word, after):
+    real, calls = getattr(type(model), word), []
+    def count(self, *arguments):
+        calls.append(1)
+        if len(calls) > after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return real(self, *arguments)
+    setattr(type(model), word, count)
+word, after = {what.split(", after=")!r}
+deadly(word, int(after))
+from pathlib import Path
+release = publish.release(Path({str(folder)!r}), json.loads(sys.argv[1]), model)
+{then}
+"""
+    promotion = {"decision": "promote", "by": "gate", "reason": "no champion yet", "comparison": None}
+    wanted = json.dumps(fields("run-1", promotion=promotion))
+    assert subprocess.run([sys.executable, "-c", script, wanted], check=False).returncode == -9
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Path:
+    return bundle(tmp_path / "ours")
+
+
+def another_run(model: Store, tmp_path: Path, files: Mapping[str, bytes]) -> None:
+    publish.release(bundle(tmp_path / "theirs", {**FILES, **files}), fields("run-1", host="b"), model)
+
+
+def test_of_two_runs_at_once_the_first_manifest_stays_with_its_files(model: Store, ours: Path, tmp_path: Path) -> None:
+    late = racing(model, "write_if", lambda: another_run(model, tmp_path, files={"model.keras": b"other bits"}))
+    release = publish.release(ours, fields("run-1", host="a"), late)
+    assert not release.ours
+    assert release.manifest.fields["host"] == "b"
+    publish.verify(model.child("releases/run-1"))
+
+
+def test_two_runs_with_equal_files_do_not_disturb_each_other(model: Store, ours: Path, tmp_path: Path) -> None:
+    late = racing(model, "upload", lambda: another_run(model, tmp_path, files={"logs/graft.log": b"at ten"}))
+    release = publish.release(ours, fields("run-1", host="a"), late)
+    assert not release.ours
+    publish.verify(model.child("releases/run-1"))
+
+
+def test_a_run_that_overwrote_a_finished_release_makes_it_whole_again(model: Store, ours: Path, tmp_path: Path) -> None:
+    """Both began before either had a manifest, and on GPUs their bytes differ."""
+    late = racing(model, "upload", lambda: another_run(model, tmp_path, files={"model.keras": b"other bits"}))
+    release = publish.release(ours, fields("run-1", host="a"), late)
+    assert release.ours
+    assert publish.verify(model.child("releases/run-1")).manifest.fields["host"] == "a"
+    assert model.read("releases/run-1/model.keras") == FILES["model.keras"]
+
+
+def test_a_release_that_is_always_overwritten_ends_as_temporary(model: Store, ours: Path, tmp_path: Path) -> None:
+    turns = iter(range(100))
+
+    def another() -> None:
+        model.delete("releases/run-1/manifest.json")
+        another_run(model, tmp_path, files={"model.keras": f"other bits {next(turns)}".encode()})
+        model.write("releases/run-1/model.keras", FILES["model.keras"])
+
+    with pytest.raises(TemporaryError, match="overwritten 5 times"):
+        publish.release(ours, fields("run-1"), racing(model, "write_if", another, always=True))
+
+
+class Racing:
+    """A real store, and another run that gets its turn just before the first use of a word (or before each)."""
+
+    def __init__(self, real: Store, word: str, turn: Callable[[], object], always: bool = False) -> None:
+        self._real, self._word, self._turns, self._always = real, word, [turn], always
+        self._lock = threading.Lock()
+
+    def __getattr__(self, word: str) -> Any:
+        if word == self._word:
+            with self._lock:
+                for turn in self._turns:
+                    turn()
+                if not self._always:
+                    self._turns.clear()
+        return getattr(self._real, word)
+
+    def child(self, suffix: str) -> Any:
+        changed = Racing(self._real.child(suffix), self._word, lambda: None, self._always)
+        changed._turns = self._turns
+        return changed
+
+
+def racing(real: Store, word: str, turn: Callable[[], object], always: bool = False) -> Store:
+    return cast(Store, Racing(real, word, turn, always))
+
+
+def test_a_manifest_without_its_fields_is_not_written(model: Store, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError) as caught:
+        publish.release(bundle(tmp_path / "bundle"), {"run_id": "run-1", "data": {}, "exact": "yes"}, model)
+    assert {"name is missing", "exact is of another type", "data.classes is no list"} <= set(caught.value.problems)
+    assert list(model.list()) == []
+
+
+# --- verify ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_damage_is_named_at_once(model: Store, tmp_path: Path) -> None:
+    released(model, tmp_path, "run-1")
+    release = model.child("releases/run-1")
+    release.write("model.keras", FILES["model.keras"][:-1] + b"x")
+    release.write("labels.json", b"[]")
+    release.delete("dataset.json")
+    release.write("saved_model/1/extra.pb", b"")
+    release.write("logs/later.log", b"logs promise nothing")
+
+    with pytest.raises(ReleaseError, match="differs from its manifest in 4 places") as caught:
+        publish.verify(release.uri)
+    said = "\n".join(caught.value.problems)
+    assert "model.keras has sha256" in said
+    assert "labels.json has 2 bytes, expected 14" in said
+    assert "dataset.json is missing" in said
+    assert "saved_model/1/extra.pb is not in the manifest" in said
+
+
+@pytest.mark.parametrize(
+    ("raw", "problem"),
+    [
+        (b"{", "it is no JSON"),
+        (b"[]", "it is no JSON object"),
+        (b'{"schema": 2}', "schema is 2, expected 1"),
+        (json.dumps({"schema": 1, **fields("run-1"), "files": {"../x": {}, "a": {"bytes": 1}}}).encode(), "'../x'"),
+        (json.dumps({"schema": 1, **fields("run-1"), "files": {"a": {"bytes": 1}}}).encode(), "lacks bytes or sha256"),
+    ],
+)
+def test_without_a_valid_manifest_there_is_no_release(model: Store, tmp_path: Path, raw: bytes, problem: str) -> None:
+    model.write("releases/run-1/manifest.json", raw)
+    with pytest.raises(ReleaseError) as caught:
+        publish.verify(f"{model.uri}/releases/run-1")
+    assert problem in str(caught.value)
+    assert publish.find(model, "run-1") is None
+
+    assert publish.release(bundle(tmp_path / "bundle"), fields("run-1"), model).ours
+    publish.verify(f"{model.uri}/releases/run-1")
+
+
+def test_a_models_uri_means_its_champion(model: Store, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match=r"neither a release .* nor a model with a champion"):
+        publish.verify(model.uri)
+    released(model, tmp_path, "run-1")
+    publish.appoint(f"{model.uri}/releases/run-1")
+    assert publish.verify(model.uri).manifest.run_id == "run-1"
+
+    model.write("releases/run-1/manifest.json", model.read("releases/run-1/manifest.json") + b" ")
+    with pytest.raises(ReleaseError, match=r"another manifest\.json"):
+        publish.verify(model.uri)
+
+
+# --- history ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_rerun_finds_what_would_come_out_the_same(model: Store, tmp_path: Path) -> None:
+    released(model, tmp_path, "run-1")
+    released(model, tmp_path, "run-2", data={**fields("")["data"], "listing": "l2"})
+    model.write("releases/run-3/manifest.json", b"cut off")
+    history = publish.history(model)
+
+    assert found(history.seen("l", {"GRAFT_SEED": 0}, "c")) == "run-1"
+    assert found(history.seen("l2", {"GRAFT_SEED": 0}, "c")) == "run-2"
+    assert history.seen("l", {"GRAFT_SEED": 1}, "c") is None
+    assert history.seen("l", {"GRAFT_SEED": 0}, "another") is None
+    assert found(publish.find(model, "run-2")) == "run-2"
+    assert history.judged_on("t") == 2
+    assert history.judged_on("another") == 0
+
+
+def found(manifest: Manifest | None) -> str | None:
+    return manifest.run_id if manifest else None
+
+
+def test_the_newest_of_equal_releases_is_found_first(model: Store, tmp_path: Path) -> None:
+    released(model, tmp_path, "b")
+    wait_for_another_second(model)
+    released(model, tmp_path, "a")
+    assert [manifest.run_id for manifest in publish.history(model)] == ["a", "b"]
+    assert found(publish.history(model).seen("l", {"GRAFT_SEED": 0}, "c")) == "a"
+
+
+def wait_for_another_second(model: Store) -> None:
+    """S3 tells times in whole seconds."""
+    first = model.head("releases/b/manifest.json")
+    assert first
+    while True:
+        model.write("clock", b"")
+        now = model.head("clock")
+        assert now
+        if now.modified > first.modified + 1:
+            return
+        threading.Event().wait(0.2)
+
+
+# --- promotion -------------------------------------------------------------------------------------------------------
+
+GATE = GateSettings(metric="accuracy", min_score=0.5, tolerance=0.02)
+
+
+def comparing(ours: float | None, theirs: float | None, images: int) -> Any:
+    return lambda store, manifest: Comparison(manifest.run_id, "accuracy", ours, theirs, -0.1, 0.1, images)
+
+
+def never(*_: Any) -> Any:
+    raise AssertionError("asked although it does not matter")
+
+
+def crowned(model: Store, tmp_path: Path, run_id: str = "old") -> Champion:
+    released(model, tmp_path, run_id)
+    publish.appoint(f"{model.uri}/releases/{run_id}")
+    champion = publish.champion(model)
+    assert champion
+    return champion
+
+
+def test_below_the_gate_nothing_is_compared(model: Store, tmp_path: Path) -> None:
+    decision = publish.decide(GATE, 0.49, crowned(model, tmp_path), never)
+    assert not decision.promote
+    assert decision.reason == "accuracy 0.4900 is below the gate of 0.5000."
+
+
+def test_the_first_release_that_passes_the_gate_is_promoted(model: Store, tmp_path: Path) -> None:
+    decision = publish.decide(GATE, 0.5, None, never)
+    manifest = released(model, tmp_path, "run-1", promotion=decision.record(), previous=decision.previous)
+    assert publish.promote(model, manifest, None, decision, never) is decision
+
+    pointer = json.loads(model.read("promoted.json"))
+    assert pointer["schema"] == 1
+    assert (pointer["run_id"], pointer["release"], pointer["by"]) == ("run-1", "releases/run-1", "gate")
+    assert pointer["manifest_sha256"] == hashlib.sha256(model.read("releases/run-1/manifest.json")).hexdigest()
+    assert pointer["comparison"] is None
+    assert pointer["previous"] is None
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "promote"), [(0.8, 0.7, True), (0.7, 0.7, True), (0.68, 0.7, True), (0.67, 0.7, False)]
+)
+def test_a_tie_within_the_tolerance_promotes(
+    model: Store, tmp_path: Path, ours: float, theirs: float, promote: bool
+) -> None:
+    champion = crowned(model, tmp_path)
+    decision = publish.decide(GATE, 0.9, champion, comparing(ours, theirs, 30))
+    assert decision.promote is promote
+    assert decision.by == "comparison"
+    assert decision.previous == champion.sha256
+    record = decision.record()
+    assert record["decision"] == ("promote" if promote else "keep")
+    assert record["comparison"] == {
+        "run_id": "old",
+        "metric": "accuracy",
+        "challenger": ours,
+        "champion": theirs,
+        "low": -0.1,
+        "high": 0.1,
+        "images": 30,
+    }
+
+
+@pytest.mark.parametrize(("ours", "theirs", "images"), [(0.1, 0.9, 29), (None, None, 0)])
+def test_fewer_than_30_comparable_images_leave_it_to_the_gate_and_it_is_said(
+    model: Store, tmp_path: Path, ours: float | None, theirs: float | None, images: int
+) -> None:
+    decision = publish.decide(GATE, 0.9, crowned(model, tmp_path), comparing(ours, theirs, images))
+    assert decision.promote
+    assert decision.by == "gate"
+    assert f"{images} of today's test images are new to the champion, fewer than 30" in decision.reason
+
+
+def test_a_loser_leaves_the_pointer_alone(model: Store, tmp_path: Path) -> None:
+    champion = crowned(model, tmp_path)
+    decision = publish.decide(GATE, 0.6, champion, comparing(0.6, 0.9, 100))
+    publish.promote(model, released(model, tmp_path, "new"), champion, decision, never)
+    assert publish.champion(model) == champion or found(publish.champion(model).manifest) == "old"  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("damage", ["pointer", "manifest", "files"])
+def test_a_damaged_champion_leaves_it_to_the_gate_and_is_replaced(model: Store, tmp_path: Path, damage: str) -> None:
+    crowned(model, tmp_path)
+
+    def cannot_be_judged(*_: Any) -> Comparison:
+        raise ReleaseError("model.keras is missing.")
+
+    if damage == "pointer":
+        model.write("promoted.json", b'{"schema": 1, "run_id": "old", "release": "../elsewhere"}')
+    if damage == "manifest":
+        model.delete("releases/old/manifest.json")
+    champion = publish.champion(model)
+    decision = publish.decide(GATE, 0.9, champion, cannot_be_judged if damage == "files" else never)
+    assert decision.promote
+    assert "decides alone: the champion" in decision.reason
+
+    publish.promote(model, released(model, tmp_path, "new"), champion, decision, never)
+    assert publish.verify(model.uri).manifest.run_id == "new"
+
+
+def test_of_two_promoters_one_wins_and_the_other_compares_again(model: Store, tmp_path: Path) -> None:
+    champion = crowned(model, tmp_path)
+    manifests = {name: released(model, tmp_path, name) for name in ("one", "two")}
+    start, compared = threading.Barrier(2), []
+
+    def again(name: str, against: Champion | None) -> Decision:
+        compared.append((name, found(against.manifest) if against else None))
+        return Decision(False, "comparison", "it is worse", None, against.sha256 if against else None)
+
+    def run(name: str) -> None:
+        wins = Decision(True, "comparison", "it is better", None, champion.sha256)
+        start.wait()
+        publish.promote(model, manifests[name], champion, wins, lambda against: again(name, against))
+
+    threads = [threading.Thread(target=run, args=[name]) for name in manifests]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    now = publish.champion(model)
+    assert now
+    winner = found(now.manifest)
+    (loser,) = set(manifests) - {winner}
+    assert compared == [(loser, winner)]
+    assert now.pointer["previous"]["run_id"] == "old"
+
+
+def test_a_promoter_that_always_comes_late_gives_up_for_now(model: Store, tmp_path: Path) -> None:
+    others = iter(range(100))
+
+    def another_wins() -> None:
+        crowned(model, tmp_path, f"other-{next(others)}")
+
+    late = racing(model, "write_if", another_wins, always=True)
+    decision, manifest = Decision(True, "gate", "it is better", None, None), released(model, tmp_path, "new")
+    with pytest.raises(TemporaryError, match="changed 5 times"):
+        publish.promote(late, manifest, None, decision, lambda _: decision)
+
+
+def test_a_pointer_whose_answer_was_lost_counts_as_written(bucket: str, faulty: Any, tmp_path: Path) -> None:
+    model = connect(f"{bucket}/pets")
+    manifest = released(model, tmp_path, "run-1")
+    faulty.fail("PUT", times=1, lose_answer=True)
+    decision = Decision(True, "gate", "no champion yet", None, None)
+    assert publish.promote(model, manifest, None, decision, never) is decision
+    assert found(publish.champion(model).manifest) == "run-1"  # type: ignore[union-attr]
+
+
+def test_killed_between_manifest_and_pointer_the_rerun_finishes_the_promotion(model: Store, tmp_path: Path) -> None:
+    then = "publish.promote(model, release.manifest, None, publish.Decision(True, 'gate', '', None, None), None)"
+    kill_while("write_if, after=1", bundle(tmp_path / "bundle"), model, then)
+
+    assert publish.champion(model) is None
+    manifest = publish.find(model, "run-1")
+    assert manifest
+    assert publish.finish(model, manifest)
+    assert publish.verify(model.uri).manifest == manifest
+    assert json.loads(model.read("promoted.json"))["reason"] == "no champion yet"
+    assert publish.finish(model, manifest)  # a second time it has nothing to do
+
+
+@pytest.mark.parametrize("why", ["it lost", "another champion came since"])
+def test_a_promotion_is_not_finished_when(model: Store, tmp_path: Path, why: str) -> None:
+    won = {"decision": "promote" if why != "it lost" else "keep", "by": "gate", "reason": "", "comparison": None}
+    manifest = released(model, tmp_path, "run-1", promotion=won)
+    if why != "it lost":
+        crowned(model, tmp_path, "other")
+    assert not publish.finish(model, manifest)
+
+
+def test_a_finish_that_loses_the_race_says_so(model: Store, tmp_path: Path) -> None:
+    won = {"decision": "promote", "by": "gate", "reason": "", "comparison": None}
+    manifest = released(model, tmp_path, "run-1", promotion=won)
+    late = racing(model, "write_if", lambda: crowned(model, tmp_path, "other"))
+    assert not publish.finish(late, manifest)
+
+
+def test_by_hand_any_intact_release_is_promoted_and_the_earlier_one_rolls_back(model: Store, tmp_path: Path) -> None:
+    crowned(model, tmp_path, "old")
+    assert publish.appoint(f"{model.uri}/releases/{found(released(model, tmp_path, 'new'))}/").endswith("/releases/new")
+    pointer = json.loads(model.read("promoted.json"))
+    assert (pointer["run_id"], pointer["by"], pointer["previous"]["run_id"]) == ("new", "manual", "old")
+
+    publish.appoint(f"{model.uri}/releases/old")
+    assert publish.verify(model.uri).manifest.run_id == "old"
+
+
+def test_by_hand_a_damaged_release_is_not_promoted(model: Store, tmp_path: Path) -> None:
+    released(model, tmp_path, "run-1")
+    model.write("releases/run-1/model.keras", b"damaged")
+    with pytest.raises(ReleaseError, match=r"model\.keras has 7 bytes"):
+        publish.appoint(f"{model.uri}/releases/run-1")
+    assert publish.champion(model) is None
+
+
+def test_by_hand_only_a_releases_uri_will_do(model: Store) -> None:
+    with pytest.raises(SettingsError, match="expected the URI of a release"):
+        publish.appoint(model.uri)
+
+
+def test_publish_is_imported_without_tensorflow() -> None:
+    check = "import sys, job.publish; assert not {'tensorflow', 'keras', 'sklearn'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", check], check=True)
