@@ -4,7 +4,9 @@ Nothing is ever extracted to a name from the archive. What could only be there b
 names that lead outside, a bomb) refuses the whole archive before a byte of it is unpacked.
 """
 
+import errno
 import gzip
+import lzma
 import re
 import stat
 import tarfile
@@ -27,7 +29,16 @@ MAX_RATIO = 100
 HARMLESS_BYTES = 100 * 2**20
 # tarfile reads extended headers whole; none is near this size unless it is meant to fill the memory.
 MAX_READ = 4 * 2**20
-CORRUPT = (tarfile.TarError, zipfile.BadZipFile, gzip.BadGzipFile, zlib.error, EOFError, NotImplementedError)
+# Found by damaging archives at random: what the standard library says of them.
+CORRUPT = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    UnicodeError,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +90,9 @@ def _is_zip(name: str) -> bool:
 def _reading(name: str) -> Iterator[None]:
     try:
         yield
-    except CORRUPT as error:
+    except (*CORRUPT, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # of the disk; that of gzip, bz2 and a wrong offset has no other number
         cure = "Make the archive again, and check that it was uploaded whole."
         raise DatasetError(f"{name} is damaged or cut short: {error or type(error).__name__}.", cure) from error
 
@@ -124,7 +137,7 @@ def _name_fault(name: str) -> str | None:
 def _zip_headers(path: Path) -> Iterator[_Found]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            yield _Found(info.filename, info.file_size, not info.is_dir(), _zip_fault(info))
+            yield _Found(info.filename, info.file_size, not info.filename.endswith("/"), _zip_fault(info))
 
 
 def _zip_fault(info: zipfile.ZipInfo) -> str | None:
@@ -178,6 +191,10 @@ def _tar_members(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
     file.seek(archive.offset)
     if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
         raise tarfile.ReadError("its end mark is missing")
+    for _ in range(HARMLESS_BYTES // MAX_READ):  # to the very end, where gzip keeps its checksum
+        if not file.read(MAX_READ):
+            return
+    raise tarfile.ReadError("it goes on after its end mark")
 
 
 class _Bounded:

@@ -52,12 +52,12 @@ def survey(dataset: DatasetSettings) -> Listing:
     with reading(dataset.uri):
         if found := _one_object(dataset.uri):
             return _of_object(dataset.uri, *found)
-        store = connect(dataset.uri)
+        store = connect(root := dataset.uri)
         entries = tuple(store.list())
         visible = [entry for entry in entries if not entry.key.startswith(".")]
         if len(visible) == 1 and _ends(visible[0].key, archive.SUFFIXES):
-            return _of_object(dataset.uri, store, visible[0])
-        return _of_folder(dataset.uri, store, entries)
+            return _of_object(dataset.uri, root, store, visible[0])
+        return _of_folder(dataset.uri, entries)
 
 
 @contextmanager
@@ -73,27 +73,27 @@ def _ends(name: str, suffixes: tuple[str, ...]) -> bool:
     return name.lower().endswith(suffixes)
 
 
-def _one_object(uri: str) -> tuple[Store, Entry] | None:
+def _one_object(uri: str) -> tuple[str, Store, Entry] | None:
     if not _ends(uri, archive.SUFFIXES + manifest.SUFFIXES):
         return None
     folder, name = split(uri)
     store = connect(folder)
     entry = store.head(name)
-    return (store, entry) if entry else None
+    return (folder, store, entry) if entry else None
 
 
-def _of_object(uri: str, store: Store, entry: Entry) -> Listing:
+def _of_object(uri: str, root: str, store: Store, entry: Entry) -> Listing:
     if _ends(entry.key, manifest.SUFFIXES):
-        return _of_manifest(uri, store, entry)
-    return Listing(uri, (entry,), _digest((entry,)), store.uri, {}, archive=True)
+        return _of_manifest(uri, root, store, entry)
+    return Listing(uri, (entry,), _digest((entry,)), root, {}, archive=True)
 
 
-def _of_folder(uri: str, store: Store, entries: tuple[Entry, ...]) -> Listing:
+def _of_folder(uri: str, entries: tuple[Entry, ...]) -> Listing:
     if not entries:
         raise DatasetError(f"{readable(uri)} holds nothing. {_other_meaning(uri)}", layout.EXPECTED)
     found = layout.read([entry.key for entry in entries])
     images = tuple(entry for entry in entries if entry.key in found.places)
-    return Listing(uri, images, _digest(images), store.uri, found.places, found.ignored)
+    return Listing(uri, images, _digest(images), uri, found.places, found.ignored)
 
 
 def _other_meaning(uri: str) -> str:
@@ -103,7 +103,7 @@ def _other_meaning(uri: str) -> str:
     return "Expected a folder or prefix with images below it."
 
 
-def _of_manifest(uri: str, store: Store, entry: Entry) -> Listing:
+def _of_manifest(uri: str, root: str, store: Store, entry: Entry) -> Listing:
     table = manifest.read(b"".join(store.stream(entry.key, etag=entry.etag)), readable(uri))
     listed = {found.key: found for found in store.list(_common_folder(table.places))}
     absent = [f"{image} is in no file" for image in table.places if image not in listed]
@@ -113,7 +113,7 @@ def _of_manifest(uri: str, store: Store, entry: Entry) -> Listing:
     layout.require_classes(table.places, listed)
     entries = (entry, *(listed[image] for image in sorted(table.places)))
     ignored = tuple(key for key in listed if key not in table.places and key != entry.key)
-    return Listing(uri, entries, _digest(entries), store.uri, table.places, ignored)
+    return Listing(uri, entries, _digest(entries), root, table.places, ignored)
 
 
 def _common_folder(images: Mapping[str, Place]) -> str:

@@ -119,4 +119,4 @@ def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | V
             extra = row.get(None)
             yield reader.line_num, ValueError("has more cells than the heading") if extra else row
     except csv.Error as error:
-        yield reader.line_num, ValueError(f"is no CSV: {error}")
+        yield reader.reader.line_num, ValueError(f"is no CSV: {error}")

@@ -1,0 +1,204 @@
+import gzip
+import io
+import stat
+import tarfile
+import zipfile
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from job.dataset import archive
+from job.errors import DatasetError
+
+IMAGES = {"rose/1.jpg": b"rose one", "daisy/2.jpg": b"daisy two" * 300}
+
+
+def contents(path):
+    found = {}
+    names = {member.name for member in archive.look(path, path.name)}
+    archive.unpack(path, path.name, names, lambda name, stream: found.update({name: stream.read()}))
+    return found
+
+
+@pytest.mark.parametrize("name", ["data.tar", "data.tar.gz", "data.TGZ"])
+def test_a_tar_gives_its_files(tar, name):
+    assert contents(tar(IMAGES, name=name)) == IMAGES
+
+
+def test_a_tar_that_is_compressed_without_saying_so_gives_its_files(tar):
+    path = tar(IMAGES, name="data.tar.gz")
+    assert contents(path.rename(path.with_name("data.tar"))) == IMAGES
+
+
+def test_a_zip_gives_its_files(zipped):
+    assert contents(zipped(IMAGES)) == IMAGES
+
+
+def test_sizes_are_known_before_anything_is_unpacked(tar, zipped):
+    sizes = {name: len(content) for name, content in IMAGES.items()}
+    for path in (tar(IMAGES), zipped(IMAGES)):
+        assert {member.name: member.size for member in archive.look(path, path.name)} == sizes
+
+
+def test_names_are_normalised_and_folders_are_no_files(tar, zipped):
+    folder = tarfile.TarInfo("./rose")
+    folder.type = tarfile.DIRTYPE
+    assert list(contents(tar({"./rose//1.jpg": b"x"}, folder))) == ["rose/1.jpg"]
+    assert list(contents(zipped({"rose/": b"", "./rose/1.jpg": b"x"}))) == ["rose/1.jpg"]
+
+
+def test_only_what_is_wanted_is_read(tar):
+    seen = []
+    archive.unpack(path := tar(IMAGES), path.name, {"rose/1.jpg"}, lambda name, _: seen.append(name))
+    assert seen == ["rose/1.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("../evil.jpg", "leads outside with '..'"),
+        ("rose/../../evil.jpg", "leads outside with '..'"),
+        ("rose\\..\\..\\evil.jpg", "leads outside with '..'"),
+        ("/etc/evil.jpg", "has an absolute name"),
+        ("C:/evil.jpg", "has an absolute name"),
+        ("C:\\evil.jpg", "has an absolute name"),
+        ("\\\\host\\evil.jpg", "has an absolute name"),
+        ("rose/./1.jpg", "occurs twice"),
+    ],
+)
+def test_a_name_that_is_not_safe_refuses_the_archive(tar, zipped, name, fault):
+    for path in (tar({**IMAGES, name: b"x"}), zipped({**IMAGES, name: b"x"})):
+        with pytest.raises(DatasetError) as caught:
+            archive.look(path, path.name)
+        assert caught.value.problems == (f"{name} {fault}",)
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+def test_a_link_or_a_device_refuses_the_tar(tar, kind):
+    member = tarfile.TarInfo("rose/link.jpg")
+    member.type, member.linkname = kind, "/etc/passwd"
+    with pytest.raises(DatasetError) as caught:
+        archive.look(path := tar(IMAGES, member), path.name)
+    assert caught.value.problems == ("rose/link.jpg is a link or a device",)
+
+
+@pytest.mark.parametrize("mode", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
+def test_a_link_or_a_device_refuses_the_zip(zipped, mode):
+    member = zipfile.ZipInfo("rose/link.jpg")
+    member.external_attr = (mode | 0o777) << 16
+    with pytest.raises(DatasetError) as caught:
+        archive.look(path := zipped({**IMAGES, member: b"/etc/passwd"}), path.name)
+    assert caught.value.problems == ("rose/link.jpg is a link or a device",)
+
+
+def test_an_encrypted_zip_is_refused(zipped):
+    path = zipped({"rose/1.jpg": b"x"})
+    data = bytearray(path.read_bytes())
+    data[data.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(data)
+    with pytest.raises(DatasetError, match="is encrypted"):
+        archive.look(path, path.name)
+
+
+def test_all_unsafe_members_are_named_up_to_a_few(tar):
+    path = tar({f"../{number}.jpg": b"x" for number in range(8)})
+    with pytest.raises(DatasetError) as caught:
+        archive.look(path, path.name)
+    assert len(caught.value.problems) == 6
+    assert caught.value.problems[-1] == "and 3 more"
+
+
+def test_a_bomb_is_refused_by_what_it_says_of_itself(tmp_path, zipped):
+    bomb = tmp_path / "bomb.tar.gz"
+    info = tarfile.TarInfo("rose/1.bmp")
+    info.size = 1 << 40
+    bomb.write_bytes(gzip.compress(info.tobuf()))
+    for path in (bomb, zipped({"rose/1.bmp": bytes(101 << 20)}, name="bomb.zip")):
+        with pytest.raises(DatasetError, match="more than 100 times its own"):
+            archive.look(path, path.name)
+
+
+def test_too_many_members_are_a_bomb(tar, zipped, monkeypatch):
+    monkeypatch.setattr(archive, "MAX_MEMBERS", 9)
+    files = {f"rose/{number}.jpg": b"" for number in range(10)}
+    for path in (tar(files), zipped(files)):
+        with pytest.raises(DatasetError, match="more than 9 members"):
+            archive.look(path, path.name)
+
+
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path):
+    info = tarfile.TarInfo("PaxHeaders/x")
+    info.type, info.size = tarfile.XHDTYPE, 1 << 33
+    path = tmp_path / "bomb.tar.gz"
+    path.write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT)))
+    with pytest.raises(DatasetError, match="a header of 8,589,934,592 bytes"):
+        archive.look(path, path.name)
+
+
+def test_a_size_below_zero_does_not_send_the_reader_round_in_circles(tmp_path):
+    info = tarfile.TarInfo("rose/1.jpg")
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = tarfile.itn(-1024, 12, tarfile.GNU_FORMAT)
+    block[148:156] = b"        "
+    block[148:156] = b"%06o\0 " % tarfile.calc_chksums(block)[0]
+    path = tmp_path / "round.tar"
+    path.write_bytes(bytes(block) * 3 + bytes(1024))
+    with pytest.raises(DatasetError, match="damaged"):
+        archive.look(path, path.name)
+
+
+@pytest.mark.parametrize("name", ["data.tar", "data.tar.gz", "data.zip"])
+@pytest.mark.parametrize("keep", [0, 1, 100, 600, 0.5, 0.9, 0.99])
+def test_an_archive_cut_short_anywhere_is_refused(tar, zipped, name, keep):
+    path = (zipped if name.endswith("zip") else tar)(IMAGES, name=name)
+    data = path.read_bytes()
+    cut = keep if isinstance(keep, int) else int(len(data.rstrip(b"\0")) * keep)
+    path.write_bytes(data[: min(cut, len(data) - 1)])
+    with pytest.raises(DatasetError, match="damaged or cut short"):
+        contents(path)
+
+
+def test_a_tar_cut_between_two_members_is_refused(tar):
+    path = tar(IMAGES)
+    path.write_bytes(path.read_bytes()[:1024])
+    with pytest.raises(DatasetError, match="its end mark is missing"):
+        archive.look(path, path.name)
+
+
+@pytest.mark.parametrize("name", ["data.tar", "data.tar.gz", "data.zip"])
+def test_something_else_by_the_name_of_an_archive_is_refused(tmp_path, name):
+    path = tmp_path / name
+    path.write_bytes(b"<html>404 Not Found</html>" * 100)
+    with pytest.raises(DatasetError, match="damaged or cut short"):
+        archive.look(path, name)
+
+
+def _archives():
+    tarred, compressed, zipped = io.BytesIO(), io.BytesIO(), io.BytesIO()
+    for target, mode in ((tarred, "w"), (compressed, "w:gz")):
+        with tarfile.open(fileobj=target, mode=mode) as file:
+            for name, content in IMAGES.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                file.addfile(info, io.BytesIO(content))
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in IMAGES.items():
+            file.writestr(name, content)
+    return [("data.tar", tarred.getvalue()), ("data.tgz", compressed.getvalue()), ("data.zip", zipped.getvalue())]
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(_archives()), st.data())
+def test_damage_anywhere_is_an_error_of_ours_or_harmless(tmp_path, sample, data):
+    name, content = sample
+    damaged = bytearray(content)
+    for _ in range(data.draw(st.integers(1, 4))):
+        damaged[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    path = tmp_path / name
+    path.write_bytes(damaged)
+    try:
+        found = contents(path)
+    except DatasetError:
+        return
+    assert all(".." not in member.split("/") for member in found)

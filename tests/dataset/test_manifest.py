@@ -1,0 +1,109 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from job.dataset.layout import Place
+from job.dataset.manifest import read
+from job.errors import DatasetError
+
+
+def test_a_csv_gives_image_label_split_and_group():
+    table = b"image,label,split,group\na.jpg,cat,train,p1\nb/c.jpg, dog ,Validation,\n"
+    assert dict(read(table, "m.csv").places) == {
+        "a.jpg": Place("cat", "train", "p1"),
+        "b/c.jpg": Place("dog", "val", None),
+    }
+
+
+def test_a_jsonl_gives_the_same():
+    rows = [
+        {"image": "./a.jpg", "label": 7, "group": 3},
+        {"image": "b.jpg", "label": "dog", "split": None, "width": 640},
+    ]
+    data = "\n\n".join(json.dumps(row) for row in rows).encode()
+    assert dict(read(data, "m.JSONL").places) == {"a.jpg": Place("7", None, "3"), "b.jpg": Place("dog")}
+
+
+def test_headings_may_be_in_any_order_and_case_with_more_columns_and_a_byte_order_mark():
+    table = "Label,width,IMAGE\r\ncat,640,a.jpg\r\n".encode("utf-8-sig")
+    assert dict(read(table, "m.csv").places) == {"a.jpg": Place("cat")}
+
+
+def test_quoted_cells_keep_their_commas_and_line_breaks():
+    assert list(read(b'image,label\n"a,b\nc.jpg",cat\n', "m.csv").places) == ["a,b\nc.jpg"]
+
+
+@pytest.mark.parametrize("heading", ["path, label", "image;label", "", "image, class"])
+def test_missing_columns_are_named_with_the_heading_received(heading):
+    with pytest.raises(DatasetError, match=r"no column (image|label)") as caught:
+        read(f"{heading}\na.jpg,cat\n".encode(), "m.csv")
+    assert (heading or "nothing") in caught.value.message
+
+
+def test_another_encoding_is_refused_with_the_line():
+    with pytest.raises(DatasetError, match=r"m\.csv, line 2: not UTF-8"):
+        read("image,label\nkäfer.jpg,x\n".encode("latin-1"), "m.csv")
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("a.jpg,", "line 2 has no label (a.jpg)"),
+        (",cat", "line 2 has no image"),
+        ("a.jpg", "line 2 has no label (a.jpg)"),
+        (
+            "a.jpg,cat,holdout",
+            "line 2 has the split 'holdout'; expected train, val, valid, validation, dev, test or nothing",
+        ),
+        ("a.jpg,cat,train,g,extra", "line 2 has more cells than the heading"),
+        ("/a.jpg,cat", "line 2 names /a.jpg; expected a path relative to the manifest's folder, inside it"),
+        ("s3://b/a.jpg,cat", "line 2 names s3://b/a.jpg; expected a path relative to the manifest's folder, inside it"),
+        (
+            "x/../../a.jpg,cat",
+            "line 2 names x/../../a.jpg; expected a path relative to the manifest's folder, inside it",
+        ),
+        ('"a.jpg"x,cat', "line 2 is no CSV: ',' expected after '\"'"),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_told_with_its_line(row, problem):
+    assert read(f"image,label,split,group\n{row}\n".encode(), "m.csv").problems == (problem,)
+
+
+@pytest.mark.parametrize(
+    ("row", "problem"),
+    [
+        ("{", "is no JSON object"),
+        ("[1]", "is no JSON object"),
+        ("[" * 100_000, "is no JSON object"),
+        ('{"image": "a.jpg", "label": ["cat", "dog"]}', 'has ["cat", "dog"]; expected text'),
+        ('{"image": "a.jpg", "label": true}', "has true; expected text"),
+        ('{"image": "a.jpg"}', "has no label (a.jpg)"),
+    ],
+)
+def test_a_json_line_that_cannot_be_used_is_told_with_its_line(row, problem):
+    assert read(row.encode(), "m.jsonl").problems == (f"line 1 {problem}",)
+
+
+def test_a_second_row_for_one_image_is_a_problem():
+    table = read(b"image,label\na.jpg,cat\nb.jpg,cat\n./a.jpg,dog\n", "m.csv")
+    assert table.problems == ("line 4 names a.jpg again, after line 2",)
+
+
+def test_a_split_in_some_rows_only_is_a_problem():
+    table = read(b"image,label,split\na.jpg,cat,train\nb.jpg,cat,\nc.jpg,cat,\n", "m.csv")
+    assert table.problems == ("line 3 has no split although other rows have one (2 such rows)",)
+
+
+def test_all_problems_are_gathered():
+    assert len(read(b"image,label\na.jpg,\n,cat\n/c.jpg,cat\nd.jpg,dog\n", "m.csv").problems) == 3
+
+
+@given(st.binary(max_size=200), st.sampled_from(["m.csv", "m.jsonl"]))
+def test_any_bytes_give_rows_or_a_dataset_error(data, name):
+    try:
+        table = read(b"image,label\n" + data if name.endswith("csv") else data, name)
+    except DatasetError:
+        return
+    assert all(image and ".." not in image.split("/") and place.label for image, place in table.places.items())
