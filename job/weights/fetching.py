@@ -1,0 +1,74 @@
+"""Bringing weights to this disk: from a store, or from where Keras publishes them. Whole under their name, or not at all."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import urllib.error
+import urllib.request
+from http.client import HTTPException, IncompleteRead
+from pathlib import Path
+from typing import BinaryIO
+
+from job.errors import StoreNotFound, TemporaryError, WeightsError
+from job.storage import Store
+
+TIMEOUT_SECONDS = 60
+# Answers that another attempt may change: timeout, too many requests, and faults of the server.
+TEMPORARY_ANSWERS = {408, 429}
+
+
+def from_store(store: Store, key: str, folder: Path) -> Path:
+    """The object as `folder/<digest of its address and version>/<name>`; one that is there already is not fetched again.
+
+    Raises:
+        StoreNotFound: there is no such object.
+    """
+    entry = store.head(key)
+    if entry is None:
+        raise StoreNotFound(f"There is no object {store.uri}/{key}.")
+    path = _place(folder, f"{store.uri}/{key} {entry.etag} {entry.size}", key)
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        store.download(key, path, entry)
+    return path
+
+
+def from_origin(url: str, folder: Path, name: str, cure: str) -> Path:
+    """The file that Keras would download, kept as `folder/<digest of the address>/<name>`.
+
+    Raises:
+        WeightsError: the address cannot be reached or has no such file.
+        TemporaryError: the download broke off or the server is overloaded.
+    """
+    path = _place(folder, url, name)
+    if path.is_file():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as target:
+            _download(url, target, cure)
+        os.replace(part, path)
+    finally:
+        Path(part).unlink(missing_ok=True)
+    return path
+
+
+def _download(url: str, target: BinaryIO, cure: str) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
+            shutil.copyfileobj(answer, target)
+            if answer.length:  # what is still missing; reading in blocks does not complain
+                raise IncompleteRead(b"", answer.length)
+    except urllib.error.HTTPError as error:
+        kind = TemporaryError if error.code >= 500 or error.code in TEMPORARY_ANSWERS else WeightsError
+        raise kind(f"The weights at {url} cannot be downloaded: the server answered {error.code}.", cure) from error
+    except urllib.error.URLError as error:
+        raise WeightsError(f"The weights at {url} cannot be downloaded: {error.reason}.", cure) from error
+    except (OSError, HTTPException) as error:
+        raise TemporaryError(f"The download of {url} broke off: {error}.", cure) from error
+
+
+def _place(folder: Path, identity: str, name: str) -> Path:
+    return folder / hashlib.sha256(identity.encode()).hexdigest() / Path(name).name
