@@ -1,0 +1,46 @@
+"""The progress bar of a run on a terminal."""
+
+import threading
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+from job.telemetry.view import Progress
+
+WAITING = "{desc} …"
+COUNTING = "{desc} {percentage:3.0f} % {bar:30} {n_fmt} of {total_fmt} {unit}, {remaining} left"
+
+
+class Bar:
+    """One line at the foot of `stream`, gone when the phase is. Thread-safe."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._bar: Any = None
+
+    def begin(self, phase: str) -> None:
+        """Show that `phase` runs."""
+        with self._lock:
+            self._draw(phase, WAITING)
+
+    def show(self, phase: str, progress: Progress) -> None:
+        """Show how far `phase` is."""
+        with self._lock:
+            if self._bar is None or (self._bar.total, self._bar.unit) != (progress.total, progress.unit):
+                self._draw(phase, COUNTING, total=progress.total, unit=progress.unit)
+            self._bar.update(progress.done - self._bar.n)
+
+    def clear(self) -> None:
+        """Take the bar away."""
+        with self._lock:
+            self._clear()
+
+    def _draw(self, phase: str, line: str, **count: Any) -> None:
+        self._clear()
+        self._bar = tqdm(desc=phase, bar_format=line, file=self._stream, leave=False, dynamic_ncols=True, **count)
+
+    def _clear(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

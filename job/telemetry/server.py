@@ -1,0 +1,186 @@
+"""A small HTTP server beside the run: `/metrics`, `/healthz`, the live page and its data.
+
+It only ever reads the board. Whoever is slow, dead or many is dropped; the run does not notice.
+"""
+
+import contextlib
+import logging
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from job.telemetry import live
+from job.telemetry.board import Board
+from job.telemetry.view import View
+
+logger = logging.getLogger(__name__)
+
+CONNECTIONS_AT_MOST = 16
+DEADLINE_SECONDS = 10.0
+"""For a whole request: a client that sends a byte every few seconds holds its place no longer than this."""
+OUTCOME_SECONDS = 3.0
+WATCHED_SECONDS = 6.0
+"""A page that asked this recently is still open (it asks every two seconds)."""
+
+
+class Answer(NamedTuple):
+    """A body and what it is."""
+
+    content_type: str
+    body: bytes
+
+
+class Server:
+    """Serves `board` and `registry` from a daemon thread until `close()`.
+
+    Args:
+        board: the run to show.
+        registry: the metrics to expose.
+        host: address to listen on, IPv4 or IPv6; empty is every one of both families.
+        port: TCP port; 0 takes a free one.
+
+    Raises:
+        OSError: the port is busy or not ours to take.
+    """
+
+    def __init__(self, board: Board, registry: CollectorRegistry, host: str, port: int) -> None:
+        self._board, self._registry = board, registry
+        self._outcome_seen = threading.Event()
+        self._watched = -WATCHED_SECONDS
+        self._http = _Listener(host, port, self._answer)
+        threading.Thread(target=self._http.serve_forever, args=(0.1,), name="telemetry", daemon=True).start()
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        return self._http.server_port
+
+    def close(self) -> None:
+        """Stop listening. A page that is open gets OUTCOME_SECONDS at most to fetch the outcome first."""
+        if self._board.view().outcome and time.monotonic() - self._watched < WATCHED_SECONDS:
+            self._outcome_seen.wait(OUTCOME_SECONDS)
+        self._http.shutdown()
+        self._http.server_close()
+
+    def _answer(self, path: str, accept: str) -> Answer | None:
+        match path:
+            case "/":
+                return Answer("text/html; charset=utf-8", live.PAGE)
+            case "/live.json":
+                return Answer("application/json", live.data(self._watch()))
+            case "/metrics":
+                encode, content_type = choose_encoder(accept)
+                return Answer(content_type, encode(self._registry))
+            case "/healthz":
+                return Answer("text/plain; charset=utf-8", b"ok\n")
+            case _:
+                return None
+
+    def _watch(self) -> View:
+        self._watched, view = time.monotonic(), self._board.view()
+        if view.outcome:
+            self._outcome_seen.set()
+        return view
+
+
+class _Listener(ThreadingHTTPServer):
+    """At most CONNECTIONS_AT_MOST requests at once, each with a deadline."""
+
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self, host: str, port: int, answer: Callable[[str, str], Answer | None]) -> None:
+        self.answer = answer
+        self.policy = live.content_security_policy()
+        self._places = threading.BoundedSemaphore(CONNECTIONS_AT_MOST)
+        both = not host and socket.has_dualstack_ipv6()
+        self.address_family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
+        super().__init__((host, port), _Handler)
+
+    def server_bind(self) -> None:
+        """Bind without looking up the machine's own name, which may wait for a DNS server."""
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Hand the connection to a thread, or drop it when too many are open."""
+        if self._places.acquire(blocking=False):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer one request inside its deadline."""
+        deadline = threading.Timer(DEADLINE_SECONDS, _hang_up, (request,))
+        deadline.daemon = True
+        deadline.start()
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            deadline.cancel()
+            self._places.release()
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that went away is nobody's problem; a fault of ours is worth a line."""
+        if not isinstance(sys.exception(), OSError):
+            logger.warning("the telemetry port could not answer a request", exc_info=True)
+
+
+def _hang_up(request: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        request.shutdown(socket.SHUT_RDWR)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Listener
+    timeout = DEADLINE_SECONDS
+    server_version = "graft"
+    sys_version = ""
+    error_message_format = "%(code)d %(message)s\n"
+    error_content_type = "text/plain; charset=utf-8"
+
+    def do_GET(self) -> None:
+        answer = self.server.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
+        if answer:
+            self._send(answer)
+        else:
+            self.send_error(HTTPStatus.NOT_FOUND)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """The base class says 501 to a method it has no function for; here it is known and not allowed."""
+        known = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
+        super().send_error(known, message if known == code else None, explain)
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
+
+    def end_headers(self) -> None:
+        self.send_header("Cache-Control", "no-store")
+        self.send_header("Content-Security-Policy", self.server.policy)
+        self.send_header("X-Content-Type-Options", "nosniff")
+        self.send_header("Referrer-Policy", "no-referrer")
+        if self.command not in ("GET", "HEAD"):
+            self.send_header("Allow", "GET, HEAD")
+        super().end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        """Requests are not worth a line: a scraper makes four a minute, a page thirty."""
