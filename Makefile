@@ -84,10 +84,14 @@ types: .venv/ready
 	$(BIN)/mypy
 imports: .venv/ready
 	$(BIN)/lint-imports --no-cache
-fresh: .venv/ready
-	$(BIN)/python tests/generate_catalogue.py --check
+fresh: .venv/ready .venv/catalogue
 	$(BIN)/python -m tests.generate_settings --check
 	$(BIN)/python -m tests.generate_locks --check
+
+# It builds every backbone of Keras, a minute or two: again only when something changed that it depends on.
+.venv/catalogue: job/catalogue.json tests/generate_catalogue.py .venv/locked | .venv/ready
+	$(BIN)/python tests/generate_catalogue.py --check
+	@touch $@
 
 .PHONY: generate
 generate: .venv/ready ## Write the generated files anew: catalogue, settings reference and schema.

@@ -117,8 +117,8 @@ def _select(stamps: Path, chosen: Path) -> None:
     """Copy the photographs of each class, flat: no drawings, and no second view of one picture."""
     for label, source in CLASSES.items():
         photographs = [path for path in sorted((stamps / source).rglob("*.png")) if _is_photograph(path)]
-        if len(photographs) < LEAST_IN_A_CLASS:
-            raise SystemExit(f"{PACKAGE}: {len(photographs)} photographs in {source}, expected {LEAST_IN_A_CLASS} or more.")
+        if (count := len(photographs)) < LEAST_IN_A_CLASS:
+            raise SystemExit(f"{PACKAGE}: {count} photographs in {source}, expected {LEAST_IN_A_CLASS} or more.")
         (chosen / label).mkdir(parents=True)
         for path in photographs:
             shutil.copyfile(path, chosen / label / "-".join(path.relative_to(stamps / source).parts))
