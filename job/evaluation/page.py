@@ -1,7 +1,7 @@
 """From the content of report.json to the two pages that people read."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,31 +35,41 @@ def render_page(told: Mapping[str, Any], pictures: Sequence[str | None]) -> str:
         told: the content of report.json.
         pictures: a data: URI, or None, for each of its mistakes.
     """
-    cells = {(cell["true"], cell["predicted"]): cell["images"] for cell in told["test"]["confusion"]}
-    return (
-        _environment(autoescape=True)
-        .get_template("page.html")
-        .render(
-            told,
-            answer=answer(told),
-            verdict=verdict(told),
-            gallery=list(zip(told["mistakes"], pictures, strict=True)),
-            readable=len(told["images"]) <= READABLE_CLASSES,
-            cells=cells,
-            pairs=worst_pairs(told["test"]),
-            solved=any("penalty" in row for row in told["history"]),
-            loss_and_score=curves(told["history"], told["gate"]["metric"]),
-            reliability=reliability_chart(told["calibration"]),
-            asking=abstention_chart(told["coverage"]),
-            shown=SHOWN,
-        )
-    )
+    page = _environment(autoescape=True).get_template("page.html")
+    gallery = list(zip(told["mistakes"], pictures, strict=True))
+    return page.render(told, **_words(told), **_charts(told), **_rows(told), gallery=gallery)
 
 
 def render_card(told: Mapping[str, Any]) -> str:
     """The model card (Mitchell et al. 2019, arXiv 1810.03993) in Markdown."""
     page = _environment(autoescape=False).get_template("card.md")
-    return page.render(told, answer=answer(told), verdict=verdict(told), pairs=worst_pairs(told["test"]))
+    return page.render(told, **_words(told))
+
+
+def _words(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {"answer": answer(told), "verdict": verdict(told), "pairs": worst_pairs(told["test"])}
+
+
+def _charts(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "loss_and_score": curves(told["history"], told["gate"]["metric"]),
+        "reliability": reliability_chart(told["calibration"]),
+        "asking": abstention_chart(told["coverage"]),
+    }
+
+
+def _rows(told: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "readable": len(told["images"]) <= READABLE_CLASSES,
+        "shown": SHOWN,
+        "cells": {(cell["true"], cell["predicted"]): cell["images"] for cell in told["test"]["confusion"]},
+        "solved": any("penalty" in row for row in told["history"]),
+        "leaked": [(row["name"], row["reason"]) for row in told["leaks"]],
+        "alike": [
+            f"{pair['name']} ({pair['split']}) and {pair['other']} ({pair['other_split']})"
+            for pair in told["near_duplicates"]
+        ],
+    }
 
 
 def answer(told: Mapping[str, Any]) -> str:
@@ -116,13 +126,13 @@ def _hundredths(share: float) -> str:
     return next((text for text in texts if share in (0, 1) or float(text) not in (0, 100)), f"{100 * share:.0f}")
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
+def _flat(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Nested groups as rows: `training.epochs`."""
-    rows = []
-    for name, value in sorted(settings.items()):
-        nested = isinstance(value, Mapping)
-        rows += _flat(value, f"{prefix}{name}.") if nested else [(prefix + name, value)]
-    return rows
+    for name, value in sorted(groups.items()):
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, ", ".join(map(str, value)) if isinstance(value, list) else value
 
 
 def _markdown(text: object) -> str:
@@ -146,7 +156,6 @@ def _environment(autoescape: bool) -> Environment:
         "words": words,
         "flat": _flat,
         "markdown": _markdown,
-        "columns": lambda row, *names: [row[name] for name in names],
         "sentence": lambda mode: MODES.get(mode, mode),
         "format_name": lambda name: FORMATS.get(name, name),
     }

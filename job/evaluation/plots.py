@@ -68,7 +68,8 @@ def _lines(chart: Chart, columns: Mapping[str, Points]) -> tuple[Series, ...]:
     drawn = []
     for name, points in columns.items():
         style = next(styles[name.startswith("val_")], "second dotted")
-        drawn.append(Series(name.replace("val_", "validation ").replace("_", " "), style, chart.line(points)))
+        label = ("" if name.startswith("val_") else "training ") + name.replace("val_", "validation ").replace("_", " ")
+        drawn.append(Series(label, style, chart.line(points)))
     return tuple(drawn)
 
 

@@ -140,7 +140,8 @@ def write(report: Report, context: Context, folder: Path) -> None:
         ("report.html", render_page(told, pictures)),
         ("model-card.md", render_card(told)),
     ):
-        (folder / name).write_text(content, encoding="utf-8", newline="\n")
+        # A file name that is no UTF-8 holds lone surrogates: they are written as \udcXX.
+        (folder / name).write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
 def _labels(examples: Sequence["Example"]) -> Labels:
