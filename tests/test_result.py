@@ -4,6 +4,7 @@ import io
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,7 +19,7 @@ NUMBERS = st.dictionaries(TEXT, st.floats(), max_size=60)
 ERRORS = st.builds(JobError, TEXT, TEXT, st.lists(TEXT, max_size=80).map(tuple))
 
 
-def parsed(result: Result) -> dict[str, object]:
+def parsed(result: Result) -> dict[str, Any]:
     return json.loads(result.to_json(), parse_constant=pytest.fail)
 
 

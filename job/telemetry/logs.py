@@ -58,11 +58,17 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
 
 
 class BoardHandler(logging.Handler):
-    """Shows the messages on the live page: never fields or tracebacks, which may name this machine's paths."""
+    """Shows the messages on the live page: never fields or tracebacks, which may name this machine's paths.
+
+    What telemetry itself says of phases and epochs is on that page already.
+    """
 
     def __init__(self, board: Board) -> None:
         super().__init__(logging.INFO)
         self._board = board
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING or not record.name.startswith(__package__)
 
     def emit(self, record: logging.LogRecord) -> None:
         levels = {logging.INFO: "info", logging.WARNING: "warning"}

@@ -3,10 +3,11 @@
 Nothing is counted twice: the families are made from the board at each scrape.
 """
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
@@ -48,12 +49,10 @@ def register(board: Board, registry: CollectorRegistry) -> None:
     ProcessCollector(registry=registry)
 
 
+@functools.cache
 def package_version() -> str:
-    """The version of the installed package, or `unknown` in a bare checkout."""
-    try:
-        return version("graft")
-    except PackageNotFoundError:
-        return "unknown"
+    """The version of Graft itself; looked up once, since that reads files."""
+    return version("graft")
 
 
 def _gauge(name: str, text: str, value: float | None) -> Metric:
@@ -124,7 +123,7 @@ def _step_seconds(view: View) -> Metric:
 
 def _scores(view: View) -> Iterator[Metric]:
     family = GaugeMetricFamily("graft_score", "Newest score of a split.", labels=("split", "metric"))
-    scores = _newest(view.history) | {("test", name): score for name, score in outcome_scores(view.outcome).items()}
+    scores = {("test", name): score for name, score in outcome_scores(view.outcome).items()} | _newest(view.history)
     for (split, metric), score in itertools.islice(scores.items(), SCORES_AT_MOST):
         family.add_metric((split, metric), score)
     yield family

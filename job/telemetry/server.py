@@ -96,6 +96,7 @@ class _Listener(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 2 * CONNECTIONS_AT_MOST
 
     def __init__(self, host: str, port: int, answer: Callable[[str, str], Answer | None]) -> None:
         self.answer = answer

@@ -1,0 +1,334 @@
+"""What the phases tell, what the log says of it, and what a terminal shows."""
+
+import io
+import json
+import logging
+import math
+import socket
+import subprocess
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from job.settings import TelemetrySettings
+from job.telemetry import Telemetry, configure_logs, serve, silent
+from job.telemetry.board import EPOCHS_KEPT, LINES_KEPT, Board
+from job.telemetry.view import Epoch, Line
+
+PHASES = ("survey", "dataset", "training")
+
+
+class Clock:
+    """Seconds that pass when told to."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def board(clock: Clock) -> Board:
+    return Board("flowers", PHASES, clock)
+
+
+@pytest.fixture
+def logs() -> Iterator[None]:
+    """The loggers as they were before, afterwards."""
+    names = ("", "job", "__main__", "absl", "tensorflow")
+    levels = {name: logging.getLogger(name).level for name in names}
+    handlers = list(logging.root.handlers)
+    yield
+    logging.captureWarnings(False)
+    logging.root.handlers[:] = handlers
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def records(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line, parse_constant=pytest.fail) for line in stream.getvalue().splitlines()]
+
+
+def test_a_phase_runs_and_then_is_done(board: Board, clock: Clock):
+    telemetry = Telemetry(board)
+    with telemetry.phase("survey"):
+        clock.now += 3
+        assert board.view().running == "survey"
+        assert telemetry.seconds == {"survey": 3.0}
+    assert [(phase.name, phase.state) for phase in board.view().phases] == [
+        ("survey", "done"), ("dataset", "to come"), ("training", "to come"),
+    ]  # fmt: skip
+
+
+def test_a_phase_entered_again_adds_up(board: Board, clock: Clock):
+    telemetry = Telemetry(board)
+    for seconds in (2, 5):
+        with telemetry.phase("training"):
+            clock.now += seconds
+    assert telemetry.seconds == {"training": 7.0}
+
+
+def test_a_phase_that_nobody_announced_joins_the_list(board: Board):
+    with Telemetry(board).phase("tidying"):
+        pass
+    assert board.view().phases[-1].name == "tidying"
+
+
+def test_phases_do_not_nest(board: Board):
+    telemetry = Telemetry(board)
+    with telemetry.phase("survey"):
+        with pytest.raises(RuntimeError, match="'dataset' inside 'survey'"), telemetry.phase("dataset"):
+            pass
+        assert board.view().running == "survey"
+
+
+def test_an_error_passes_through_and_its_phase_is_marked(board: Board):
+    telemetry = Telemetry(board)
+    with pytest.raises(ZeroDivisionError), telemetry.phase("dataset"):
+        raise ZeroDivisionError
+    assert board.view().phases[1].state == "stopped"
+    assert telemetry.seconds == {"dataset": 0.0}
+
+
+def test_the_time_left_follows_the_pace_so_far(board: Board, clock: Clock):
+    board.begin("dataset")
+    board.progress(100, 500, "images")  # a resumed download: the first 100 were there already
+    assert board.view().seconds_left is None
+    clock.now += 10
+    board.progress(200, 500, "images")
+    assert board.view().seconds_left == pytest.approx(30)
+    clock.now += 5
+    assert board.view().seconds_left == pytest.approx(25)
+    clock.now += 60
+    assert board.view().seconds_left == 0
+
+
+def test_threads_that_report_out_of_order_do_not_turn_the_progress_back(board: Board):
+    board.begin("dataset")
+    for done in (2, 1, 4, 3, 10, 9):
+        board.progress(done, 10, "images")
+    view = board.view()
+    assert view.progress is not None
+    assert (view.progress.done, view.progress.ratio, view.phases[1].images) == (10, 1.0, 10)
+
+
+def test_the_next_epoch_counts_its_images_anew(board: Board):
+    board.begin("training")
+    for done in (5, 10, 5, 10):
+        board.progress(done, 10, "images")
+    board.progress(3, 8, "steps")
+    assert board.view().phases[2].images == 20
+
+
+def test_an_unknown_total_is_no_division_by_zero(board: Board):
+    board.begin("dataset")
+    board.progress(3, 0, "images")
+    progress = board.view().progress
+    assert progress is not None
+    assert progress.ratio == 0.0
+
+
+def test_epochs_tell_how_long_the_stage_will_take_at_most(board: Board, clock: Clock):
+    board.begin("training")
+    clock.now += 10
+    board.epoch(Epoch("probe", 1, 4, {}))
+    assert board.view().stage_seconds_left == pytest.approx(30)
+    clock.now += 20
+    board.epoch(Epoch("part", 6, 10, {}))  # resumed in the middle: one epoch took 20 s
+    assert board.view().stage_seconds_left == pytest.approx(80)
+    board.end()
+    assert board.view().stage_seconds_left is None
+
+
+def test_the_board_does_not_grow_with_the_run(board: Board):
+    for number in range(EPOCHS_KEPT + 5):
+        board.epoch(Epoch("all", number + 1, 2_000, {}))
+    for number in range(LINES_KEPT + 5):
+        board.line(Line(0.0, "info", str(number)))
+    view = board.view()
+    assert (len(view.history), view.history[-1].epoch) == (EPOCHS_KEPT, EPOCHS_KEPT + 5)
+    assert (len(view.lines), view.lines[0].message) == (LINES_KEPT, "5")
+
+
+def test_many_threads_may_tell_at_once(board: Board):
+    telemetry = Telemetry(board)
+
+    def take_500_steps() -> None:
+        for _ in range(500):
+            telemetry.step(0.02, 1.0)
+
+    work = [threading.Thread(target=take_500_steps) for _ in range(4)]
+    for thread in work:
+        thread.start()
+    for thread in work:
+        thread.join()
+    assert sum(board.view().steps.counts) == 2_000
+    assert board.view().steps.seconds == pytest.approx(40)
+
+
+def test_telling_costs_a_step_next_to_nothing(board: Board):
+    telemetry = Telemetry(board)
+    board.begin("training")
+    began = time.perf_counter()
+    for step in range(2_000):
+        telemetry.step(0.1, 0.5)
+        telemetry.progress(step, 2_000, "steps")
+    assert (time.perf_counter() - began) / 2_000 < 0.001
+
+
+def test_a_container_logs_strict_json_lines(board: Board, logs: None):
+    stream = io.StringIO()
+    configure_logs(stream, terminal=False)
+    logging.getLogger("job.x").warning(
+        "odd \udcff name", extra={"fields": {"loss": math.nan, "of": (1, "a"), "path": object}}
+    )
+    telemetry = Telemetry(board)
+    with telemetry.phase("survey"):
+        telemetry.epoch("probe", 1, 3, {"val_accuracy": 0.5})
+    odd, begins, epoch, done = records(stream)
+    assert odd["ts"].endswith("+00:00")
+    assert (odd["level"], odd["logger"], odd["message"]) == ("warning", "job.x", "odd ? name")
+    assert odd["fields"] == {"loss": None, "of": [1, "a"], "path": "<class 'object'>"}
+    assert begins["fields"] == {"phase": "survey", "event": "begins"}
+    assert epoch["fields"] == {"stage": "probe", "epoch": 1, "epochs": 3, "scores": {"val_accuracy": 0.5}}
+    assert done["fields"] | {"seconds": 0} == {"phase": "survey", "event": "done", "seconds": 0}
+
+
+def test_an_exception_stays_on_its_line(logs: None):
+    stream = io.StringIO()
+    configure_logs(stream, terminal=False)
+    try:
+        raise ValueError("first\nsecond")
+    except ValueError:
+        logging.getLogger("job").exception("it failed")
+    (record,) = records(stream)
+    assert record["level"] == "error"
+    assert record["exception"].endswith("ValueError: first\nsecond")
+
+
+def test_others_are_heard_from_warning_on_and_we_from_info_on(logs: None):
+    stream = io.StringIO()
+    configure_logs(stream, terminal=False)
+    for name in ("botocore.credentials", "absl", "tensorflow", "job.storage", "__main__"):
+        logging.getLogger(name).info("info of %s", name)
+        logging.getLogger(name).warning("warning of %s", name)
+    assert [record["message"] for record in records(stream)] == [
+        "warning of botocore.credentials",
+        "warning of absl",
+        "warning of tensorflow",
+        "info of job.storage",
+        "warning of job.storage",
+        "info of __main__",
+        "warning of __main__",
+    ]
+
+
+def test_a_warning_of_python_becomes_a_record(logs: None):
+    stream = io.StringIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        configure_logs(stream, terminal=False)
+        warnings.warn("this is old", DeprecationWarning, stacklevel=1)
+        logging.captureWarnings(False)
+    assert "this is old" in records(stream)[0]["message"]
+
+
+def test_configured_twice_each_line_comes_once(logs: None):
+    stream = io.StringIO()
+    configure_logs(stream, terminal=False)
+    configure_logs(stream, terminal=False)
+    logging.getLogger("job").info("once")
+    assert len(records(stream)) == 1
+
+
+def test_progress_is_logged_now_and_then(board: Board, clock: Clock, logs: None, monkeypatch: pytest.MonkeyPatch):
+    stream = io.StringIO()
+    configure_logs(stream, terminal=False)
+    telemetry = Telemetry(board)
+    with telemetry.phase("dataset"):
+        telemetry.progress(0, 4_000, "images")
+        monkeypatch.setattr("job.telemetry.telemetry.PROGRESS_LINE_SECONDS", -1.0)
+        for seconds, done in ((60, 1_000), (150, 3_500)):
+            clock.now = 100 + seconds
+            telemetry.progress(done, 4_000, "images")
+    assert [record["message"] for record in records(stream)[1:-1]] == [
+        "dataset: 1,000 of 4,000 images, about 3 min left",
+        "dataset: 3,500 of 4,000 images, less than a minute left",
+    ]
+
+
+def test_a_terminal_shows_a_bar_and_whole_lines_above_it(board: Board, logs: None):
+    terminal = io.StringIO()
+    configure_logs(terminal, terminal=True)
+    with Telemetry(board, terminal=terminal) as telemetry, telemetry.phase("dataset"):
+        telemetry.progress(1, 4, "images")
+        time.sleep(0.15)
+        telemetry.progress(3, 4, "images")
+        logging.getLogger("job.audit").warning("one is broken")
+    shown = terminal.getvalue()
+    assert "dataset …" in shown
+    assert "75 %" in shown
+    assert "3 of 4 images" in shown
+    lines = [line.rpartition("\r")[2] for line in shown.split("\n")]
+    assert lines[0][8:] == "  warning: one is broken"
+    assert lines[1][8:].startswith("  dataset done after 0.")
+    assert lines[2].strip() == ""
+
+
+def test_a_person_sees_the_traceback_and_no_json(logs: None):
+    terminal = io.StringIO()
+    configure_logs(terminal, terminal=True)
+    try:
+        raise ValueError("boom")
+    except ValueError:
+        logging.getLogger("job").exception("it failed")
+    assert "error: it failed\nTraceback" in terminal.getvalue()
+
+
+def test_a_terminal_that_went_away_does_not_fail_the_run(logs: None, capsys: pytest.CaptureFixture[str]):
+    terminal = io.StringIO()
+    configure_logs(terminal, terminal=True)
+    terminal.close()
+    logging.getLogger("job").info("nobody hears this")
+    assert "ValueError" in capsys.readouterr().err
+
+
+def test_silent_telemetry_serves_and_shows_nothing():
+    handlers = list(logging.getLogger("job").handlers)
+    with silent() as telemetry, telemetry.phase("dataset"):
+        telemetry.progress(1, 2, "images")
+        telemetry.facts(classes=3)
+        telemetry.checkpointed()
+    assert telemetry.server is None
+    assert logging.getLogger("job").handlers == handlers
+
+
+def test_port_0_serves_nothing():
+    with serve(TelemetrySettings(port=0), "flowers") as telemetry:
+        assert telemetry.server is None
+
+
+def test_a_busy_port_costs_a_warning_and_no_run(caplog: pytest.LogCaptureFixture):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with serve(TelemetrySettings(port=port, host="127.0.0.1"), "flowers", PHASES) as telemetry:
+            with telemetry.phase("survey"):
+                pass
+            assert telemetry.server is None
+    assert f"port {port} serves no metrics" in caplog.text
+
+
+def test_telemetry_does_not_import_tensorflow():
+    code = "import sys, job.telemetry, job.result; print(sorted({'tensorflow', 'keras', 'boto3'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
