@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO
 from urllib.parse import unquote_to_bytes
 
 from job.dataset import archive, layout
@@ -26,9 +26,7 @@ from job.dataset.names import few, readable
 from job.errors import DatasetError, StoreConflict, StoreNotFound, TemporaryError
 from job.settings import CacheSettings, DatasetSettings
 from job.storage import Entry, Store, connect
-
-if TYPE_CHECKING:
-    from job.telemetry import Telemetry
+from job.telemetry import Telemetry
 
 CONNECTIONS = 16  # Photographs are small: the waiting is for round trips, not for bytes.
 AT_ONCE = 4096  # Tasks handed out together, so that a million images are not a million waiting tasks.
@@ -66,7 +64,7 @@ class Dataset:
     ignored: tuple[str, ...]
 
 
-def fetch(listing: Listing, dataset: DatasetSettings, cache: CacheSettings, telemetry: "Telemetry") -> Dataset:
+def fetch(listing: Listing, dataset: DatasetSettings, cache: CacheSettings, telemetry: Telemetry) -> Dataset:
     """Bring every image of the listing to the local disk, verified.
 
     Raises:
@@ -86,7 +84,7 @@ def fetch(listing: Listing, dataset: DatasetSettings, cache: CacheSettings, tele
 Arrival = tuple[Mapping[str, File | None], Mapping[str, Place], tuple[str, ...]]
 
 
-def _from_folder(listing: Listing, store: Store, cache: Cache, telemetry: "Telemetry") -> Arrival:
+def _from_folder(listing: Listing, store: Store, cache: Cache, telemetry: Telemetry) -> Arrival:
     images = [entry for entry in listing.entries if entry.key in listing.places]
     if folder := _local_folder(store):
         files = _each(lambda entry: _in_place(folder, entry, cache), images, telemetry)
@@ -98,7 +96,7 @@ def _from_folder(listing: Listing, store: Store, cache: Cache, telemetry: "Telem
     return present | dict(files), listing.places, listing.ignored
 
 
-def _from_archive(listing: Listing, store: Store, cache: Cache, telemetry: "Telemetry") -> Arrival:
+def _from_archive(listing: Listing, store: Store, cache: Cache, telemetry: Telemetry) -> Arrival:
     (entry,) = listing.entries
     contents = _unpacked_before(entry, cache)
     found = layout.read(contents, wrapped=True) if contents else None
@@ -115,7 +113,7 @@ def _unpacked_before(entry: Entry, cache: Cache) -> dict[str, File | None]:
     return {name: cache.get(sha256, size) if sha256 else None for name, sha256, size in rows}
 
 
-def _unpack(listing: Listing, store: Store, cache: Cache, telemetry: "Telemetry") -> dict[str, File | None]:
+def _unpack(listing: Listing, store: Store, cache: Cache, telemetry: Telemetry) -> dict[str, File | None]:
     (entry,) = listing.entries
     name = readable(entry.key)
     path = _archive_path(store, entry, cache)
@@ -178,9 +176,7 @@ def _local_folder(store: Store) -> Path | None:
     return Path(os.fsdecode(unquote_to_bytes(path))) if scheme == "file" else None
 
 
-def _each(
-    task: Callable[[Entry], File], entries: Sequence[Entry], telemetry: "Telemetry"
-) -> Iterator[tuple[str, File]]:
+def _each(task: Callable[[Entry], File], entries: Sequence[Entry], telemetry: Telemetry) -> Iterator[tuple[str, File]]:
     """Do the task for all entries, several at once; the first failure drops what has not begun."""
     done = itertools.count(1)
     with ThreadPoolExecutor(CONNECTIONS) as pool:

@@ -53,7 +53,7 @@ def survey(dataset: DatasetSettings) -> Listing:
         if found := _one_object(dataset.uri):
             return _of_object(dataset.uri, *found)
         store = connect(root := dataset.uri)
-        entries = tuple(store.list())
+        entries = _all(store, dataset.uri)
         visible = [entry for entry in entries if not entry.key.startswith(".")]
         if len(visible) == 1 and _ends(visible[0].key, archive.SUFFIXES):
             return _of_object(dataset.uri, root, store, visible[0])
@@ -90,17 +90,26 @@ def _of_object(uri: str, root: str, store: Store, entry: Entry) -> Listing:
 
 def _of_folder(uri: str, entries: tuple[Entry, ...]) -> Listing:
     if not entries:
-        raise DatasetError(f"{readable(uri)} holds nothing. {_other_meaning(uri)}", layout.EXPECTED)
+        files = f"is one object; those that can be read end in {', '.join(archive.SUFFIXES + manifest.SUFFIXES)}"
+        raise DatasetError(f"{readable(uri)} {files if _is_file(uri) else 'holds nothing'}.", layout.EXPECTED)
     found = layout.read([entry.key for entry in entries])
     images = tuple(entry for entry in entries if entry.key in found.places)
     return Listing(uri, images, _digest(images), uri, found.places, found.ignored)
 
 
-def _other_meaning(uri: str) -> str:
+def _all(store: Store, uri: str) -> tuple[Entry, ...]:
+    """Every entry; none, in a folder as in a bucket, if the URI is a file."""
+    try:
+        return tuple(store.list())
+    except StoreNotFound:
+        if _is_file(uri):
+            return ()
+        raise
+
+
+def _is_file(uri: str) -> bool:
     folder, name = split(uri)
-    if not uri.endswith("/") and connect(folder).head(name):
-        return f"It is one object; those that can be read end in {', '.join(archive.SUFFIXES + manifest.SUFFIXES)}."
-    return "Expected a folder or prefix with images below it."
+    return not uri.endswith("/") and connect(folder).head(name) is not None
 
 
 def _of_manifest(uri: str, root: str, store: Store, entry: Entry) -> Listing:

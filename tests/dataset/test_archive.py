@@ -88,7 +88,7 @@ def test_a_link_or_a_device_refuses_the_zip(zipped, mode):
     member = zipfile.ZipInfo("rose/link.jpg")
     member.external_attr = (mode | 0o777) << 16
     with pytest.raises(DatasetError) as caught:
-        archive.look(path := zipped({**IMAGES, member: b"/etc/passwd"}), path.name)
+        archive.look(path := zipped({member: b"/etc/passwd"}), path.name)
     assert caught.value.problems == ("rose/link.jpg is a link or a device",)
 
 
@@ -139,9 +139,9 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path):
 def test_a_size_below_zero_does_not_send_the_reader_round_in_circles(tmp_path):
     info = tarfile.TarInfo("rose/1.jpg")
     block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
-    block[124:136] = tarfile.itn(-1024, 12, tarfile.GNU_FORMAT)
-    block[148:156] = b"        "
-    block[148:156] = b"%06o\0 " % tarfile.calc_chksums(block)[0]
+    block[124:136] = b"\xff" * 10 + b"\xfc\x00"  # -1024
+    block[148:156] = b" " * 8
+    block[148:156] = b"%06o\0 " % sum(block)
     path = tmp_path / "round.tar"
     path.write_bytes(bytes(block) * 3 + bytes(1024))
     with pytest.raises(DatasetError, match="damaged"):
@@ -175,17 +175,17 @@ def test_something_else_by_the_name_of_an_archive_is_refused(tmp_path, name):
 
 
 def _archives():
-    tarred, compressed, zipped = io.BytesIO(), io.BytesIO(), io.BytesIO()
-    for target, mode in ((tarred, "w"), (compressed, "w:gz")):
-        with tarfile.open(fileobj=target, mode=mode) as file:
-            for name, content in IMAGES.items():
-                info = tarfile.TarInfo(name)
-                info.size = len(content)
-                file.addfile(info, io.BytesIO(content))
-    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as file:
+    tarred, zipped = io.BytesIO(), io.BytesIO()
+    with tarfile.open(fileobj=tarred, mode="w") as file:
         for name, content in IMAGES.items():
-            file.writestr(name, content)
-    return [("data.tar", tarred.getvalue()), ("data.tgz", compressed.getvalue()), ("data.zip", zipped.getvalue())]
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, io.BytesIO(content))
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in IMAGES.items():
+            packed.writestr(name, content)
+    whole = tarred.getvalue()
+    return [("data.tar", whole), ("data.tgz", gzip.compress(whole)), ("data.zip", zipped.getvalue())]
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,0 +1,194 @@
+import pytest
+
+from job import storage
+from job.errors import DatasetError, StoreUnavailable
+
+FLOWERS = {"rose/1.jpg": b"one", "daisy/2.jpg": b"two"}
+
+
+def fill(uri, files):
+    store = storage.connect(uri)
+    for name, content in files.items():
+        store.write(name, content)
+    return store
+
+
+@pytest.fixture
+def folder_uri(tmp_path):
+    folder = tmp_path / "store"
+    folder.mkdir()
+    return folder.as_uri()
+
+
+def keys(listing):
+    return [entry.key for entry in listing.entries]
+
+
+def test_a_folder_and_a_prefix_list_alike(store_uri, look):
+    fill(f"{store_uri}/flowers", {**FLOWERS, "readme.txt": b"hi"})
+    listing = look(f"{store_uri}/flowers")
+    assert keys(listing) == ["daisy/2.jpg", "rose/1.jpg"]
+    assert listing.ignored == ("readme.txt",)
+    assert look(f"{store_uri}/flowers/").digest == listing.digest
+
+
+def test_the_same_files_have_the_same_listing_in_a_bucket_and_in_a_folder(bucket, plant, look):
+    fill(bucket, FLOWERS)
+    assert look(bucket).digest == look(plant(FLOWERS).as_uri()).digest
+
+
+def test_the_listing_changes_with_the_images_and_with_nothing_else(folder_uri, look):
+    store = fill(folder_uri, FLOWERS)
+    before = look(folder_uri).digest
+    store.write(".DS_Store", b"noise")
+    assert look(folder_uri).digest == before
+    store.write("rose/1.jpg", b"ONE")
+    assert look(folder_uri).digest != before
+
+
+def test_no_image_is_fetched_by_a_survey(bucket, faulty, look):
+    fill(bucket, FLOWERS)
+    look(bucket)
+    assert all("list-type=2" in path for method, path, _ in faulty.requests if method == "GET")
+
+
+def test_a_sibling_prefix_is_not_listed(bucket, look):
+    fill(bucket, {"cats/a/1.jpg": b"1", "cats-old/b/2.jpg": b"2", "cats": b"3"})
+    assert keys(look(f"{bucket}/cats")) == ["a/1.jpg"]
+
+
+def test_an_inner_folder_named_like_the_prefix_is_kept(store_uri, look):
+    fill(store_uri, {"cats/cats/1.jpg": b"1", "cats/dogs/2.jpg": b"2"})
+    listing = look(f"{store_uri}/cats")
+    assert {place.label for place in listing.places.values()} == {"cats", "dogs"}
+
+
+@pytest.mark.parametrize("name", ["x", "x.tar"])
+def test_a_prefix_that_is_missing_is_an_error(store_uri, look, name):
+    fill(store_uri, FLOWERS)
+    with pytest.raises(DatasetError) as caught:
+        look(f"{store_uri}/{name}")
+    assert caught.value.exit_code == 3
+    assert name in caught.value.message
+    assert caught.value.cure
+
+
+def test_a_bucket_that_is_missing_is_an_error(s3, look):
+    with pytest.raises(DatasetError, match="no-such-bucket") as caught:
+        look("s3://no-such-bucket/cats")
+    assert caught.value.cure
+    assert caught.value.__cause__
+
+
+def test_a_folder_that_is_missing_or_empty_is_an_error(tmp_path, look):
+    with pytest.raises(DatasetError, match="no-such-folder"):
+        look((tmp_path / "no-such-folder").as_uri())
+    with pytest.raises(DatasetError, match="holds nothing"):
+        look(tmp_path.as_uri())
+
+
+def test_no_permission_is_an_error_of_the_data_set(bucket, faulty, look):
+    faulty.fail("GET", status=403, code="AccessDenied")
+    with pytest.raises(DatasetError) as caught:
+        look(bucket)
+    assert caught.value.exit_code == 3
+    assert caught.value.cure
+
+
+def test_a_store_that_is_away_stays_worth_a_retry(bucket, faulty, look):
+    faulty.fail("GET", status=503, code="SlowDown")
+    with pytest.raises(StoreUnavailable) as caught:
+        look(bucket)
+    assert caught.value.exit_code == 75
+
+
+@pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.TGZ", "x.zip"])
+def test_an_archive_is_one_object_that_is_not_opened_yet(folder_uri, look, name):
+    fill(folder_uri, {name: b"not even an archive", "other/1.jpg": b""})
+    listing = look(f"{folder_uri}/{name}")
+    assert (keys(listing), listing.archive) == ([name], True)
+
+
+def test_a_folder_may_be_named_like_an_archive(folder_uri, look):
+    fill(f"{folder_uri}/photos.zip", FLOWERS)
+    assert keys(look(f"{folder_uri}/photos.zip")) == ["daisy/2.jpg", "rose/1.jpg"]
+
+
+def test_a_prefix_that_holds_one_archive_means_the_archive(store_uri, look):
+    fill(f"{store_uri}/drop", {"flowers.tar": b"x", ".hidden": b""})
+    listing = look(f"{store_uri}/drop/")
+    assert (keys(listing), listing.archive) == (["flowers.tar"], True)
+
+
+def test_one_object_that_is_neither_archive_nor_manifest_is_told_so(store_uri, look):
+    fill(store_uri, {"cats.rar": b"x"})
+    with pytest.raises(DatasetError, match=r"is one object; those that can be read end in \.tar"):
+        look(f"{store_uri}/cats.rar")
+
+
+def test_a_manifest_lists_what_it_names_and_the_manifest_itself(store_uri, look):
+    table = b"image,label\nrose/1.jpg,flower\n"
+    fill(store_uri, {**FLOWERS, "few.csv": table, "rose/3.jpg": b"three"})
+    listing = look(f"{store_uri}/few.csv")
+    assert keys(listing) == ["few.csv", "rose/1.jpg"]
+    assert listing.ignored == ("rose/3.jpg",)
+    before = listing.digest
+    fill(store_uri, {"few.csv": table.replace(b"flower", b"FLOWER")})
+    assert look(f"{store_uri}/few.csv").digest != before
+
+
+def test_a_manifest_in_a_large_bucket_lists_only_the_folder_of_its_images(bucket, faulty, look):
+    fill(bucket, {"m.csv": b"image,label\na/b/1.jpg,x\na/b/c/2.jpg,y\n", "a/b/1.jpg": b"1", "a/b/c/2.jpg": b"2"})
+    look(f"{bucket}/m.csv")
+    assert [path for _, path, _ in faulty.requests if "list-type=2" in path and "prefix=a%2Fb%2F" not in path] == []
+
+
+def test_rows_that_name_no_file_and_other_faults_come_together(folder_uri, look):
+    rows = "".join(f"gone/{number}.jpg,rose\n" for number in range(9))
+    fill(folder_uri, {**FLOWERS, "all.csv": f"image,label\nrose/1.jpg,\n{rows}".encode()})
+    with pytest.raises(DatasetError, match="has 10 rows that cannot be used") as caught:
+        look(f"{folder_uri}/all.csv")
+    assert caught.value.problems[:2] == ("line 2 has no label (rose/1.jpg)", "gone/0.jpg is in no file")
+    assert caught.value.problems[-1] == "and 5 more"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("", "No image lies in a class folder"),
+        ("rose/1.jpg,rose,test\n", "images in test but none in train"),
+        ('rose/1.jpg,"ro\nse",train\n', "must be printable"),
+    ],
+)
+def test_a_manifest_from_which_nothing_can_be_learnt_is_refused(folder_uri, look, rows, message):
+    fill(folder_uri, {**FLOWERS, "m.csv": f"image,label,split\n{rows}".encode()})
+    with pytest.raises(DatasetError, match=message):
+        look(f"{folder_uri}/m.csv")
+
+
+def test_a_manifest_at_the_root_of_a_bucket_is_found(bucket, look):
+    fill(bucket, {"m.jsonl": b'{"image": "1.jpg", "label": "x"}', "1.jpg": b"1"})
+    assert keys(look(f"{bucket}/m.jsonl")) == ["m.jsonl", "1.jpg"]
+
+
+def test_a_line_break_in_a_key_is_legal_and_shown_escaped(folder_uri, look):
+    fill(folder_uri, {"rose/1\n.jpg": b"x", "no\nte.txt": b"x", "ok/2.jpg": b"x"})
+    assert keys(look(folder_uri)) == ["ok/2.jpg", "rose/1\n.jpg"]
+
+
+def test_strange_keys_are_legal_in_a_bucket(bucket, look):
+    strange = [
+        "rose/a..b.jpg",
+        "rose//double.jpg",
+        "/rose/lead.jpg",
+        "rose/" + "x" * 1017,
+        "rose/A.jpg",
+        "rose/a.jpg",
+        "rose/a.jpg/b",
+        "rose/ü ?#%&+.jpg",
+    ]
+    fill(f"{bucket}/p", dict.fromkeys(strange, b"x") | {"rose/../../etc/passwd": b"x", "..": b"x"})
+    listing = look(f"{bucket}/p")
+    assert sorted(keys(listing)) == sorted(strange)
+    assert {place.label for place in listing.places.values()} == {"rose"}
+    assert listing.ignored == ("..", "rose/../../etc/passwd")
