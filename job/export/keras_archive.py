@@ -18,7 +18,7 @@ DATE_SAVED = "1980-01-01@00:00:00"
 
 
 def write(subject: Subject, path: Path) -> None:
-    """Save and repack with fixed times.
+    """Save, and repack without times and addresses.
 
     Raises:
         ReleaseError: a layer is not Keras's own.
@@ -28,7 +28,10 @@ def write(subject: Subject, path: Path) -> None:
     with zipfile.ZipFile(fresh) as archive:
         members = {name: archive.read(name) for name in sorted(archive.namelist())}
     fresh.unlink()
-    _require_plain(json.loads(members["config.json"]))
+    config = json.loads(members["config.json"])
+    _require_plain(config)
+    _renumber(config, {})
+    members["config.json"] = json.dumps(config).encode()
     metadata = json.loads(members["metadata.json"]) | {"date_saved": DATE_SAVED}
     members["metadata.json"] = json.dumps(metadata).encode()
     with zipfile.ZipFile(path, "w") as archive:
@@ -50,15 +53,20 @@ def _require_plain(config: dict[str, Any]) -> None:
         )
 
 
+def _renumber(node: Any, seen: dict[int, int]) -> None:
+    """Number shared objects as they come: Keras writes their addresses in memory, which no two processes share."""
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        _renumber(child, seen)
+    if isinstance(node, dict) and "shared_object_id" in node:
+        node["shared_object_id"] = seen.setdefault(node["shared_object_id"], len(seen))
+
+
 def _foreign_classes(node: Any) -> set[str]:
     """Names of the classes in a serialised configuration that do not come from Keras."""
     children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     found = set().union(*map(_foreign_classes, children))
-    if isinstance(node, dict) and "class_name" in node:
-        module = node.get("module") or ""
-        if node.get("registered_name") not in (None, node["class_name"]) or module.split(".")[0] not in (
-            "keras",
-            "builtins",
-        ):
+    if isinstance(node, dict) and "module" in node and "class_name" in node:
+        module = (node["module"] or "").split(".")[0]
+        if module not in ("keras", "builtins") or node.get("registered_name") not in (None, node["class_name"]):
             found.add(str(node["class_name"]))
     return found

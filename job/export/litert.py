@@ -5,7 +5,6 @@ The batch is 1 until the interpreter is told another: `resize_tensor_input(0, [n
 
 import tempfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,18 +12,13 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from job.export import saved_model
-from job.export.subject import Subject
+from job.export.subject import Subject, from_pixels
 
 
 def write(subject: Subject, path: Path) -> None:
     """Convert a SavedModel over the variables alone: from concrete functions comes NaN, silently (facts 5)."""
-
-    @tf.function(input_signature=[tf.TensorSpec([None, subject.size, subject.size, 3], tf.float32, name="images")])
-    def classify(images: Any) -> dict[str, Any]:
-        return {"probabilities": subject.model(images, training=False)}
-
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        saved_model.save(subject.model, classify, Path(scratch, "1"))
+        saved_model.save(subject.model, from_pixels(subject), Path(scratch, "1"))
         path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(Path(scratch, "1"))).convert())
 
 

@@ -1,28 +1,21 @@
 """ONNX, opset 17: `images` float32 [batch, size, size, 3] in RGB 0..255 to `probabilities` float32 [batch, classes]."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
-import tensorflow as tf
 import tf2onnx
 
-from job.export.subject import Subject
+from job.export.subject import Subject, from_pixels
 
 OPSET = 17
 
 
 def write(subject: Subject, path: Path) -> None:
     """Convert the model with names of our own for its input and output."""
-    specification = tf.TensorSpec([None, subject.size, subject.size, 3], tf.float32, name="images")
-
-    @tf.function(input_signature=[specification])
-    def classify(images: Any) -> dict[str, Any]:
-        return {"probabilities": subject.model(images, training=False)}
-
-    tf2onnx.convert.from_function(classify, input_signature=[specification], opset=OPSET, output_path=str(path))
+    function = from_pixels(subject)
+    tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET, output_path=str(path))
 
 
 def run(subject: Subject, path: Path) -> npt.NDArray[np.float32]:

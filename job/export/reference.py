@@ -17,13 +17,17 @@ def probabilities(model: Any, images: Sequence[Path], size: int, fit: Fit, batch
 
     `model.predict` would compile with XLA, which rounds otherwise; hence `classify`.
     """
-    pixels = batch(tf.constant(read_padded(images, batch_size)), size, fit)
-    return classify(model, pixels)[: len(images)]
+    return classify(model, decode(read_padded(images, batch_size), size, fit))[: len(images)]
+
+
+def decode(encoded: list[bytes], size: int, fit: Fit) -> npt.NDArray[np.float32]:
+    """The pixels as training sees them: float32 [len(encoded), size, size, 3]."""
+    return tf.function(lambda images: batch(images, size, fit), autograph=False)(tf.constant(encoded)).numpy()
 
 
 def classify(model: Any, pixels: Any) -> npt.NDArray[np.float32]:
     """Run a Keras model as a graph, in inference mode: float32 [batch, size, size, 3] to float32 [batch, classes]."""
-    return tf.function(lambda images: model(images, training=False))(pixels).numpy()
+    return tf.function(lambda images: model(images, training=False), autograph=False)(pixels).numpy()
 
 
 def read_padded(images: Sequence[Path], batch_size: int) -> list[bytes]:

@@ -17,7 +17,7 @@ def write(subject: Subject, path: Path) -> None:
     It gives `probabilities` float32 [batch, classes] and `labels` string [batch], the name of the best class.
     """
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")])
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")], autograph=False)
     def serve(images: Any) -> dict[str, Any]:
         probabilities = subject.model(batch(images, subject.size, subject.fit), training=False)
         labels = tf.gather(tf.constant(subject.classes), tf.argmax(probabilities, axis=1))

@@ -10,8 +10,7 @@ import tensorflow as tf
 from job import model as backbones
 from job.errors import ReleaseError
 from job.export.recipe import Recipe
-from job.export.reference import read_padded
-from job.images import batch
+from job.export.reference import decode, read_padded
 from job.images.fitting import Fit
 from job.weights import Weights
 
@@ -50,7 +49,7 @@ def rebuild(recipe: Recipe, arrays: list[npt.NDArray[Any]]) -> Subject:
     assign(classifier.model, arrays)
     size, fit = classifier.image_size, recipe.backbone.image_fit
     encoded = read_padded(recipe.images, recipe.batch_size)
-    pixels = batch(tf.constant(encoded), size, fit).numpy()
+    pixels = decode(encoded, size, fit)
     return Subject(classifier.model, recipe.classes, size, fit, encoded, pixels)
 
 
@@ -73,3 +72,14 @@ def assign(model: Any, arrays: list[npt.NDArray[Any]]) -> None:
         )
     for variable, array in zip(model.variables, arrays, strict=True):
         variable.assign(array)
+
+
+def from_pixels(subject: Subject) -> Any:
+    """The model as a `tf.function`, from `images` [batch, size, size, 3] to `probabilities` [batch, classes]."""
+    signature = [tf.TensorSpec([None, subject.size, subject.size, 3], tf.float32, name="images")]
+
+    @tf.function(input_signature=signature, autograph=False)
+    def classify(images: Any) -> dict[str, Any]:
+        return {"probabilities": subject.model(images, training=False)}
+
+    return classify

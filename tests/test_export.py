@@ -1,0 +1,382 @@
+"""Exports of a small real classifier: written by a fresh process, equal to training, equal from run to run."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from job import export
+from job.errors import Interrupted, ReleaseError
+from job.export import Bundle, Recipe, preprocess
+from job.settings import BackboneSettings, HeadSettings
+
+CLASSES = ("bird", "cat", "dog", "ölfleck")
+SIZE = 32
+
+
+@dataclass(frozen=True)
+class Trained:
+    recipe: Recipe
+    variables: list[Any]
+    probabilities: Any
+    model: Any
+    pixels: Any
+    encoded: list[bytes]
+
+    def pack(self, folder: Path, **changes: Any) -> Bundle:
+        return export.pack(self.recipe.model_copy(update=changes), self.variables, self.probabilities, folder)
+
+
+def picture(path: Path, generator: np.random.Generator, side: tuple[int, int] = (90, 120)) -> Path:
+    """A smooth random picture, so that decoders and resizers have something to agree on."""
+    colours = generator.integers(0, 256, (4, 5, 3), np.uint8)
+    Image.fromarray(colours).resize(side[::-1], Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder, generator = tmp_path_factory.mktemp("images"), np.random.default_rng(1)
+    return [picture(folder / f"{index}.{'jpg' if index % 2 else 'png'}", generator) for index in range(6)]
+
+
+@pytest.fixture(scope="module")
+def trained(images: list[Path]) -> Trained:
+    """A classifier whose every tensor matters: with BatchNorm statistics as initialised, a lost one would not show."""
+    from job import model
+    from job.export import reference, subject
+
+    backbone = BackboneSettings(name="MobileNet", weights="none", image_size=SIZE)
+    classifier = model.build(backbone, HeadSettings(), CLASSES, subject.NO_WEIGHTS, seed=3)
+    encoded = reference.read_padded(images, 8)
+    pixels = reference.decode(encoded, SIZE, "letterbox")
+    enliven(classifier.model, pixels)
+    recipe = Recipe(
+        backbone=backbone,
+        head=HeadSettings(),
+        classes=CLASSES,
+        formats=("saved_model", "keras"),
+        seed=3,
+        threads=2,
+        images=tuple(images),
+        batch_size=8,
+    )
+    return Trained(
+        recipe,
+        [variable.numpy() for variable in classifier.model.variables],
+        reference.probabilities(classifier.model, images, SIZE, "letterbox", 8),
+        classifier.model,
+        pixels,
+        encoded,
+    )
+
+
+def enliven(model: Any, pixels: Any) -> None:
+    """Random scales and offsets, and the statistics of these very pictures, so that the classes differ from one to another."""
+    generator = np.random.default_rng(0)
+    for layer in model.layers:
+        if type(layer).__name__ == "BatchNormalization":
+            layer.gamma.assign(generator.uniform(0.8, 1.2, layer.gamma.shape))
+            layer.beta.assign(generator.normal(0, 0.1, layer.beta.shape))
+            layer.momentum = 0.0
+    model(pixels, training=True)
+    logits = model.get_layer("logits")
+    logits.kernel.assign(generator.normal(0, 0.5, logits.kernel.shape))
+
+
+@pytest.fixture(scope="module")
+def everything(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    """All four formats, once."""
+    formats = ("saved_model", "keras", "onnx", "litert")
+    return trained.pack(tmp_path_factory.mktemp("everything"), formats=formats)
+
+
+def digests(bundle: Bundle) -> dict[str, str]:
+    return {name: hashlib.sha256((bundle.folder / name).read_bytes()).hexdigest() for name in bundle.files}
+
+
+def test_every_format_is_there_and_agrees(everything: Bundle, trained: Trained) -> None:
+    assert everything.files == (
+        "labels.json",
+        "model.keras",
+        "model.onnx",
+        "model.tflite",
+        "preprocess.json",
+        "preprocess.py",
+        "saved_model/1/saved_model.pb",
+        "saved_model/1/variables/variables.data-00000-of-00001",
+        "saved_model/1/variables/variables.index",
+    )
+    drift = {each.format: each for each in everything.drift}
+    assert drift["saved_model"].max_difference == 0
+    assert drift["keras"].max_difference == 0
+    assert drift["onnx"].max_difference < 1e-4
+    assert drift["litert"].max_difference < 1e-4
+    assert {each.top1_agreement for each in everything.drift} == {1.0}
+    assert drift["onnx"].bytes == (everything.folder / "model.onnx").stat().st_size
+    assert set(everything.seconds) == {"saved_model", "keras", "onnx", "litert"}
+    assert len(np.unique(trained.probabilities.argmax(axis=1))) > 1  # else agreement would say nothing
+
+
+def test_two_exports_are_equal_byte_for_byte(everything: Bundle, trained: Trained, tmp_path: Path) -> None:
+    again = trained.pack(tmp_path / "again", formats=("litert", "onnx", "keras", "saved_model"))
+    assert digests(again) == digests(everything)
+    assert again.drift == everything.drift
+
+
+def test_the_keras_file_loads_in_plain_keras(everything: Bundle, trained: Trained, tmp_path: Path) -> None:
+    np.save(tmp_path / "pixels.npy", trained.pixels)
+    script = f"""
+import keras, numpy as np, sys
+model = keras.models.load_model({str(everything.folder / "model.keras")!r})
+np.save("said.npy", model(np.load("pixels.npy"), training=False))
+assert not any(name.split(".")[0] == "job" for name in sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, capture_output=True)
+    said = np.load(tmp_path / "said.npy")[: len(trained.probabilities)]
+    np.testing.assert_allclose(said, trained.probabilities, atol=1e-6)
+
+
+def test_the_saved_model_takes_files_and_names_the_best_class(everything: Bundle, trained: Trained) -> None:
+    import tensorflow as tf
+
+    signature = tf.saved_model.load(str(everything.folder / "saved_model/1")).signatures["serving_default"]
+    said = signature(images=tf.constant(trained.encoded[:2]))
+    assert said["probabilities"].shape == (2, len(CLASSES))
+    best = trained.probabilities[:2].argmax(axis=1)
+    assert [name.decode() for name in said["labels"].numpy()] == [CLASSES[index] for index in best]
+
+
+def test_the_companions_say_what_goes_in_and_what_comes_out(everything: Bundle) -> None:
+    assert json.loads((everything.folder / "labels.json").read_text()) == list(CLASSES)
+    rules = json.loads((everything.folder / "preprocess.json").read_text())
+    assert rules["shape"] == ["batch", SIZE, SIZE, 3]
+    assert (rules["size"], rules["fit"], rules["range"]) == (SIZE, "letterbox", [0, 255])
+    shipped = (everything.folder / "preprocess.py").read_text()
+    assert shipped == Path(preprocess.__file__).read_text()
+    assert "job" not in shipped.replace("objects", "")
+
+
+def test_onnx_and_litert_take_any_batch(everything: Bundle, trained: Trained) -> None:
+    import onnxruntime
+    from ai_edge_litert.interpreter import Interpreter
+
+    three = trained.pixels[:3]
+    session = onnxruntime.InferenceSession(str(everything.folder / "model.onnx"))
+    said = session.run(["probabilities"], {"images": three})[0]
+    np.testing.assert_allclose(said, trained.probabilities[:3], atol=1e-4)
+
+    interpreter = Interpreter(model_path=str(everything.folder / "model.tflite"))
+    interpreter.resize_tensor_input(0, three.shape)
+    np.testing.assert_allclose(
+        interpreter.get_signature_runner()(images=three)["probabilities"], trained.probabilities[:3], atol=1e-4
+    )
+
+
+def test_what_disagrees_with_training_is_not_delivered(trained: Trained, tmp_path: Path) -> None:
+    folder = tmp_path / "bundle"
+    (folder / "saved_model").mkdir(parents=True)
+    (folder / "saved_model" / "kept").write_text("of before")
+    lying = replace(trained, probabilities=trained.probabilities[:, ::-1])
+    with pytest.raises(ReleaseError, match=r"The saved_model export has a probability .* away from the trained model"):
+        lying.pack(folder)
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["kept"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_the_reason_of_a_crash_reaches_the_parent(trained: Trained, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match="ended with exit code 1") as caught:
+        trained.pack(tmp_path / "bundle", batch_size=0)
+    assert any("greater than or equal to 1" in line for line in caught.value.problems)
+
+
+# --- interruption ----------------------------------------------------------------------------------------------------
+
+
+def children(folder: Path) -> list[int]:
+    """Processes that export for a bundle in `folder`."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            arguments = (process / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if b"job.export" in arguments and any(part.startswith(str(folder).encode()) for part in arguments):
+            found.append(int(process.name))
+    return found
+
+
+def wait_until(condition: Any, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def on_signal() -> Iterator[None]:
+    def raise_interrupted(*_: Any) -> None:
+        raise Interrupted("SIGTERM was received.")
+
+    before = signal.signal(signal.SIGUSR1, raise_interrupted)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_an_interrupted_parent_takes_its_child_with_it(trained: Trained, tmp_path: Path, on_signal: None) -> None:
+    def interrupt() -> None:
+        wait_until(lambda: children(tmp_path))
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(Interrupted):
+        trained.pack(tmp_path / "bundle")
+    thread.join()
+    assert children(tmp_path) == []
+    assert list((tmp_path / "bundle").iterdir()) == []
+
+
+def test_a_parent_killed_with_9_leaves_no_child(trained: Trained, tmp_path: Path) -> None:
+    (tmp_path / "recipe.json").write_text(trained.recipe.model_dump_json())
+    script = f"""
+from pathlib import Path
+import numpy as np
+from job import export
+folder = Path({str(tmp_path)!r})
+recipe = export.Recipe.model_validate_json((folder / "recipe.json").read_text())
+export.pack(recipe, [np.zeros(3)], np.zeros((6, 4), np.float32), folder / "bundle")
+"""
+    parent = subprocess.Popen([sys.executable, "-c", script])
+    wait_until(lambda: children(tmp_path))
+    parent.kill()
+    parent.wait()
+    wait_until(lambda: not children(tmp_path))
+
+
+# --- parts, without a process ----------------------------------------------------------------------------------------
+
+
+def proof_of(kernel_bytes: int = 10) -> Any:
+    from job.export.proof import Proof
+
+    return Proof(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), kernel_bytes)
+
+
+@pytest.mark.parametrize(
+    ("received", "accepted"),
+    [
+        ([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5]], True),  # the last row is padding
+        ([[0.8999, 0.1001], [0.2, 0.8], [0.5, 0.5]], True),
+        ([[0.1, 0.9], [0.2, 0.8], [0.5, 0.5]], False),
+        ([[np.nan, np.nan], [0.2, 0.8], [0.5, 0.5]], False),
+    ],
+)
+def test_an_export_is_held_to_the_trained_model(tmp_path: Path, received: list[list[float]], accepted: bool) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"0" * 10)
+    given = np.array(received, np.float32)
+    if accepted:
+        assert proof_of().check("onnx", tmp_path, path, given, 1e-3).path == "model.onnx"
+        return
+    with pytest.raises(ReleaseError, match="The onnx export has a probability"):
+        proof_of().check("onnx", tmp_path, path, given, 1e-3)
+
+
+def test_an_export_smaller_than_its_weights_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(b"0" * 9)
+    with pytest.raises(ReleaseError, match="9 bytes, smaller than its weights of 10 bytes"):
+        proof_of().check("litert", tmp_path, path, proof_of().trained, 1e-3)
+
+
+def test_tensors_of_another_architecture_are_refused(trained: Trained) -> None:
+    from job.export.subject import assign
+
+    with pytest.raises(ReleaseError, match="the rest is equal"):
+        assign(trained.model, trained.variables[:-1])
+    with pytest.raises(ReleaseError, match=r"tensor 0 has shape \(7,\), expected"):
+        assign(trained.model, [np.zeros(7), *trained.variables[1:]])
+
+
+def test_a_keras_file_with_a_layer_of_our_own_is_refused(tmp_path: Path) -> None:
+    import keras
+
+    from job.export import keras_archive
+    from job.export.subject import Subject
+
+    @keras.saving.register_keras_serializable("graft")
+    class Ours(keras.layers.Layer):
+        def call(self, inputs: Any) -> Any:
+            return inputs
+
+    place = keras.Input((2, 2, 3))
+    model = keras.Model(place, Ours()(place))
+    with pytest.raises(ReleaseError, match="needs custom objects to load: Ours"):
+        keras_archive.write(Subject(model, ("a",), 2, "squash", [], np.zeros(0, np.float32)), tmp_path / "model.keras")
+
+
+def test_the_keras_file_carries_no_time_and_no_address(everything: Bundle) -> None:
+    with zipfile.ZipFile(everything.folder / "model.keras") as archive:
+        assert {member.date_time for member in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
+        assert json.loads(archive.read("metadata.json"))["date_saved"] == "1980-01-01@00:00:00"
+
+
+# --- preprocess.py against the graph ---------------------------------------------------------------------------------
+
+
+def variants(folder: Path) -> dict[str, Path]:
+    """One picture in the ways in which files differ."""
+    generator = np.random.default_rng(5)
+    base = Image.open(picture(folder / "base.png", generator, (61, 97))).convert("RGB")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    alpha = base.copy()
+    alpha.putalpha(Image.linear_gradient("L").resize(base.size))
+    deep = np.asarray(base.convert("L")).astype(np.uint16) * 257
+    saved: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+        "plain.png": (base, {}),
+        "turned.jpg": (base, {"exif": exif, "quality": 95}),
+        "grey.png": (base.convert("L"), {}),
+        "alpha.png": (alpha, {}),
+        "grey_alpha.png": (alpha.convert("LA"), {}),
+        "palette.png": (base.convert("P"), {}),
+        "palette_alpha.png": (base.quantize(16), {"transparency": bytes(range(0, 256, 16))}),
+        "deep.png": (Image.fromarray(deep), {}),
+        "picture.bmp": (base, {}),
+        "picture.gif": (base.convert("P"), {}),
+        "alpha.webp": (alpha, {"lossless": True}),
+    }
+    for name, (image, options) in saved.items():
+        image.save(folder / name, **options)
+    return {name: folder / name for name in saved}
+
+
+@pytest.mark.parametrize("fit", ["letterbox", "crop", "squash"])
+def test_preprocess_py_makes_what_the_graph_makes(tmp_path: Path, fit: Any) -> None:
+    from job.export import companions, reference
+
+    files = variants(tmp_path)
+    (tmp_path / "preprocess.json").write_text(json.dumps(companions.describe(40, fit)))
+    script = tmp_path / "preprocess.py"
+    script.write_text(Path(preprocess.__file__).read_text())
+
+    ours = companions.run(script, list(files.values()), len(files))
+    graph = reference.decode([path.read_bytes() for path in files.values()], 40, fit)
+    assert ours.shape == graph.shape
+    assert ours.dtype == np.float32
+    differences = {name: float(np.abs(a - b).mean()) for name, a, b in zip(files, ours, graph, strict=True)}
+    assert max(differences.values()) < 1, differences
