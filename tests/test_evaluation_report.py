@@ -217,7 +217,7 @@ def test_an_axis_ends_at_a_round_number(most: float, step: float, high: float):
 
 
 def test_curves_show_each_stage_and_only_what_was_measured():
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"stage": "probe", "val_loss": 1.0},
         {"stage": "tune", "val_loss": 0.8},
         {"stage": "tune", "val_loss": None},

@@ -5,7 +5,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, precision_recall_fscore_support
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    f1_score,
+    log_loss,
+    precision_recall_fscore_support,
+    top_k_accuracy_score,
+)
 
 from job.evaluation import METRICS, calibrate, paired, scores
 from job.evaluation.calibration import abstention, calibration_error, coverage, reliability
@@ -31,12 +38,14 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def test_figures_agree_with_scikit_learn():
-    labels, logits = drawn(400, 6)
+    labels, logits = drawn(400, 8)
     probabilities, called = softmax(logits), logits.argmax(axis=1)
-    told = scores(labels, probabilities, [f"c{index}" for index in range(6)])
+    told = scores(labels, probabilities, [f"c{index}" for index in range(8)])
     assert told["accuracy"] == pytest.approx(accuracy_score(labels, called))
     assert told["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, called))
     assert told["macro_f1"] == pytest.approx(f1_score(labels, called, average="macro"))
+    assert told["log_loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-5)
+    assert told["top_k"] == pytest.approx(top_k_accuracy_score(labels, probabilities, k=told["k"]))
     columns = precision_recall_fscore_support(labels, called)
     for row, wanted in zip(told["per_class"], zip(*columns, strict=True), strict=True):
         assert (row["precision"], row["recall"], row["f1"], row["support"]) == pytest.approx(wanted)
@@ -126,14 +135,13 @@ def test_comparing_on_no_image_says_nothing():
     assert paired(np.zeros(0, np.int64), nothing, nothing, "macro_f1") == (0.0, 0.0, -1.0, 1.0, 0)
 
 
-def test_the_interval_covers_the_truth_about_as_often_as_it_says():
-    generator, covered = np.random.default_rng(3), 0
-    for _ in range(40):
-        labels = np.zeros(60, np.int64)
-        calls = [list((generator.random(60) > wrong).astype(int) ^ 1) for wrong in (0.2, 0.3)]
-        result = paired(labels, one_hot(calls[0], 2), one_hot(calls[1], 2), "accuracy")
-        covered += result.low <= 0.1 <= result.high
-    assert covered >= 34  # 38 expected; fewer than 34 of 40 happens once in 100 at 95 %
+def test_the_interval_is_as_wide_as_the_spread_of_the_differences():
+    generator, labels = np.random.default_rng(3), np.zeros(900, np.int64)
+    ours, theirs = (list((generator.random(900) < wrong).astype(int)) for wrong in (0.2, 0.3))
+    result = paired(labels, one_hot(ours, 2), one_hot(theirs, 2), "accuracy")
+    differences = np.array(theirs) - np.array(ours)  # 1: only the challenger is right; -1: only the champion
+    half = 1.96 * differences.std() / np.sqrt(900)
+    assert (result.low, result.high) == pytest.approx((differences.mean() - half, differences.mean() + half), abs=0.004)
 
 
 def test_temperature_finds_by_how_much_the_model_is_too_sure():

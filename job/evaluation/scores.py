@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
-from sklearn.metrics import log_loss
 
 Labels = NDArray[np.int64]
 Probabilities = NDArray[np.float32]
@@ -148,15 +147,18 @@ def _mean(values: NDArray[np.float64]) -> float:
 
 
 def _top(labels: Labels, probabilities: Probabilities, k: int) -> float:
-    ranked = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
-    return _mean((ranked == labels[:, None]).any(axis=1))
+    own = probabilities[np.arange(len(labels)), labels][:, None]
+    is_earlier = np.arange(probabilities.shape[1]) < labels[:, None]  # among equals the first wins, as with argmax
+    rank = ((probabilities > own) | ((probabilities == own) & is_earlier)).sum(axis=1)
+    return _mean(rank < k)
 
 
 def _log_loss(labels: Labels, probabilities: Probabilities) -> float | None:
     if len(labels) == 0:
         return None
-    exact = probabilities.astype(np.float64)
-    return float(log_loss(labels, exact / exact.sum(axis=1, keepdims=True), labels=np.arange(exact.shape[1])))
+    # scikit-learn's log_loss would make a dense matrix of the labels; this clips as it does.
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.maximum(own, np.finfo(np.float32).eps)).mean())
 
 
 def _per_class(tally: Tally, classes: Sequence[str]) -> list[dict[str, Any]]:
