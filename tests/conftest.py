@@ -13,15 +13,16 @@ import os
 import threading
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 from uuid import uuid4
 
-import boto3
 import pytest
 
 from job import storage
@@ -61,7 +62,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
         "AWS_ENDPOINT_URL_S3": s3_server,
         "AWS_ACCESS_KEY_ID": "tester",
         "AWS_SECRET_ACCESS_KEY": "no-secret",
-        "AWS_REGION": "us-east-1",
+        "AWS_DEFAULT_REGION": "us-east-1",
         "AWS_MAX_ATTEMPTS": "3",
     }
     for name, value in environment.items():
@@ -73,9 +74,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def bucket(s3: str) -> str:
     """`s3://…`: a bucket of this test's own. Ask for `faulty` too, and it is reached through the proxy."""
     name = f"graft-{uuid4().hex}"
-    client = boto3.client("s3", endpoint_url=s3)
-    client.create_bucket(Bucket=name)
-    client.close()
+    urlopen(Request(f"{s3}/{name}", method="PUT")).close()
     return f"s3://{name}"
 
 
@@ -112,6 +111,7 @@ class Fault:
     times: int = 1_000_000
     status: int = 0  # answer this, with `code`, instead of passing the request on
     code: str = "InternalError"
+    answer: bytes = b""  # the body that goes with `status`, if not an error of that code
     cut_after_bytes: int = -1  # pass on, and close the connection after so many bytes of the answer's body
     lose_answer: bool = False  # pass on, and close the connection without an answer
     drop_headers: tuple[str, ...] = ()  # pass on without these headers
@@ -162,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.proxy.next_fault(self.command)
         if fault.status:
-            self._answer(fault.status, {}, _error(fault.code))
+            self._answer(fault.status, {}, fault.answer or _error(fault.code))
             return
         status, headers, answer = self._pass_on(body, fault)
         if fault.lose_answer:
@@ -194,7 +194,8 @@ class _Handler(BaseHTTPRequestHandler):
             body = body[:cut_after_bytes]
             self.close_connection = True
         if self.command != "HEAD":
-            self.wfile.write(body)
+            with suppress(ConnectionError):  # a client may have heard enough
+                self.wfile.write(body)
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""

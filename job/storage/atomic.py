@@ -39,6 +39,20 @@ def put(target: Path, source: IO[bytes]) -> None:
             pass  # a file came or went in between
 
 
+def remove(path: Path) -> bool:
+    """Delete a file or link, whether that took an object away; a draft that somebody is still writing stays."""
+    try:
+        if not DRAFT.fullmatch(path.name):
+            path.unlink()
+            return True
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except (FileNotFoundError, NotADirectoryError, BlockingIOError):
+        pass
+    return False
+
+
 def make_folder(folder: Path) -> None:
     """Make `folder` and those above it, so that they survive a power cut too."""
     if not folder.is_dir():
@@ -95,19 +109,23 @@ def _draft(target: Path, source: IO[bytes]) -> Iterator[Path]:
             shutil.copyfileobj(source, file, PIECE_BYTES)
             file.flush()
             os.fsync(file.fileno())
-        yield draft
+            yield draft
     finally:
         draft.unlink(missing_ok=True)
 
 
 def _new(path: Path) -> IO[bytes]:
-    """An empty file, and its folder: a deletion elsewhere may prune an empty folder just before it is used."""
+    """An empty file, locked, and its folder: whoever deletes there may take either before the lock is held."""
     while True:
         make_folder(path.parent)
         try:
-            return path.open("xb")
+            file = path.open("xb")
         except FileNotFoundError:
             continue
+        fcntl.flock(file, fcntl.LOCK_EX)
+        if _named(file, path):
+            return file
+        file.close()
 
 
 def _sync(folder: Path) -> None:

@@ -32,8 +32,8 @@ def client() -> Any:
         raise translate(error, "The AWS SDK's settings") from error
     except ValueError as error:  # an endpoint that is no URL; the text repeats it, and it may hold a password
         raise SettingsError(
-            "The AWS SDK does not accept its endpoint or region.",
-            "Set AWS_ENDPOINT_URL_S3 to http(s)://host[:port] and AWS_REGION to a region's name.",
+            "The AWS SDK does not accept one of its own settings.",
+            "Check AWS_ENDPOINT_URL_S3 (http(s)://host[:port]), AWS_DEFAULT_REGION and AWS_MAX_ATTEMPTS (a number).",
         ) from error
 
 

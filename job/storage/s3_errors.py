@@ -26,7 +26,7 @@ CURES: dict[Kind, str] = {
     StoreConflict: "Another writer came first: look at what is there now.",
     StoreForbidden: "Check the AWS credentials and that they may list, read, write and delete there; and the clock.",
     StoreUnavailable: "Check the endpoint (AWS_ENDPOINT_URL_S3), the network and AWS_CA_BUNDLE; a retry resumes.",
-    SettingsError: "Check the URI, AWS_REGION, AWS_ENDPOINT_URL_S3 and the AWS SDK's shared file.",
+    SettingsError: "Check the URI, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_S3 and the AWS SDK's shared file.",
     JobError: "This is a fault of Graft: please report it.",
 }
 

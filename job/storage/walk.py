@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from job.errors import SettingsError, StoreForbidden
-from job.storage.atomic import DRAFT
+from job.storage.atomic import DRAFT, remove
 
 log = logging.getLogger(__name__)
 
@@ -20,15 +20,20 @@ def files(folder: Path, base: Path) -> Iterator[Path]:
         StoreForbidden: a link leads out of `base`.
         SettingsError: a name is not UTF-8.
     """
-    try:
-        items = sorted(os.scandir(folder), key=_order)
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    for item in items:
+    for item in sorted(_items(folder), key=_order):
         if item.is_dir(follow_symlinks=False):
             yield from files(Path(item.path), base)
         elif _counts(item, base):
             yield Path(item.path)
+
+
+def _items(folder: Path) -> list[os.DirEntry[str]]:
+    """What `folder` holds; nothing where it is no folder, or no longer."""
+    try:
+        with os.scandir(folder) as items:
+            return list(items)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def _order(item: os.DirEntry[str]) -> bytes:
@@ -61,28 +66,20 @@ def delete(top: Path, keep: Path) -> int:
 
     Links are deleted, not followed. Returns how many files and links went, drafts of our own not counted.
     """
-    count = _empty(top) if top.is_dir() and not top.is_symlink() else _unlink(top)
+    count = remove(top) if top.is_symlink() or top.is_file() else _empty(top)
     _prune(top, keep)
     return count
 
 
 def _empty(folder: Path) -> int:
     count = 0
-    for item in list(os.scandir(folder)):
+    for item in _items(folder):
         if item.is_dir(follow_symlinks=False):
             count += _empty(Path(item.path))
             _rmdir(Path(item.path))
         else:
-            count += _unlink(Path(item.path))
+            count += remove(Path(item.path))
     return count
-
-
-def _unlink(path: Path) -> int:
-    try:
-        path.unlink()
-    except (FileNotFoundError, NotADirectoryError):
-        return 0
-    return not DRAFT.fullmatch(path.name)
 
 
 def _prune(folder: Path, keep: Path) -> None:
