@@ -18,7 +18,7 @@ import shutil
 import threading
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -57,8 +57,8 @@ def opened(folder: Path, limit: int | None, root: str) -> Iterator["Cache"]:
     """
     folder = folder.expanduser()
     with _writable(folder), _desk(folder / "incoming") as desk:
-        index = _Index(folder / "index" / hashlib.sha256(root.encode()).hexdigest()[:32])
-        yield Cache(folder, limit, index, desk)
+        with closing(_Index(folder / "index" / hashlib.sha256(root.encode()).hexdigest()[:32])) as index:
+            yield Cache(folder, limit, index, desk)
         for left_over in desk.iterdir():
             left_over.unlink()
 
@@ -164,7 +164,7 @@ class _Index:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._own = folder / f"{uuid.uuid4().hex}.jsonl"
+        self._own: IO[bytes] | None = None
         self._lock = threading.Lock()
         self._known: dict[tuple[str, int, str], str] = {}
         for path in folder.glob("*.jsonl"):
@@ -176,10 +176,15 @@ class _Index:
     def add(self, entry: Entry, sha256: str) -> None:
         line = json.dumps([entry.key, entry.size, entry.etag, sha256]) + "\n"
         with self._lock:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with self._own.open("a") as file:
-                file.write(line)
+            if self._own is None:
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._own = (self._folder / f"{uuid.uuid4().hex}.jsonl").open("xb", buffering=0)
+            self._own.write(line.encode())
             self._known[entry.key, entry.size, entry.etag] = sha256
+
+    def close(self) -> None:
+        if self._own:
+            self._own.close()
 
 
 def _read_lines(path: Path) -> Iterator[tuple[tuple[str, int, str], str]]:

@@ -36,7 +36,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One image file. `name` is how its owner knows it; `split` and `group` are None where none is given."""
+    """One image file. `name` is how its owner knows it; `split` and `group` are None where none is given.
+
+    A given split may lack val or test: they are carved out of its train by whoever splits.
+    """
 
     path: Path
     name: str
@@ -109,7 +112,7 @@ def _from_archive(listing: Listing, store: Store, cache: Cache, telemetry: Telem
 def _unpacked_before(entry: Entry, cache: Cache) -> dict[str, File | None]:
     """The files of an archive that any run has unpacked, by name; None for those ignored then or lost since."""
     table = cache.get(known) if (known := cache.known(entry)) else None
-    rows = json.loads(table.path.read_bytes()) if table else []
+    rows = json.loads(table.path.read_bytes()) if table and digest(table.path) == known else []
     return {name: cache.get(sha256, size) if sha256 else None for name, sha256, size in rows}
 
 
@@ -128,6 +131,8 @@ def _unpack(listing: Listing, store: Store, cache: Cache, telemetry: Telemetry) 
         telemetry.progress(next(done), len(wanted), "images")
 
     archive.unpack(path, name, wanted, keep)
+    if _local_folder(store):
+        _require_as_listed(path, entry)
     rows = [[member, file and file.sha256, file and file.size] for member, file in contents.items()]
     cache.note(entry, cache.keep_stream(io.BytesIO(json.dumps(rows).encode())).sha256)
     return contents
@@ -158,16 +163,20 @@ def _in_place(folder: Path, entry: Entry, cache: Cache) -> File:
     sha256 = cache.known(entry)
     try:
         known, sha256 = sha256, sha256 or digest(path)
-        status = path.stat()
+        _require_as_listed(path, entry)
     except OSError as error:
-        raise DatasetError(
-            f"Cannot read {readable(str(path))}: {error.strerror}.", "Mend it, or take it away."
-        ) from error
-    if (status.st_size, status.st_mtime) != (entry.size, entry.modified):
-        raise StoreConflict(f"{readable(str(path))} is no longer the file that was listed.")
+        received = f"Cannot read {readable(str(path))}: {error.strerror}."
+        raise DatasetError(received, "Mend the file, or take it away.") from error
     if not known:
         cache.note(entry, sha256)
     return File(path, sha256, entry.size)
+
+
+def _require_as_listed(path: Path, entry: Entry) -> None:
+    """Refuse a local file that was written to since the listing: its ETag there is no longer true."""
+    status = path.stat()
+    if (status.st_size, status.st_mtime) != (entry.size, entry.modified):
+        raise StoreConflict(f"{readable(str(path))} is no longer the file that was listed.")
 
 
 def _local_folder(store: Store) -> Path | None:
@@ -201,8 +210,8 @@ def _unchanged(uri: str) -> Iterator[None]:
 
 
 def _records(files: Mapping[str, File | None], places: Mapping[str, Place]) -> Iterator[Record]:
-    for name, place in places.items():
-        if file := files[name]:
+    for name, file in files.items():
+        if file and (place := places.get(name)):
             yield Record(file.path, readable(name), place.label, file.sha256, file.size, place.split, place.group)
 
 

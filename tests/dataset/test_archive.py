@@ -166,6 +166,13 @@ def test_a_tar_cut_between_two_members_is_refused(tar):
         archive.look(path, path.name)
 
 
+def test_a_tar_that_goes_on_and_on_after_its_end_is_refused(tar):
+    path = tar(IMAGES)
+    path.write_bytes(gzip.compress(path.read_bytes() + bytes(archive.HARMLESS_BYTES), compresslevel=1))
+    with pytest.raises(DatasetError, match="goes on after its end mark"):
+        archive.look(path, path.name)
+
+
 @pytest.mark.parametrize("name", ["data.tar", "data.tar.gz", "data.zip"])
 def test_something_else_by_the_name_of_an_archive_is_refused(tmp_path, name):
     path = tmp_path / name
