@@ -1,7 +1,7 @@
 """Writes job/catalogue.json from the installed Keras; with --check it fails when that file is stale.
 
-Keras does not publish its table of weights files. So each application is built once with `weights="imagenet"` while the
-two functions that it calls on the way are watched: the one that checks the image size and the one that fetches the file.
+Keras does not publish its table of weights files. So each application is built once with `weights="imagenet"` while two
+functions that it calls on the way are watched: the one that checks the image size and the one that fetches the file.
 
     python tests/generate_catalogue.py [--check]
 """

@@ -1,4 +1,4 @@
-"""The catalogue is quick to read and complete. That it agrees with Keras is checked by tests/generate_catalogue.py --check."""
+"""The catalogue is quick to read and complete. `generate_catalogue.py --check` compares it with Keras."""
 
 import re
 import subprocess

@@ -67,7 +67,7 @@ def test_a_mirror_serves_what_keras_home_lacks(place: Place) -> None:
 
 def test_a_mirror_without_the_file_is_an_error_and_not_a_reason_to_ask_the_internet(place: Place) -> None:
     entry = replace(ENTRY, origin="http://127.0.0.1:9/never-asked.h5")
-    with pytest.raises(WeightsError, match="There are no weights at .*vgg.h5"):
+    with pytest.raises(WeightsError, match=r"There are no weights at .*vgg.h5"):
         place.locate(entry, mirror=place.mirror.as_uri())
 
 
@@ -144,7 +144,7 @@ class Server(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(CONTENT[: -1 if self.path == "/short.h5" else None])
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         pass
 
 
@@ -206,7 +206,7 @@ def test_a_release_its_model_and_its_pointer_all_lead_to_the_same_file(place: Pl
 def test_a_damaged_release_is_refused(place: Place, tmp_path: Path) -> None:
     folder = release(tmp_path / "pets")
     (folder / "model.keras").write_bytes(CONTENT[::-1])
-    with pytest.raises(WeightsError, match="is damaged. Received SHA-256"):
+    with pytest.raises(WeightsError, match=r"is damaged. Received SHA-256"):
         place.locate(weights=f"release:{folder.as_uri()}")
     (folder / "model.keras").unlink()
     with pytest.raises(WeightsError, match="is not whole"):
@@ -223,13 +223,13 @@ def test_a_manifest_of_another_form_is_refused(place: Place, tmp_path: Path, cha
 def test_a_manifest_that_the_pointer_does_not_mean_is_refused(place: Place, tmp_path: Path) -> None:
     folder = release(tmp_path / "pets")
     (folder / "manifest.json").write_bytes((folder / "manifest.json").read_bytes() + b"\n")
-    with pytest.raises(WeightsError, match="not the one that promoted.json means"):
+    with pytest.raises(WeightsError, match=r"not the one that promoted.json means"):
         place.locate(weights=f"release:{(tmp_path / 'pets').as_uri()}")
 
 
 def test_a_release_without_the_keras_format_says_what_it_lacks(place: Place, tmp_path: Path) -> None:
     folder = release(tmp_path / "pets", files={})
-    with pytest.raises(WeightsError, match="has no model.keras"):
+    with pytest.raises(WeightsError, match=r"has no model.keras"):
         place.locate(weights=f"release:{folder.as_uri()}")
 
 

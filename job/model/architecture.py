@@ -54,6 +54,8 @@ def settle(network: keras.Model) -> None:
     """
     layer = statistics(network)
     if layer is not None:
+        for early in network.layers[: network.layers.index(layer) + 1]:
+            early.dtype_policy = "float32"  # like our own preprocessing
         layer.adapt_mean.assign(preprocessing.IMAGENET_MEAN)
         layer.adapt_variance.assign(np.square(preprocessing.IMAGENET_DEVIATION))
         layer.finalize_state()
@@ -68,7 +70,7 @@ def check_statistics(network: keras.Model, path: Path) -> None:
     layer = statistics(network)
     if layer is None:
         return
-    mean, variance = (keras.ops.convert_to_numpy(v) for v in (layer.adapt_mean, layer.adapt_variance))
+    mean, variance = layer.adapt_mean.numpy(), layer.adapt_variance.numpy()
     deviation = np.array(preprocessing.IMAGENET_DEVIATION)
     known = any(np.allclose(variance, usual, atol=1e-3) for usual in (deviation, deviation**2))
     if not known or not np.allclose(mean, preprocessing.IMAGENET_MEAN, atol=1e-3):

@@ -152,7 +152,7 @@ def _fill(network: keras.Model, name: str, weights: Weights) -> None:
         lite0.assign(network, torch_file.read(weights.path), weights.path)
     else:
         raise WeightsError(
-            f"{weights.path.name} is a PyTorch file. Received it for {name}; expected `.weights.h5`, `.h5` or `.keras`.",
+            f"{weights.path.name} is a PyTorch file. Received it for {name}; expected `.weights.h5` or `.h5`.",
             "Give Keras's weights of this backbone; PyTorch files are read for EfficientNetLite0 only.",
         )
 
@@ -162,16 +162,18 @@ def _continue(former: Classifier, classifier: Classifier, weights: Weights) -> N
     assert weights.path is not None
     tensors.read_into(former.model, weights.path, "this backbone with this head")
     architecture.settle(former.backbone)
+    kept = [
+        (place, former.classes.index(name)) for place, name in enumerate(classifier.classes) if name in former.classes
+    ]
     for layer in classifier.head.layers:
-        if layer.weights and layer.name != "logits":
-            layer.set_weights(former.head.get_layer(layer.name).get_weights())
-    kernel, bias = classifier.head.get_layer("logits").get_weights()
-    known_kernel, known_bias = former.head.get_layer("logits").get_weights()
-    for place, name in enumerate(classifier.classes):
-        if name in former.classes:
-            known = former.classes.index(name)
-            kernel[:, place], bias[place] = known_kernel[:, known], known_bias[known]
-    classifier.head.get_layer("logits").set_weights([kernel, bias])
+        for variable, known in zip(layer.weights, former.head.get_layer(layer.name).weights, strict=True):
+            if layer.name != "logits":
+                variable.assign(known)
+            else:  # a kernel [d, classes] or a bias [classes]
+                values = variable.numpy()
+                for place, former_place in kept:
+                    values[..., place] = known.numpy()[..., former_place]
+                variable.assign(values)
 
 
 @contextmanager

@@ -66,6 +66,6 @@ def _bottlenecks(backbone: keras.Model) -> Iterator[tuple[int, Any, Any, int]]:
 
 
 def _stable_name(operation: Any) -> str:
-    """The operation's name, without the number that Keras gives to the second nameless one of a process and later ones."""
+    """The operation's name, without the number that Keras gives to nameless ones in the order of their making."""
     kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(operation).__name__).lower()
     return kind if re.fullmatch(rf"{kind}(_\d+)?", operation.name) else operation.name

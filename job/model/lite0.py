@@ -1,7 +1,7 @@
 """EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation and with ReLU6, for the edge.
 
-Architecture: EfficientNet (arXiv 1905.11946) and the EfficientNet-Lite of TensorFlow's TPU models. Padding is "same", as in
-TensorFlow's original. Each layer is named after its block, so that tensors from elsewhere find their place by name.
+Architecture: EfficientNet (arXiv 1905.11946) and the EfficientNet-Lite of TensorFlow's TPU models. Padding is "same",
+as in TensorFlow's original. Each layer is named after its block, so that tensors from elsewhere find their place.
 """
 
 import re
@@ -91,14 +91,14 @@ def _places(network: keras.Model) -> Iterator[tuple[str, Any, tuple[int, ...]]]:
         if isinstance(layer, layers.BatchNormalization):
             for variable, kind in zip(layer.weights, ("weight", "bias", "running_mean", "running_var"), strict=True):
                 yield f"{name}.{kind}", variable, (0,)
-        else:  # PyTorch's OIHW to HWIO; a depthwise kernel has its channels first too, but keeps them before the multiplier
+        else:  # PyTorch's OIHW to HWIO; a depthwise kernel's O is our I, and its I our multiplier
             depthwise = isinstance(layer, layers.DepthwiseConv2D)
             yield f"{name}.weight", layer.kernel, (2, 3, 0, 1) if depthwise else (2, 3, 1, 0)
 
 
 def _misfit(path: Path, detail: str) -> WeightsError:
     return WeightsError(
-        f"The weights file {path.name} does not fit EfficientNetLite0: {detail}. Expected efficientnet_pytorch's tensors.",
+        f"The weights file {path.name} is not EfficientNetLite0's: {detail}. Expected efficientnet_pytorch's tensors.",
         "Give the weights of this very backbone, or name the backbone that they belong to in GRAFT_BACKBONE_NAME.",
     )
 

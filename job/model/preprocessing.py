@@ -1,8 +1,8 @@
 """The pixels that a backbone expects, made inside the graph by layers that plain Keras knows.
 
-Each mode is what `preprocess_input` of the backbone's module does to RGB pixels between 0 and 255, or what the backbone's
-own first layers do where that function does nothing. It runs in float32 whatever the precision of the network is: bfloat16
-would round a pixel of 200.5 to 200.
+Each mode is what `preprocess_input` of the backbone's module does to RGB pixels between 0 and 255, or what the
+backbone's own first layers do where that function does nothing. It runs in float32 whatever the precision of the
+network is: bfloat16 would round a pixel of 200.5 to 200.
 """
 
 from typing import Any, Final
@@ -20,8 +20,8 @@ MODES: Final = ("tf", "tf128", "torch", "caffe", "lite")
 def apply(mode: str, images: Any) -> Any:
     """Images [batch, height, width, 3], RGB between 0 and 255, as the backbone expects them.
 
-    "tf" and "tf128" scale to -1..1, "torch" standardises with ImageNet's mean and deviation, "caffe" subtracts the mean in
-    the order BGR, "lite" is EfficientNet-Lite's, and "none" leaves the images as they are.
+    "tf" and "tf128" scale to -1..1, "torch" standardises with ImageNet's mean and deviation, "caffe" subtracts the mean
+    in the order BGR, "lite" is EfficientNet-Lite's, and "none" leaves the images as they are.
     """
     match mode:
         case "tf":

@@ -1,10 +1,11 @@
 """Tensors from a file into an architecture that our code has built: all of them, each in its shape, and nothing else.
 
-Keras's own readers of weights are used; they deserialise no configuration and follow no link out of the file. What they let
-pass is caught here: tensors that nobody asked for, and numbers that are none.
+Keras's own readers of weights are used; they deserialise no configuration and follow no link out of the file. What they
+let pass is caught here: tensors that nobody asked for, and numbers that are none.
 """
 
 import tempfile
+import warnings
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,14 +44,17 @@ def _read(network: keras.Model, file: Path, path: Path, name: str) -> None:
     """Read the HDF5 file; errors name `path`, the file that the user knows."""
     contents = _Contents.of(file, path)
     try:
-        network.load_weights(file)
-    except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # "layers will retain their freshly-initialized weights"
+            network.load_weights(file)
+    except (UserWarning, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise _misfit(network, contents, path, name) from error
     if not contents.legacy and contents.tensors != len(network.weights):
         raise _misfit(network, contents, path, name)
-    if not all(np.isfinite(keras.ops.convert_to_numpy(variable)).all() for variable in network.weights):
+    if not all(np.isfinite(variable.numpy()).all() for variable in network.weights):
         raise WeightsError(
-            f"The weights file {path.name} holds NaN or infinite numbers.", "Give weights from a run that did not diverge."
+            f"The weights file {path.name} holds NaN or infinite numbers.",
+            "Give weights from a run that did not diverge.",
         )
 
 
@@ -102,7 +106,8 @@ def _misfit(network: keras.Model, contents: _Contents, path: Path, name: str) ->
     alike = (
         backbone.name
         for backbone in BACKBONES.values()
-        if backbone.file == path.name or (backbone.tensors, backbone.parameters) == (contents.tensors, contents.parameters)
+        if backbone.file == path.name
+        or (backbone.tensors, backbone.parameters) == (contents.tensors, contents.parameters)
     )
     kind = next(alike, "another network")
     return WeightsError(

@@ -1,12 +1,12 @@
 """Tensors out of a legacy PyTorch file (before 1.6), without PyTorch and without running anything in it.
 
-Such a file is five pickles (magic number, protocol, system, state dict, list of storage keys) and then, for each key in that
-order, the number of elements as int64 and the elements, all little-endian. A pickle can call any function by name, so this
-reader resolves four names and refuses every other; what it builds are NumPy arrays whose every element is in the file.
+Such a file is five pickles (magic number, protocol, system, state dict, list of storage keys) and then, for each key in
+that order, the number of elements as int64 and the elements, all little-endian. A pickle can call any function by name,
+so this reader resolves four names and refuses every other; what it builds are arrays of numbers that are in the file.
 """
 
+import os
 import pickle
-import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from job.errors import WeightsError
 
 MAGIC: Final = 0x1950A86A20F9469CFC6C
 PROTOCOL: Final = 1001
-STORAGES: Final = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
+STORAGES: Final[dict[Any, np.dtype[Any]]] = {"FloatStorage": np.dtype("<f4"), "LongStorage": np.dtype("<i8")}
 
 
 class _Malformed(Exception):
@@ -54,7 +54,7 @@ def read(path: Path) -> dict[str, npt.NDArray[Any]]:
             if file.read(1):
                 raise _Malformed("data follows its last tensor")
         return {name: _array(tensor, storages) for name, tensor in tensors.items()}
-    except (_Malformed, pickle.UnpicklingError, EOFError, ValueError, TypeError, IndexError, KeyError, AttributeError) as error:
+    except Exception as error:  # a damaged pickle may raise anything
         raise WeightsError(
             f"{path.name} cannot be read: {error}. Expected a legacy PyTorch state dict of float32 and int64 tensors.",
             "Fetch the file again, and check its SHA-256.",
@@ -85,15 +85,14 @@ def _storages(file: BinaryIO, keys: list[str], declared: dict[str, _Storage]) ->
         if int.from_bytes(file.read(8), "little", signed=True) != storage.length:
             raise _Malformed("a storage has another length than its tensors say")
         wanted = storage.length * storage.dtype.itemsize
-        data = file.read(wanted)
-        if len(data) != wanted:
+        if os.fstat(file.fileno()).st_size - file.tell() < wanted:  # before Python reserves that much memory
             raise _Malformed("it is cut short")
-        storages[key] = np.frombuffer(data, storage.dtype)
+        storages[key] = np.frombuffer(file.read(wanted), storage.dtype)
     return storages
 
 
 def _array(tensor: _Tensor, storages: dict[str, npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """The tensor in C order. Its strides (in elements) may be those of a transposed one, but stay inside the storage."""
+    """The tensor in C order. Its strides (in elements) may be a transposed one's, but stay inside the storage."""
     count = int(np.prod(tensor.shape, dtype=np.int64))
     last = tensor.offset + sum((side - 1) * stride for side, stride in zip(tensor.shape, tensor.stride, strict=True))
     if not 0 < count <= tensor.storage.length or not 0 <= tensor.offset <= last < tensor.storage.length:
@@ -107,13 +106,17 @@ def _rebuild_tensor(
     storage: _Storage, offset: int, shape: tuple[int, ...], stride: tuple[int, ...], *_gradient: Any
 ) -> _Tensor:
     """Stands for `torch._utils._rebuild_tensor_v2`: notes where the numbers are."""
-    if not isinstance(storage, _Storage) or not all(type(n) is int and 0 <= n < 2**31 for n in (offset, *shape, *stride)):
+    numbers = (offset, *shape, *stride)
+    if not isinstance(storage, _Storage) or not all(type(n) is int and 0 <= n < 2**31 for n in numbers):
         raise _Malformed("a tensor has no storage, or a shape that is none")
     return _Tensor(storage, offset, tuple(shape), tuple(stride))
 
 
-class _Reader(pickle.Unpickler):
-    """Resolves the four names that tensors need."""
+class _Reader(pickle._Unpickler):
+    """Resolves the four names that tensors need.
+
+    The unpickler written in Python: the one in C reserves as much memory as a damaged file tells it to.
+    """
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("collections", "OrderedDict"):
@@ -126,6 +129,6 @@ class _Reader(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> _Storage:
         kind, storage_type, key, _device, length, view = pid
-        if kind != "storage" or view is not None or type(length) is not int or not 0 <= length <= sys.maxsize // 8:
+        if kind != "storage" or view is not None or type(length) is not int or length < 0:
             raise _Malformed("a storage is not a whole one")
         return _Storage(key, STORAGES[storage_type], length)

@@ -1,7 +1,7 @@
 """Pre-trained weights as verified files: Keras's own, a mirror's, a given file, or an earlier release.
 
-Nothing here reads a tensor: `model` does, after `locate` has proved that the file is the one that was meant. What cannot be
-proved or found is a `WeightsError`; random weights come only to those who ask for `none`.
+Nothing here reads a tensor: `model` does, after `locate` has proved that the file is the one that was meant. What
+cannot be proved or found is a `WeightsError`; random weights come only to those who ask for `none`.
 """
 
 import logging
@@ -80,7 +80,7 @@ def locate(
     try:
         sha256 = _verified(path, origin, expected)
     except WeightsError:
-        if path.is_relative_to(folder):  # a download that is wrong is not kept; a file of the user's is not ours to delete
+        if path.is_relative_to(folder):  # a wrong download is not kept; the user's own file is not ours to delete
             path.unlink()
         raise
     kind: Literal["keras", "torch"] = "torch" if path.suffix in (".pth", ".pt") else "keras"
@@ -146,9 +146,8 @@ def _verified(path: Path, origin: str, expected: str | None) -> str:
     """The file's SHA-256, after its content agrees with the expected hash (MD5 or SHA-256, by its length)."""
     hashes = Hashes.of(path)
     if expected is None:
-        logger.warning(
-            "no hash is published for %s: noted SHA-256 %s", origin, hashes.sha256, extra={"fields": {"sha256": hashes.sha256}}
-        )
+        noted = {"fields": {"sha256": hashes.sha256}}
+        logger.warning("no hash is published for %s: noted SHA-256 %s", origin, hashes.sha256, extra=noted)
     elif expected not in (hashes.sha256, hashes.md5):
         received = hashes.sha256 if len(expected) == len(hashes.sha256) else hashes.md5
         raise WeightsError(
@@ -164,5 +163,8 @@ def _release(backbone: BackboneSettings, entry: Backbone, folder: Path, open_sto
         release = Release.find(uri, open_store)
         path = release.bring(folder)
     except StoreNotFound as error:
-        raise WeightsError(f"The release at {uri} is not whole: {error.message}", "Name a release that `graft verify` accepts.") from error
-    return Weights("release", path, release.sha256, f"{RELEASE}{release.store.uri}", entry.licence, release.classes, True)
+        raise WeightsError(
+            f"The release at {uri} is not whole: {error.message}", "Name a release that `graft verify` accepts."
+        ) from error
+    origin = f"{RELEASE}{release.store.uri}"
+    return Weights("release", path, release.sha256, origin, entry.licence, release.classes, published=True)

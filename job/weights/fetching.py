@@ -1,4 +1,4 @@
-"""Bringing weights to this disk: from a store, or from where Keras publishes them. Whole under their name, or not at all."""
+"""Weights brought to this disk from a store or from where Keras publishes them: whole, or not at all."""
 
 import hashlib
 import os
@@ -19,7 +19,7 @@ TEMPORARY_ANSWERS = {408, 429}
 
 
 def from_store(store: Store, key: str, folder: Path) -> Path:
-    """The object as `folder/<digest of its address and version>/<name>`; one that is there already is not fetched again.
+    """The object as `folder/<digest of address and version>/<name>`; one that is there already is not fetched again.
 
     Raises:
         StoreNotFound: there is no such object.
@@ -49,7 +49,7 @@ def from_origin(url: str, folder: Path, name: str, cure: str) -> Path:
     try:
         with os.fdopen(handle, "wb") as target:
             _download(url, target, cure)
-        os.replace(part, path)
+        Path(part).replace(path)
     finally:
         Path(part).unlink(missing_ok=True)
     return path
@@ -62,6 +62,7 @@ def _download(url: str, target: BinaryIO, cure: str) -> None:
             if answer.length:  # what is still missing; reading in blocks does not complain
                 raise IncompleteRead(b"", answer.length)
     except urllib.error.HTTPError as error:
+        error.close()
         kind = TemporaryError if error.code >= 500 or error.code in TEMPORARY_ANSWERS else WeightsError
         raise kind(f"The weights at {url} cannot be downloaded: the server answered {error.code}.", cure) from error
     except urllib.error.URLError as error:

@@ -32,7 +32,7 @@ class Release:
 
     @classmethod
     def find(cls, uri: str, open_store: Callable[[str], Store]) -> "Release":
-        """The release at `uri`: its own folder, or a model's folder (or the `promoted.json` in it), which means its champion.
+        """The release at `uri`: its own folder, or a model's folder or `promoted.json`, which mean its champion.
 
         Raises:
             WeightsError: there is neither, or what is there is not valid.
@@ -49,8 +49,8 @@ class Release:
             ) from error
         raise WeightsError(
             f"There is no release at {uri}; expected {MANIFEST} or {POINTER} there.",
-            "Give <output uri>/<name> for its champion or <output uri>/<name>/releases/<run id>; a first run has to start "
-            "from `imagenet`.",
+            "Give <output uri>/<name>, which means its champion, or <output uri>/<name>/releases/<run id>. "
+            "A first run has to start from `imagenet`.",
         )
 
     @classmethod
