@@ -85,7 +85,7 @@ def trained(images: list[Path]) -> Trained:
 
 
 def enliven(model: Any, pixels: Any) -> None:
-    """Random scales and offsets, and the statistics of these very pictures, so that the classes differ from one to another."""
+    """Random scales and offsets, and the statistics of these very pictures, so that their classes differ."""
     generator = np.random.default_rng(0)
     for layer in model.layers:
         if type(layer).__name__ == "BatchNormalization":
@@ -125,7 +125,7 @@ def test_every_format_is_there_and_agrees(everything: Bundle, trained: Trained) 
     assert drift["keras"].max_difference == 0
     assert drift["onnx"].max_difference < 1e-4
     assert drift["litert"].max_difference < 1e-4
-    assert {each.top1_agreement for each in everything.drift} == {1.0}
+    assert all(each.top1_agreement == 1 for each in everything.drift if each.format != "preprocess")
     assert drift["onnx"].bytes == (everything.folder / "model.onnx").stat().st_size
     assert set(everything.seconds) == {"saved_model", "keras", "onnx", "litert"}
     assert len(np.unique(trained.probabilities.argmax(axis=1))) > 1  # else agreement would say nothing
@@ -379,4 +379,5 @@ def test_preprocess_py_makes_what_the_graph_makes(tmp_path: Path, fit: Any) -> N
     assert ours.shape == graph.shape
     assert ours.dtype == np.float32
     differences = {name: float(np.abs(a - b).mean()) for name, a, b in zip(files, ours, graph, strict=True)}
-    assert max(differences.values()) < 1, differences
+    assert differences.pop("turned.jpg") < 1.5  # grey levels: two JPEG decoders round differently
+    assert max(differences.values()) < 1e-3, differences

@@ -1,6 +1,9 @@
 """ONNX, opset 17: `images` float32 [batch, size, size, 3] in RGB 0..255 to `probabilities` float32 [batch, classes]."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,12 +13,62 @@ import tf2onnx
 from job.export.subject import Subject, from_pixels
 
 OPSET = 17
+# What tf2onnx appends to the names that it makes, and the number of the output.
+COUNTER = re.compile(r"(__\d+)*(:\d+)?$")
 
 
 def write(subject: Subject, path: Path) -> None:
     """Convert the model with names of our own for its input and output."""
     function = from_pixels(subject)
-    tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET, output_path=str(path))
+    model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
+    canonicalise(model.graph)
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def canonicalise(graph: Any) -> None:
+    """Order and name the nodes and constants of an ONNX graph by its structure alone, in place.
+
+    tf2onnx walks sets of objects, whose order differs from process to process: the same arithmetic under other names.
+    """
+    makers = {tensor: node for node in graph.node for tensor in node.output}
+    constants = {constant.name: constant for constant in graph.initializer}
+    order = _order(graph, makers)
+    names = {place.name: place.name for place in [*graph.input, *graph.output]}
+    for index, tensor in enumerate(order):
+        base = "constant" if tensor in constants else COUNTER.sub("", tensor)
+        names.setdefault(tensor, f"{base}__{index}")
+    used = [constants[tensor] for tensor in order if tensor in constants]
+    nodes = list({id(makers[tensor]): makers[tensor] for tensor in order if tensor in makers}.values())
+    for constant in used:
+        constant.name = names[constant.name]
+    for node in nodes:
+        node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
+        node.output[:] = [names.get(tensor, tensor) for tensor in node.output]
+        node.name = node.output[0]
+    _replace(graph.initializer, used)
+    _replace(graph.node, nodes)
+    del graph.value_info[:]  # shapes of what lies between, under the old names; any runtime infers them
+
+
+def _order(graph: Any, makers: Mapping[str, Any]) -> list[str]:
+    """The tensors that the outputs need, each after those that it is made from."""
+    done: dict[str, None] = {}
+    open_tensors = [output.name for output in graph.output]
+    while open_tensors:
+        maker = makers.get(open_tensors[-1])
+        missing = [tensor for tensor in (maker.input if maker else ()) if tensor and tensor not in done]
+        if missing:
+            open_tensors.append(missing[0])
+        else:
+            done[open_tensors.pop()] = None
+    return list(done)
+
+
+def _replace(field: Any, messages: list[Any]) -> None:
+    """Put other messages into a repeated field; copied first, for they may lie in it."""
+    copies = [type(message).FromString(message.SerializeToString()) for message in messages]
+    del field[:]
+    field.extend(copies)
 
 
 def run(subject: Subject, path: Path) -> npt.NDArray[np.float32]:

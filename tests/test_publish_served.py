@@ -1,0 +1,230 @@
+"""Releases at work: the champion judged again and predictions made, by real SavedModels over both stores."""
+
+import hashlib
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from job import publish
+from job.errors import ReleaseError
+from job.publish import Challenger, Comparison, Manifest
+from job.publish.comparison import align
+from job.storage import Store
+
+COLOURS = {"blue": (20, 30, 220), "green": (30, 200, 40), "red": (220, 30, 20)}
+
+
+@pytest.fixture(scope="session")
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, ...], Path]:
+    """SavedModels that tell an image's class by its mean colour."""
+    folder = tmp_path_factory.mktemp("saved-models")
+    wanted = [("blue", "green", "red"), ("red", "green"), ("green", "violet")]
+    return {classes: _save(folder / "-".join(classes), classes) for classes in wanted}
+
+
+def _save(folder: Path, classes: tuple[str, ...]) -> Path:
+    import tensorflow as tf
+
+    module = tf.Module()
+    colours = [COLOURS.get(name, (255, 0, 255)) for name in classes]
+    module.colours = tf.Variable(tf.constant(colours, tf.float32))
+
+    def mean_colour(encoded: Any) -> Any:
+        return tf.reduce_mean(tf.cast(tf.io.decode_image(encoded, 3, expand_animations=False), tf.float32), [0, 1])
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")], autograph=False)
+    def serve(images: Any) -> dict[str, Any]:
+        means = tf.map_fn(mean_colour, images, fn_output_signature=tf.TensorSpec([3], tf.float32))
+        distances = tf.norm(means[:, None] - module.colours[None], axis=-1)
+        return {"probabilities": tf.nn.softmax(-distances / 50)}
+
+    tf.saved_model.save(module, str(folder / "saved_model" / "1"), signatures={"serving_default": serve})
+    (folder / "saved_model/1/fingerprint.pb").unlink()
+    (folder / "saved_model/1/assets").rmdir()
+    return folder
+
+
+def example(folder: Path, index: int, classes: tuple[str, ...], name: str) -> Any:
+    generator = np.random.default_rng(index)
+    pixels = np.clip(np.array(COLOURS[name]) + generator.integers(-15, 16, (8, 8, 3)), 0, 255).astype(np.uint8)
+    path = folder / f"{index}.png"
+    Image.fromarray(pixels).save(path)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return SimpleNamespace(path=path, name=path.name, label=classes.index(name), sha256=sha256)
+
+
+@pytest.fixture
+def examples(tmp_path: Path) -> list[Any]:
+    """36 images, 12 of each colour; labels index ("blue", "green", "red")."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    classes = tuple(sorted(COLOURS))
+    return [example(folder, index, classes, classes[index % 3]) for index in range(36)]
+
+
+def splits(classes: tuple[str, ...], **parts: list[Any]) -> Any:
+    return SimpleNamespace(classes=classes, **{"train": (), "val": (), "test": (), **parts})
+
+
+def release(model: Store, folder: Path, classes: tuple[str, ...], inventory: bytes) -> Manifest:
+    (folder / "dataset.json").write_bytes(inventory)
+    fields = {
+        "name": "colours",
+        "run_id": "run-" + "-".join(classes),
+        "settings": {},
+        "data": {"classes": list(classes)},
+        "versions": {},
+        "plan": {},
+        "scores": {},
+        "exact": True,
+        "previous": None,
+        "promotion": {},
+    }
+    return publish.release(folder, fields, model).manifest
+
+
+def judged(
+    model: Store, manifest: Manifest, examples: list[Any], cache: Path, metric: str = "accuracy", right: float = 1.0
+) -> Comparison:
+    """The release against a challenger that is right about the first `right` share of the images."""
+    classes = tuple(sorted(COLOURS))
+    said = [each.label if row < right * len(examples) else (each.label + 1) % 3 for row, each in enumerate(examples)]
+    challenger = Challenger(classes, examples, np.eye(3, dtype=np.float32)[said])
+    store = model.child(f"releases/{manifest.run_id}")
+    return publish.compare(store, manifest, challenger, metric, cache)
+
+
+def test_the_champion_is_judged_again_on_images_that_it_has_not_learnt_from(
+    store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
+) -> None:
+    classes = ("blue", "green", "red")
+    inventory = publish.inventory(splits(classes, train=examples[:2], val=examples[2:4], test=examples[4:8]))
+    manifest = release(store, saved_models[classes], classes, inventory)
+
+    comparison = judged(store, manifest, examples, tmp_path / "cache", right=20 / 36)
+    assert (comparison.run_id, comparison.metric, comparison.images) == (manifest.run_id, "accuracy", 32)
+    assert comparison.champion == 1
+    assert comparison.challenger == pytest.approx(16 / 32)
+    assert comparison.low is not None
+    assert comparison.high is not None
+    assert comparison.low < -0.5 < comparison.high < 0
+
+
+def test_a_class_that_the_champion_lacks_is_its_error(
+    store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
+) -> None:
+    manifest = release(store, saved_models["red", "green"], ("red", "green"), publish.inventory(splits(())))
+    comparison = judged(store, manifest, examples, tmp_path / "cache")
+    assert comparison.champion == pytest.approx(24 / 36)
+    assert comparison.challenger == 1
+    assert judged(store, manifest, examples, tmp_path / "cache", "balanced_accuracy").champion == pytest.approx(2 / 3)
+
+
+def test_outputs_for_classes_gone_are_dropped_and_renormalised() -> None:
+    said = np.array([[0.2, 0.6, 0.2], [0, 1, 0], [0.5, 0.25, 0.25]], np.float32)
+    aligned = align(said, ("cat", "gone", "dog"), ("ape", "cat", "dog"))
+    np.testing.assert_allclose(aligned, [[0.0, 0.5, 0.5], [0.0, 0.0, 0.0], [0.0, 2 / 3, 1 / 3]], atol=1e-6)
+
+
+def test_a_champion_of_none_of_todays_classes_is_always_wrong(
+    store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
+) -> None:
+    manifest = release(store, saved_models["green", "violet"], ("gone", "violet"), publish.inventory(splits(())))
+    assert judged(store, manifest, examples, tmp_path / "cache").champion == 0
+
+
+def test_without_an_image_that_is_new_to_the_champion_nothing_is_compared(
+    store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
+) -> None:
+    classes = ("blue", "green", "red")
+    manifest = release(store, saved_models[classes], classes, publish.inventory(splits(classes, train=examples)))
+    comparison = judged(store, manifest, examples, tmp_path / "cache")
+    assert (comparison.images, comparison.champion, comparison.challenger) == (0, None, None)
+
+
+def test_a_damaged_champion_is_not_run(store: Store, saved_models: Any, examples: list[Any], tmp_path: Path) -> None:
+    classes = ("blue", "green", "red")
+    manifest = release(store, saved_models[classes], classes, publish.inventory(splits(())))
+    key = f"releases/{manifest.run_id}/saved_model/1/saved_model.pb"
+    store.write(key, b"another graph")
+    with pytest.raises(ReleaseError, match=r"saved_model/1/saved_model\.pb has another sha256"):
+        judged(store, manifest, examples, tmp_path / "cache")
+    store.delete(key)
+    with pytest.raises(ReleaseError, match=r"saved_model\.pb is missing"):
+        judged(store, manifest, examples, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("content", [b"{", b'{"images": [{"split": "train"}]}', b"[]"])
+def test_an_unreadable_inventory_is_the_releases_fault(
+    store: Store, saved_models: Any, examples: list[Any], tmp_path: Path, content: bytes
+) -> None:
+    classes = ("blue", "green", "red")
+    manifest = release(store, saved_models[classes], classes, content)
+    with pytest.raises(ReleaseError, match=r"dataset\.json of the release is not readable"):
+        judged(store, manifest, examples, tmp_path / "cache")
+
+
+def test_a_saved_model_that_does_not_load_is_the_releases_fault(tmp_path: Path) -> None:
+    from job.publish.serving import Served
+
+    (tmp_path / "saved_model.pb").write_bytes(b"no graph")
+    with pytest.raises(ReleaseError, match="cannot be loaded"):
+        Served(tmp_path)
+
+
+def test_the_inventory_knows_content_and_no_names(examples: list[Any]) -> None:
+    classes = ("blue", "green", "red")
+    raw = publish.inventory(splits(classes, train=examples[:3], test=examples[3:4]))
+    renamed = [SimpleNamespace(sha256=each.sha256, label=each.label, path=Path("x"), name="x") for each in examples]
+    assert raw == publish.inventory(splits(classes, train=renamed[2::-1], test=renamed[3:4]))
+    images = json.loads(raw)["images"]
+    assert {"sha256": examples[0].sha256, "label": "blue", "split": "train"} in images
+    assert [image["split"] for image in images].count("test") == 1
+
+
+def test_predict_answers_for_each_image_and_an_unreadable_one_stops_nothing(
+    store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
+) -> None:
+    classes = ("blue", "green", "red")
+    manifest = release(store, saved_models[classes], classes, publish.inventory(splits(())))
+    publish.appoint(f"{store.uri}/releases/{manifest.run_id}")
+    text = tmp_path / "text.jpg"
+    text.write_text("no image")
+    images = [examples[0].path, text, tmp_path / "missing.png", examples[1].path]
+
+    for uri in (store.uri, f"{store.uri}/releases/{manifest.run_id}"):
+        said = list(publish.predict(uri, images, tmp_path / "cache", top=2))
+        assert [each.image for each in said] == images
+        assert [each.label for each in said] == ["blue", None, None, "green"]
+        assert len(said[0].top) == 2
+        assert said[0].top[0][1] > said[0].top[1][1]
+        assert "is no image that decodes" in said[1].error
+        assert said[2].error == "cannot be read: No such file or directory"
+
+
+def test_predict_fetches_once_and_mends_a_damaged_cache(
+    store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
+) -> None:
+    classes = ("blue", "green", "red")
+    manifest = release(store, saved_models[classes], classes, publish.inventory(splits(())))
+    uri, cache = f"{store.uri}/releases/{manifest.run_id}", tmp_path / "cache"
+    list(publish.predict(uri, [examples[0].path], cache))
+    graph = cache / "releases" / manifest.sha256 / "saved_model/1/saved_model.pb"
+    written = graph.stat().st_mtime_ns
+    list(publish.predict(uri, [examples[0].path], cache))
+    assert graph.stat().st_mtime_ns == written
+
+    graph.write_bytes(b"damaged")
+    assert [each.label for each in publish.predict(uri, [examples[0].path], cache)] == ["blue"]
+
+
+def test_predict_needs_a_saved_model(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "bundle").mkdir()
+    manifest = release(store, tmp_path / "bundle", ("a", "b"), b"{}")
+    with pytest.raises(ReleaseError, match="has no saved_model"):
+        publish.predict(f"{store.uri}/releases/{manifest.run_id}", [], tmp_path / "cache")
