@@ -1,0 +1,89 @@
+"""Units to parts: thresholds on their places, then repairs so that no class lacks a part."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+from job.audit.units import Unit
+
+Part = Literal["train", "val", "test"]
+PARTS: tuple[Part, ...] = ("train", "val", "test")
+"""In the order in which an image may be held out ever more strictly."""
+
+REST: Part = "train"
+
+
+def deal(units: Sequence[Unit], shares: Mapping[Part, float]) -> dict[str, Part]:
+    """Deals whole units out.
+
+    In each class, by place: the first part takes what lies below its share, or the lowest if nothing does; the next
+    part likewise from what is left; the rest trains. A part leaves at least one unit for each part after it, so that an
+    empty train takes the highest back. Where units hold several classes, one class's repair may rob another one: what
+    is still missing then is fetched from where it does no such harm, if there is such a unit.
+
+    Args:
+        units: by place.
+        shares: for each part to fill but the rest, in order: below which place.
+
+    Returns:
+        For each content (SHA-256) its part. A class of too few units may lack a part.
+    """
+    by_label = _by_label(units)
+    parts = {unit.key: _by_place(unit, shares) for unit in units}
+    repairs: dict[str, Part] = {}
+    for members in by_label.values():
+        for unit, part in zip(members, _cut(members, shares), strict=True):
+            if part != parts[unit.key]:
+                repairs.setdefault(unit.key, part)
+    parts |= repairs
+    _fill_gaps(by_label, parts, shares)
+    return {sha256: parts[unit.key] for unit in units for sha256 in unit.contents}
+
+
+def _by_place(unit: Unit, shares: Mapping[Part, float]) -> Part:
+    return next((part for part, below in shares.items() if unit.place < below), REST)
+
+
+def _by_label(units: Sequence[Unit]) -> dict[str, list[Unit]]:
+    by_label: dict[str, list[Unit]] = defaultdict(list)
+    for unit in units:
+        for label in unit.labels:
+            by_label[label].append(unit)
+    return dict(sorted(by_label.items()))
+
+
+def _cut(members: Sequence[Unit], shares: Mapping[Part, float]) -> list[Part]:
+    """The parts of one class's units, which come by place."""
+    dealt: list[Part] = []
+    for done, (part, below) in enumerate(shares.items()):
+        rest = members[len(dealt) :]
+        spare = len(rest) - (len(shares) - done)  # one for each part that follows
+        wanted = max(1, sum(unit.place < below for unit in rest))
+        dealt += [part] * max(0, min(wanted, spare))
+    return dealt + [REST] * (len(members) - len(dealt))
+
+
+def _fill_gaps(by_label: Mapping[str, Sequence[Unit]], parts: dict[str, Part], shares: Mapping[Part, float]) -> None:
+    """Each move fills a gap and makes none, so that there is an end."""
+    targets = {**shares, REST: 1.0}
+    gaps = [(label, part) for label in by_label for part in targets]
+    while any(_fill(label, part, targets[part], by_label, parts) for label, part in gaps):
+        pass
+
+
+def _fill(
+    label: str, part: Part, target: float, by_label: Mapping[str, Sequence[Unit]], parts: dict[str, Part]
+) -> bool:
+    """Moves the unit whose place is nearest, if the class lacks the part and there is a unit that nobody would miss."""
+    members = by_label[label]
+    if any(parts[unit.key] == part for unit in members):
+        return False
+
+    def is_missed(unit: Unit) -> bool:
+        alike = ([other for other in by_label[each] if parts[other.key] == parts[unit.key]] for each in unit.labels)
+        return any(len(others) == 1 for others in alike)
+
+    movable = [unit for unit in members if not is_missed(unit)]
+    if movable:
+        parts[min(movable, key=lambda unit: abs(unit.place - target)).key] = part
+    return bool(movable)
