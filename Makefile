@@ -7,8 +7,9 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PYTHON ?= python3
 BIN := .venv/bin
-# Downloads outlive the checkout, so that the next one is quick. Pip keeps its own beside it.
+# Downloads outlive the checkout, so that the next one is quick.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/graft
+export UV_CACHE_DIR ?= $(CACHE)/uv
 INSTALL := apt-get install --yes --no-install-recommends
 
 .PHONY: help
@@ -18,15 +19,19 @@ help: ## List the targets.
 .PHONY: setup
 setup: .venv/ready ## Make .venv with everything of requirements/dev.txt and the command `graft`.
 
-# Made afresh whenever the lock changes, so that a half-made or hand-changed .venv never lasts.
+# Made afresh whenever the lock changes, so that a half-made or hand-changed .venv never lasts. uv is five times as fast
+# as pip and keeps what it fetched; it comes through pip by the lock's own hash. Pip stands in where only pip is told
+# which registry to use.
 .venv/locked: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "Graft needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.x …" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || $(call apt,python3-venv)
-	@echo "Setting up .venv: 1 to 3 minutes, once."
+	@echo "Setting up .venv: a minute or two the first time."
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --require-hashes --requirement requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --require-hashes --requirement <(awk '/^[a-z]/ { on = /^uv==/ } on' $<)
+	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python $< \
+	  || $(BIN)/python -m pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
 .venv/ready: .venv/locked pyproject.toml
