@@ -47,6 +47,10 @@ def canonicalise(graph: Any) -> None:
         node.name = node.output[0]
     _replace(graph.initializer, used)
     _replace(graph.node, nodes)
+    for dimension in (each for place in [*graph.input, *graph.output] for each in place.type.tensor_type.shape.dim):
+        if dimension.dim_param:
+            dimension.dim_param = "batch"
+    graph.doc_string = ""  # the number of a function
     del graph.value_info[:]  # shapes of what lies between, under the old names; any runtime infers them
 
 
