@@ -1,6 +1,8 @@
 """The words that both kinds of store speak, each test once over S3 and once over a folder; and their addresses."""
 
 import random
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -345,6 +347,13 @@ def test_one_object_is_read_through_the_folder_that_it_lies_in(store_uri):
     connect(store_uri).write("deep/data.tar.gz", b"archive")
     parent, name = split(f"{store_uri}/deep/data.tar.gz")
     assert connect(parent).read(name) == b"archive"
+
+
+def test_whoever_needs_only_a_folder_does_not_wait_for_boto3(tmp_path):
+    code = (
+        "import sys; from job.storage import connect; connect(sys.argv[1]).probe(); assert 'boto3' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code, tmp_path.as_uri()], check=True)
 
 
 def test_a_folder_with_a_space_is_named_either_way(tmp_path):

@@ -277,7 +277,7 @@ def test_writing_and_deleting_side_by_side_loses_no_write(store):
     thread = threading.Thread(target=prune)
     thread.start()
     try:
-        for number in range(200):
+        for number in range(30):
             store.write("runs/new", str(number).encode())
             store.write("runs/old/x", b"x")
             assert store.read("runs/new") == str(number).encode()

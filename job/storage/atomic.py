@@ -117,8 +117,8 @@ def _draft(target: Path, source: IO[bytes]) -> Iterator[Path]:
 def _new(path: Path) -> IO[bytes]:
     """An empty file, locked, and its folder: whoever deletes there may take either before the lock is held."""
     while True:
-        make_folder(path.parent)
         try:
+            make_folder(path.parent)
             file = path.open("xb")
         except FileNotFoundError:
             continue
@@ -129,7 +129,10 @@ def _new(path: Path) -> IO[bytes]:
 
 
 def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:  # deleted since, with all that it held
+        return
     try:
         os.fsync(descriptor)
     finally:

@@ -66,7 +66,7 @@ class Store(ABC):
 
     @abstractmethod
     def head(self, key: str) -> Entry | None:
-        """The object's entry, or None where there is none."""
+        """The object's entry, or None where there is none (nor perhaps a bucket: an answer to HEAD does not say)."""
 
     @abstractmethod
     def stream(self, key: str, start: int = 0, etag: str = "") -> Iterator[bytes]:
