@@ -3,7 +3,8 @@
     listing = survey(settings.dataset)                                       # what is there; no image is fetched
     dataset = fetch(listing, settings.dataset, settings.cache, telemetry)    # every image a local file
 
-`layout` and `manifest` say what each file is, `archive` opens .tar and .zip, `cache` keeps contents by digest.
+A listing with fewer `entries` (`dataclasses.replace`) fetches that part. `layout` and `manifest` say what each file is,
+`archive` opens .tar and .zip, `cache` keeps contents by digest.
 """
 
 from job.dataset.fetching import Dataset, Record, fetch

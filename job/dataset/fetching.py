@@ -141,7 +141,8 @@ def _unpack(listing: Listing, store: Store, cache: Cache, telemetry: Telemetry) 
 def _archive_path(store: Store, entry: Entry, cache: Cache) -> Path:
     """The archive as a local file. Room is asked for it twice: photographs do not shrink when they are packed."""
     if folder := _local_folder(store):
-        return folder / entry.key
+        _require_as_listed(path := folder / entry.key, entry)
+        return path
     path = cache.incoming(entry)
     cache.require([entry.size, entry.size], f"{readable(entry.key)} and what is in it", cache.arrived([entry]))
     if not path.exists():
@@ -160,23 +161,33 @@ def _download(store: Store, entry: Entry, cache: Cache) -> File:
 
 def _in_place(folder: Path, entry: Entry, cache: Cache) -> File:
     path = folder / entry.key
-    sha256 = cache.known(entry)
-    try:
-        known, sha256 = sha256, sha256 or digest(path)
-        _require_as_listed(path, entry)
-    except OSError as error:
-        received = f"Cannot read {readable(str(path))}: {error.strerror}."
-        raise DatasetError(received, "Mend the file, or take it away.") from error
+    known = cache.known(entry)
+    with _local_file(path):
+        sha256 = known or digest(path)
+    _require_as_listed(path, entry)
     if not known:
         cache.note(entry, sha256)
     return File(path, sha256, entry.size)
 
 
 def _require_as_listed(path: Path, entry: Entry) -> None:
-    """Refuse a local file that was written to since the listing: its ETag there is no longer true."""
-    status = path.stat()
+    """Refuse a local file that was written to since the listing, whose ETag is no longer true."""
+    with _local_file(path):
+        status = path.stat()
     if (status.st_size, status.st_mtime) != (entry.size, entry.modified):
         raise StoreConflict(f"{readable(str(path))} is no longer the file that was listed.")
+
+
+@contextmanager
+def _local_file(path: Path) -> Iterator[None]:
+    """To whoever reads data in place, a file that is gone has changed, and one that cannot be read is bad data."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise StoreConflict(f"{readable(str(path))} is gone.") from error
+    except OSError as error:
+        received = f"Cannot read {readable(str(path))}: {error.strerror}."
+        raise DatasetError(received, "Mend the file, or take it away.") from error
 
 
 def _local_folder(store: Store) -> Path | None:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from job import storage
+from job.dataset.cache import opened
 from job.errors import DatasetError, Interrupted, StoreUnavailable, TemporaryError
 
 FLOWERS = {"rose/1.jpg": b"one" * 500, "daisy/2.jpg": b"two" * 400, "daisy/deep/3.jpg": b"three" * 300}
@@ -96,7 +97,9 @@ def test_a_folder_with_a_strange_name_is_read_in_place(plant, bring):
     assert seen(bring(plant(FLOWERS, "ü #%41 ?x").as_uri())) == EXPECTED
 
 
-@pytest.mark.parametrize("change", [lambda path: path.write_bytes(b"x"), lambda path: os.utime(path, (1, 1))])
+@pytest.mark.parametrize(
+    "change", [lambda path: path.write_bytes(b"x"), lambda path: os.utime(path, (1, 1)), lambda path: path.unlink()]
+)
 def test_a_file_that_changed_since_it_was_listed_is_worth_a_retry(plant, bring, look, change):
     folder = plant(FLOWERS)
     listing = look(folder.as_uri())
@@ -110,7 +113,8 @@ def test_a_file_that_cannot_be_read_is_an_error_of_the_data_set(plant, bring, lo
     folder = plant(FLOWERS)
     listing = look(folder.as_uri())
     (folder / "rose/1.jpg").unlink()
-    with pytest.raises(DatasetError, match=r"Cannot read .*rose/1\.jpg: No such file"):
+    (folder / "rose/1.jpg").mkdir()
+    with pytest.raises(DatasetError, match=r"Cannot read .*rose/1\.jpg: Is a directory"):
         bring(folder.as_uri(), listing=listing)
 
 
@@ -239,6 +243,27 @@ def test_a_table_of_contents_that_rotted_is_not_believed(bring, zipped, tmp_path
     path = tmp_path / "cache/objects" / table[:2] / table
     path.write_bytes(path.read_bytes().replace(b"daisy", b"DAISY"))
     assert bring(uri) == first
+
+
+def test_an_archive_that_changes_while_it_is_unpacked_is_not_remembered(bring, zipped, progress, monkeypatch):
+    path = zipped(FLOWERS)
+    with monkeypatch.context() as meanwhile:
+        meanwhile.setattr(progress, "progress", lambda *_: os.utime(path, (1, 1)))
+        with pytest.raises(TemporaryError, match="changed while it was read"):
+            bring(path.as_uri())
+    progress.calls.clear()
+    assert len(bring(path.as_uri()).records) == 3
+    assert len(progress.calls) == 3
+
+
+def test_a_file_that_arrived_whole_just_before_a_run_died_is_not_fetched_again(bucket, faulty, bring, look, tmp_path):
+    fill(bucket, {"rose/1.jpg": b"one"})
+    listing = look(bucket)
+    with opened(tmp_path / "cache", None, listing.root) as cache:
+        arrival = cache.incoming(listing.entries[0])
+    arrival.write_bytes(b"one")
+    assert seen(bring(bucket, listing=listing)) == {"rose/1.jpg": ("rose", b"one")}
+    assert gets(faulty) == []
 
 
 def test_an_archive_that_changed_since_it_was_listed_is_worth_a_retry(bring, look, zipped):
