@@ -36,7 +36,7 @@ def test_damaged_weights_are_fetched_again(tmp_path: Path, monkeypatch: pytest.M
 
 def test_two_processes_at_once_after_a_killed_one_leave_one_whole_result(tmp_path: Path) -> None:
     (tmp_path / "graft" / "photographs.work" / "chosen").mkdir(parents=True)
-    command = [sys.executable, SCRIPT, "weights"]
+    command = [sys.executable, str(SCRIPT), "weights"]
     both = [subprocess.Popen(command, env={"XDG_CACHE_HOME": str(tmp_path)}) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     assert sorted(path.name for path in (tmp_path / "graft").iterdir()) == ["keras", "photographs.lock"]
