@@ -101,14 +101,14 @@ def test_the_manifest_that_came_first_is_kept(model: Store, tmp_path: Path, capl
 def test_killed_in_the_middle_of_the_uploads_there_is_no_release_and_the_next_attempt_makes_it(
     model: Store, tmp_path: Path, uploads: int
 ) -> None:
-    bundle(tmp_path / "first", {**FILES, "model.onnx": b"of the first attempt"})
-    kill_while(f"upload, after={uploads}", tmp_path / "first", model)
+    kill_while(f"upload, after={uploads}", bundle(tmp_path / "first"), model)
 
     assert publish.find(model, "run-1") is None
     assert list(publish.history(model)) == []
     with pytest.raises(ReleaseError, match=r"has no manifest\.json"):
         publish.verify(model.child("releases/run-1"))
 
+    model.write("releases/run-1/model.onnx", b"of the first attempt")
     released(model, tmp_path, "run-1")
     publish.verify(model.child("releases/run-1"))
     assert model.head("releases/run-1/model.onnx") is None
