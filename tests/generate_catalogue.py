@@ -24,7 +24,7 @@ import numpy as np
 from keras.src.applications import imagenet_utils
 from keras.src.utils import file_utils
 
-from job.catalogue import Backbone
+from job.catalogue import Backbone, Mode
 from job.model import lite0, preprocessing
 
 TABLE = Path(__file__).parent.parent / "job" / "catalogue.json"
@@ -86,7 +86,7 @@ def licence(name: str) -> str:
     return next(terms for beginning, terms in LICENCES.items() if name.startswith(beginning))
 
 
-def mode(function: Callable[..., Any], network: Any) -> str:
+def mode(function: Callable[..., Any], network: Any) -> Mode:
     """The preprocessing that this application asks for, found by what it does to some pixels."""
     pixels = np.arange(0, 256, 5, dtype="float32")[:51].reshape(1, 1, 17, 3)
     wanted = inspect.getmodule(function).preprocess_input(pixels.copy())  # type: ignore[union-attr]

@@ -83,7 +83,8 @@ def build(
         network = architecture.construct(entry, size)
         classifier = _assemble(network, head, tuple(classes), seed, size)
         if weights.kind == "release":
-            former = _assemble(network, head, weights.classes, seed, size)
+            steady = head.model_copy(update={"dropout": 0.0})  # it has no tensors, and may differ from the release's
+            former = _assemble(network, steady, weights.classes, seed, size)
             _continue(former, classifier, weights)
         else:
             _fill(network, entry.name, weights)

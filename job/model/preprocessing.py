@@ -9,15 +9,17 @@ from typing import Any, Final
 
 import keras
 
+from job.catalogue import Mode
+
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION: Final = (0.229, 0.224, 0.225)
 # Kept apart from the two above: Caffe's models were trained on pixels between 0 and 255 in the order blue, green, red.
 CAFFE_MEAN_BGR: Final = (103.939, 116.779, 123.68)
 
-MODES: Final = ("tf", "tf128", "torch", "caffe", "lite")
+MODES: Final[tuple[Mode, ...]] = ("tf", "tf128", "torch", "caffe", "lite")
 
 
-def apply(mode: str, images: Any) -> Any:
+def apply(mode: Mode, images: Any) -> Any:
     """Images [batch, height, width, 3], RGB between 0 and 255, as the backbone expects them.
 
     "tf" and "tf128" scale to -1..1, "torch" standardises with ImageNet's mean and deviation, "caffe" subtracts the mean
@@ -38,7 +40,6 @@ def apply(mode: str, images: Any) -> Any:
             return _scale(keras.ops.flip(images, axis=-1), 1.0, [-mean for mean in CAFFE_MEAN_BGR])
         case "none":
             return images
-    raise ValueError(f"Unknown mode of preprocessing. Received: {mode!r}. Expected one of {(*MODES, 'none')}.")
 
 
 def _scale(images: Any, scale: float | list[float], offset: float | list[float]) -> Any:
