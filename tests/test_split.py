@@ -201,6 +201,14 @@ def test_examples_are_ordered_by_label_content_and_name() -> None:
     assert splits.train[0] == Example(Path(name := splits.train[0].name), name, 0, splits.train[0].sha256, None)
 
 
+def test_the_labels_follow_another_order_of_the_classes() -> None:
+    splits = split(census([record(n, ("cat", "dog", "owl")[n % 3]) for n in range(60)]))
+    reordered = splits.ordered(("owl", "cat", "dog"))
+    for part in PARTS:
+        before = [(example.name, splits.classes[example.label]) for example in getattr(splits, part)]
+        assert [(example.name, reordered.classes[example.label]) for example in getattr(reordered, part)] == before
+
+
 def given_split(**counts: int) -> list[Record]:
     numbers = iter(range(10**6))
     return [

@@ -55,8 +55,8 @@ class Splits:
         def relabelled(part: tuple[Example, ...]) -> tuple[Example, ...]:
             return tuple(replace(example, label=places[example.label]) for example in part)
 
-        parts = {"train": relabelled(self.train), "val": relabelled(self.val), "test": relabelled(self.test)}
-        return replace(self, classes=classes, **parts)
+        train, val, test = relabelled(self.train), relabelled(self.val), relabelled(self.test)
+        return replace(self, classes=classes, train=train, val=val, test=test)
 
 
 def split(census: Census) -> Splits:

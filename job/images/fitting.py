@@ -1,5 +1,6 @@
 """Images of any size to squares of one size: bilinear with antialias, kept in float32, never rounded to levels."""
 
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -29,17 +30,9 @@ def prepare(encoded: Tensor, size: int, fit: Fit) -> Tensor:
     Returns:
         float32 [size, size, 3], RGB, 0 to 255.
     """
-    image = decode(encoded)
-    match fit:
-        case "letterbox":
-            fitted = _letterbox(image, size)
-        case "crop":
-            fitted = _resize(_centre_square(image), [size, size])
-        case "squash":
-            fitted = _resize(image, [size, size])
-        case _:
-            raise ValueError(f"Received: fit={fit!r}. Expected: 'letterbox', 'crop' or 'squash'.")
-    return tf.ensure_shape(fitted, [size, size, 3])
+    if fit not in _FITS:
+        raise ValueError(f"Received: fit={fit!r}. Expected: {', '.join(map(repr, _FITS))}.")
+    return tf.ensure_shape(_FITS[fit](decode(encoded), size), [size, size, 3])
 
 
 def batch(encoded: Tensor, size: int, fit: Fit) -> Tensor:
@@ -61,8 +54,15 @@ def _letterbox(image: Tensor, size: int) -> Tensor:
     return tf.pad(_resize(image, scaled), tf.concat([margins, [[0, 0]]], axis=0), constant_values=WHITE)
 
 
-def _centre_square(image: Tensor) -> Tensor:
+def _crop(image: Tensor, size: int) -> Tensor:
     sides = tf.shape(image)[:2]
     side = tf.reduce_min(sides)
     top, left = tf.unstack((sides - side) // 2)
-    return image[top : top + side, left : left + side]
+    return _resize(image[top : top + side, left : left + side], [size, size])
+
+
+def _squash(image: Tensor, size: int) -> Tensor:
+    return _resize(image, [size, size])
+
+
+_FITS: Mapping[Fit, Callable[[Tensor, int], Tensor]] = {"letterbox": _letterbox, "crop": _crop, "squash": _squash}
