@@ -9,7 +9,7 @@ from job.publish.inventory import inventory
 from job.publish.manifest import Manifest
 from job.publish.prediction import Prediction, predict
 from job.publish.promotion import Champion, Decision, appoint, champion, decide, finish, promote
-from job.publish.releasing import Release, find, release
+from job.publish.releasing import Release, find, folder_of, release
 from job.publish.verification import Verified, verify
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "decide",
     "find",
     "finish",
+    "folder_of",
+    "folder_of",
     "history",
     "inventory",
     "predict",
