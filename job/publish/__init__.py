@@ -29,7 +29,6 @@ __all__ = [
     "find",
     "finish",
     "folder_of",
-    "folder_of",
     "history",
     "inventory",
     "predict",
