@@ -135,9 +135,7 @@ def damage(name: str, data: bytes) -> str:
     sizes = {"BMP": (2, 0), "WebP": (4, 8)}  # where the file's size stands, and how much it leaves out
     if name in ends:
         is_short = not data.rstrip(b"\0\r\n").endswith(ends[name])
-    elif name in sizes:
+    else:
         at, rest = sizes[name]
         is_short = len(data) < int.from_bytes(data[at : at + 4], "little") + rest
-    else:
-        is_short = False
     return f"a {name} image that is cut short" if is_short else f"a {name} image that is damaged, or of a rare kind"

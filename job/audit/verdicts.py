@@ -79,7 +79,7 @@ def _look() -> Callable[[Any], Any]:
     def look(encoded: Any) -> Any:
         return difference_hash(images.decode(encoded))
 
-    graph: Any = tf.function(look, input_signature=[tf.TensorSpec([], tf.string)])
+    graph: Any = tf.function(look, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     traced: Callable[[Any], Any] = graph.get_concrete_function()
     return traced
 
