@@ -11,17 +11,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from job.errors import AcceleratorMissing, Interrupted
 from job.settings import DevicesSettings
+
+Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+POLICIES: dict[str, Precision] = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
     """The devices that one run computes on.
 
-    `strategy` is TensorFlow's; `replicas` is its number of devices; `fingerprint` names what must be equal for equal bytes.
+    Attributes:
+        strategy: TensorFlow's.
+        replicas: its number of devices.
+        devices: their names.
+        bfloat16: whether all of them compute in bfloat16.
+        fingerprint: what must be equal for equal bytes.
     """
 
     strategy: Any
@@ -30,10 +38,10 @@ class Workers:
     bfloat16: bool
     fingerprint: str
 
-    def dtype_policy(self, precision: str) -> str:
+    def dtype_policy(self, precision: str) -> Precision:
         """The Keras dtype policy for `GRAFT_TRAINING_PRECISION`."""
         chosen = {"auto": "bfloat16" if self.bfloat16 else "float32"}.get(precision, precision)
-        return chosen if chosen == "float32" else f"mixed_{chosen}"
+        return POLICIES[chosen]
 
 
 class Stop:
@@ -74,7 +82,7 @@ def join(devices: DevicesSettings) -> Workers:
     Raises:
         AcceleratorMissing: fewer GPUs are visible than were promised.
     """
-    import tensorflow as tf  # noqa: PLC0415
+    import tensorflow as tf
 
     gpus = tf.config.list_physical_devices("GPU")
     if len(gpus) < devices.gpus:
@@ -98,7 +106,7 @@ def join(devices: DevicesSettings) -> Workers:
 
 def _capability(tf: Any, gpu: Any) -> tuple[int, int]:
     """NVIDIA's compute capability; bfloat16 comes with 8.0."""
-    return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))  # type: ignore[no-any-return]
+    return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
 
 
 def _processor() -> str:

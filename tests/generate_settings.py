@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PREAMBLE = """\
 # Settings
 
-<!-- Generated from job/settings.py by `make generate`. -->
+<!-- Generated from job/settings by `make generate`. -->
 
 Every setting is an environment variable, and the chart's `settings:` has the same tree: `GRAFT_TRAINING_BATCH_SIZE` is
 `settings.training.batch_size`. Settings that shape the model are part of a run's identity: another value is another
@@ -46,7 +46,7 @@ def main() -> None:
         if not check:
             path.write_text(text)
         elif not path.is_file() or path.read_text() != text:
-            raise SystemExit(f"{path.relative_to(ROOT)} is not what job/settings.py says. Run `make generate`.")
+            raise SystemExit(f"{path.relative_to(ROOT)} is not what job/settings says. Run `make generate`.")
 
 
 def _files() -> dict[Path, str]:

@@ -14,9 +14,10 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from job.evaluation import METRICS, calibrate, paired, scores
+from job.evaluation import calibrate, paired, scores
 from job.evaluation.calibration import abstention, calibration_error, coverage, reliability
 from job.evaluation.scores import wilson
+from job.scores import METRICS
 
 
 def one_hot(calls: list[int], width: int) -> NDArray[np.float32]:

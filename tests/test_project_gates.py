@@ -117,7 +117,7 @@ def test_a_stale_reference_of_the_settings_is_stopped(tree: Path, name: str) -> 
     append(tree / "docs" / name, "an edit by hand")
     done = gate(tree, "fresh", CATALOGUE)
     assert done.returncode
-    assert f"docs/{name} is not what job/settings.py says" in done.stdout
+    assert f"docs/{name} is not what job/settings says" in done.stdout
 
 
 def test_a_changed_sentence_of_a_setting_makes_its_reference_stale(tree: Path) -> None:

@@ -2,6 +2,6 @@
 
 from job.evaluation.calibration import calibrate
 from job.evaluation.report import Context, Mistake, Report, judge, write
-from job.evaluation.scores import METRICS, Paired, paired, scores
+from job.evaluation.scores import Paired, paired, scores
 
-__all__ = ["METRICS", "Context", "Mistake", "Paired", "Report", "calibrate", "judge", "paired", "scores", "write"]
+__all__ = ["Context", "Mistake", "Paired", "Report", "calibrate", "judge", "paired", "scores", "write"]

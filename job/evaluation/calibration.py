@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from job.evaluation.scores import Labels, Probabilities, wilson
+from job.evaluation.scores import Probabilities, wilson
+from job.scores import Labels
 
 BINS = 15
 LEAST_IMAGES = 10

@@ -15,7 +15,8 @@ from scipy.special import softmax
 from job.evaluation.calibration import abstention, calibrate, calibration_error, coverage, reliability
 from job.evaluation.page import render_card, render_page
 from job.evaluation.pictures import thumbnail
-from job.evaluation.scores import Labels, Probabilities, scores
+from job.evaluation.scores import Probabilities, scores
+from job.scores import Labels
 
 if TYPE_CHECKING:  # `publish` compares two models without loading TensorFlow, which `audit` brings along.
     from job.audit import Example, Splits

@@ -1,30 +1,19 @@
-"""How often the model is right: overall with an interval, class by class, and against another model.
+"""How often the model is right: overall with an interval, class by class, and against another model."""
 
-Everything here works on counts per class and never on a dense confusion matrix, so that 20,000 classes cost no more
-than their images. A class without a test image has no recall and is no part of any mean.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-Labels = NDArray[np.int64]
+from job.scores import METRICS, Labels, Tally, mean
+
 Probabilities = NDArray[np.float32]
 
 TOP = 5
 RESAMPLES = 2000
 BOOTSTRAP_SEED = 20_170_621
-
-
-class Tally(NamedTuple):
-    """Images per class: truly of it (support), called it (predicted), and both (hits). Each int [classes]."""
-
-    hits: Labels
-    support: Labels
-    predicted: Labels
 
 
 class Paired(NamedTuple):
@@ -35,30 +24,6 @@ class Paired(NamedTuple):
     low: float
     high: float
     images: int
-
-
-def accuracy(tally: Tally) -> float:
-    """The share of images called by their own name."""
-    return float(tally.hits.sum() / max(tally.support.sum(), 1))
-
-
-def balanced_accuracy(tally: Tally) -> float:
-    """The mean recall of the classes that are present."""
-    present = tally.support > 0
-    return _mean(tally.hits[present] / tally.support[present])
-
-
-def macro_f1(tally: Tally) -> float:
-    """The mean F1 of the classes that are present; a call of an absent class costs recall where it was wrong."""
-    present = tally.support > 0
-    return _mean(2 * tally.hits[present] / (tally.support + tally.predicted)[present])
-
-
-METRICS: Mapping[str, Callable[[Tally], float]] = {
-    "accuracy": accuracy,
-    "balanced_accuracy": balanced_accuracy,
-    "macro_f1": macro_f1,
-}
 
 
 def scores(labels: Labels, probabilities: Probabilities, classes: Sequence[str]) -> dict[str, Any]:
@@ -76,7 +41,7 @@ def scores(labels: Labels, probabilities: Probabilities, classes: Sequence[str])
         Without images each share is 0.0 in an interval from 0 to 1: a gate stays shut.
     """
     predicted = probabilities.argmax(axis=1)
-    tally = _tally(labels, predicted, len(classes))
+    tally = Tally.of(labels, predicted, len(classes))
     low, high = wilson(int(tally.hits.sum()), len(labels))
     k = min(TOP, max(len(classes) - 1, 1))
     return {
@@ -107,7 +72,7 @@ def paired(labels: Labels, challenger: Probabilities, champion: Probabilities, m
     calls = [_calls(challenger), _calls(champion)]
 
     def both(rows: Labels) -> tuple[float, float]:
-        ours, theirs = (score(_tally(labels[rows], called[rows], width)) for called in calls)
+        ours, theirs = (score(Tally.of(labels[rows], called[rows], width)) for called in calls)
         return ours, theirs
 
     images = len(labels)
@@ -128,29 +93,16 @@ def wilson(hits: int, images: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-def _tally(labels: Labels, predicted: Labels, width: int) -> Tally:
-    """Count per class; a prediction equal to `width` stands for no class at all."""
-    return Tally(
-        hits=np.bincount(labels[labels == predicted], minlength=width),
-        support=np.bincount(labels, minlength=width),
-        predicted=np.bincount(predicted, minlength=width)[:width],
-    )
-
-
 def _calls(probabilities: Probabilities) -> Labels:
     has_mass = np.nan_to_num(probabilities).max(axis=1, initial=0) > 0
     return np.where(has_mass, probabilities.argmax(axis=1), probabilities.shape[1])
-
-
-def _mean(values: NDArray[np.float64]) -> float:
-    return float(values.mean()) if values.size else 0.0
 
 
 def _top(labels: Labels, probabilities: Probabilities, k: int) -> float:
     own = probabilities[np.arange(len(labels)), labels][:, None]
     is_earlier = np.arange(probabilities.shape[1]) < labels[:, None]  # among equals the first wins, as with argmax
     rank = ((probabilities > own) | ((probabilities == own) & is_earlier)).sum(axis=1)
-    return _mean(rank < k)
+    return mean(rank < k)
 
 
 def _log_loss(labels: Labels, probabilities: Probabilities) -> float | None:

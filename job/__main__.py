@@ -1,0 +1,167 @@
+"""argv -> verb -> exit code. The one place that reads the process: its arguments, environment, terminal and signals."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+# Before anything can import TensorFlow: its C++ log is for its developers.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from job import result, settings, telemetry
+from job.errors import JobError
+from job.result import Result
+from job.settings import Settings
+from job.workers import Stop
+
+logger = logging.getLogger(__name__)
+Verb = Callable[[argparse.Namespace], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one verb of `graft`; see `graft --help`."""
+    arguments = _parser().parse_args(argv)
+    telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
+    verb: Verb = arguments.verb
+    try:
+        return verb(arguments)
+    except JobError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    except BrokenPipeError:  # `graft plan | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="graft",
+        description="Transfer learning of image classifiers. Settings come from GRAFT_* variables: docs/settings.md.",
+        epilog="Exit codes: 0 done, 2 settings, 3 dataset, 4 weights, 5 diverged, 6 below the gate, 75 try again.",
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def add(name: str, verb: Verb, summary: str) -> argparse.ArgumentParser:
+        command = verbs.add_parser(name, help=summary, description=summary)
+        command.set_defaults(verb=verb)
+        return command
+
+    add("run", _run, "Train a classifier and release it.")
+    add("check", _check, "Look at settings, bucket, weights, some images and the accelerator, before a GPU is spent.")
+    add("plan", _plan, "Show the network, what would be retrained, why, and about how long it would take.")
+    add("settings", _settings, "Print every setting with its value, as JSON.")
+    add("verify", _verify, "Check every file of a release against its manifest.").add_argument("release", help=RELEASE)
+    predict = add("predict", _predict, "Classify images with a release.")
+    predict.add_argument("release", help=RELEASE)
+    predict.add_argument("images", nargs="+", type=Path, help="image files")
+    predict.add_argument("--top", type=int, default=3, help="classes to print for each image (3)")
+    predict.add_argument("--json", action="store_true", help="print one JSON object a line")
+    add(
+        "promote", _promote, "Make a release the champion, whatever its scores; an earlier one is a roll-back."
+    ).add_argument("release", help="URI of the release: <output uri>/<name>/releases/<run id>")
+    return parser
+
+
+RELEASE = "URI of a release, or of a model, which means its champion"
+
+
+def _run(_: argparse.Namespace) -> int:
+    terminal, path, stop = sys.stderr.isatty(), os.environ.get("GRAFT_RESULT_PATH"), Stop()
+    stop.install()
+    try:
+        outcome = _watched(settings.load(), stop, terminal)
+    except BaseException as error:  # noqa: BLE001 - whatever happens, whoever started the run gets a result.
+        outcome = _failed(error)
+    # Read by hand, since settings that cannot work have a result too.
+    result.write(outcome, Path(path) if path else None, None if terminal else sys.stderr)
+    if terminal:
+        print(outcome.summary())
+    return outcome.exit_code
+
+
+def _watched(chosen: Settings, stop: Stop, terminal: bool) -> Result:
+    """The run, with its outcome told to those who watch before they lose it from sight."""
+    from job import pipeline
+
+    with telemetry.serve(chosen.telemetry, chosen.name, pipeline.PHASES, sys.stderr if terminal else None) as watcher:
+        try:
+            outcome = pipeline.run(chosen, pipeline.Surroundings(watcher, stop, _keras_home()))
+        except BaseException as error:  # noqa: BLE001
+            outcome = _failed(error)
+        outcome = replace(outcome, seconds=watcher.seconds)
+        watcher.outcome(outcome.as_dict())
+    return outcome
+
+
+def _failed(error: BaseException) -> Result:
+    if not isinstance(error, JobError | KeyboardInterrupt):
+        logger.exception("Graft failed")
+    return result.failed(error)
+
+
+def _check(_: argparse.Namespace) -> int:
+    from job.pipeline import rehearsal
+
+    code = 0
+    for finding in rehearsal.check(settings.load(), _keras_home()):
+        print(f"{'ok    ' if finding.error is None else 'FAILED'}  {finding.what:<12}{finding.told}")
+        code = code or (finding.error.exit_code if finding.error else 0)
+    return code
+
+
+def _plan(_: argparse.Namespace) -> int:
+    from job.pipeline import rehearsal
+
+    print(rehearsal.plan(settings.load(), _keras_home()))
+    return 0
+
+
+def _settings(_: argparse.Namespace) -> int:
+    print(json.dumps(settings.load().values(), indent=2))
+    return 0
+
+
+def _verify(arguments: argparse.Namespace) -> int:
+    from job import publish
+
+    verified = publish.verify(arguments.release)
+    print(f"{verified.store.uri}: {len(verified.manifest.files)} files, {verified.bytes:,} bytes, all as released.")
+    return 0
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    from job import publish
+
+    code = 0
+    for row in publish.predict(arguments.release, arguments.images, _cache_dir(), arguments.top):
+        code = code or (3 if row.error else 0)
+        if arguments.json:
+            print(json.dumps({"image": str(row.image), "top": dict(row.top), "error": row.error or None}))
+        else:
+            print(f"{row.image}: " + (row.error or ", ".join(f"{name} {share:.1%}" for name, share in row.top)))
+    return code
+
+
+def _promote(arguments: argparse.Namespace) -> int:
+    from job import publish
+
+    print(f"{publish.appoint(arguments.release)} is the champion.")
+    return 0
+
+
+def _keras_home() -> Path:
+    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
+
+
+def _cache_dir() -> Path:
+    return settings.CacheSettings.model_validate(
+        {"dir": value} if (value := os.environ.get("GRAFT_CACHE_DIR")) else {}
+    ).dir
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,171 @@
+"""What each phase of `learn` takes from the settings and hands to its room. Imported late: TensorFlow comes with it."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.special import softmax
+
+from job import audit, batches, evaluation, export, model, publish, training, transfer, workers
+from job import weights as pretrained
+from job.audit import Census, Example, Splits
+from job.batches import Feed
+from job.catalogue import BACKBONES
+from job.checkpoint import Shelf
+from job.dataset import Dataset
+from job.evaluation import Report
+from job.export import Bundle, Recipe
+from job.export.reference import probabilities
+from job.pipeline import Surroundings, records
+from job.publish import Challenger, Comparison, Decision, History, Manifest, Release
+from job.publish.inventory import NAME as INVENTORY
+from job.settings import Settings
+from job.storage import Store
+from job.telemetry import Telemetry
+from job.training import Bench, Cache, Fitted
+from job.transfer import Plan
+from job.weights import Weights
+from job.workers import Workers
+
+# Exports are compared in float32 on the CPU: exactly where training computed so too, else within its rounding.
+REDUCED_PRECISION_TOLERANCE = 0.02
+COMPARED_IMAGES = 32
+
+
+def joined(settings: Settings, around: Surroundings) -> Workers:
+    """The devices, before TensorFlow has computed anything on them."""
+    team = workers.join(settings.devices)
+    around.stop.install()
+    return team
+
+
+def audited(settings: Settings, data: Dataset, telemetry: Telemetry) -> tuple[Census, Splits]:
+    """Every image looked at, and the split."""
+    census = audit.inspect(data, settings.dataset.broken_share, settings.cache.dir / "audit", telemetry)
+    return census, audit.split(census)
+
+
+def weighted(settings: Settings, splits: Splits, keras_home: Path) -> tuple[Weights, Splits]:
+    """The pre-trained weights, and the classes in the order that an earlier release of them asks for."""
+    entry = BACKBONES[settings.backbone.name]
+    weights = pretrained.locate(settings.backbone, entry, settings.cache.dir, keras_home)
+    return weights, splits.ordered(pretrained.order(splits.classes, weights))
+
+
+def built(
+    settings: Settings, splits: Splits, weights: Weights, team: Workers, telemetry: Telemetry
+) -> tuple[Any, Feed, Plan]:
+    """The classifier, its batches, and the plan of what is retrained."""
+    precision = team.dtype_policy(settings.training.precision)
+    with team.strategy.scope():
+        classifier = model.build(settings.backbone, settings.head, splits.classes, weights, settings.seed, precision)
+    feed = batches.feed(splits, settings.image_size, settings.backbone.image_fit, settings.training, settings.seed)
+    plan = transfer.choose(settings.transfer, classifier, splits, weights.kind != "none")
+    telemetry.facts(**records.live(settings, splits, plan, team))
+    return classifier, feed, plan
+
+
+def shelf(settings: Settings, models: Store, run_id: str) -> Shelf:
+    """Where the state of this run is kept while it works."""
+    folder = settings.cache.dir / "checkpoints" / run_id
+    return Shelf(folder, models.child(f"runs/{run_id}/checkpoints"), settings.checkpoint.interval_seconds)
+
+
+def trained(
+    settings: Settings,
+    classifier: Any,
+    plan: Plan,
+    feed: Feed,
+    team: Workers,
+    weights: Weights,
+    shelf: Shelf,
+    around: Surroundings,
+) -> Fitted:
+    """The stages of the plan, from the newest checkpoint on."""
+    precision = team.dtype_policy(settings.training.precision)
+    bench = Bench(settings.training, settings.gate, team, precision, shelf, around.telemetry, around.stop)
+    key = f"{settings.backbone.name} {weights.sha256 or settings.seed}"
+    cache = Cache(settings.cache.dir / "features", key, _room(settings))
+    return training.fit(classifier, plan, feed, bench, cache)
+
+
+def _room(settings: Settings) -> int:
+    """Bytes that activations may take: half of what is left, so that the images keep theirs."""
+    free = shutil.disk_usage(settings.cache.dir).free
+    return min(free, settings.cache.limit or free) // 2
+
+
+def judged(classifier: Any, feed: Feed) -> tuple[Report, Challenger]:
+    """The scores, with the temperature folded into the classifier, and what it says about the test images."""
+    splits = feed.splits
+    logits_val, logits_test = (training.predict(classifier, feed, part) for part in (splits.val, splits.test))
+    report = evaluation.judge(logits_test, logits_val, splits)
+    model.fold_temperature(classifier, report.temperature)
+    calibrated = softmax(logits_test / report.temperature, axis=1).astype(np.float32)
+    return report, Challenger(splits.classes, splits.test, calibrated)
+
+
+def exported(settings: Settings, classifier: Any, splits: Splits, team: Workers, folder: Path) -> Bundle:
+    """Every format, proved against the classifier on real images."""
+    exact = team.dtype_policy(settings.training.precision) == "float32" and "GPU" not in team.devices[0]
+    recipe = Recipe(
+        backbone=settings.backbone,
+        head=settings.head,
+        classes=splits.classes,
+        formats=settings.export.formats,
+        seed=settings.seed,
+        threads=settings.devices.threads,
+        images=tuple(example.path for example in _spread(splits.test)),
+        batch_size=COMPARED_IMAGES,
+        tolerance=0.0 if exact else REDUCED_PRECISION_TOLERANCE,
+    )
+    variables = [variable.numpy() for variable in classifier.model.variables]
+    expected = probabilities(
+        classifier.model, recipe.images, settings.image_size, settings.backbone.image_fit, COMPARED_IMAGES
+    )
+    return export.pack(recipe, variables, expected, folder)
+
+
+def _spread(examples: Sequence[Example]) -> Sequence[Example]:
+    """A few images of all classes: they are sorted by class."""
+    return examples[:: max(1, len(examples) // COMPARED_IMAGES)][:COMPARED_IMAGES]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """Everything that is known about a run before it is released."""
+
+    settings: Settings
+    run_id: str
+    data: Dataset
+    census: Census
+    splits: Splits
+    weights: Weights
+    plan: Plan
+    fitted: Fitted
+    report: Report
+    bundle: Bundle
+    history: History
+
+
+def released(facts: Facts, models: Store, challenger: Challenger) -> tuple[Release, Decision]:
+    """The report, the release and, if it wins, the promotion."""
+    settings, folder = facts.settings, facts.bundle.folder
+    gate, score = settings.gate, facts.report.scores[settings.gate.metric]
+
+    def compare(store: Store, manifest: Manifest) -> Comparison:
+        return publish.compare(store, manifest, challenger, gate.metric, settings.cache.dir)
+
+    training.record(facts.fitted.history, folder)
+    evaluation.write(facts.report, records.context(facts), folder)
+    (folder / INVENTORY).write_bytes(publish.inventory(facts.splits))
+    against = publish.champion(models)
+    decision = publish.decide(gate, score, against, compare)
+    release = publish.release(folder, records.manifest(facts, decision), models)
+    if not release.ours:  # Another run of the same id came first: its scores decide.
+        return release, replace(decision, promote=publish.finish(models, release.manifest))
+    again = lambda newcomer: publish.decide(gate, score, newcomer, compare)  # noqa: E731
+    return release, publish.promote(models, release.manifest, against, decision, again)

@@ -1,0 +1,216 @@
+"""The stages of the plan: the head first on the frozen backbone, then what the plan frees."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from job import features
+from job.audit import Example
+from job.batches import EVALUATION_BATCH, Feed, label_array, padded
+from job.checkpoint import State
+from job.scores import log_loss, score
+from job.training.loop import Bench, Loop, Progress, Task, restore
+from job.training.probe import Probe, path
+from job.training.record import write as record
+from job.transfer import Plan, Stage, trained_variables
+
+__all__ = ["Bench", "Cache", "Fitted", "fit", "predict", "record", "restore", "score"]
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cache:
+    """Where activations are kept: a folder, a key that names weights and machine, and the bytes they may take."""
+
+    folder: Path
+    key: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The outcome of training; the weights are in the classifier.
+
+    `exact` is False if one part of it was computed on another machine than the rest (design 2.7).
+    """
+
+    history: tuple[dict[str, Any], ...]
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Where a stage enters the network.
+
+    `frozen` runs once and its activations are kept; None means images, live. `rest` maps what enters to features
+    [batch, d], in inference mode.
+    """
+
+    frozen: Any
+    rest: Callable[[tf.Tensor], tf.Tensor]
+
+
+def fit(classifier: Any, plan: Plan, feed: Feed, bench: Bench, cache: Cache) -> Fitted:
+    """Run the stages of a plan, from the newest checkpoint if there is one.
+
+    Raises:
+        DivergedError: a gradient is not finite.
+        Interrupted: SIGTERM; the state is in the bucket.
+        SettingsError: the GPU's memory is too small.
+    """
+    state = bench.shelf.load()
+    progress = _resumed(classifier, state, bench)
+    for stage in plan.stages[progress.stage :]:
+        _run(
+            stage,
+            classifier,
+            plan,
+            feed,
+            bench,
+            cache,
+            progress,
+            state if state and state.arrays["optimizer"] else None,
+        )
+        state = None
+    return Fitted(tuple(progress.history), len(progress.fingerprints) == 1)
+
+
+def _resumed(classifier: Any, state: State | None, bench: Bench) -> Progress:
+    progress = Progress()
+    if state is not None:
+        progress = Progress(**state.facts)
+        restore(classifier.model.variables, state.arrays["model"])
+        logger.info("resumed at stage %d, epoch %d, step %d", progress.stage + 1, progress.epoch + 1, progress.step)
+    if bench.workers.fingerprint not in progress.fingerprints:
+        progress.fingerprints.append(bench.workers.fingerprint)
+    return progress
+
+
+def _run(
+    stage: Stage,
+    classifier: Any,
+    plan: Plan,
+    feed: Feed,
+    bench: Bench,
+    cache: Cache,
+    progress: Progress,
+    state: State | None,
+) -> None:
+    """One stage; at its end the state is durable."""
+    entry = _entry(classifier, plan, stage, feed, cache)
+    train, val = (_activations(entry, feed, part, cache, bench) for part in (feed.splits.train, feed.splits.val))
+    with bench.stop.deferred():
+        if stage.solved:
+            progress.history.extend(_solve(classifier, feed, bench, train, val))
+        elif not Loop(_task(stage, classifier, plan, feed, entry, train, val, bench), bench, progress).run(state):
+            return
+        progress.next_stage()
+        model = [variable.numpy() for variable in classifier.model.variables]
+        bench.shelf.save(State({"model": model, "optimizer": [], "best": []}, asdict(progress)))
+
+
+def _entry(classifier: Any, plan: Plan, stage: Stage, feed: Feed, cache: Cache) -> Entry:
+    """As deep in the network as what is frozen, unchanging and small enough to keep."""
+    if stage.frees == "none":
+        return Entry(keras.Model(classifier.backbone.input, classifier.pool(classifier.backbone.output)), tf.identity)
+    if stage.frees == "all":
+        return Entry(None, lambda images: classifier.pool(classifier.backbone(images, training=False)))
+    trunk, crown = classifier.trunk(plan.cut), classifier.crown(plan.cut)
+
+    def rest(activations: tf.Tensor) -> tf.Tensor:
+        return classifier.pool(crown(activations, training=False))
+
+    images = len(feed.splits.train) + len(feed.splits.val)
+    if feed.augmentation == "none" and features.size(trunk, images) <= cache.limit:
+        return Entry(trunk, rest)
+    return Entry(None, lambda images: rest(tf.stop_gradient(trunk(images, training=False))))
+
+
+def _activations(
+    entry: Entry, feed: Feed, examples: Sequence[Example], cache: Cache, bench: Bench
+) -> np.ndarray | None:
+    if entry.frozen is None:
+        return None
+    key = f"{cache.key} {entry.frozen.output.shape} {bench.precision} {bench.workers.fingerprint}"
+    return features.cache(entry.frozen, feed, examples, key, cache.folder, bench.telemetry)
+
+
+def _solve(
+    classifier: Any, feed: Feed, bench: Bench, train: np.ndarray | None, val: np.ndarray | None
+) -> list[dict[str, Any]]:
+    """Solve the head for each penalty and keep the one that does best on the validation images."""
+    labels, truth = label_array(feed.splits.train), label_array(feed.splits.val)
+    history: list[dict[str, Any]] = []
+    ranked: list[tuple[tuple[float, float], int, Probe]] = []
+    assert train is not None and val is not None  # noqa: PT018 - a solved stage frees nothing, so it is cached.
+    for number, probe in enumerate(path(train, feed.targets(labels), feed.importance(labels)), 1):
+        logits = probe.logits(val)
+        value, loss = score(bench.gate.metric, truth, logits), log_loss(truth, logits)
+        history.append(
+            {
+                "stage": "probe",
+                "epoch": number,
+                "penalty": probe.penalty,
+                "loss": log_loss(labels, probe.logits(train)),
+                "val_loss": loss,
+                f"val_{bench.gate.metric}": value,
+            }
+        )
+        ranked.append(((value, -loss), -number, probe))
+    _install(classifier, max(ranked)[-1])
+    return history
+
+
+def _install(classifier: Any, probe: Probe) -> None:
+    restore(classifier.head.get_layer("logits").variables, [probe.kernel, probe.bias])
+
+
+def _task(
+    stage: Stage,
+    classifier: Any,
+    plan: Plan,
+    feed: Feed,
+    entry: Entry,
+    train: np.ndarray | None,
+    val: np.ndarray | None,
+    bench: Bench,
+) -> Task:
+    infer = tf.function(lambda inputs: classifier.head(entry.rest(inputs), training=False))
+
+    def validate() -> tuple[np.ndarray, np.ndarray]:
+        batches = feed.plain(feed.splits.val) if val is None else _batches(val)
+        return label_array(feed.splits.val), _collect(infer, batches, len(feed.splits.val))
+
+    return Task(
+        name=stage.name,
+        model=classifier.model,
+        variables=trained_variables(classifier, stage.frees, plan.cut),
+        forward=lambda inputs: classifier.head(entry.rest(inputs), training=True),
+        batches=lambda epoch, start: feed.train(epoch, start, train),
+        validate=validate,
+        rate=bench.settings.learning_rate * stage.rate,
+        steps=feed.steps,
+    )
+
+
+def predict(classifier: Any, feed: Feed, examples: Sequence[Example]) -> np.ndarray:
+    """The trained model's logits: float32 [n, classes], in batches of one fixed size."""
+    infer = tf.function(
+        lambda images: classifier.head(classifier.pool(classifier.backbone(images, training=False)), training=False)
+    )
+    return _collect(infer, feed.plain(examples), len(examples))
+
+
+def _batches(rows: np.ndarray) -> tf.data.Dataset:
+    starts = range(0, len(rows), EVALUATION_BATCH)
+    return (padded(np.asarray(rows[start : start + EVALUATION_BATCH]), EVALUATION_BATCH) for start in starts)
+
+
+def _collect(infer: Callable[[Any], Any], batches: Any, total: int) -> np.ndarray:
+    return np.concatenate([infer(batch).numpy() for batch in batches])[:total]
