@@ -65,7 +65,7 @@ def learn(settings: Settings, around: Surroundings, data: Dataset, models: Store
     with telemetry.phase("audit"):
         census, splits = phases.audited(settings, data, telemetry)
     with telemetry.phase("weights"):
-        weights, splits = phases.weighted(settings, splits, around.keras_home)
+        weights, splits = phases.weighted(settings, splits, around.keras_home, history)
     with telemetry.phase("model"):
         classifier, feed, plan = phases.built(settings, splits, weights, team, telemetry)
     with telemetry.phase("training"):

@@ -1,7 +1,7 @@
 """What each phase of `learn` takes from the settings and hands to its room. Imported late: TensorFlow comes with it."""
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -48,10 +48,19 @@ def audited(settings: Settings, data: Dataset, telemetry: Telemetry) -> tuple[Ce
     return census, audit.split(census)
 
 
-def weighted(settings: Settings, splits: Splits, keras_home: Path) -> tuple[Weights, Splits]:
-    """The pre-trained weights, and the classes in the order that an earlier release of them asks for."""
+def weighted(
+    settings: Settings, splits: Splits, keras_home: Path, history: Iterable[Manifest] = ()
+) -> tuple[Weights, Splits]:
+    """The pre-trained weights, and the classes in the order that an earlier release of them asks for.
+
+    `history` holds a file without a published hash to what the last release noted of it.
+    """
     entry = BACKBONES[settings.backbone.name]
     weights = pretrained.locate(settings.backbone, entry, settings.cache.dir, keras_home)
+    noted = (manifest.fields.get("weights", {}) for manifest in history)
+    for earlier in (earlier for earlier in noted if earlier.get("origin") == weights.origin):
+        pretrained.require_same(weights, earlier["sha256"])
+        break
     return weights, splits.ordered(pretrained.order(splits.classes, weights))
 
 
