@@ -72,13 +72,15 @@ def locate(
     if backbone.weights.startswith(RELEASE):
         return _release(backbone, entry, folder, open_store)
     if backbone.weights == "imagenet":
-        path, origin = _imagenet(backbone, entry, folder, keras_home, open_store)
+        path, place = _imagenet(backbone, entry, folder, keras_home, open_store)
+        origin = f"{entry.file} (ImageNet-1k)"  # One file, wherever it lay: releases of it are to be equal.
         expected, licence = backbone.weights_sha256 or entry.file_hash, entry.licence
     else:
-        path, origin = _given(backbone.weights, folder, open_store), backbone.weights
+        path, place = _given(backbone.weights, folder, open_store), backbone.weights
+        origin = place
         expected, licence = backbone.weights_sha256 or None, "as stated by whoever made this file"
     try:
-        sha256 = _verified(path, origin, expected)
+        sha256 = _verified(path, place, expected)
     except WeightsError:
         if path.is_relative_to(folder):  # a wrong download is not kept; the user's own file is not ours to delete
             path.unlink()
@@ -142,17 +144,17 @@ def _given(uri: str, folder: Path, open_store: Callable[[str], Store]) -> Path:
         ) from error
 
 
-def _verified(path: Path, origin: str, expected: str | None) -> str:
+def _verified(path: Path, place: str, expected: str | None) -> str:
     """The file's SHA-256, after its content agrees with the expected hash (MD5 or SHA-256, by its length)."""
     hashes = Hashes.of(path)
     if expected is None:
         noted = {"fields": {"sha256": hashes.sha256}}
-        logger.warning("no hash is published for %s: noted SHA-256 %s", origin, hashes.sha256, extra=noted)
+        logger.warning("no hash is published for %s: noted SHA-256 %s", place, hashes.sha256, extra=noted)
     elif expected not in (hashes.sha256, hashes.md5):
         received = hashes.sha256 if len(expected) == len(hashes.sha256) else hashes.md5
         raise WeightsError(
-            f"The weights {origin} are damaged or another file. Received hash {received}; expected {expected}.",
-            f"Replace the file at {origin}, or correct GRAFT_BACKBONE_WEIGHTS_SHA256.",
+            f"The weights {place} are damaged or another file. Received hash {received}; expected {expected}.",
+            f"Replace the file at {place}, or correct GRAFT_BACKBONE_WEIGHTS_SHA256.",
         )
     return hashes.sha256
 

@@ -11,8 +11,8 @@ from job import training
 from job.batches import Feed
 from job.checkpoint import State
 from job.errors import DivergedError, Interrupted, SettingsError
+from job.scores import log_loss
 from job.training import Cache, loop
-from job.training.score import log_loss
 from job.training.step import Step
 from job.transfer import Plan, Stage
 from job.workers import Stop
