@@ -100,7 +100,7 @@ def _watched(chosen: Settings, stop: Stop, terminal: bool) -> Result:
 def _failed(error: BaseException) -> Result:
     if not isinstance(error, JobError | KeyboardInterrupt):
         logger.exception("Graft failed")
-    return result.failed(error)
+    return result.failed(error, run_id=getattr(error, "run_id", None))
 
 
 def _check(_: argparse.Namespace) -> int:

@@ -109,7 +109,7 @@ class Feed:
         return tf.data.Dataset.from_tensor_slices(rows).map(look_up, **_PARALLEL)
 
     def _pixels(self, path: tf.Tensor) -> tf.Tensor:
-        return images.prepare(tf.io.read_file(path), self.image_size, self.image_fit)
+        return _read(path, self.image_size, self.image_fit)
 
     def _augmented(self, path: tf.Tensor, epoch: int, place: tf.Tensor) -> tf.Tensor:
         pixels = self._pixels(path)
@@ -141,12 +141,18 @@ def label_array(examples: Sequence[Example]) -> np.ndarray:
     return np.array([example.label for example in examples], np.int64)
 
 
+@tf.function(autograph=False)  # traced once: the decoder is large, and left to tf.data every epoch would trace it again
+def _read(path: tf.Tensor, size: int, fit: Fit) -> tf.Tensor:
+    return images.prepare(tf.io.read_file(path), size, fit)
+
+
 def padded(rows: np.ndarray, multiple: int) -> np.ndarray:
     """Rows [n, ...] with the last one repeated until their number is a multiple."""
     missing = -len(rows) % multiple
     return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
 
 
+@tf.function(autograph=False)  # traced once, like the decoder
 def augment(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """Flip, shift and zoom by a tenth, recolour a little; deterministic in `seed`.
 

@@ -28,6 +28,9 @@ class JobError(Exception):
         message: what was received and what was expected.
         cure: what to do about it, as an imperative sentence.
         problems: every single problem when there is more than one; `message` then sums them up.
+
+    Attributes:
+        run_id: of the run that it ended, once that is known.
     """
 
     exit_code: ClassVar[int] = 1
@@ -37,6 +40,7 @@ class JobError(Exception):
         self.message = message
         self.cure = cure
         self.problems = problems
+        self.run_id: str | None = None
 
     @property
     def kind(self) -> str:

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from job import dataset, identity, publish, storage
 from job.dataset import Dataset
+from job.errors import JobError
 from job.publish import History, Manifest
 from job.result import Result
 from job.settings import Settings
 from job.storage import Store
-from job.telemetry import Telemetry
+from job.telemetry import Telemetry, recorded
 from job.workers import Stop
 
 PHASES = ("survey", "dataset", "devices", "audit", "weights", "model", "training", "evaluation", "export", "release")
@@ -50,36 +51,43 @@ def run(settings: Settings, around: Surroundings) -> Result:
             return _unchanged(settings, models, seen)
     with around.telemetry.phase("dataset"):
         data = dataset.fetch(listing, settings.dataset, settings.cache, around.telemetry)
-    if found := publish.find(models, identity.resolve(settings.shaping(), data.digest)):
+    run_id = identity.resolve(settings.shaping(), data.digest)
+    if found := publish.find(models, run_id):
         return _unchanged(settings, models, found)
-    return learn(settings, around, data, models, history)
+    try:
+        return learn(settings, around, data, models, history, run_id)
+    except JobError as error:
+        error.run_id = run_id
+        raise
 
 
-def learn(settings: Settings, around: Surroundings, data: Dataset, models: Store, history: History) -> Result:
+def learn(
+    settings: Settings, around: Surroundings, data: Dataset, models: Store, history: History, run_id: str
+) -> Result:
     """From images on this disk to a release."""
     from job.pipeline import phases
 
-    telemetry, run_id = around.telemetry, identity.resolve(settings.shaping(), data.digest)
-    with telemetry.phase("devices"):
-        team = phases.joined(settings, around)
-    with telemetry.phase("audit"):
-        census, splits = phases.audited(settings, data, telemetry)
-    with telemetry.phase("weights"):
-        weights, splits = phases.weighted(settings, splits, around.keras_home, history)
-    with telemetry.phase("model"):
-        classifier, feed, plan = phases.built(settings, splits, weights, team, telemetry)
-    with telemetry.phase("training"):
-        shelf = phases.shelf(settings, models, run_id)
-        fitted = phases.trained(settings, classifier, plan, feed, team, weights, shelf, around)
-    with telemetry.phase("evaluation"):
-        report, challenger = phases.judged(classifier, feed)
-    with tempfile.TemporaryDirectory(prefix="graft-") as folder:
+    telemetry = around.telemetry
+    with tempfile.TemporaryDirectory(prefix="graft-") as scratch, recorded(Path(scratch) / "logs" / "log.jsonl"):
+        with telemetry.phase("devices"):
+            team = phases.joined(settings, around)
+        with telemetry.phase("audit"):
+            census, splits = phases.audited(settings, data, telemetry)
+        with telemetry.phase("weights"):
+            weights, splits = phases.weighted(settings, splits, around.keras_home, history)
+        with telemetry.phase("model"):
+            classifier, feed, plan = phases.built(settings, splits, weights, team, telemetry)
+        with telemetry.phase("training"):
+            shelf = phases.shelf(settings, models, run_id)
+            fitted = phases.trained(settings, classifier, plan, feed, team, weights, shelf, around)
+        with telemetry.phase("evaluation"):
+            report, challenger = phases.judged(classifier, feed)
         with telemetry.phase("export"):
-            bundle = phases.exported(settings, classifier, splits, team, Path(folder))
+            bundle = phases.exported(settings, classifier, splits, team, Path(scratch))
         with telemetry.phase("release"):
             facts = phases.Facts(settings, run_id, data, census, splits, weights, plan, fitted, report, bundle, history)
             release, decision = phases.released(facts, models, challenger)
-    shelf.clear()
+            shelf.clear()
     passed = report.scores[settings.gate.metric] >= settings.gate.min_score
     return Result(
         "released" if passed else "below_gate", run_id, release.uri, decision.promote, report.scores, plan.mode

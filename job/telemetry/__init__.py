@@ -6,7 +6,7 @@ with serve(settings.telemetry, settings.name, phases) as telemetry:
     telemetry.outcome(result.as_dict())
 """
 
-from job.telemetry.logs import configure_logs
+from job.telemetry.logs import configure_logs, recorded
 from job.telemetry.telemetry import Telemetry, serve, silent
 
-__all__ = ["Telemetry", "configure_logs", "serve", "silent"]
+__all__ = ["Telemetry", "configure_logs", "recorded", "serve", "silent"]

@@ -3,10 +3,13 @@
 Rooms log through `logging.getLogger(__name__)` and give structured values as `extra={"fields": {...}}`.
 """
 
+import contextlib
 import json
 import logging
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
@@ -73,6 +76,20 @@ class BoardHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         levels = {logging.INFO: "info", logging.WARNING: "warning"}
         self._board.line(Line(record.created, levels.get(record.levelno, "error"), record.getMessage()))
+
+
+@contextlib.contextmanager
+def recorded(path: Path) -> Iterator[None]:
+    """Write what is logged inside to a file too, as JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(JsonFormatter())
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
 
 
 def configure_logs(stream: TextIO, terminal: bool) -> None:
