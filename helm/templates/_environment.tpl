@@ -1,0 +1,94 @@
+{{/* The environment of the pod: (top, number of GPUs). Every name occurs once. */}}
+{{- define "graft.env" -}}
+{{- $top := index . 0 -}}
+{{- range $name, $value := include "graft.variables" . | fromJson }}
+- name: {{ $name }}
+  value: {{ $value | toJson }}
+{{- end }}
+{{- if and $top.Values.credentials.secret (eq $top.Values.credentials.format "keys") }}
+{{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_SESSION_TOKEN" }}
+- name: {{ . }}
+  valueFrom:
+    secretKeyRef:
+      name: {{ $top.Values.credentials.secret }}
+      key: {{ . }}
+      optional: {{ eq . "AWS_SESSION_TOKEN" }}
+{{- end }}
+{{- end }}
+{{- with $top.Values.extraEnv }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* (top, number of GPUs): the plain variables as a JSON object, so that a later one replaces an earlier one. */}}
+{{- define "graft.variables" -}}
+{{- $top := index . 0 -}}
+{{- $gpus := index . 1 | int -}}
+{{- $values := $top.Values -}}
+{{- $all := dict
+  "GRAFT_NAME" (include "graft.fullname" $top)
+  "GRAFT_AGAIN" $values.run.again
+  "HOME" "/tmp"
+  "AWS_ENDPOINT_URL_S3" $values.store.endpoint
+  "AWS_DEFAULT_REGION" $values.store.region
+  "AWS_CA_BUNDLE" (ternary (printf "/etc/graft/ca/%s" $values.caBundle.key) "" (ne $values.caBundle.configMap ""))
+  "HTTP_PROXY" $values.proxy.http
+  "HTTPS_PROXY" $values.proxy.https
+  "NO_PROXY" $values.proxy.noProxy
+-}}
+{{- if and $values.credentials.secret (eq $values.credentials.format "file") -}}
+{{- $_ := set $all "AWS_SHARED_CREDENTIALS_FILE" "/etc/graft/aws/credentials" -}}
+{{- end -}}
+{{- $all = mergeOverwrite $all (include "graft.settings" $top | fromJson) -}}
+{{- $_ := set $all "GRAFT_CACHE_DIR" "/cache" -}}
+{{- $_ := set $all "GRAFT_CACHE_LIMIT" (include "graft.cacheLimit" $values.cache.size) -}}
+{{- if $gpus -}}
+{{- $_ := set $all "GRAFT_DEVICES_GPUS" (toString $gpus) -}}
+{{- $_ := set $all "CUDA_CACHE_PATH" "/cache/cuda" -}}
+{{- else -}}
+{{/* An image may ask for every GPU of its node; a pod that was given none must not see them. */}}
+{{- $_ := set $all "NVIDIA_VISIBLE_DEVICES" "void" -}}
+{{- end -}}
+{{- range $name, $value := $all -}}
+{{/* Kubernetes would replace $(NAME) by another variable: a value means what it says. */}}
+{{- $_ := set $all $name (replace "$(" "$$(" $value) -}}
+{{- if eq $value "" }}{{ $_ := unset $all $name }}{{ end -}}
+{{- end -}}
+{{- toJson $all -}}
+{{- end }}
+
+{{/*
+The tree of settings as variables, in a JSON object: settings.training.batch_size is GRAFT_TRAINING_BATCH_SIZE. An
+empty one is as if it were not there.
+*/}}
+{{- define "graft.settings" -}}
+{{- $all := dict -}}
+{{- range $group, $value := .Values.settings -}}
+{{- range $key, $leaf := ternary $value (dict "" $value) (kindIs "map" $value) -}}
+{{- with include "graft.text" $leaf -}}
+{{- $_ := set $all (list "GRAFT" $group $key | compact | join "_" | upper) . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- toJson $all -}}
+{{- end }}
+
+{{/*
+One value as the text of a variable. Helm holds a million of a values file as the float 1e+06: JSON writes it out.
+*/}}
+{{- define "graft.text" -}}
+{{- if kindIs "invalid" . -}}
+{{- else if kindIs "string" . -}}
+{{- . -}}
+{{- else if kindIs "slice" . -}}
+{{- join "," . -}}
+{{- else -}}
+{{- toJson . -}}
+{{- end -}}
+{{- end }}
+
+{{/* Nine tenths of a size such as 20Gi, in bytes. */}}
+{{- define "graft.cacheLimit" -}}
+{{- $units := dict "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
+{{- div (mul (regexFind "^[0-9]+" .) (get $units (regexFind "[A-Za-z]+$" .)) 9) 10 -}}
+{{- end }}

@@ -1,0 +1,37 @@
+{{/* The specification of a Job: the same for a run, a schedule and a template. */}}
+{{- define "graft.job" -}}
+{{- include "graft.validate" . -}}
+backoffLimit: {{ int .Values.job.retries }}
+activeDeadlineSeconds: {{ int .Values.job.activeDeadlineSeconds }}
+{{- with include "graft.ttl" . }}
+ttlSecondsAfterFinished: {{ . }}
+{{- end }}
+# A replacement starts when the old pod has ended: two of them never write one checkpoint.
+podReplacementPolicy: Failed
+# The first rule that fits decides; a failure that none fits counts towards backoffLimit.
+podFailurePolicy:
+  rules:
+    # Settings, data set, weights, divergence, quality gate: another try would end the same way.
+    - action: FailJob
+      onExitCodes:
+        containerName: graft
+        operator: In
+        values: [2, 3, 4, 5, 6]
+    # Drained, preempted, evicted: not the run's fault.
+    - action: Ignore
+      onPodConditions:
+        - type: DisruptionTarget
+          status: "True"
+template:
+  {{- include "graft.pod" (list . "run" .Values.gpus.count .Values.cache.claim) | nindent 2 }}
+{{- end }}
+
+{{/* Seconds that a finished Job stays. None for a run: Argo CD would make again what the clock deletes. */}}
+{{- define "graft.ttl" -}}
+{{- $ttl := .Values.job.ttlSecondsAfterFinished -}}
+{{- if not (kindIs "invalid" $ttl) -}}
+{{- int $ttl -}}
+{{- else if ne .Values.launch "run" -}}
+604800
+{{- end -}}
+{{- end }}

@@ -1,0 +1,49 @@
+{{/* The name of what the chart makes: the release's, since a release is a run; a dependency adds its own. */}}
+{{- define "graft.fullname" -}}
+{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) .Chart.IsRoot -}}
+{{- include "graft.cut" (list (default $name .Values.fullnameOverride) 63) -}}
+{{- end }}
+
+{{/* (name, limit): a name of at most so many characters; what is cut off is replaced by a digest, so that names stay apart. */}}
+{{- define "graft.cut" -}}
+{{- $name := index . 0 -}}
+{{- $limit := index . 1 -}}
+{{- if le (len $name) $limit -}}
+{{- $name -}}
+{{- else -}}
+{{- printf "%s-%s" (trunc (int (sub $limit 9)) $name | trimAll "-.") (sha256sum $name | trunc 8) -}}
+{{- end -}}
+{{- end }}
+
+{{/* A CronJob's name: the time that Kubernetes adds to it must fit in the 63 characters of a Job's. */}}
+{{- define "graft.cronJobName" -}}
+{{- include "graft.cut" (list (include "graft.fullname" .) 52) -}}
+{{- end }}
+
+{{/*
+(top, job specification): the name of a run. A Job's template cannot be changed, so whatever cannot be changed is in
+the name's digest: another template is another Job. 59 characters: a pod adds its index.
+*/}}
+{{- define "graft.jobName" -}}
+{{- $top := index . 0 -}}
+{{- $immutable := pick (index . 1) "template" "completions" "completionMode" "podFailurePolicy" "successPolicy" -}}
+{{- $digest := list $immutable $top.Values.run.again | toJson | sha256sum | trunc 10 -}}
+{{- printf "%s-%s" (include "graft.cut" (list (include "graft.fullname" $top) 48)) $digest -}}
+{{- end }}
+
+{{- define "graft.serviceAccountName" -}}
+{{- default (ternary (include "graft.fullname" .) "default" .Values.serviceAccount.create) .Values.serviceAccount.name -}}
+{{- end }}
+
+{{/* What pods are selected by; never the version, which would change the template with every release of the chart. */}}
+{{- define "graft.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "graft.labels" -}}
+{{ include "graft.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
