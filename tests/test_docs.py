@@ -2,6 +2,7 @@
 
 import argparse
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,14 @@ def test_every_decision_is_in_the_index_by_its_own_title() -> None:
         (record.name[:4], record.name, title.partition(". ")[2]) for record, title in zip(records, titles, strict=True)
     ]
     assert [int(title.removeprefix("# ").partition(".")[0]) for title in titles] == [*range(1, len(records) + 1)]
+
+
+def test_every_dependency_has_its_reason_in_the_first_record() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
+    record = (ROOT / "docs" / "decisions" / "0001-dependencies.md").read_text()
+    names = {re.split(r"[\[<>=]", entry)[0] for entry in declared}
+    assert {name for name in names if not re.search(rf"\b{name.removeprefix('pytest-')}\b", record)} == set()
 
 
 def test_the_readme_explains_every_exit_code() -> None:
