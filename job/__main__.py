@@ -41,7 +41,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="graft",
         description="Transfer learning of image classifiers. Settings come from GRAFT_* variables: docs/settings.md.",
-        epilog="Exit codes: 0 done, 2 settings, 3 dataset, 4 weights, 5 diverged, 6 below the gate, 75 try again.",
+        epilog="Exit codes: 0 done, 1 a fault of Graft or a damaged release, 2 settings, 3 dataset, 4 weights, "
+        "5 diverged, 6 below the gate, 75 try again.",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 

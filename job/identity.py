@@ -1,9 +1,11 @@
 """Who this run is: a digest of what shapes the model, of the data's content and of the code."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,15 @@ def digest(value: Any) -> str:
 
 @cache
 def code() -> str:
-    """SHA-256 over the sources of this package, as 64 hex digits."""
+    """SHA-256 over the files of this package and the versions of what computes, as 64 hex digits."""
     package = Path(__file__).parent
-    sources = sorted(path for path in package.rglob("*") if path.suffix in {".py", ".json", ".html", ".md"})
-    return digest([(str(path.relative_to(package)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in sources])
+    files = sorted(path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    content = [(str(path.relative_to(package)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    return digest({"files": content, "versions": sorted(set(_versions()))})
+
+
+def _versions() -> Iterator[str]:
+    """Of TensorFlow, which goes by several names, and of Keras: without importing them."""
+    for name in ("tensorflow", "tensorflow-cpu", "keras"):
+        with contextlib.suppress(PackageNotFoundError):
+            yield version(name)

@@ -89,8 +89,14 @@ def _decide(settings: TransferSettings, splits: Splits, pretrained: bool) -> tup
         return "all", "The backbone has random weights: nothing to keep.", "random weights"
     images, typical = len(splits.train), _images_per_class(splits)
     facts = f"{images:,} training images, {typical:,} in the median class"
-    if images < SMALL or typical < FEW_PER_CLASS:
+    if images < SMALL:
         return "none", f"{facts}: too few to retrain the backbone without forgetting what it knows.", "size (BiT)"
+    if typical < FEW_PER_CLASS:
+        return (
+            "none",
+            f"{facts}: too few a class to retrain the backbone without learning them by heart.",
+            "size a class",
+        )
     if images < LARGE:
         return "part", f"{facts}: enough for the last stage, which is the most specific to ImageNet.", "size (BiT)"
     return "all", f"{facts}: enough to retrain everything from ImageNet's weights.", "size (BiT)"

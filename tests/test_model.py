@@ -71,7 +71,7 @@ def test_the_lectures_recipe_has_the_lectures_number_of_parameters() -> None:
     assert lecture.model.count_params() == 16_320_644
     assert sum(int(np.prod(v.shape)) for v in lecture.model.trainable_variables) == 16_320_644
     assert [layer.name for layer in lecture.head.layers] == ["features", "hidden", "dropout", "logits"]
-    printed = model.summary(lecture)
+    printed = model.summary(lecture, lecture.model.trainable_variables)
     assert "16,320,644" in printed
     assert "block5_conv3" in printed
 

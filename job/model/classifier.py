@@ -97,10 +97,18 @@ def fold_temperature(classifier: Classifier, temperature: float) -> None:
         variable.assign(variable / temperature)
 
 
-def summary(classifier: Classifier) -> str:
-    """The layers with their shapes and numbers of parameters, as `keras.Model.summary` prints them."""
+def summary(classifier: Classifier, trained: Sequence[Any]) -> str:
+    """The layers with their shapes and numbers of parameters, as `keras.Model.summary` prints them.
+
+    Args:
+        classifier: is left with only the layers of `trained` trainable.
+        trained: the variables that are to be trained.
+    """
+    chosen = {id(variable) for variable in trained}
+    for layer in classifier.model.layers:
+        layer.trainable = any(id(variable) in chosen for variable in layer.variables)
     lines: list[str] = []
-    classifier.model.summary(print_fn=lines.append)
+    classifier.model.summary(print_fn=lines.append, show_trainable=True)
     return "\n".join(lines)
 
 

@@ -65,11 +65,11 @@ def learn(
     settings: Settings, around: Surroundings, data: Dataset, models: Store, history: History, run_id: str
 ) -> Result:
     """From images on this disk to a release."""
-    from job.pipeline import phases
-
     telemetry = around.telemetry
     with tempfile.TemporaryDirectory(prefix="graft-") as scratch, recorded(Path(scratch) / "logs" / "log.jsonl"):
         with telemetry.phase("devices"):
+            from job.pipeline import phases  # TensorFlow from here on
+
             team = phases.joined(settings, around)
         with telemetry.phase("audit"):
             census, splits = phases.audited(settings, data, telemetry)
@@ -95,7 +95,8 @@ def learn(
 
 
 def _unchanged(settings: Settings, models: Store, manifest: Manifest) -> Result:
-    """There is a release of just this; a promotion that was cut short is finished."""
+    """There is a release of just this; what an earlier run left undone is finished."""
+    models.delete(f"runs/{manifest.run_id}")
     scores = manifest.fields["scores"]
     passed = scores[settings.gate.metric] >= settings.gate.min_score
     return Result(

@@ -108,7 +108,7 @@ def _devices(settings: Settings, _: Path) -> str:
 
 def plan(settings: Settings, keras_home: Path) -> str:
     """The layers with their shapes, what would be retrained and why, and about how long it would take here."""
-    from job import model
+    from job import model, transfer
     from job.pipeline import Surroundings, phases
 
     quiet = telemetry.silent()
@@ -117,15 +117,17 @@ def plan(settings: Settings, keras_home: Path) -> str:
     _, splits = phases.audited(settings, data, quiet)
     weights, splits = phases.weighted(settings, splits, keras_home)
     classifier, _, chosen = phases.built(settings, splits, weights, team, quiet)
-    return "\n".join([model.summary(classifier), *_told(settings, splits, classifier, chosen)])
+    trained = transfer.trained_variables(classifier, chosen.mode, chosen.cut)
+    return "\n".join([model.summary(classifier, trained), *_told(settings, splits, classifier, chosen)])
 
 
 def _told(settings: Settings, splits: "Splits", classifier: Any, chosen: "Plan") -> list[str]:
     seconds = _seconds(settings, splits, classifier, chosen)
+    boundary = {"none": "before the head", "part": chosen.cut and chosen.cut.name, "all": "none, everything is freed"}
     return [
         f"Images:    {len(splits.train)} train, {len(splits.val)} val, {len(splits.test)} test",
         f"Retrain:   {chosen.mode} of the backbone ({chosen.rule}). {chosen.reason}",
-        f"Boundary:  {chosen.cut.name if chosen.cut else 'before the head' if chosen.mode == 'none' else 'none'}",
+        f"Boundary:  {boundary[chosen.mode]}",
         f"Trainable: {chosen.trainable:,} of {chosen.total:,} parameters",
         f"Time here: about {seconds:,.0f} s of computing, at most",
     ]

@@ -28,7 +28,7 @@ class DatasetSettings(Group):
     """Where the labelled images are."""
 
     uri: Address = runs()
-    """`s3://bucket/prefix` or `file:///folder`: a folder a class, or one `.tar.gz`, `.tar`, `.zip`, `.csv`, `.jsonl`"""
+    """`s3://bucket/prefix` or `file:///folder`: a folder a class, or one `.tar`, `.tgz`, `.zip`, `.csv` or `.jsonl`."""
     broken_share: Fraction = shapes(0.05)
     """Share of images that may be unreadable before the run stops: a few are normal, many mean the wrong folder."""
 
@@ -48,7 +48,7 @@ class BackboneSettings(Group):
     weights: WeightsSource = shapes("imagenet")
     """`imagenet`, the URI of a file, `release:<uri>` to continue from a model of ours, or `none` for random ones."""
     weights_sha256: str = shapes("", pattern=r"^([0-9a-f]{64})?$")
-    """Expected SHA-256 of the weights file, as 64 hex digits; empty accepts what is there and records its hash."""
+    """SHA-256 that the weights file must have, as 64 hex digits; empty accepts what is there and notes its hash."""
     mirror: OptionalAddress = runs("")
     """Bucket prefix or folder with Keras's weights files under their own names, for clusters without internet."""
     image_size: int | None = shapes(None, ge=16, le=2048)

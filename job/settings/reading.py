@@ -67,8 +67,8 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "GRAFT_TRANSFER_MODE=none keeps GRAFT_BACKBONE_WEIGHTS=none as they are, random: use `all`."
     if "saved_model" not in settings.export.formats:
         yield f"GRAFT_EXPORT_FORMATS={','.join(settings.export.formats)} lacks saved_model: add it."
-    if settings.backbone.weights_sha256 and not settings.backbone.weights.startswith(("s3://", "file://")):
-        yield "GRAFT_BACKBONE_WEIGHTS_SHA256 goes with a URI in GRAFT_BACKBONE_WEIGHTS: unset it."
+    if settings.backbone.weights_sha256 and settings.backbone.weights.startswith(("none", "release:")):
+        yield f"GRAFT_BACKBONE_WEIGHTS={settings.backbone.weights} takes no GRAFT_BACKBONE_WEIGHTS_SHA256: unset it."
     if settings.training.batch_size % settings.devices.logical_cpus:
         yield (
             f"GRAFT_TRAINING_BATCH_SIZE={settings.training.batch_size} does not divide over "

@@ -16,7 +16,7 @@ from job.batches import EVALUATION_BATCH, Feed, label_array, padded
 from job.checkpoint import State
 from job.scores import log_loss, score
 from job.training.loop import Bench, Loop, Progress, Task, restore
-from job.training.probe import Probe, path
+from job.training.probe import PENALTIES, Probe, path
 from job.training.record import write as record
 from job.transfer import Plan, Stage, trained_variables
 
@@ -113,6 +113,7 @@ def _run(
         progress.next_stage()
         model = [variable.numpy() for variable in classifier.model.variables]
         bench.shelf.save(State({"model": model, "optimizer": [], "best": []}, asdict(progress)))
+        bench.telemetry.checkpointed()
 
 
 def _entry(classifier: Any, plan: Plan, stage: Stage, feed: Feed, cache: Cache) -> Entry:
@@ -162,6 +163,7 @@ def _solve(
                 f"val_{bench.gate.metric}": value,
             }
         )
+        bench.telemetry.epoch("probe", number, len(PENALTIES), {"val_loss": loss, f"val_{bench.gate.metric}": value})
         ranked.append(((value, -loss), -number, probe))
     _install(classifier, max(ranked)[-1])
     return history

@@ -202,6 +202,7 @@ class Loop:
 
     def _announce(self, row: dict[str, Any]) -> None:
         scores = {key: value for key, value in row.items() if key not in ("stage", "epoch")}
+        scores["learning_rate"] = float(self.optimizer.learning_rate)
         self.bench.telemetry.epoch(self.task.name, row["epoch"], self.bench.settings.epochs, scores)
 
     def _trained(self) -> list[Any]:
