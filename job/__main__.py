@@ -77,6 +77,7 @@ def _run(_: argparse.Namespace) -> int:
         outcome = _watched(settings.load(), stop, terminal)
     except BaseException as error:  # noqa: BLE001 - whatever happens, whoever started the run gets a result.
         outcome = _failed(error)
+    stop.ignore()
     # Read by hand, since settings that cannot work have a result too.
     result.write(outcome, Path(path) if path else None, None if terminal else sys.stderr)
     if terminal:
@@ -105,19 +106,20 @@ def _failed(error: BaseException) -> Result:
 
 
 def _check(_: argparse.Namespace) -> int:
+    chosen, code = settings.load(), 0
     from job.pipeline import rehearsal
 
-    code = 0
-    for finding in rehearsal.check(settings.load(), _keras_home()):
+    for finding in rehearsal.check(chosen, _keras_home()):
         print(f"{'ok    ' if finding.error is None else 'FAILED'}  {finding.what:<12}{finding.told}")
         code = code or (finding.error.exit_code if finding.error else 0)
     return code
 
 
 def _plan(_: argparse.Namespace) -> int:
+    chosen = settings.load()
     from job.pipeline import rehearsal
 
-    print(rehearsal.plan(settings.load(), _keras_home()))
+    print(rehearsal.plan(chosen, _keras_home()))
     return 0
 
 

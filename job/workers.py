@@ -55,7 +55,13 @@ class Stop:
         """Take SIGTERM. TensorFlow's multi-worker strategy takes it too, so install after that is made (facts 3)."""
         signal.signal(signal.SIGTERM, self._on_signal)
 
+    def ignore(self) -> None:
+        """The outcome is known: a stop that comes now would only keep it from being told."""
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            return  # The first one is on its way out, and a second one would cut its clearing up short.
         self.requested = True
         if not self._deferred:
             self.check()

@@ -14,6 +14,12 @@ from job.settings.tree import PREFIX, SERVICE_ADDRESS, Settings, variables
 
 # What Kubernetes injects for a Service whose name begins with "graft".
 SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$")
+# A pattern in words.
+EXPECTED = {
+    "GRAFT_NAME": "expected small letters, digits, `-` and `.`, at most 63, with a letter or digit at both ends",
+    "GRAFT_BACKBONE_WEIGHTS_SHA256": "expected 64 hex digits, the letters small",
+    "GRAFT_TELEMETRY_PUSH_URL": "expected http://… or https://…",
+}
 
 
 def load() -> Settings:
@@ -51,7 +57,8 @@ def _explain(error: Any) -> str:
     if error["type"] == "missing":
         required = f"{variable}_URI" if variable.removeprefix(PREFIX) in ("DATASET", "OUTPUT") else variable
         return f"{required} is required and not set."
-    message = error["msg"].removeprefix("Value error, ")
+    message = EXPECTED.get(variable) if error["type"] == "string_pattern_mismatch" else None
+    message = message or error["msg"].removeprefix("Value error, ")
     return f"{variable}={error['input']!r}: {message[0].lower()}{message[1:]}."
 
 

@@ -31,14 +31,14 @@ SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
 class _Environment(EnvSettingsSource):
-    """The known variables alone, without what Kubernetes injects."""
+    """The known variables alone, without what Kubernetes injects; an empty one is unset."""
 
     def _load_env_vars(self) -> Mapping[str, str | None]:
         known = {name for name, _ in variables()}
         return {
             name.lower(): value
             for name, value in os.environ.items()
-            if name in known and not SERVICE_ADDRESS.match(value)
+            if name in known and value and not SERVICE_ADDRESS.match(value)
         }
 
 
@@ -49,7 +49,6 @@ class Settings(BaseSettings):
         env_prefix=PREFIX,
         env_nested_delimiter="_",
         env_nested_max_split=1,
-        env_ignore_empty=True,
         frozen=True,
         extra="forbid",
         use_attribute_docstrings=True,

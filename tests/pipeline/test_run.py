@@ -1,0 +1,169 @@
+"""One run as a user meets it: a folder of images in, a verified release out."""
+
+import csv
+import json
+import re
+import runpy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.pipeline.conftest import Released, files_of, graft
+
+FILES = {
+    "dataset.json",
+    "history.csv",
+    "labels.json",
+    "model-card.md",
+    "model.keras",
+    "preprocess.json",
+    "preprocess.py",
+    "report.html",
+    "report.json",
+    "saved_model/1/saved_model.pb",
+    "saved_model/1/variables/variables.data-00000-of-00001",
+    "saved_model/1/variables/variables.index",
+}
+
+
+def test_a_release_holds_every_file_of_the_design_and_its_log(released: Released):
+    there = {path.relative_to(released.folder).as_posix() for path in released.folder.rglob("*") if path.is_file()}
+
+    assert set(released.manifest["files"]) == FILES
+    logs = there - FILES - {"manifest.json"}
+    assert any(re.fullmatch(r"logs/tensorboard/probe/events\.out\.tfevents\..+", name) for name in logs)
+    assert "logs/log.jsonl" in logs
+    assert all(name.startswith("logs/") for name in logs)
+
+
+def test_the_manifest_says_what_the_model_came_from(released: Released):
+    manifest, result = released.manifest, released.ended.result
+
+    assert (manifest["schema"], manifest["name"], manifest["run_id"]) == (1, "colours", result["run_id"])
+    assert manifest["data"]["classes"] == ["blue", "green", "red"]
+    assert sum(manifest["data"]["images"].values()) == 36
+    assert manifest["data"]["left_out"] == 0
+    assert manifest["plan"]["mode"] == result["plan"] == "none"
+    assert manifest["scores"]["accuracy"] == pytest.approx(result["scores"]["accuracy"], abs=1e-6)
+    assert manifest["exact"] is True
+    assert manifest["previous"] is None
+    assert manifest["versions"].keys() >= {"code", "graft", "keras", "python", "tensorflow"}
+    assert manifest["settings"]["GRAFT_HEAD_UNITS"] == 16
+    assert manifest["weights"]["origin"]
+    assert not {"AWS_SECRET_ACCESS_KEY", "GRAFT_OUTPUT_URI"} & manifest["settings"].keys()
+
+
+def test_the_companions_of_the_model_agree_with_each_other(released: Released):
+    report = json.loads((released.folder / "report.json").read_text())
+    images = json.loads((released.folder / "dataset.json").read_text())["images"]
+    history = list(csv.DictReader((released.folder / "history.csv").read_text().splitlines()))
+
+    assert json.loads((released.folder / "labels.json").read_text()) == ["blue", "green", "red"]
+    assert len(images) == 36
+    parts = [image["split"] for image in images]
+    assert {part: parts.count(part) for part in ("train", "val", "test")} == released.manifest["data"]["images"]
+    assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, 81)]
+    assert report["test"]["accuracy"] == pytest.approx(released.manifest["scores"]["accuracy"])
+    assert report["plan"] == released.manifest["plan"]
+
+
+def test_a_batch_larger_than_the_data_set_is_one_padded_step_an_epoch(released: Released):
+    assert int(released.settings["GRAFT_TRAINING_BATCH_SIZE"]) > released.manifest["data"]["images"]["train"]
+    steps = {line["fields"]["total"] for line in released.ended.log if line["message"].startswith("training: ")}
+    assert steps <= {80}
+
+
+def test_the_first_release_that_passes_is_the_champion(released: Released):
+    pointer = json.loads((released.model / "promoted.json").read_text())
+
+    assert released.ended.result["promoted"] is True
+    assert pointer["run_id"] == released.ended.result["run_id"]
+    assert pointer["release"] == f"releases/{pointer['run_id']}"
+
+
+def test_the_working_state_is_gone_after_the_release(released: Released):
+    assert {path.name for path in released.model.iterdir()} == {"promoted.json", "releases"}
+
+
+def test_the_result_is_the_last_line_and_in_its_file(released: Released):
+    result = released.ended.result
+
+    assert result["status"] == "released"
+    assert result["release"] == released.folder.as_uri()
+    assert result["error"] is None
+    assert list(result["seconds"])[:2] == ["survey", "dataset"]
+    assert list(result["seconds"])[-1] == "release"
+    assert json.loads((released.model.parent / "result" / "r.json").read_text()) == result
+    assert released.ended.out == ""
+
+
+def test_a_run_can_be_watched_while_it_works(released: Released):
+    pages = released.ended.seen
+
+    assert re.search(r'^graft_\w+(\{.*\})? [0-9.e+-]+$', pages["/metrics"], re.MULTILINE)
+    assert 'name="colours"' in pages["/metrics"] or 'model="colours"' in pages["/metrics"]
+    assert pages["/healthz"]
+    assert "colours" in pages["/"]
+
+
+def test_a_release_verifies_and_a_damaged_byte_is_found_and_named(released: Released, tmp_path: Path):
+    copy = released.copied(tmp_path)
+    sound = graft("verify", copy.folder.as_uri())
+    assert (sound.code, sound.err) == (0, "")
+    assert "12 files" in sound.out
+
+    path = copy.folder / "saved_model/1/variables/variables.data-00000-of-00001"
+    data = bytearray(path.read_bytes())
+    data[1000] ^= 1
+    path.write_bytes(data)
+
+    damaged = graft("verify", copy.model.as_uri())  # by the champion's pointer
+    assert damaged.code == 1
+    assert "saved_model/1/variables/variables.data-00000-of-00001" in damaged.err
+
+
+def test_predictions_agree_with_the_report(released: Released, pictures: Path, tmp_path: Path):
+    images = json.loads((released.folder / "dataset.json").read_text())["images"]
+    from hashlib import sha256
+
+    paths = {sha256(path.read_bytes()).hexdigest(): path for path in pictures.rglob("*.png")}
+    tested = {str(paths[image["sha256"]]): image["label"] for image in images if image["split"] == "test"}
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no picture")
+
+    ended = graft("predict", released.model.as_uri(), *tested, str(broken), "--json", "--top", "2")
+
+    rows = {row["image"]: row for row in map(json.loads, ended.out.splitlines())}
+    right = [max(rows[path]["top"], key=rows[path]["top"].get) == label for path, label in tested.items()]
+    assert sum(right) / len(right) == pytest.approx(released.manifest["scores"]["accuracy"])
+    assert all(len(rows[path]["top"]) == 2 for path in tested)
+    assert ended.code == 3
+    assert "decodes" in rows[str(broken)]["error"]
+
+
+def test_the_snippets_of_the_model_card_run(
+    released: Released, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    shutil.copytree(released.folder, tmp_path, dirs_exist_ok=True)
+    shutil.copy(next(pictures.rglob("*.png")), tmp_path / "image.jpg")
+    snippets = re.findall(r"```python\n(.*?)```", (tmp_path / "model-card.md").read_text(), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    answers: list[Any] = []
+    for number, snippet in enumerate(snippets):
+        (tmp_path / f"snippet{number}.py").write_text(snippet)
+        answers.append(runpy.run_path(f"snippet{number}.py")["probabilities"])
+
+    assert len(answers) == 2
+    first, second = (list(map(float, answer[0])) for answer in answers)
+    assert first == pytest.approx(second, abs=1e-3)
+    assert sum(first) == pytest.approx(1, abs=1e-5)
+
+
+def test_a_bucket_holds_nothing_beside_the_release(released: Released):
+    named = {f"releases/{released.folder.name}/{name}" for name in [*released.manifest["files"], "manifest.json"]}
+    others = files_of(released.model.as_uri()).keys() - named
+    assert {name for name in others if "/logs/" not in name} == {"promoted.json"}

@@ -1,0 +1,331 @@
+"""The environment is read once, everything that is wrong with it is said at once, and nothing else is paid for it."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from subprocess import PIPE, Popen
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from job import identity
+from job.catalogue import BACKBONES
+from job.errors import SettingsError
+from job.settings import Settings, load, variables
+
+REQUIRED = {"GRAFT_DATASET_URI": "file:///data", "GRAFT_OUTPUT_URI": "s3://models/team"}
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch):
+    """Read the required settings and some more, or all of them given as a mapping."""
+
+    def read(required: dict[str, str] = REQUIRED, **environment: str) -> Settings:
+        for name, value in (required | environment).items():
+            monkeypatch.setenv(name, value)
+        return load()
+
+    return read
+
+
+@pytest.fixture
+def problems(read):
+    """What is wrong with an environment."""
+
+    def problems(required: dict[str, str] = REQUIRED, **environment: str) -> list[str]:
+        with pytest.raises(SettingsError) as caught:
+            read(required, **environment)
+        assert caught.value.exit_code == 2
+        assert caught.value.cure
+        return list(caught.value.problems)
+
+    return problems
+
+
+# --- names -----------------------------------------------------------------------------------------------------------
+
+
+def test_two_addresses_are_all_that_must_be_said(read):
+    settings = read()
+    assert (settings.dataset.uri, settings.output.uri) == ("file:///data", "s3://models/team")
+    assert (settings.name, settings.seed, settings.transfer.mode) == ("model", 0, "auto")
+    assert settings.export.formats == ("saved_model", "keras")
+
+
+def test_the_first_word_is_the_group_and_the_rest_is_the_field(read):
+    settings = read(GRAFT_TRAINING_BATCH_SIZE="64", GRAFT_BACKBONE_WEIGHTS_SHA256="", GRAFT_TELEMETRY_PUSH_URL="")
+    assert settings.training.batch_size == 64
+
+
+def test_what_is_required_is_named(problems):
+    assert problems({}) == [
+        "GRAFT_DATASET_URI is required and not set.",
+        "GRAFT_OUTPUT_URI is required and not set.",
+    ]
+
+
+def test_a_group_without_its_required_address_names_it(problems):
+    assert problems({"GRAFT_OUTPUT_URI": "s3://models"}, GRAFT_DATASET_BROKEN_SHARE="0.1") == [
+        "GRAFT_DATASET_URI is required and not set."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("received", "meant"),
+    [
+        ("GRAFT_TRAINING_BATCHSIZE", "GRAFT_TRAINING_BATCH_SIZE"),
+        ("GRAFT_TRAINIG_EPOCHS", "GRAFT_TRAINING_EPOCHS"),
+        ("GRAFT_DATASET_URL", "GRAFT_DATASET_URI"),
+        ("GRAFT_SEEDS", "GRAFT_SEED"),
+        ("GRAFT_EPOCHS", "GRAFT_TRAINING_EPOCHS"),
+        ("GRAFT_BATCH_SIZE", "GRAFT_TRAINING_BATCH_SIZE"),
+        ("GRAFT_TRAINING", "GRAFT_TRAINING_XLA"),
+    ],
+)
+def test_a_misspelt_name_is_refused_with_the_nearest_one(problems, received: str, meant: str):
+    (problem,) = problems(**{received: "1"})
+    assert problem == f"{received} is unknown; the nearest setting is {meant}."
+
+
+def test_an_unknown_name_beside_valid_ones_is_refused(problems):
+    assert problems(GRAFT_SEED="3", GRAFT_SEDE="4") == ["GRAFT_SEDE is unknown; the nearest setting is GRAFT_SEED."]
+
+
+def test_a_name_in_small_letters_is_not_ours(read):
+    assert read(graft_seed="3").seed == 0
+
+
+def test_names_of_other_programs_are_not_ours(read):
+    read(GRAFTING="1", XGRAFT_SEED="2")
+
+
+def test_what_kubernetes_injects_for_services_of_our_name_is_passed_over(read):
+    settings = read(
+        GRAFT_SERVICE_HOST="10.0.0.1",
+        GRAFT_SERVICE_PORT="80",
+        GRAFT_SERVICE_PORT_METRICS="8000",
+        GRAFT_PORT="tcp://10.0.0.1:80",
+        GRAFT_PORT_80_TCP="tcp://10.0.0.1:80",
+        GRAFT_PORT_80_TCP_PROTO="tcp",
+        GRAFT_PORT_80_TCP_PORT="80",
+        GRAFT_PORT_80_TCP_ADDR="10.0.0.1",
+        GRAFT_FLOWERS_SERVICE_HOST="10.0.0.2",
+        GRAFT_TELEMETRY_SERVICE_PORT_HTTP="80",
+        GRAFT_TELEMETRY_PORT="tcp://10.0.0.3:8000",
+        GRAFT_TELEMETRY_PORT_8000_TCP_ADDR="10.0.0.3",
+    )
+    assert settings.telemetry.port == 8000
+
+
+# --- values ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_empty_value_is_an_unset_one(read):
+    assert read(GRAFT_SEED="", GRAFT_BACKBONE_IMAGE_SIZE="", GRAFT_CACHE_LIMIT="", GRAFT_EXPORT_FORMATS="") == read()
+
+
+def test_formats_are_separated_by_commas(read):
+    assert read(GRAFT_EXPORT_FORMATS="saved_model, onnx,litert,").export.formats == ("saved_model", "onnx", "litert")
+
+
+def test_a_tilde_in_the_cache_folder_is_the_home_folder(read, monkeypatch: pytest.MonkeyPatch):
+    assert read().cache.dir == Path("~/.cache/graft").expanduser()
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert read(GRAFT_CACHE_DIR="~/images").cache.dir == Path("/home/someone/images")
+
+
+@pytest.mark.parametrize("value", ["1000000", "1e6"])
+def test_a_float_may_be_written_as_helm_writes_it(read, value: str):
+    assert read(GRAFT_CHECKPOINT_INTERVAL_SECONDS=value).checkpoint.interval_seconds == 1e6
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("GRAFT_TRAINING_EPOCHS", "0", "greater than or equal to 1"),
+        ("GRAFT_TRAINING_EPOCHS", "many", "valid integer"),
+        ("GRAFT_TRAINING_LEARNING_RATE", "nan", "finite"),
+        ("GRAFT_TRAINING_LEARNING_RATE", "inf", "finite"),
+        ("GRAFT_TRAINING_XLA", "perhaps", "valid boolean"),
+        ("GRAFT_GATE_MIN_SCORE", "1.5", "less than or equal to 1"),
+        ("GRAFT_GATE_METRIC", "f1", "'accuracy', 'balanced_accuracy' or 'macro_f1'"),
+        ("GRAFT_TRANSFER_MODE", "some", "'auto', 'none', 'part' or 'all'"),
+        ("GRAFT_BACKBONE_NAME", "EfficientNetV2B99", "no such backbone; the nearest is EfficientNetV2B"),
+        ("GRAFT_BACKBONE_WEIGHTS", "imagnet", "expected imagenet, none, the URI"),
+        ("GRAFT_BACKBONE_WEIGHTS", "release:flowers", "release:<uri>"),
+        ("GRAFT_BACKBONE_WEIGHTS_SHA256", "abc", "64 hex digits"),
+        ("GRAFT_BACKBONE_MIRROR", "weights", "s3://bucket/prefix or file:///folder"),
+        ("GRAFT_DATASET_URI", "/data/flowers", "s3://bucket/prefix or file:///folder"),
+        ("GRAFT_OUTPUT_URI", "s3:///models", "s3://bucket/prefix or file:///folder"),
+        ("GRAFT_NAME", "My Model", "small letters, digits"),
+        ("GRAFT_EXPORT_FORMATS", "saved_model,tflite", "'onnx' or 'litert'"),
+        ("GRAFT_EXPORT_FORMATS", ",", "at least 1 item"),
+        ("GRAFT_TELEMETRY_PORT", "70000", "less than or equal to 65535"),
+        ("GRAFT_CACHE_LIMIT", "10Gi", "valid integer"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_with_what_was_expected(problems, name: str, value: str, said: str):
+    (problem,) = problems(**{name: value})
+    assert problem.startswith(f"{name}=")
+    assert said in problem
+
+
+def test_all_problems_are_told_at_once(problems):
+    told = problems(
+        {"GRAFT_OUTPUT_URI": "models"},
+        GRAFT_SEDE="3",
+        GRAFT_TRAINING_EPOCHS="0",
+        GRAFT_HEAD_DROPOUT="1",
+        GRAFT_BACKBONE_NAME="VGG17",
+    )
+    named = [re.match(r"GRAFT_\w+", problem)[0] for problem in told]  # type: ignore[index]
+    assert sorted(named) == [
+        "GRAFT_BACKBONE_NAME",
+        "GRAFT_DATASET_URI",
+        "GRAFT_HEAD_DROPOUT",
+        "GRAFT_OUTPUT_URI",
+        "GRAFT_SEDE",
+        "GRAFT_TRAINING_EPOCHS",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"GRAFT_BACKBONE_NAME": "Xception", "GRAFT_BACKBONE_IMAGE_SIZE": "32"}, "too small for Xception: use 71"),
+        ({"GRAFT_TRANSFER_MODE": "none", "GRAFT_BACKBONE_WEIGHTS": "none"}, "random: use `all`"),
+        ({"GRAFT_EXPORT_FORMATS": "keras"}, "lacks saved_model: add it"),
+        ({"GRAFT_BACKBONE_WEIGHTS": "none", "GRAFT_BACKBONE_WEIGHTS_SHA256": "0" * 64}, "takes no GRAFT_BACKBONE_W"),
+        ({"GRAFT_TRAINING_BATCH_SIZE": "7", "GRAFT_DEVICES_LOGICAL_CPUS": "2"}, "make it a multiple"),
+    ],
+)
+def test_values_that_do_not_go_together_are_refused_with_the_cure(problems, environment: dict[str, str], said: str):
+    (problem,) = problems(**environment)
+    assert said in problem
+
+
+def test_contradictions_and_unknown_names_are_told_together(problems):
+    assert len(problems(GRAFT_SEDE="3", GRAFT_EXPORT_FORMATS="keras", GRAFT_BACKBONE_IMAGE_SIZE="16")) == 3
+
+
+@given(st.dictionaries(st.sampled_from([name for name, _ in variables()]), st.text(st.characters(codec="ascii"))))
+def test_whatever_the_environment_holds_it_is_read_or_refused_with_reasons(values: dict[str, str]):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (REQUIRED | values).items():
+            patch.setenv(name, value.replace("\0", ""))
+        try:
+            load()
+        except SettingsError as error:
+            assert error.problems
+
+
+def test_settings_do_not_change(read):
+    settings = read()
+    with pytest.raises(ValidationError):
+        settings.seed = 3
+    with pytest.raises(ValidationError):
+        settings.training.epochs = 3
+
+
+# --- what enters the identity ----------------------------------------------------------------------------------------
+
+RUNNING = {
+    "GRAFT_DATASET_URI": "s3://elsewhere/data",
+    "GRAFT_OUTPUT_URI": "s3://elsewhere",
+    "GRAFT_BACKBONE_MIRROR": "s3://mirror",
+    "GRAFT_GATE_MIN_SCORE": "0.9",
+    "GRAFT_GATE_TOLERANCE": "0.1",
+    "GRAFT_CACHE_DIR": "/cache",
+    "GRAFT_CACHE_LIMIT": "1000",
+    "GRAFT_RESULT_PATH": "/result.json",
+    "GRAFT_TELEMETRY_PORT": "0",
+    "GRAFT_TELEMETRY_HOST": "127.0.0.1",
+    "GRAFT_TELEMETRY_PUSH_URL": "http://push:9091",
+    "GRAFT_CHECKPOINT_INTERVAL_SECONDS": "1",
+    "GRAFT_DEVICES_GPUS": "1",
+    "GRAFT_DEVICES_LOGICAL_CPUS": "2",
+    "GRAFT_DEVICES_THREADS": "3",
+}
+SHAPING = {
+    "GRAFT_NAME": "cats",
+    "GRAFT_SEED": "1",
+    "GRAFT_AGAIN": "please",
+    "GRAFT_DATASET_BROKEN_SHARE": "0.5",
+    "GRAFT_BACKBONE_NAME": "VGG16",
+    "GRAFT_BACKBONE_IMAGE_SIZE": "64",
+    "GRAFT_BACKBONE_IMAGE_FIT": "crop",
+    "GRAFT_HEAD_UNITS": "8",
+    "GRAFT_TRANSFER_MODE": "all",
+    "GRAFT_TRAINING_EPOCHS": "3",
+    "GRAFT_TRAINING_BATCH_SIZE": "16",
+    "GRAFT_GATE_METRIC": "macro_f1",
+    "GRAFT_EXPORT_FORMATS": "saved_model,onnx",
+}
+
+
+def test_where_and_how_a_run_works_does_not_shape_the_model(read):
+    assert read(**RUNNING).shaping() == read({}, **REQUIRED | dict.fromkeys(RUNNING.keys() - REQUIRED, "")).shaping()
+
+
+@pytest.mark.parametrize(("name", "value"), SHAPING.items())
+def test_what_decides_the_model_shapes_it(read, name: str, value: str):
+    assert read(**{name: value}).shaping() != read(**{name: ""}).shaping()
+
+
+def test_every_setting_says_whether_it_shapes_or_only_runs_and_has_a_sentence(read):
+    shaping = read().shaping().keys()
+    for name, (_, field) in variables():
+        assert field.description, name
+        assert (name in RUNNING) is (name not in shaping), name
+
+
+def test_a_release_remembers_the_address_of_its_data_but_of_nothing_else(read):
+    settings = read(**RUNNING)
+    assert settings.written().keys() - settings.shaping().keys() == {"GRAFT_DATASET_URI"}
+    json.dumps(settings.written())
+
+
+def test_every_value_can_be_printed_and_read_back(read, monkeypatch: pytest.MonkeyPatch):
+    values = read(**RUNNING, **SHAPING).values()
+    assert list(values) == [name for name, _ in variables()]
+    written = {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in values.items()}
+    assert read({}, **{name: "" if value == "None" else value for name, value in written.items()}).values() == values
+
+
+def test_the_size_is_that_of_the_backbone_unless_given(read):
+    assert read(GRAFT_BACKBONE_NAME="VGG16").image_size == BACKBONES["VGG16"].default_size
+    assert read(GRAFT_BACKBONE_NAME="VGG16", GRAFT_BACKBONE_IMAGE_SIZE="240").image_size == 240
+
+
+def test_a_digest_of_settings_does_not_depend_on_their_order(read):
+    shaping = read().shaping()
+    assert identity.digest(shaping) == identity.digest(dict(reversed(shaping.items())))
+
+
+# --- cost ------------------------------------------------------------------------------------------------------------
+
+HEAVY = {"tensorflow", "keras", "boto3", "botocore", "kubernetes", "scipy", "numpy", "sklearn", "jinja2", "PIL"}
+
+
+@pytest.mark.parametrize(
+    ("verb", "environment", "code"),
+    [("run", {"GRAFT_SEDE": "1"}, 2), ("check", {}, 2), ("plan", {}, 2), ("settings", REQUIRED, 0), ("--help", {}, 0)],
+)
+def test_what_needs_no_network_and_no_tensorflow_does_not_wait_for_them(verb, environment, code):
+    script = f"""
+import sys
+from job.__main__ import main
+try:
+    code = main([{verb!r}])
+except SystemExit as end:
+    code = end.code
+print("LOADED", *sorted({{name.split(".")[0] for name in sys.modules}}))
+sys.exit(code)
+"""
+    process = Popen([sys.executable, "-c", script], env=environment, stdout=PIPE, stderr=PIPE, text=True)
+    out, err = process.communicate()
+    assert process.returncode == code, err
+    assert not HEAVY & set(out.splitlines()[-1].split()[1:])

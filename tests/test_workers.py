@@ -1,0 +1,135 @@
+"""The devices of a process, and the wish to stop it; each in a process of its own, as TensorFlow sets up once."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from job.errors import Interrupted
+from job.workers import Stop, Workers
+
+STOPPED = "SIGTERM was received"
+
+
+@pytest.fixture
+def stop():
+    before = signal.getsignal(signal.SIGTERM)
+    stop = Stop()
+    stop.install()
+    yield stop
+    signal.signal(signal.SIGTERM, before)
+
+
+def ask_to_stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_ends_the_phase_at_once(stop):
+    began = time.monotonic()
+    threading.Timer(0.1, ask_to_stop).start()
+    with pytest.raises(Interrupted, match=STOPPED):
+        time.sleep(30)
+    assert time.monotonic() - began < 10
+    assert stop.requested
+
+
+def test_a_phase_that_asks_for_itself_is_not_cut_off(stop):
+    steps = []
+
+    def work():
+        with stop.deferred():
+            for step in range(5):
+                if step == 2:
+                    ask_to_stop()
+                if stop.requested:
+                    steps.append("saved")
+                    return
+                steps.append(step)
+
+    with pytest.raises(Interrupted, match=STOPPED):
+        work()
+    assert steps == [0, 1, "saved"]
+
+
+def test_without_a_signal_nothing_happens(stop):
+    with stop.deferred():
+        stop.check()
+    stop.check()
+    assert not stop.requested
+
+
+def test_a_second_signal_does_not_disturb_the_end_that_the_first_one_began(stop):
+    with pytest.raises(Interrupted):
+        ask_to_stop()
+    ask_to_stop()
+    time.sleep(0.05)
+
+
+def test_a_signal_after_the_outcome_does_not_change_it(stop):
+    stop.ignore()
+    ask_to_stop()
+    time.sleep(0.05)
+    assert not stop.requested
+
+
+def test_a_failure_while_deferred_is_not_hidden_by_the_signal(stop):
+    def work():
+        with stop.deferred():
+            ask_to_stop()
+            raise ValueError("the disk is full")
+
+    with pytest.raises((ValueError, Interrupted)) as caught:
+        work()
+    assert isinstance(caught.value, ValueError) or isinstance(caught.value.__context__, ValueError)
+
+
+@pytest.mark.parametrize(
+    ("asked", "bfloat16", "policy"),
+    [
+        ("auto", True, "mixed_bfloat16"),
+        ("auto", False, "float32"),
+        ("float32", True, "float32"),
+        ("bfloat16", False, "mixed_bfloat16"),
+        ("float16", True, "mixed_float16"),
+    ],
+)
+def test_precision_follows_the_setting_or_the_devices(asked, bfloat16, policy):
+    assert Workers(None, 1, ("CPU:0",), bfloat16, "").dtype_policy(asked) == policy
+
+
+JOIN = """
+import signal
+from job import workers
+from job.errors import AcceleratorMissing
+from job.settings import DevicesSettings
+from job.workers import Stop
+
+stop = Stop()
+try:
+    workers.join(DevicesSettings(gpus=1))
+except AcceleratorMissing as error:
+    print(error.exit_code, error)
+team = workers.join(DevicesSettings(logical_cpus=2, threads=1))
+stop.install()
+print(team.replicas, len(team.devices), type(team.strategy).__name__, team.bfloat16, team.dtype_policy("auto"))
+print(team.fingerprint)
+print(signal.getsignal(signal.SIGTERM) == stop._on_signal)
+
+import tensorflow as tf
+print(tf.config.threading.get_intra_op_parallelism_threads())
+"""
+
+
+def test_devices_are_joined_as_the_settings_say():
+    environment = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    process = subprocess.run([sys.executable, "-c", JOIN], env=environment, capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    *missing, team, fingerprint, installed, threads = process.stdout.splitlines()
+    assert missing[0].startswith("75 0 GPUs are visible; GRAFT_DEVICES_GPUS=1 promises more.")
+    assert team == "2 2 MirroredStrategy False float32"
+    assert fingerprint.endswith("; 1 threads; 2 devices")
+    assert (installed, threads) == ("True", "1")
