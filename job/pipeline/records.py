@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # What a reader of the report may want to change; where a run lay and how it was watched is of no use to them.
 SHOWN = {"name", "seed", "dataset", "backbone", "head", "transfer", "training", "gate", "export"}
-PACKAGES = ("graft", "keras", "numpy", "scipy", "scikit-learn")
+PACKAGES = ("graft", "keras", "numpy", "scipy")
 
 
 def live(settings: Settings, splits: Splits, plan: Plan, team: Workers) -> Mapping[str, Any]:
