@@ -3,9 +3,10 @@
 import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import keras
 import numpy as np
@@ -13,7 +14,8 @@ import tensorflow as tf
 
 from job.audit import Example
 from job.batches import EVALUATION_BATCH, Feed
-from job.identity import digest
+from job.errors import SettingsError
+from job.identity import code, digest
 from job.images import DECODER
 from job.telemetry import Telemetry
 
@@ -32,35 +34,56 @@ def cache(
         key: names the weights, the cut and the machine; images, size and fit are added here.
         folder: where the arrays are kept.
     """
-    versions = [DECODER, tf.__version__, keras.__version__]
+    versions = [DECODER, tf.__version__, keras.__version__, code()]
     identity = [key, feed.image_size, feed.image_fit, versions, [example.sha256 for example in examples]]
     path = folder / f"{digest(identity)}.npy"
     if not path.exists():
-        folder.mkdir(parents=True, exist_ok=True)
         _write(path, trunk, feed, examples, telemetry)
     logger.debug("features", extra={"fields": {"images": len(examples), "path": path.name}})
-    return np.load(path, mmap_mode="r")
+    return np.load(path, mmap_mode="r").view(_dtype(trunk))  # NumPy's format has no word for bfloat16
 
 
 def size(trunk: Any, images: int) -> int:
     """Bytes that `cache` would take on disk."""
-    (shape, dtype) = trunk.output.shape[1:], np.dtype(tf.as_dtype(trunk.output.dtype).as_numpy_dtype)
-    return images * int(np.prod(shape)) * dtype.itemsize
+    return images * int(np.prod(trunk.output.shape[1:])) * _dtype(trunk).itemsize
 
 
 def _write(path: Path, trunk: Any, feed: Feed, examples: Sequence[Example], telemetry: Telemetry) -> None:
     """Whole or not at all: written under a temporary name, then renamed."""
     run = tf.function(lambda pixels: trunk(pixels, training=False))
-    shape = (len(examples), *trunk.output.shape[1:])
-    handle, name = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    os.close(handle)
-    try:
-        rows = np.lib.format.open_memmap(name, "w+", tf.as_dtype(trunk.output.dtype).as_numpy_dtype, shape)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(_dtype(trunk)),
+        "fortran_order": False,
+        "shape": (len(examples), *trunk.output.shape[1:]),
+    }
+    with _partial(path) as file:
+        # Not through a memory map: on a full disk that is a SIGBUS, which no one can report.
+        np.lib.format.write_array_header_1_0(file, header)
         for start, pixels in enumerate(feed.plain(examples)):
-            first = start * EVALUATION_BATCH
-            rows[first : first + EVALUATION_BATCH] = run(pixels).numpy()[: len(examples) - first]
-            telemetry.progress(min(first + EVALUATION_BATCH, len(examples)), len(examples), "images")
-        rows.flush()
-        Path(name).replace(path)
-    finally:
-        Path(name).unlink(missing_ok=True)
+            done = min((start + 1) * EVALUATION_BATCH, len(examples))
+            file.write(run(pixels).numpy()[: done - start * EVALUATION_BATCH].tobytes())
+            telemetry.progress(done, len(examples), "images")
+
+
+@contextmanager
+def _partial(path: Path) -> Iterator[IO[bytes]]:
+    """A file beside `path` that takes its name once it is whole."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                Path(file.name).replace(path)
+            finally:
+                Path(file.name).unlink(missing_ok=True)
+    except OSError as error:
+        raise SettingsError(
+            f"The activations cannot be kept in {path.parent}: {error.strerror}.",
+            "Give GRAFT_CACHE_DIR a larger volume that the job may write to, or empty it.",
+        ) from error
+
+
+def _dtype(trunk: Any) -> np.dtype[Any]:
+    return np.dtype(tf.as_dtype(trunk.output.dtype).as_numpy_dtype)

@@ -48,10 +48,11 @@ class Fitted:
 class Entry:
     """Where a stage enters the network.
 
-    `frozen` runs once and its activations are kept; None means images, live. `rest` maps what enters to features
-    [batch, d], in inference mode.
+    `frozen` runs once and its activations are kept; None means images, live. `name` tells it from any other part of
+    this backbone, which its shape alone does not. `rest` maps what enters to features [batch, d], in inference mode.
     """
 
+    name: str
     frozen: Any
     rest: Callable[[tf.Tensor], tf.Tensor]
 
@@ -119,9 +120,10 @@ def _run(
 def _entry(classifier: Any, plan: Plan, stage: Stage, feed: Feed, cache: Cache) -> Entry:
     """As deep in the network as what is frozen, unchanging and small enough to keep."""
     if stage.frees == "none":
-        return Entry(keras.Model(classifier.backbone.input, classifier.pool(classifier.backbone.output)), tf.identity)
+        frozen = keras.Model(classifier.backbone.input, classifier.pool(classifier.backbone.output))
+        return Entry(f"pooled by {classifier.pooling}", frozen, tf.identity)
     if stage.frees == "all":
-        return Entry(None, lambda images: classifier.pool(classifier.backbone(images, training=False)))
+        return Entry("images", None, lambda images: classifier.pool(classifier.backbone(images, training=False)))
     trunk, crown = classifier.trunk(plan.cut), classifier.crown(plan.cut)
 
     def rest(activations: tf.Tensor) -> tf.Tensor:
@@ -129,8 +131,8 @@ def _entry(classifier: Any, plan: Plan, stage: Stage, feed: Feed, cache: Cache) 
 
     images = len(feed.splits.train) + len(feed.splits.val)
     if feed.augmentation == "none" and features.size(trunk, images) <= cache.limit:
-        return Entry(trunk, rest)
-    return Entry(None, lambda images: rest(tf.stop_gradient(trunk(images, training=False))))
+        return Entry(f"cut at {plan.cut.name}", trunk, rest)
+    return Entry("images", None, lambda images: rest(tf.stop_gradient(trunk(images, training=False))))
 
 
 def _activations(
@@ -138,7 +140,7 @@ def _activations(
 ) -> np.ndarray | None:
     if entry.frozen is None:
         return None
-    key = f"{cache.key} {entry.frozen.output.shape} {bench.precision} {bench.workers.fingerprint}"
+    key = f"{cache.key} {entry.name} {entry.frozen.output.shape} {bench.precision} {bench.workers.fingerprint}"
     return features.cache(entry.frozen, feed, examples, key, cache.folder, bench.telemetry)
 
 

@@ -35,7 +35,9 @@ def path(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Iter
         weights: float32 [n].
     """
     mean, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    scale[scale < 1e-8] = 1.0  # A dead feature says nothing; leave it at zero.
+    # A feature that varies by less than float32 resolves says nothing; leave it at zero. Measured against its own size:
+    # a network with random weights may have features of 1e-12 that tell the classes apart.
+    scale[scale <= 1e-6 * np.abs(features).max(axis=0)] = 1.0
     standardised = (features - mean) / scale
     share = weights.astype(np.float64) / weights.sum()
     shape = (features.shape[1] + 1, targets.shape[1])

@@ -117,4 +117,3 @@ def cache(tmp_path: Path) -> Cache:
 @pytest.fixture(autouse=True, scope="session")
 def _deterministic() -> None:
     tf.config.experimental.enable_op_determinism()
-

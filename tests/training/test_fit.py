@@ -99,7 +99,7 @@ class StopAt(Stop):
     def requested(self, _: bool) -> None: ...
 
 
-@pytest.mark.parametrize("step", [0, 2, 5, 9, 13])
+@pytest.mark.parametrize("step", [0, 5, 8, 12])
 def test_an_interrupted_run_goes_on_exactly_where_it_stopped(toy, feed, bench, cache, step: int) -> None:
     def arguments() -> tuple[Any, Plan, Any]:
         classifier = toy(dropout=0.3)
@@ -121,7 +121,7 @@ def test_a_run_resumed_on_another_machine_says_that_it_is_not_exact(toy, feed, b
     classifier = toy()
     plan = plan_of("all", classifier)
     with pytest.raises(Interrupted):
-        training.fit(classifier, plan, feed(), bench(stop=StopAt(2)), cache)
+        training.fit(classifier, plan, feed(), bench(stop=StopAt(4)), cache)
     state = bench().shelf.load()
     assert state is not None
     bench().shelf.save(State(state.arrays, {**state.facts, "fingerprints": ["another machine"]}))
@@ -145,7 +145,7 @@ def poisoned(batches: Feed) -> Feed:
 def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(toy, feed, bench, cache) -> None:
     classifier = toy()
     plan = plan_of("all", classifier, probe=False)
-    with pytest.raises(DivergedError, match="step 3 of epoch 2, stage tune") as caught:
+    with pytest.raises(DivergedError, match="step 2 of epoch 2, stage tune") as caught:
         training.fit(classifier, plan, poisoned(feed()), bench(), cache)
     assert "GRAFT_TRAINING_LEARNING_RATE" in caught.value.cure
     state = bench().shelf.load()

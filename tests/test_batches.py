@@ -1,0 +1,133 @@
+"""The feed: what a step sees is a function of (seed, epoch, step)."""
+
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from job import batches
+from job.audit import Example, Splits
+from job.batches import EVALUATION_BATCH, Feed, augment
+from job.settings import TrainingSettings
+
+SIZE = 16
+
+
+@pytest.fixture(scope="module")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
+    """Ten images of class a, four of b, none of c: the k-th has the grey level 10 k."""
+    folder = tmp_path_factory.mktemp("pictures")
+
+    def draw(number: int) -> Example:
+        path = folder / f"{number}.png"
+        Image.new("RGB", (SIZE, SIZE), (10 * number,) * 3).save(path)
+        return Example(path, path.name, int(number >= 10), sha256(path.read_bytes()).hexdigest())
+
+    images = tuple(draw(number) for number in range(14))
+    return Splits(("a", "b", "c"), images, images[:3], images[3:5], near_duplicates=(), leaks=(), given=False)
+
+
+@pytest.fixture
+def feed(splits: Splits) -> Feed:
+    return Feed(splits, SIZE, "letterbox", 4, 3, "none", 0.0, "none")
+
+
+def taken(dataset: tf.data.Dataset) -> list[tuple[np.ndarray, ...]]:
+    return [tuple(part.numpy() for part in batch) for batch in dataset]
+
+
+def test_the_order_is_a_permutation_and_depends_on_seed_and_epoch_alone(feed: Feed) -> None:
+    orders = [feed.order(0), feed.order(1), replace(feed, seed=4).order(0)]
+    assert all(sorted(order) == list(range(14)) for order in orders)
+    assert len({tuple(order) for order in orders}) == 3
+    assert (feed.order(0) == replace(feed).order(0)).all()
+
+
+def test_an_epoch_shows_every_image_once_and_fills_up_with_weight_0(feed: Feed) -> None:
+    steps = taken(feed.train(0))
+    assert len(steps) == feed.steps == 4
+    seen = np.concatenate([inputs[weights > 0, 0, 0, 0] for inputs, _, weights in steps])
+    assert sorted(seen) == [10.0 * k for k in range(14)]
+    assert [inputs.shape for inputs, _, _ in steps] == [(4, SIZE, SIZE, 3)] * 4
+    np.testing.assert_allclose([weights.sum() for *_, weights in steps], 1, atol=1e-6)
+    assert (steps[-1][2] == [0.5, 0.5, 0, 0]).all()
+
+
+@pytest.mark.parametrize("augmentation", ["none", "light"])
+@pytest.mark.parametrize("start", [1, 3])
+def test_a_restart_at_a_step_continues_with_the_same_pixels(feed: Feed, augmentation: str, start: int) -> None:
+    feed = replace(feed, augmentation=augmentation)
+    whole, rest = taken(feed.train(2))[start:], taken(feed.train(2, start))
+    assert len(whole) == len(rest)
+    for one, other in zip(whole, rest, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_augmentation_differs_between_epochs_and_images(feed: Feed) -> None:
+    light = replace(feed, augmentation="light", batch_size=14)
+    (first, _, _), (second, _, _) = taken(light.train(0))[0], taken(light.train(1))[0]
+    by_image = [inputs[np.argsort(light.order(epoch))] for epoch, inputs in enumerate((first, second))]
+    assert not np.array_equal(*by_image)
+
+
+def test_features_take_the_place_of_images_in_the_same_order(feed: Feed, tmp_path: Path) -> None:
+    np.save(tmp_path / "rows.npy", np.arange(14 * 2, dtype=np.float32).reshape(14, 2))
+    rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    for (pixels, *rest), (features, *others) in zip(
+        taken(feed.train(1, 1)), taken(feed.train(1, 1, rows)), strict=True
+    ):
+        assert (features[:, 0] / 2 * 10 == pixels[:, 0, 0, 0]).all()
+        assert all(np.array_equal(a, b) for a, b in zip(rest, others, strict=True))
+
+
+def test_a_batch_larger_than_the_data_is_one_step(feed: Feed) -> None:
+    (step,) = taken(replace(feed, batch_size=32).train(0))
+    assert step[0].shape[0] == 32
+    assert (step[2] > 0).sum() == 14
+
+
+def test_evaluation_repeats_the_last_image_until_the_batch_is_full(feed: Feed) -> None:
+    (batch,) = [batch.numpy() for batch in feed.plain(feed.splits.val)]
+    assert batch.shape == (EVALUATION_BATCH, SIZE, SIZE, 3)
+    assert (batch[2:] == 20).all()
+
+
+def test_balanced_class_weights_are_1_on_average_and_equal_by_class(feed: Feed) -> None:
+    labels = batches.label_array(feed.splits.train)
+    weights = replace(feed, class_weights="balanced").importance(labels)
+    assert weights.mean() == pytest.approx(1)
+    assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
+    assert (feed.importance(labels) == 1).all()
+
+
+def test_smoothed_targets_sum_to_1(feed: Feed) -> None:
+    targets = replace(feed, label_smoothing=0.3).targets(np.array([0, 2]))
+    np.testing.assert_allclose(targets, [[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]], atol=1e-6)
+
+
+def test_augmentation_is_deterministic_in_its_seed_and_stays_between_0_and_255() -> None:
+    noise = np.random.default_rng(0).choice([0.0, 255.0], (SIZE, SIZE, 3)).astype(np.float32)
+    seeds = [tf.constant([1, number], tf.int64) for number in range(20)]
+    results = [augment(noise, seed).numpy() for seed in seeds]
+    assert all(
+        np.array_equal(result, augment(noise, seed).numpy()) for result, seed in zip(results, seeds, strict=True)
+    )
+    assert min(result.min() for result in results) >= 0
+    assert max(result.max() for result in results) <= 255
+    assert len({result.tobytes() for result in results}) == 20
+
+
+def test_the_feed_takes_its_part_of_the_settings(splits: Splits) -> None:
+    training: dict[str, Any] = {
+        "batch_size": 5,
+        "augmentation": "none",
+        "label_smoothing": 0.1,
+        "class_weights": "balanced",
+    }
+    made = batches.feed(splits, SIZE, "crop", TrainingSettings(**training), 9)
+    assert made == Feed(splits, SIZE, "crop", 5, 9, "none", 0.1, "balanced")

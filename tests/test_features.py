@@ -1,0 +1,126 @@
+"""The features cache: equal bytes warm and cold, keyed by everything that decides them, whole or absent."""
+
+import errno
+from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from job import features, telemetry
+from job.audit import Example, Splits
+from job.batches import Feed
+from job.errors import SettingsError
+
+SIZE = 16
+Caching = Callable[..., np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def feed(tmp_path_factory: pytest.TempPathFactory) -> Feed:
+    folder, noise = tmp_path_factory.mktemp("pictures"), np.random.default_rng(2)
+
+    def draw(number: int) -> Example:
+        path = folder / f"{number}.png"
+        Image.fromarray(noise.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
+        return Example(path, path.name, number % 2, sha256(path.read_bytes()).hexdigest())
+
+    images = tuple(draw(number) for number in range(40))
+    splits = Splits(("a", "b"), images, images[:3], images[3:5], near_duplicates=(), leaks=(), given=False)
+    return Feed(splits, SIZE, "letterbox", 4, 3, "none", 0.0, "none")
+
+
+def network(policy: str = "float32") -> Any:
+    images = keras.Input((SIZE, SIZE, 3))
+    kernel = keras.initializers.GlorotUniform(1)
+    return keras.Model(images, keras.layers.Conv2D(4, 3, strides=4, kernel_initializer=kernel, dtype=policy)(images))
+
+
+@pytest.fixture
+def cached(tmp_path: Path, feed: Feed) -> Caching:
+    def cache(trunk: Any = None, key: str = "key", batches: Feed = feed, n: int = 40) -> np.ndarray:
+        trunk = trunk or network()
+        return features.cache(trunk, batches, feed.splits.train[:n], key, tmp_path / "features", telemetry.silent())
+
+    return cache
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted((folder / "features").glob("*"))
+
+
+def test_the_cache_holds_what_the_network_gives_in_the_order_of_the_examples(cached: Caching, feed: Feed) -> None:
+    pixels = np.concatenate([batch.numpy() for batch in feed.plain(feed.splits.train)])[:40]
+    rows = cached()
+    assert rows.shape == (40, 4, 4, 4)
+    np.testing.assert_allclose(rows, network()(pixels).numpy(), atol=1e-3)
+
+
+def test_warm_and_cold_are_equal_bytes_and_warm_computes_nothing(cached: Caching, tmp_path: Path) -> None:
+    cold = np.array(cached())
+    (file,) = files(tmp_path)
+    written = file.stat().st_mtime_ns
+    assert np.array_equal(cached(), cold)
+    assert file.stat().st_mtime_ns == written
+    file.unlink()
+    assert np.array_equal(cached(), cold)
+
+
+def test_an_image_has_the_same_bytes_whatever_images_come_with_it(cached: Caching) -> None:
+    assert np.array_equal(cached(n=7), cached(n=40)[:7])
+
+
+def test_each_thing_that_decides_the_bytes_has_a_file_of_its_own(cached: Caching, feed: Feed, tmp_path: Path) -> None:
+    cached()
+    cached(key="other")
+    cached(n=5)
+    cached(batches=replace(feed, image_fit="crop"))
+    assert len(files(tmp_path)) == 4
+
+
+def test_the_feed_of_the_training_does_not_matter_to_it(cached: Caching, feed: Feed, tmp_path: Path) -> None:
+    cached()
+    cached(batches=replace(feed, batch_size=9, seed=8, augmentation="light", label_smoothing=0.1))
+    assert len(files(tmp_path)) == 1
+
+
+def test_bfloat16_is_kept_as_it_is(cached: Caching) -> None:
+    trunk = network("mixed_bfloat16")
+    rows = cached(trunk)
+    assert rows.dtype == tf.bfloat16.as_numpy_dtype
+    assert features.size(trunk, 40) == rows.nbytes == 40 * 64 * 2
+    assert np.array_equal(rows, cached(trunk))
+
+
+def test_a_run_that_dies_on_the_way_leaves_nothing(cached: Caching, feed: Feed, tmp_path: Path) -> None:
+    missing = replace(feed.splits.train[-1], path=tmp_path / "gone.png")
+    with pytest.raises(tf.errors.NotFoundError):
+        features.cache(
+            network(), feed, (*feed.splits.train[:35], missing), "k", tmp_path / "features", telemetry.silent()
+        )
+    assert files(tmp_path) == []
+
+
+def test_a_folder_that_cannot_be_written_is_an_error_with_a_cure(cached: Caching, tmp_path: Path) -> None:
+    (tmp_path / "features").write_text("a file is in the way")
+    with pytest.raises(SettingsError, match="cannot be kept") as caught:
+        cached()
+    assert "GRAFT_CACHE_DIR" in caught.value.cure
+
+
+def test_a_full_disk_is_an_error_with_a_cure_and_leaves_nothing(
+    cached: Caching, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(features.os, "fsync", full)
+    with pytest.raises(SettingsError, match="No space left on device"):
+        cached()
+    assert files(tmp_path) == []
