@@ -60,9 +60,10 @@ def draw(folder: Path, per_class: int = 12, classes: int = 3, seed: int = 7) -> 
 def run_of(*argv: str, environment: Mapping[str, str], **options: Any) -> subprocess.Popen[str]:
     """`graft argv…` in a process that has of the variables `GRAFT_*` and `AWS_*` only those of `environment`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("GRAFT_", "AWS_"))}
-    command = [sys.executable, "-m", "job", *argv]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True} | options
-    return subprocess.Popen(command, env=inherited | environment, **pipes)
+    options = {"args": [sys.executable, "-m", "job", *argv]} | options
+    return subprocess.Popen(
+        env=inherited | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
 
 
 @dataclass(frozen=True)
@@ -229,7 +230,7 @@ class _Watch:
 
     def _look(self, address: str) -> None:
         while not self._over.is_set():
-            for page in ("/metrics", "/healthz", "/"):
+            for page in ("/metrics", "/healthz", "/", "/live.json"):
                 with suppress(OSError), urlopen(address + page, timeout=5) as answer:
                     self._seen[page] = answer.read().decode()
             time.sleep(0.2)

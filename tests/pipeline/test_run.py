@@ -105,7 +105,8 @@ def test_a_run_can_be_watched_while_it_works(released: Released):
     assert re.search(r'^graft_\w+(\{.*\})? [0-9.e+-]+$', pages["/metrics"], re.MULTILINE)
     assert 'name="colours"' in pages["/metrics"] or 'model="colours"' in pages["/metrics"]
     assert pages["/healthz"]
-    assert "colours" in pages["/"]
+    assert pages["/"].startswith("<!doctype html>")
+    assert "MobileNet at 32 px" in pages["/live.json"]
 
 
 def test_a_release_verifies_and_a_damaged_byte_is_found_and_named(released: Released, tmp_path: Path):

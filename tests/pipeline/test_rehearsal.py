@@ -1,0 +1,112 @@
+"""`check` and `plan`: what can be known before a GPU is spent."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.pipeline.conftest import Lake, graft
+
+LECTURE = {
+    "GRAFT_BACKBONE_NAME": "VGG16",
+    "GRAFT_BACKBONE_IMAGE_SIZE": "240",
+    "GRAFT_BACKBONE_WEIGHTS": "none",
+    "GRAFT_HEAD_POOLING": "flatten",
+    "GRAFT_HEAD_UNITS": "64",
+    "GRAFT_HEAD_DROPOUT": "0.25",
+    "GRAFT_TRANSFER_MODE": "all",
+    "GRAFT_TRANSFER_PROBE": "false",
+}
+
+
+def findings(out: str) -> dict[str, tuple[str, str]]:
+    """By subject: the verdict and what was told."""
+    rows = re.findall(r"^(ok|FAILED) +(\w+) +(.*(?:\n +.*)*)", out, re.MULTILINE)
+    return {subject: (verdict, told) for verdict, subject, told in rows}
+
+
+def test_check_looks_at_everything_and_leaves_nothing(lake: Lake, tiny: dict[str, str], tmp_path: Path):
+    settings = tiny | lake.environment | {
+        "GRAFT_DATASET_URI": f"{lake.uri}/data",
+        "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri(),
+    }
+    ended = graft("check", **settings)
+
+    found = findings(ended.out)
+    assert ended.code == 0, ended.out + ended.err
+    assert list(found) == ["settings", "output", "devices", "dataset", "weights"]
+    assert {verdict for verdict, _ in found.values()} == {"ok"}
+    assert "MobileNet at 32 px" in found["settings"][1]
+    assert "CPU" in found["devices"][1]
+    assert "36 images in 3 classes" in found["dataset"][1]
+    assert "mobile.weights.h5" in found["weights"][1]
+    assert not any(path.is_file() for path in (tmp_path / "out").rglob("*"))
+
+
+def test_check_tells_every_failure_and_exits_with_the_first(tiny: dict[str, str], tmp_path: Path):
+    settings = tiny | {
+        "GRAFT_OUTPUT_URI": "file:///proc/no/such/place",
+        "GRAFT_DATASET_URI": (tmp_path / "missing").as_uri(),
+        "GRAFT_BACKBONE_WEIGHTS": (tmp_path / "missing.weights.h5").as_uri(),
+        "GRAFT_DEVICES_GPUS": "4",
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    ended = graft("check", **settings)
+
+    found = findings(ended.out)
+    assert ended.code == 2
+    assert [subject for subject, (verdict, _) in found.items() if verdict == "FAILED"] == [
+        "output",
+        "devices",
+        "dataset",
+        "weights",
+    ]
+    assert "GRAFT_DEVICES_GPUS=4" in found["devices"][1]
+    assert "missing.weights.h5" in found["weights"][1]
+
+
+def test_check_finds_images_that_do_not_decode(tiny: dict[str, str], tmp_path: Path):
+    for label in ("cats", "dogs"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / "data" / label / f"{number}.jpg").write_bytes(f"{label} {number}".encode())
+    settings = {"GRAFT_OUTPUT_URI": tmp_path.as_uri(), "GRAFT_DATASET_URI": (tmp_path / "data").as_uri()}
+    ended = graft("check", **tiny | settings)
+
+    assert ended.code == 3
+    verdict, told = findings(ended.out)["dataset"]
+    assert verdict == "FAILED"
+    assert "6 of 6 sampled images" in told
+    assert "cats/0.jpg" in told
+
+
+def test_plan_shows_the_layers_the_reason_and_the_time(tiny: dict[str, str], tmp_path: Path):
+    settings = {"GRAFT_TRANSFER_MODE": "auto", "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri()}
+    ended = graft("plan", **tiny | settings)
+
+    assert ended.code == 0, ended.err
+    for layer in ("conv1", "conv_pw_13_relu", "logits"):
+        assert layer in ended.out
+    assert re.search(r"Images: +\d+ train, \d+ val, \d+ test", ended.out)
+    assert re.search(r"Retrain: +none .*too few to retrain the backbone", ended.out)
+    assert re.search(r"Trainable: 3,075 of 3,231,939 parameters", ended.out)
+    assert re.search(r"Time here: about [\d,]+ s", ended.out)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_recipe_of_the_lecture_has_its_parameters_and_all_are_trainable(
+    tiny: dict[str, str], tmp_path: Path
+):
+    from tests.pipeline.conftest import draw
+
+    draw(tmp_path / "data", per_class=4)
+    for number in range(4):
+        (tmp_path / "data" / "grey").mkdir(exist_ok=True)
+        from PIL import Image
+
+        Image.new("RGB", (32, 32), (90 + number,) * 3).save(tmp_path / "data" / "grey" / f"{number}.png")
+    settings = {"GRAFT_DATASET_URI": (tmp_path / "data").as_uri(), "GRAFT_OUTPUT_URI": tmp_path.as_uri()}
+    ended = graft("plan", **tiny | LECTURE | settings)
+
+    assert ended.code == 0, ended.err
+    assert "Trainable: 16,320,644 of 16,320,644 parameters" in ended.out
