@@ -110,8 +110,11 @@ def _check(_: argparse.Namespace) -> int:
     from job.pipeline import rehearsal
 
     for finding in rehearsal.check(chosen, _keras_home()):
-        print(f"{'ok    ' if finding.error is None else 'FAILED'}  {finding.what:<12}{finding.told}")
+        print(f"{'ok    ' if finding.error is None else 'FAILED'}  {finding.what:<12}{finding.told}", flush=True)
         code = code or (finding.error.exit_code if finding.error else 0)
+    print(
+        f"A run would end with exit code {code}: mend what failed." if code else "Ready: nothing speaks against a run."
+    )
     return code
 
 

@@ -96,12 +96,24 @@ class Result:
     def summary(self) -> str:
         """The same for a person at a terminal: the outcome, then what matters next."""
         lines = [f"{self.status.replace('_', ' ')} in {sum(self.seconds.values()):.1f} s"]
-        lines += [f"  {name:<20}{score:.4f}" for name, score in self.scores.items()]
+        lines += [f"  {name:<20}{told}" for name, told in _told(self.scores).items()]
         if self.release:
-            lines.append(f"  {self.release}" + (" (promoted)" if self.promoted else ""))
+            lines.append(f"  {'release':<20}{self.release} ({'promoted' if self.promoted else 'not promoted'})")
+            lines.append(f"  {'report':<20}{self.release}/report.html")
         if self.error:
             lines += [self.error.message, *(f"  - {problem}" for problem in self.error.problems), self.error.cure]
         return "\n".join(filter(None, lines))
+
+
+def _told(scores: Mapping[str, float]) -> Mapping[str, str]:
+    """Each score with its interval beside it."""
+    told = {}
+    for name, score in scores.items():
+        if name.removesuffix("_low").removesuffix("_high") in told:
+            continue
+        low, high = scores.get(f"{name}_low"), scores.get(f"{name}_high")
+        told[name] = f"{score:.4f}" + ("" if low is None or high is None else f"  (95 %: {low:.4f} to {high:.4f})")
+    return told
 
 
 def failed(

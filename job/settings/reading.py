@@ -40,7 +40,7 @@ def load() -> Settings:
 
 
 def _refused(problems: list[str]) -> SettingsError:
-    many = f"{len(problems)} settings cannot work" if len(problems) > 1 else "a setting cannot work"
+    many = f"{len(problems)} settings cannot work" if len(problems) > 1 else "A setting cannot work"
     return SettingsError(f"{many}:", "Correct them; docs/settings.md describes each one.", tuple(problems))
 
 

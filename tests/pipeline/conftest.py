@@ -15,11 +15,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
@@ -62,7 +62,7 @@ def run_of(*argv: str, environment: Mapping[str, str], **options: Any) -> subpro
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("GRAFT_", "AWS_"))}
     options = {"args": [sys.executable, "-m", "job", *argv]} | options
     return subprocess.Popen(
-        env=inherited | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        env={**inherited, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
     )
 
 
@@ -125,7 +125,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def once(folder: Path, make: Callable[[Path], None]) -> Path:
+def once(folder: Path, make: Callable[[Path], object]) -> Path:
     """`folder`, made by whoever of the workers comes first."""
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -139,7 +139,7 @@ def once(folder: Path, make: Callable[[Path], None]) -> Path:
 @pytest.fixture(scope="session")
 def pictures(workshop: Path) -> Path:
     """3 classes of 12 pictures."""
-    return once(workshop / "pictures", lambda folder: draw(folder) and None)
+    return once(workshop / "pictures", draw)
 
 
 WEIGHTS = """
@@ -149,7 +149,8 @@ network = keras.applications.MobileNet(weights=None, include_top=False, input_sh
 for layer in network.layers:  # He's scale: otherwise nothing of the picture arrives at the other end
     for weight in layer.trainable_weights:
         if "kernel" in weight.name:
-            fan_in = numpy.prod(weight.shape[:2]) * (1 if "depthwise" in layer.__class__.__name__.lower() else weight.shape[2])
+            depth = 1 if isinstance(layer, keras.layers.DepthwiseConv2D) else weight.shape[2]
+            fan_in = numpy.prod(weight.shape[:2]) * depth
             weight.assign(numpy.random.standard_normal(weight.shape) * (2 / fan_in) ** 0.5)
 network.save_weights(sys.argv[1])
 """
@@ -194,7 +195,8 @@ class Released:
     def copied(self, to: Path) -> "Released":
         """The same in a bucket of one's own, where more may happen to it."""
         shutil.copytree(self.model, to / self.model.name)
-        return Released(self.settings | {"GRAFT_OUTPUT_URI": to.as_uri()}, to / self.model.name, self.ended)
+        changed = {"GRAFT_OUTPUT_URI": to.as_uri(), "GRAFT_RESULT_PATH": ""}
+        return Released(self.settings | changed, to / self.model.name, self.ended)
 
 
 @pytest.fixture(scope="session")
@@ -248,24 +250,35 @@ class Lake:
     uri: str
     environment: dict[str, str]
 
+    @contextmanager
+    def at_hand(self) -> Iterator[None]:
+        """Inside, this process finds it too."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment.items():
+                patch.setenv(name, value)
+            yield
+
+    def files(self, uri: str) -> dict[str, bytes]:
+        with self.at_hand():
+            return files_of(uri)
+
 
 @pytest.fixture(scope="session")
-def lake(s3_server: str, pictures: Path) -> Iterator[Lake]:
-    environment = {
-        "AWS_ENDPOINT_URL_S3": s3_server,
-        "AWS_ACCESS_KEY_ID": "tester",
-        "AWS_SECRET_ACCESS_KEY": "no-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_MAX_ATTEMPTS": "2",
-        "AWS_EC2_METADATA_DISABLED": "true",
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        from urllib.request import Request
-
-        urlopen(Request(f"{s3_server}/lake", method="PUT")).close()
+def lake(s3_server: str, pictures: Path) -> Lake:
+    lake = Lake(
+        "s3://lake",
+        {
+            "AWS_ENDPOINT_URL_S3": s3_server,
+            "AWS_ACCESS_KEY_ID": "tester",
+            "AWS_SECRET_ACCESS_KEY": "no-secret",
+            "AWS_DEFAULT_REGION": "us-east-1",
+            "AWS_MAX_ATTEMPTS": "2",
+            "AWS_EC2_METADATA_DISABLED": "true",
+        },
+    )
+    urlopen(Request(f"{s3_server}/lake", method="PUT")).close()
+    with lake.at_hand():
         store = storage.connect("s3://lake/data")
         for path in sorted(pictures.rglob("*.png")):
             store.upload(path.relative_to(pictures).as_posix(), path)
-    yield Lake("s3://lake", environment)
+    return lake

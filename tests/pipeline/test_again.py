@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from job import publish
-from tests.pipeline.conftest import Ended, Released, draw, graft, run_of
+from tests.pipeline.conftest import STEPS, Ended, Released, draw, graft, run_of
 
 
 def pointer(model: Path) -> dict[str, Any]:
@@ -69,7 +69,9 @@ def test_unchanged_but_below_the_gate_says_so_each_night(released: Released, tmp
         assert ended.result["release"] == again.folder.as_uri()
 
 
-def test_a_promotion_that_was_cut_off_after_the_manifest_is_finished_by_the_next_run(released: Released, tmp_path: Path):
+def test_a_promotion_that_was_cut_off_after_the_manifest_is_finished_by_the_next_run(
+    released: Released, tmp_path: Path
+):
     again = released.copied(tmp_path)
     before = pointer(again.model)
     (again.model / "promoted.json").unlink()
@@ -90,12 +92,14 @@ def test_leftovers_of_a_run_that_was_cut_off_after_the_manifest_are_cleared(rele
     assert not left.exists()
 
 
-def test_a_champion_that_is_damaged_is_no_reason_to_fail(released: Released, tmp_path: Path):
+def test_a_damaged_pointer_to_the_only_release_is_mended(released: Released, tmp_path: Path):
     again = released.copied(tmp_path)
     (again.model / "promoted.json").write_text("{")
 
     ended = graft("run", **again.settings)
-    assert (ended.code, ended.result["status"], ended.result["promoted"]) == (0, "unchanged", False)
+
+    assert (ended.code, ended.result["status"], ended.result["promoted"]) == (0, "unchanged", True)
+    assert pointer(again.model)["run_id"] == ended.result["run_id"]
 
 
 # --- something new ---------------------------------------------------------------------------------------------------
@@ -103,7 +107,7 @@ def test_a_champion_that_is_damaged_is_no_reason_to_fail(released: Released, tmp
 
 @dataclass(frozen=True)
 class Grown:
-    """Two runs at once over new images beside the old ones; there is a champion of the old ones."""
+    """Two runs at once over new images beside the old ones, with a solved head; there is a champion of the old ones."""
 
     settings: dict[str, str]
     model: Path
@@ -125,7 +129,7 @@ def grown(released: Released, pictures: Path, tmp_path_factory: pytest.TempPathF
     copy = released.copied(folder)
     shutil.copytree(pictures, folder / "pictures")
     draw(folder / "pictures", per_class=24, seed=8)
-    settings = copy.settings | {"GRAFT_DATASET_URI": (folder / "pictures").as_uri(), "GRAFT_RESULT_PATH": ""}
+    settings = copy.settings | {"GRAFT_DATASET_URI": (folder / "pictures").as_uri(), "GRAFT_HEAD_UNITS": "0"}
     processes = [run_of("run", environment=settings) for _ in range(2)]
     outputs = [process.communicate(timeout=400) for process in processes]
     first, second = (Ended(p.returncode, *o) for p, o in zip(processes, outputs, strict=True))
@@ -180,7 +184,8 @@ def test_promote_rolls_back_to_an_earlier_release_and_forth(grown: Grown, tmp_pa
 
 
 def test_a_model_below_the_gate_is_kept_and_not_promoted(tiny: dict[str, str], tmp_path: Path):
-    settings = tiny | {"GRAFT_OUTPUT_URI": tmp_path.as_uri(), "GRAFT_GATE_MIN_SCORE": "1"}
+    brief = {"GRAFT_TRAINING_EPOCHS": "1", "GRAFT_GATE_MIN_SCORE": "1"}
+    settings = tiny | STEPS | brief | {"GRAFT_OUTPUT_URI": tmp_path.as_uri()}
 
     ended = graft("run", **settings)
 

@@ -74,5 +74,5 @@ def test_a_release_that_is_not_there_is_said_in_one_sentence_and_its_cure(verb: 
 def test_a_reader_that_stops_reading_is_no_failure():
     command = f"{sys.executable} -m job settings | head -n 1; echo ${{PIPESTATUS[0]}}"
     environment = {"GRAFT_DATASET_URI": "file:///d", "GRAFT_OUTPUT_URI": "file:///o"}
-    out = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True).stdout
-    assert out.splitlines()[-1] == "0"
+    process = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines()[-1] == "0"

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-import pytest
+from PIL import Image
 
-from tests.pipeline.conftest import Lake, graft
+from tests.pipeline.conftest import Lake, draw, graft
 
 LECTURE = {
     "GRAFT_BACKBONE_NAME": "VGG16",
@@ -26,10 +26,14 @@ def findings(out: str) -> dict[str, tuple[str, str]]:
 
 
 def test_check_looks_at_everything_and_leaves_nothing(lake: Lake, tiny: dict[str, str], tmp_path: Path):
-    settings = tiny | lake.environment | {
-        "GRAFT_DATASET_URI": f"{lake.uri}/data",
-        "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri(),
-    }
+    settings = (
+        tiny
+        | lake.environment
+        | {
+            "GRAFT_DATASET_URI": f"{lake.uri}/data",
+            "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri(),
+        }
+    )
     ended = graft("check", **settings)
 
     found = findings(ended.out)
@@ -94,16 +98,10 @@ def test_plan_shows_the_layers_the_reason_and_the_time(tiny: dict[str, str], tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_the_recipe_of_the_lecture_has_its_parameters_and_all_are_trainable(
-    tiny: dict[str, str], tmp_path: Path
-):
-    from tests.pipeline.conftest import draw
-
+def test_the_recipe_of_the_lecture_has_its_parameters_and_all_are_trainable(tiny: dict[str, str], tmp_path: Path):
     draw(tmp_path / "data", per_class=4)
+    (tmp_path / "data" / "grey").mkdir()
     for number in range(4):
-        (tmp_path / "data" / "grey").mkdir(exist_ok=True)
-        from PIL import Image
-
         Image.new("RGB", (32, 32), (90 + number,) * 3).save(tmp_path / "data" / "grey" / f"{number}.png")
     settings = {"GRAFT_DATASET_URI": (tmp_path / "data").as_uri(), "GRAFT_OUTPUT_URI": tmp_path.as_uri()}
     ended = graft("plan", **tiny | LECTURE | settings)

@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import shutil
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_the_result_is_the_last_line_and_in_its_file(released: Released):
 def test_a_run_can_be_watched_while_it_works(released: Released):
     pages = released.ended.seen
 
-    assert re.search(r'^graft_\w+(\{.*\})? [0-9.e+-]+$', pages["/metrics"], re.MULTILINE)
+    assert re.search(r"^graft_\w+(\{.*\})? [0-9.e+-]+$", pages["/metrics"], re.MULTILINE)
     assert 'name="colours"' in pages["/metrics"] or 'model="colours"' in pages["/metrics"]
     assert pages["/healthz"]
     assert pages["/"].startswith("<!doctype html>")
@@ -127,8 +128,6 @@ def test_a_release_verifies_and_a_damaged_byte_is_found_and_named(released: Rele
 
 def test_predictions_agree_with_the_report(released: Released, pictures: Path, tmp_path: Path):
     images = json.loads((released.folder / "dataset.json").read_text())["images"]
-    from hashlib import sha256
-
     paths = {sha256(path.read_bytes()).hexdigest(): path for path in pictures.rglob("*.png")}
     tested = {str(paths[image["sha256"]]): image["label"] for image in images if image["split"] == "test"}
     broken = tmp_path / "broken.png"
