@@ -6,6 +6,7 @@ size axis uses published thresholds: BiT's (arXiv 1912.11370: small below 20k im
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,8 @@ Mode = Literal["none", "part", "all"]
 SMALL, LARGE = 20_000, 500_000
 # Below this many images in the median class a freed backbone learns the images by heart.
 FEW_PER_CLASS = 50
+# Inverted bottlenecks widen by 3 to 6 inside a block; from stage to stage a network widens by 2 at most.
+WIDENING = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +125,19 @@ def solvable(classifier: Any) -> bool:
 
 
 def last_stages(cuts: Sequence[Any], stages: int) -> Any:
-    """The cut before the last `stages` resolutions of a backbone: the smallest tensor at the end of the stage before.
+    """The cut before the last `stages` resolutions of a backbone: the narrow end of the stage before.
 
-    A stage is everything at one spatial size. The block that shrinks the picture belongs to the stage that it opens.
+    A stage is everything at one spatial size that has weights: the last pooling of VGG has none. The block that shrinks
+    the picture belongs to the stage that it opens, and so does a layer that pads or widens the tensor for it.
     """
-    sides = sorted({cut.size for cut in cuts}, reverse=True)
-    before = sides[max(0, len(sides) - 1 - stages)]
-    candidates = [cut for cut in cuts if cut.size == before]
-    smallest = min(int(np.prod(cut.shape)) for cut in candidates)
-    return next(cut for cut in reversed(candidates) if np.prod(cut.shape) == smallest)
+    least = accumulate((cut.size for cut in cuts), min)
+    unpadded = [cut for cut, size in zip(cuts, least, strict=True) if cut.size == size]
+    ends = {cut.size: cut for cut in unpadded}
+    sides = [side for side, end in ends.items() if end.parameters_above]
+    before = sides[max(0, len(sides) - stages)]
+    chosen, *earlier = (cut for cut in reversed(unpadded) if cut.size == before)
+    for cut in earlier:
+        if np.prod(cut.shape) != np.prod(chosen.shape):
+            widened = np.prod(chosen.shape) > WIDENING * np.prod(cut.shape)
+            return cut if widened else chosen
+    return chosen

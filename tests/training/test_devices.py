@@ -1,0 +1,39 @@
+"""Two logical CPU devices, each scenario in a process of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from job.training.step import FIRST_SCALE
+
+ROOT = Path(__file__).parents[2]
+
+
+def trained(scenario: str, devices: int) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tests.training.two_devices", scenario, str(devices)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["replicas"] == devices
+    return result
+
+
+def test_two_devices_give_the_result_of_one_at_the_same_global_batch_with_the_gradient_clipped() -> None:
+    one, two = trained("plain", 1), trained("plain", 2)
+    assert two["skipped"] == 0
+    for single, (first, second) in zip(one["weights"], two["weights"], strict=True):
+        assert first == second
+        np.testing.assert_allclose(first, single[0], atol=1e-5)
+
+
+def test_an_infinity_on_the_second_device_skips_the_step_on_both_and_halves_the_scale() -> None:
+    result = trained("overflow", 2)
+    assert result["skipped"] == 1
+    assert result["scale"] == FIRST_SCALE / 2
+    for first, second in result["weights"]:
+        assert first == second
+        assert np.isfinite(first).all()
