@@ -43,7 +43,7 @@ class Toy:
         return keras.Model(self.backbone.get_layer(cut.name).output, self.backbone.output)
 
 
-def build_toy(seed: int = 0, dropout: float = 0.0, units: int = 0) -> Toy:
+def build_toy(seed: int = 0, dropout: float = 0.0, units: int = 0, head_dtype: str | None = None) -> Toy:
     keras.utils.set_random_seed(seed)
     images = keras.Input((SIZE, SIZE, 3))
     x = keras.layers.Rescaling(1 / 255)(images)
@@ -53,12 +53,12 @@ def build_toy(seed: int = 0, dropout: float = 0.0, units: int = 0) -> Toy:
     backbone = keras.Model(images, x)
     backbone.get_layer("norm").moving_mean.assign(np.linspace(-1, 1, 8))
     backbone.get_layer("norm").moving_variance.assign(np.linspace(0.5, 2, 8))
-    maps = keras.Input(x.shape[1:])
-    pool = keras.Model(maps, keras.layers.GlobalAveragePooling2D()(maps))
-    features = keras.Input((8,))
+    maps = keras.Input(x.shape[1:], dtype=x.dtype)
+    pool = keras.Model(maps, keras.layers.GlobalAveragePooling2D(dtype=head_dtype)(maps))
+    features = keras.Input((8,), dtype=pool.output.dtype)
     y = keras.layers.Dropout(dropout, seed=seed)(features) if dropout else features
     y = keras.layers.Dense(units, "relu")(y) if units else y
-    head = keras.Model(features, keras.layers.Dense(3, name="logits")(y))
+    head = keras.Model(features, keras.layers.Dense(3, dtype=head_dtype, name="logits")(y))
     model = keras.Model(images, keras.layers.Softmax()(head(pool(backbone(images)))))
     side = SIZE // 2
     below = backbone.get_layer("low").count_params()

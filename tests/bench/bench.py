@@ -1,0 +1,80 @@
+"""`make bench`: what Graft costs beside a rival in the same run, interleaved, by medians.
+
+    KERAS_HOME=~/.cache/graft/keras .venv/bin/python -m tests.bench.bench [file.json] [repeats]
+
+Ratios are what to rely on: both sides share whatever else the machine is doing. Prints a table and writes JSON.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests import photographs
+from tests.bench import rivals
+
+ROOT = Path(__file__).parents[2]
+GRAFT = (sys.executable, "-m", "job")
+PLAIN = (sys.executable, "-c", "pass")
+TENSORFLOW = (sys.executable, "-c", "import tensorflow")
+
+
+def main(path: str = "run/bench.json", repeats: int = 3) -> None:
+    with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
+        figures = {
+            "settings error": _settings_error(max(repeats, 5)),
+            "first batch": _first_batch(Path(folder), repeats),
+            **rivals.photographs(Path(folder), repeats),
+        }
+    for name, row in figures.items():
+        print(f"{name:<16}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(json.dumps({"cpus": os.cpu_count(), "repeats": repeats, "figures": figures}, indent=2) + "\n")
+
+
+def against(repeats: int, ours: Callable[[], float], rival: Callable[[], float]) -> dict[str, float]:
+    """Seconds of each, in turns; the ratio is the median over the turns."""
+    turns = [(ours(), rival()) for _ in range(repeats)]
+    return {
+        "ours_s": statistics.median(turn[0] for turn in turns),
+        "rival_s": statistics.median(turn[1] for turn in turns),
+        "ratio": statistics.median(turn[0] / turn[1] for turn in turns),
+    }
+
+
+def _settings_error(repeats: int) -> dict[str, float]:
+    """From exec to exit, against a Python that does nothing."""
+    environment = os.environ | {"GRAFT_DATASTE_URI": "file:///nowhere"}
+    return against(repeats, lambda: _seconds((*GRAFT, "settings"), environment, 2), lambda: _seconds(PLAIN))
+
+
+def _seconds(command: tuple[str, ...], environment: dict[str, str] | None = None, code: int = 0) -> float:
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    took = time.monotonic() - started
+    if done.returncode != code:
+        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}, expected {code}:\n{done.stderr.decode()}")
+    return took
+
+
+def _first_batch(folder: Path, repeats: int) -> dict[str, float]:
+    """`graft run` from exec to its first batch of training, its cache warm, against importing TensorFlow."""
+    environment = os.environ | {
+        "GRAFT_DATASET_URI": photographs.ensure_photographs().as_uri(),
+        "GRAFT_OUTPUT_URI": (folder / "models").as_uri(),
+        "GRAFT_CACHE_DIR": str(folder / "cache"),
+        "GRAFT_BACKBONE_NAME": "EfficientNetLite0",
+        "GRAFT_TELEMETRY_PORT": "0",
+    }
+    command = (sys.executable, "-m", "tests.bench.first_batch")
+    _seconds(command, environment)  # fills the cache
+    return against(repeats, lambda: _seconds(command, environment), lambda: _seconds(TENSORFLOW))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2], *map(int, sys.argv[2:3]))
