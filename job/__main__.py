@@ -16,7 +16,7 @@ from job import result, settings, telemetry
 from job.errors import JobError
 from job.result import Result
 from job.settings import Settings
-from job.workers import Stop
+from job.workers import Stop, Terminated
 
 logger = logging.getLogger(__name__)
 Verb = Callable[[argparse.Namespace], int]
@@ -100,6 +100,8 @@ def _watched(chosen: Settings, stop: Stop, terminal: bool) -> Result:
 
 
 def _failed(error: BaseException) -> Result:
+    if isinstance(error, Terminated):
+        error = error.told()
     if not isinstance(error, JobError | KeyboardInterrupt):
         logger.exception("Graft failed")
     return result.failed(error, run_id=getattr(error, "run_id", None))

@@ -44,8 +44,24 @@ class Workers:
         return POLICIES[chosen]
 
 
+class Terminated(BaseException):
+    """SIGTERM where it struck. It is no `Exception`, or a library's `except Exception` would swallow it: logging's does.
+
+    Attributes:
+        run_id: of the run that it ended, once that is known.
+    """
+
+    run_id: str | None = None
+
+    def told(self) -> Interrupted:
+        """The same as an error for people."""
+        error = Interrupted("SIGTERM was received.", "Start the run again: it goes on from its checkpoint.")
+        error.run_id = self.run_id
+        return error
+
+
 class Stop:
-    """SIGTERM as `Interrupted`: at once, or at the next safe point while a phase defers it."""
+    """SIGTERM as `Terminated`: at once, or as `Interrupted` at the next safe point while a phase defers it."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -64,12 +80,12 @@ class Stop:
             return  # The first one is on its way out, and a second one would cut its clearing up short.
         self.requested = True
         if not self._deferred:
-            self.check()
+            raise Terminated
 
     def check(self) -> None:
         """Raise `Interrupted` if a stop was requested."""
         if self.requested:
-            raise Interrupted("SIGTERM was received.", "Start the run again: it goes on from its checkpoint.")
+            raise Terminated().told()
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

@@ -16,7 +16,7 @@ from job.result import Result
 from job.settings import Settings
 from job.storage import Store
 from job.telemetry import Telemetry, recorded
-from job.workers import Stop
+from job.workers import Stop, Terminated
 
 PHASES = ("survey", "dataset", "devices", "audit", "weights", "model", "training", "evaluation", "export", "release")
 
@@ -56,7 +56,7 @@ def run(settings: Settings, around: Surroundings) -> Result:
         return _unchanged(settings, models, found)
     try:
         return learn(settings, around, data, models, history, run_id)
-    except JobError as error:
+    except (JobError, Terminated) as error:
         error.run_id = run_id
         raise
 

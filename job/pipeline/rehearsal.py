@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from job.transfer import Plan
 
 SAMPLE = 32
+TIMED_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,14 +138,12 @@ def _seconds(settings: Settings, splits: "Splits", classifier: Any, chosen: "Pla
     """One timed batch, times the passes: a step back costs about twice the step forward."""
     import tensorflow as tf
 
-    from job.batches import EVALUATION_BATCH
-
-    images = tf.zeros((EVALUATION_BATCH, settings.image_size, settings.image_size, 3))
+    images = tf.zeros((TIMED_BATCH, settings.image_size, settings.image_size, 3))
     infer = tf.function(lambda batch: classifier.model(batch, training=False))
     infer(images)
     began = time.monotonic()
     infer(images)
-    forward = (time.monotonic() - began) / EVALUATION_BATCH
+    forward = (time.monotonic() - began) / TIMED_BATCH
     once = len(splits.train) + 2 * len(splits.val) + len(splits.test)
     epochs = settings.training.epochs if chosen.mode != "none" else 0
     return forward * (once + epochs * (3 * len(splits.train) + len(splits.val)))

@@ -95,20 +95,20 @@ def graft(*argv: str, **environment: str) -> Ended:
 
 def graft_until(pattern: str, then: Callable[[subprocess.Popen[str]], None], **environment: str) -> Ended:
     """`graft run`; when a line of its log matches, `then` happens to it."""
-    process = run_of("run", environment=environment)
     lines = []
-    assert process.stderr
-    assert process.stdout
-    for line in process.stderr:
-        lines.append(line)
-        if re.search(pattern, line):
-            then(process)
-            break
-    else:
-        raise AssertionError(f"{pattern!r} was not in the log:\n{''.join(lines)}")
-    lines += process.stderr
-    out = process.stdout.read()
-    return Ended(process.wait(timeout=120), out, "".join(lines))
+    with run_of("run", environment=environment) as process:
+        assert process.stderr
+        assert process.stdout
+        for line in process.stderr:
+            lines.append(line)
+            if re.search(pattern, line):
+                then(process)
+                break
+        else:
+            raise AssertionError(f"{pattern!r} was not in the log, which ends with {lines[-1:]}")
+        lines += process.stderr
+        out = process.stdout.read()
+    return Ended(process.returncode, out, "".join(lines))
 
 
 def files_of(uri: str) -> dict[str, bytes]:

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import Ended, draw, files_of, graft, graft_until
+from tests.pipeline.conftest import Ended, Released, draw, files_of, graft, graft_until
 
 
 def refused(ended: Ended, code: int) -> dict[str, Any]:
     """What was said, after checks that hold for every refusal."""
     error = ended.result["error"]
-    assert ended.code == code, ended.err
+    assert ended.code == code, ended.err[-2000:]
     assert ended.result["status"] == "failed"
     assert ended.result["release"] is None
     assert ended.result["promoted"] is False
@@ -49,12 +49,6 @@ def test_two_problems_are_told_at_once_and_in_the_result_file_too(tmp_path: Path
 def test_an_image_size_below_the_least_of_the_backbone_is_refused_with_the_least(tiny: dict[str, str], tmp_path: Path):
     settings = {"GRAFT_OUTPUT_URI": tmp_path.as_uri(), "GRAFT_BACKBONE_NAME": "Xception"}
     assert "use 71 or more" in refused(graft("run", **tiny | settings), 2)["message"]
-
-
-def test_gpus_that_were_promised_and_are_not_there_are_worth_a_retry(tiny: dict[str, str], tmp_path: Path):
-    settings = {"GRAFT_OUTPUT_URI": tmp_path.as_uri(), "GRAFT_DEVICES_GPUS": "8", "CUDA_VISIBLE_DEVICES": ""}
-    error = refused(graft("run", **tiny | settings), 75)
-    assert "GRAFT_DEVICES_GPUS=8" in error["message"]
 
 
 # --- the store -------------------------------------------------------------------------------------------------------
@@ -124,8 +118,8 @@ def test_one_class_with_one_image_is_told_as_two_problems(tiny: dict[str, str], 
     settings = {"GRAFT_DATASET_URI": (tmp_path / "pictures").as_uri(), "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri()}
     error = refused(graft("run", **tiny | settings), 3)
     assert error["kind"] == "dataset"
-    assert "one class" in error["message"].lower() or "1 class" in error["message"]
-    assert "blue" in error["message"]
+    assert "a classifier needs at least 2" in error["message"]
+    assert "class 'blue' has 1 distinct" in error["message"]
     assert files_of((tmp_path / "out").as_uri()) == {}
 
 
@@ -139,15 +133,14 @@ def test_weights_of_another_architecture_are_named_for_what_they_are(tiny: dict[
     assert files_of((tmp_path / "out").as_uri()) == {}
 
 
-def test_weights_that_changed_since_the_last_release_are_refused(released, tiny: dict[str, str], tmp_path: Path):
+def test_weights_that_changed_since_the_last_release_are_refused(released: Released, pictures: Path, tmp_path: Path):
     copy = released.copied(tmp_path)
-    other = tmp_path / "weights" / "mobile.weights.h5"
-    other.parent.mkdir()
-    other.write_bytes(Path(tiny["GRAFT_BACKBONE_WEIGHTS"].removeprefix("file://")).read_bytes() + b"more")
-    shutil.copytree(Path(tiny["GRAFT_DATASET_URI"].removeprefix("file://")), tmp_path / "pictures")
+    path = copy.folder / "manifest.json"
+    path.write_text(json.dumps({**copy.manifest, "weights": {**copy.manifest["weights"], "sha256": "0" * 64}}))
+    shutil.copytree(pictures, tmp_path / "pictures")
     draw(tmp_path / "pictures", per_class=4, seed=9)
-    settings = {"GRAFT_DATASET_URI": (tmp_path / "pictures").as_uri(), "GRAFT_BACKBONE_WEIGHTS": other.as_uri()}
-    error = refused(graft("run", **copy.settings | settings), 4)
+
+    error = refused(graft("run", **copy.settings | {"GRAFT_DATASET_URI": (tmp_path / "pictures").as_uri()}), 4)
     assert "mobile.weights.h5" in error["message"]
 
 
