@@ -45,7 +45,7 @@ class Workers:
 
 
 class Terminated(BaseException):
-    """SIGTERM where it struck. It is no `Exception`, or a library's `except Exception` would swallow it: logging's does.
+    """SIGTERM where it struck. It is no `Exception`, which a library (logging, for one) would catch and forget.
 
     Attributes:
         run_id: of the run that it ended, once that is known.
