@@ -12,7 +12,7 @@ from pathlib import Path
 # Before anything can import TensorFlow: its C++ log is for its developers.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from job import result, settings, telemetry
+from job import launcher, result, settings, telemetry
 from job.errors import JobError
 from job.result import Result
 from job.settings import Settings
@@ -64,10 +64,37 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "promote", _promote, "Make a release the champion, whatever its scores; an earlier one is a roll-back."
     ).add_argument("release", help="URI of the release: <output uri>/<name>/releases/<run id>")
+    _add_cluster(add)
     return parser
 
 
+def _add_cluster(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> None:
+    """The verbs that speak to a Kubernetes cluster."""
+    submit = add("submit", _submit, "Start a run in a cluster, from an installed template or schedule.")
+    submit.add_argument("name", help="the template's or schedule's name")
+    submit.add_argument("--set", action="append", default=[], type=_assignment, metavar="GRAFT_…=…", help=SET)
+    submit.add_argument("--key", help="who asks, such as a workflow's uid: the same key never starts a second run")
+    submit.add_argument("--wait", action="store_true", help="follow the run; end with its result and its exit code")
+    submit.add_argument("--start-timeout", type=float, metavar="S", help=START_TIMEOUT)
+    submit.add_argument("--cancel-on-exit", action="store_true", help="with --wait: end the run if the wait ends first")
+    watch = add("watch", _watch, "Follow a run in a cluster to its end, and say what holds it up.")
+    logs = add("logs", _logs, "Print the log of a run in a cluster, from pod to pod, until it ends.")
+    for command in (watch, logs):
+        command.add_argument("run", help="the run's name: see `graft runs`")
+    for command in (submit, watch, logs, add("runs", _runs, "List the runs of a cluster with what came out of them.")):
+        command.add_argument("--namespace", help="default: that of the kubeconfig's context, or the pod's own")
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.startswith(settings.PREFIX):
+        raise argparse.ArgumentTypeError(f"expected {settings.PREFIX}…=…, got {text!r}")
+    return name, value
+
+
 RELEASE = "URI of a release, or of a model, which means its champion"
+SET = "a setting in place of the template's own; may be given many times"
+START_TIMEOUT = "with --wait: give up (75) if no pod has started after S seconds"
 
 
 def _run(_: argparse.Namespace) -> int:
@@ -159,6 +186,66 @@ def _promote(arguments: argparse.Namespace) -> int:
 
     print(f"{publish.appoint(arguments.release)} is the champion.")
     return 0
+
+
+def _submit(arguments: argparse.Namespace) -> int:
+    if not arguments.wait:
+        _say(_submitted(_cluster(arguments), arguments))
+        return 0
+    stop, path = Stop(), os.environ.get("GRAFT_RESULT_PATH")
+    stop.install()
+    try:
+        outcome = _awaited(arguments)
+    except BaseException as error:  # noqa: BLE001 - whatever happens, whoever waits gets a result.
+        outcome = _failed(error)
+    stop.ignore()
+    _tell(outcome.summary())
+    result.write(outcome, Path(path) if path else None, sys.stdout)
+    return outcome.exit_code
+
+
+def _awaited(arguments: argparse.Namespace) -> Result:
+    cluster = _cluster(arguments)
+    run, patience = _submitted(cluster, arguments), arguments.start_timeout
+    return launcher.watch(cluster, run, _tell, start_timeout=patience, cancel=arguments.cancel_on_exit)
+
+
+def _submitted(cluster: launcher.Cluster, arguments: argparse.Namespace) -> str:
+    """The name of the run that was started or, under the same key, found."""
+    submitted = launcher.submit(cluster, arguments.name, dict(arguments.set), arguments.key)
+    _tell(f"{submitted.name} {'was there already' if submitted.attached else 'is submitted'}")
+    if submitted.differs:
+        _tell(f"it keeps its own {', '.join(submitted.differs)}: take another --key for a run with other settings")
+    return submitted.name
+
+
+def _watch(arguments: argparse.Namespace) -> int:
+    outcome = launcher.watch(_cluster(arguments), arguments.run, _say)
+    _say(outcome.summary())
+    return outcome.exit_code
+
+
+def _logs(arguments: argparse.Namespace) -> int:
+    for line in launcher.logs(_cluster(arguments), arguments.run):
+        _say(line)
+    return 0
+
+
+def _runs(arguments: argparse.Namespace) -> int:
+    print(launcher.table(launcher.runs(_cluster(arguments))))
+    return 0
+
+
+def _cluster(arguments: argparse.Namespace) -> launcher.Cluster:
+    return launcher.connect(arguments.namespace, os.environ.get("KUBECONFIG"))
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _keras_home() -> Path:
