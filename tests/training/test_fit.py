@@ -122,9 +122,10 @@ def test_a_run_resumed_on_another_machine_says_that_it_is_not_exact(toy, feed, b
     plan = plan_of("all", classifier)
     with pytest.raises(Interrupted):
         training.fit(classifier, plan, feed(), bench(stop=StopAt(4)), cache)
-    state = bench().shelf.load()
+    shelf = bench().shelf
+    state = shelf.load()
     assert state is not None
-    bench().shelf.save(State(state.arrays, {**state.facts, "fingerprints": ["another machine"]}))
+    shelf.save(State(state.arrays, {**state.facts, "fingerprints": ["another machine"]}))
     assert not training.fit(toy(), plan, feed(), bench(), cache).exact
 
 
@@ -195,3 +196,13 @@ def test_running_out_of_memory_names_a_batch_that_fits(toy, feed, bench, cache) 
     finally:
         loop.Step = original
     assert "GRAFT_TRAINING_BATCH_SIZE=2" in caught.value.cure
+
+
+def test_each_pooling_has_features_of_its_own(toy, feed, bench, cache) -> None:
+    # They have one shape: by that alone `max` would have been served what `avg` had kept.
+    for pooling in ("avg", "max"):
+        classifier, surroundings = toy(), bench()
+        classifier.pooling = pooling
+        training.fit(classifier, plan_of("none", classifier), feed(), surroundings, cache)
+        surroundings.shelf.clear()
+    assert len(list(cache.folder.glob("*.npy"))) == 4
