@@ -72,7 +72,7 @@ def test_augmentation_differs_between_epochs_and_images(feed: Feed) -> None:
     light = replace(feed, augmentation="light", batch_size=14)
     (first, _, _), (second, _, _) = taken(light.train(0))[0], taken(light.train(1))[0]
     by_image = [inputs[np.argsort(light.order(epoch))] for epoch, inputs in enumerate((first, second))]
-    assert not np.array_equal(*by_image)
+    assert not np.array_equal(by_image[0], by_image[1])
 
 
 def test_features_take_the_place_of_images_in_the_same_order(feed: Feed, tmp_path: Path) -> None:

@@ -10,7 +10,11 @@ from job.checkpoint import KEPT, Shelf, State
 
 
 def state(step: int) -> State:
-    arrays = {"model": [np.full((2, 3), step, np.float32), np.array(step, np.int64)], "optimizer": [], "best": []}
+    arrays: dict[str, list[np.ndarray]] = {
+        "model": [np.full((2, 3), step, np.float32), np.array(step, np.int64)],
+        "optimizer": [],
+        "best": [],
+    }
     return State(arrays, {"step": step, "loss": 0.1 + step, "history": [{"epoch": 1}], "scale": None})
 
 
@@ -31,7 +35,7 @@ def in_bucket(tmp_path: Path) -> list[Path]:
 
 def step_of(shelf: Shelf) -> int | None:
     found = shelf.load()
-    return found and found.facts["step"]
+    return found.facts["step"] if found else None
 
 
 def test_there_is_no_state_at_the_beginning(shelf: Shelf) -> None:

@@ -120,7 +120,7 @@ def test_a_full_disk_is_an_error_with_a_cure_and_leaves_nothing(
     def full(_: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(features.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(SettingsError, match="No space left on device"):
         cached()
     assert files(tmp_path) == []

@@ -24,7 +24,8 @@ PLAIN = (sys.executable, "-c", "pass")
 TENSORFLOW = (sys.executable, "-c", "import tensorflow")
 
 
-def main(path: str = "run/bench.json", repeats: int = 3) -> None:
+def main(path: str = "run/bench.json", turns: str = "3") -> None:
+    repeats = int(turns)
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
         figures = {
             "settings error": _settings_error(max(repeats, 5)),
@@ -77,4 +78,4 @@ def _first_batch(folder: Path, repeats: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(int, sys.argv[2:3]))
+    main(*sys.argv[1:])

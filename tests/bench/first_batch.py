@@ -21,7 +21,7 @@ def main() -> Any:
         if entered[-1] == "training":
             os._exit(0)
 
-    Telemetry.phase, Telemetry.progress = enter, told  # type: ignore[method-assign]
+    Telemetry.phase, Telemetry.progress = enter, told  # type: ignore[assignment, method-assign]
     return graft.main(["run"])
 
 

@@ -83,14 +83,19 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
         Image.fromarray(pixels).save(path)
         return Example(path, path.name, label, sha256(path.read_bytes()).hexdigest())
 
-    parts = {part: tuple(draw(part, i) for i in range(n)) for part, n in (("train", 30), ("val", 9), ("test", 9))}
-    return Splits(("red", "green", "blue"), **parts, near_duplicates=(), leaks=(), given=False)
+    train, val, test = (tuple(draw(part, i) for i in range(n)) for part, n in (("train", 30), ("val", 9), ("test", 9)))
+    return Splits(("red", "green", "blue"), train, val, test, near_duplicates=(), leaks=(), given=False)
 
 
 @pytest.fixture
 def feed(splits: Splits) -> Callable[..., Feed]:
     def make(**changes: Any) -> Feed:
-        values = {"batch_size": 8, "augmentation": "none", "label_smoothing": 0.0, "class_weights": "none"} | changes
+        values: dict[str, Any] = {
+            "batch_size": 8,
+            "augmentation": "none",
+            "label_smoothing": 0.0,
+            "class_weights": "none",
+        } | changes
         return Feed(splits, SIZE, "letterbox", seed=3, **values)
 
     return make

@@ -14,12 +14,12 @@ from job.errors import DivergedError, Interrupted, SettingsError
 from job.scores import log_loss
 from job.training import Cache, loop
 from job.training.step import Step
-from job.transfer import Plan, Stage
+from job.transfer import Mode, Plan, Stage
 from job.workers import Stop
 
 
-def plan_of(mode: str, toy: Any, probe: bool = True, solved: bool = True) -> Plan:
-    stages = (Stage("probe", "none", 1.0, solved),) if probe else ()
+def plan_of(mode: Mode, toy: Any, probe: bool = True, solved: bool = True) -> Plan:
+    stages: tuple[Stage, ...] = (Stage("probe", "none", 1.0, solved),) if probe else ()
     stages += (Stage("tune", mode, 0.1 if probe else 1.0, False),) if mode != "none" else ()
     return Plan(mode, "asked", "setting", toy.cuts[0] if mode == "part" else None, stages, 0, 0)
 
@@ -178,7 +178,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_a_stage(toy, feed, bench, cach
     assert log_loss(labels, training.predict(classifier, feed(), val)) == pytest.approx(best["val_loss"], abs=1e-5)
 
 
-def test_running_out_of_memory_names_a_batch_that_fits(toy, feed, bench, cache) -> None:
+def test_running_out_of_memory_names_a_batch_that_fits(toy, feed, bench, cache, monkeypatch) -> None:
     class Small(Step):
         """A device without room for more than 3 images."""
 
@@ -189,12 +189,9 @@ def test_running_out_of_memory_names_a_batch_that_fits(toy, feed, bench, cache) 
 
     classifier, surroundings = toy(), bench()
     task_plan = plan_of("all", classifier, probe=False)
-    original, loop.Step = loop.Step, Small
-    try:
-        with pytest.raises(SettingsError, match="batch of 8 images") as caught:
-            training.fit(classifier, task_plan, feed(), surroundings, cache)
-    finally:
-        loop.Step = original
+    monkeypatch.setattr(loop, "Step", Small)
+    with pytest.raises(SettingsError, match="batch of 8 images") as caught:
+        training.fit(classifier, task_plan, feed(), surroundings, cache)
     assert "GRAFT_TRAINING_BATCH_SIZE=2" in caught.value.cure
 
 

@@ -42,8 +42,8 @@ def test_a_weight_of_two_is_the_image_twice() -> None:
     features, _, targets = sample()
     weights = np.concatenate([2 * ones(60), ones(60)])
     twice = [np.concatenate([rows, rows]) for rows in (features, targets)]
-    thrice = next(path(*twice, weights))
-    once = next(path(*twice, ones(120)))
+    thrice = next(path(twice[0], twice[1], weights))
+    once = next(path(twice[0], twice[1], ones(120)))
     np.testing.assert_allclose(thrice.logits(features), once.logits(features), atol=1e-3)
 
 

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 from job import training
 from job.training.step import FIRST_SCALE, GROW_AFTER, LossScale, Step
-from job.transfer import Plan, Stage
+from job.transfer import Mode, Plan, Stage
 
 
-def plan_of(mode: str, toy: Any) -> Plan:
+def plan_of(mode: Mode, toy: Any) -> Plan:
     cut = toy.cuts[0] if mode == "part" else None
     return Plan(mode, "asked", "setting", cut, (Stage("tune", mode, 1.0, False),), 0, 0)
 
