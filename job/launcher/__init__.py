@@ -10,7 +10,7 @@ with the rest. A watch only wakes us: what is true is read anew each time, so on
 
 from job.launcher.cluster import Cluster, connect
 from job.launcher.listing import Run, runs, table
-from job.launcher.logs import logs
+from job.launcher.reading import logs
 from job.launcher.submission import Submitted, submit
 from job.launcher.watching import watch
 

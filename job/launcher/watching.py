@@ -9,7 +9,7 @@ from job.errors import Interrupted, JobError, TemporaryError
 from job.launcher import outcome, reasons
 from job.launcher.answers import ClusterForbidden
 from job.launcher.cluster import Cluster, Json
-from job.launcher.logs import LogReader
+from job.launcher.reading import LogReader
 from job.launcher.sight import Sight, has_run, look, look_again, over, state
 from job.result import Result
 from job.workers import Terminated

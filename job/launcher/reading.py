@@ -11,7 +11,8 @@ from job.launcher.sight import has_run, look, look_again, over, state
 
 logger = logging.getLogger(__name__)
 
-PAUSE = 1
+TICK = 1
+PAUSE = 1.0
 TRIES = 60
 """Times in a row that a log may break or be closed without a line; then the next pod's turn comes."""
 OVERLAP = 5
@@ -34,7 +35,7 @@ def logs(cluster: Cluster, run: str) -> Iterator[str]:
         elif sight.end:
             return
         else:
-            cluster.await_change(sight.job, PAUSE)
+            cluster.await_change(sight.job, TICK)
         sight = look_again(cluster, run)
 
 

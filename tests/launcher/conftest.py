@@ -1,0 +1,127 @@
+"""An HTTP server that gives the recorded answers of an API server, one after the other, over a real socket."""
+
+import json
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from job import launcher
+
+BATCH = "/apis/batch/v1/namespaces/graft"
+CORE = "/api/v1/namespaces/graft"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`pieces` are sent one by one; with `broken` the connection is then cut in the middle of the body."""
+
+    status: int
+    pieces: tuple[bytes, ...]
+    broken: bool = False
+
+
+@dataclass
+class Recording:
+    """What an API server answers: `says` adds an answer to a request, and the last one is given again and again."""
+
+    answers: dict[tuple[str, str], list[Answer]] = field(default_factory=dict)
+    asked: list[tuple[str, str]] = field(default_factory=list)
+
+    def says(self, request: str, body: Any = None, status: int = 200, *, broken: bool = False) -> None:
+        """Answer `request` ("GET /path", or "WATCH /path") with JSON, or with the lines of a stream."""
+        lines = body if isinstance(body, list) else [body]
+        pieces = tuple(each if isinstance(each, bytes) else json.dumps(each).encode() + b"\n" for each in lines)
+        method, path = request.split()
+        self.answers.setdefault((method, path), []).append(Answer(status, pieces, broken))
+
+    def refuses(self, request: str, status: int, message: str) -> None:
+        """Answer with a `Status` object, as an API server does."""
+        kind = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": status}
+        self.says(request, kind, status)
+
+    def lists(self, request: str, *items: Any) -> None:
+        self.says(request, {"metadata": {"resourceVersion": "10"}, "items": list(items)})
+
+    def next(self, method: str, path: str) -> Answer:
+        self.asked.append((method, path))
+        left = self.answers.get((method, path)) or [Answer(404, (b'{"message": "nothing was recorded"}',))]
+        return left.pop(0) if len(left) > 1 else left[0]
+
+    def times(self, request: str) -> int:
+        return self.asked.count(tuple(request.split()))  # type: ignore[arg-type]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    recording: Recording
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        self._answer("WATCH" if "watch" in parse_qs(urlsplit(self.path).query) else "GET")
+
+    def do_POST(self) -> None:
+        self._answer("POST")
+
+    def do_DELETE(self) -> None:
+        self._answer("DELETE")
+
+    def _answer(self, method: str) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        answer = self.recording.next(method, urlsplit(self.path).path)
+        self.send_response(answer.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for piece in answer.pieces:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        if answer.broken:
+            self.close_connection = True
+        else:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def log_message(self, *arguments: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def recording() -> Recording:
+    return Recording()
+
+
+@pytest.fixture
+def kubeconfig(recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A kubeconfig that leads to the recording, in the environment too."""
+    handler = type("Handler", (_Handler,), {"recording": recording})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    path = tmp_path / "kubeconfig"
+    path.write_text(written(f"http://127.0.0.1:{server.server_port}"))
+    monkeypatch.setenv("KUBECONFIG", str(path))
+    yield path
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def written(server: str, token: str = "", **cluster: Any) -> str:
+    """The text of a kubeconfig for the namespace `graft`."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "it", "cluster": {"server": server, **cluster}}],
+        "users": [{"name": "me", "user": {"token": token} if token else {}}],
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "me", "namespace": "graft"}}],
+        "current-context": "it",
+    }
+    return json.dumps(config)
+
+
+@pytest.fixture
+def cluster(kubeconfig: Path) -> launcher.Cluster:
+    return launcher.connect(None, str(kubeconfig))
