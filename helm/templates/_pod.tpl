@@ -168,7 +168,7 @@ spec:
 {{- $gpus := index . 1 | int -}}
 {{- $resources := deepCopy $values.resources -}}
 {{- if $gpus -}}
-{{- $resources = mergeOverwrite $resources (dict "limits" (dict $values.gpus.resource $gpus)) -}}
+{{- $resources = mergeOverwrite $resources (dict "limits" (dict $values.gpus.resource (toString $gpus))) -}}
 {{- end -}}
 {{- toYaml $resources -}}
 {{- end }}
