@@ -39,6 +39,7 @@ the name's digest: another template is another Job. 59 characters: a pod adds it
 {{- define "graft.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
 app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/part-of: graft
 {{- end }}
 
 {{- define "graft.labels" -}}
