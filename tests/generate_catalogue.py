@@ -69,7 +69,8 @@ def describe(name: str, function: Callable[..., Any]) -> Backbone:
         watching.enter_context(patch.object(imagenet_utils, "obtain_input_shape", obtain_input_shape))
         watching.enter_context(patch.object(file_utils, "get_file", get_file))
         watching.enter_context(patch.object(keras.Model, "load_weights", lambda *_: None))
-        network = function(include_top=False)
+        # Of known size, since NASNetLarge leaves blocks out where it is unknown; 224 is what names MobileNet's file.
+        network = function(include_top=False, input_shape=(224, 224, 3))
     return Backbone(
         name=name,
         mode=mode(function, network),
