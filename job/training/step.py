@@ -56,9 +56,11 @@ class Step:
     ) -> None:
         self._strategy, self._forward, self._optimizer = strategy, forward, optimizer
         self._variables, self._clip_norm = list(variables), clip_norm
-        self._local = tf.function(self._local_gradients, jit_compile=True) if xla else self._local_gradients
-        self.gradients = tf.function(self._gradients)
-        self.update = tf.function(self._update)
+        self._local = (
+            tf.function(self._local_gradients, jit_compile=True, autograph=False) if xla else self._local_gradients
+        )
+        self.gradients = tf.function(self._gradients, autograph=False)
+        self.update = tf.function(self._update, autograph=False)
 
     def _gradients(self, inputs: Any, targets: Any, weights: Any, scale: tf.Tensor) -> tuple[Any, Any, Any]:
         """(loss, finite, gradients): summed loss, whether every replica's gradient is finite, one share per replica."""
