@@ -34,7 +34,7 @@ class ClusterUnavailable(TemporaryError):
 
 CURES: dict[type[JobError], str] = {
     ClusterNotFound: "Check the name, the namespace (--namespace) and the cluster (KUBECONFIG).",
-    ClusterForbidden: "Ask for that right: manifests/launcher-role.yaml holds all that Graft needs.",
+    ClusterForbidden: "Ask for that right (manifests/launcher-role.yaml has all that Graft needs), or log in again.",
     ClusterConflict: "Take another name.",
     ClusterExpired: "Try again.",
     ClusterUnavailable: "Check the cluster's address (KUBECONFIG) and the network; what runs there goes on.",

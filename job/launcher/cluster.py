@@ -23,7 +23,6 @@ from job.launcher.answers import (
 Json: TypeAlias = dict[str, Any]
 
 RUN_LABEL = "batch.kubernetes.io/job-name"
-OURS = "app.kubernetes.io/name=graft"
 MAIN = "graft"
 """The container's name, which the chart fixes."""
 IN_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -90,7 +89,7 @@ class Cluster:
 
     def jobs(self) -> list[Json]:
         """The Jobs of all runs."""
-        return self._items(self._batch.list_namespaced_job, "list runs", label_selector=OURS)
+        return list(filter(_is_ours, self._items(self._batch.list_namespaced_job, "list runs")))
 
     def create(self, job: Json) -> Json | None:
         """Create a Job; None if there is one of that name already."""
@@ -106,7 +105,7 @@ class Cluster:
 
     def pods(self, run: str | None = None) -> list[Json]:
         """The pods of one run or of all runs, from the oldest to the newest."""
-        selector = f"{RUN_LABEL}={run}" if run else f"{OURS},{RUN_LABEL}"
+        selector = f"{RUN_LABEL}={run}" if run else RUN_LABEL
         pods = self._items(self._core.list_namespaced_pod, "list pods", label_selector=selector)
         return sorted(pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
 
@@ -141,7 +140,8 @@ class Cluster:
 
     def _missing(self, what: str, name: str, listing: Callable[..., Any]) -> ClusterNotFound:
         """The error for a name that is not there, with the names that are."""
-        names = [item["metadata"]["name"] for item in self._items(listing, f"list {what}s", label_selector=OURS)]
+        there_are = filter(_is_ours, self._items(listing, f"list {what}s"))
+        names = [item["metadata"]["name"] for item in there_are]
         there = f"there are: {', '.join(sorted(names))}" if names else f"there is no {what} at all"
         return ClusterNotFound(
             f"No {what} {name} in the namespace {self.namespace}; {there}.",
@@ -180,6 +180,12 @@ class Cluster:
             auth_settings=["BearerToken"],
         )
         return self._api.call_api(*request, _request_timeout=_request_timeout).response
+
+
+def _is_ours(item: Json) -> bool:
+    """Whether a Job or CronJob is the chart's, under whatever name a parent chart has given it."""
+    spec = item["spec"].get("jobTemplate", item)["spec"]
+    return any(container["name"] == MAIN for container in spec["template"]["spec"]["containers"])
 
 
 def _is_change(line: str) -> bool:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from job.launcher import outcome, reasons
 from job.launcher.cluster import RUN_LABEL, Cluster, Json
-from job.launcher.sight import Sight, chiefs, has_run
+from job.launcher.sight import Sight, at_work, chiefs
 from job.result import Result
 
 UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
@@ -44,22 +44,22 @@ def table(listed: Iterable[Run]) -> str:
 
 def _run(sight: Sight, now: datetime) -> Run:
     made = datetime.fromisoformat(sight.job["metadata"]["creationTimestamp"])
-    result = outcome.of(sight) if sight.end else Result("unchanged")
+    result = outcome.of(sight) if sight.end else None
     return Run(
         name=sight.run,
         status=_status(sight, result),
-        plan=result.plan or "",
-        accuracy=result.scores.get("accuracy"),
-        release=result.release or "",
+        plan=(result and result.plan) or "",
+        accuracy=result.scores.get("accuracy") if result else None,
+        release=(result and result.release) or "",
         age=max(0.0, (now - made).total_seconds()),
     )
 
 
-def _status(sight: Sight, result: Result) -> str:
-    """`queued`, `pending` or `running`; in the end that of the result, and what kind of error it was."""
-    if sight.end:
+def _status(sight: Sight, result: Result | None) -> str:
+    """`pending` (and why) or `running`; in the end that of the result, and what kind of error it was."""
+    if result:
         return f"{result.status} ({result.error.kind})" if result.error else result.status
-    if sight.newest and has_run(sight.newest):
+    if sight.newest and at_work(sight.newest):
         return "running"
     reason = reasons.standing(sight)
     return f"pending ({reason.word})" if reason else "pending"

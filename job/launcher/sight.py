@@ -30,7 +30,7 @@ class Sight:
     Attributes:
         job: its Job.
         pods: from the oldest to the newest; of several workers the first one's alone, which is the chief.
-        events: of the Job and of its newest pod, looked up only while it has not begun.
+        events: of the Job and of its newest pod, looked up only while none is at work.
     """
 
     job: Json
@@ -70,7 +70,7 @@ def look(cluster: Cluster, run: str) -> Sight:
     """See the run `run` as it is now."""
     job = cluster.job(run)
     sight = Sight(job, chiefs(cluster.pods(run)))
-    if sight.end or (sight.newest and has_run(sight.newest)):
+    if sight.end or (sight.newest and at_work(sight.newest)):
         return sight
     events = cluster.events("Job", run)
     if sight.newest:
@@ -113,6 +113,11 @@ def state(pod: Json) -> Json:
 def has_run(pod: Json) -> bool:
     """Whether our container has begun."""
     return bool(state(pod).keys() & {"running", "terminated"})
+
+
+def at_work(pod: Json) -> bool:
+    """Whether our container runs."""
+    return has_run(pod) and not over(pod)
 
 
 def over(pod: Json) -> bool:

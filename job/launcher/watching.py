@@ -94,6 +94,7 @@ class Narrator:
         self._tell = tell
         self._told: set[str] = set()
         self._readers: dict[str, LogReader] = {}
+        self._read_out: set[str] = set()
 
     def tell_of(self, sight: Sight) -> None:
         """Say what is new."""
@@ -112,16 +113,20 @@ class Narrator:
         name = pod["metadata"]["name"]
         if has_run(pod):
             self._once(f"pod {name} runs on {pod['spec'].get('nodeName', 'a node')}")
-            self._phases(name)
+            self._phases(name, last=over(pod))
         if reason := reasons.gone(pod):
             self._once(f"pod {name} is {'gone' if over(pod) else 'going'}: {reason}")
         elif over(pod):
             ended = state(pod).get("terminated") or {}
             self._once(f"pod {name} ended with exit code {ended.get('exitCode', 'unknown')}")
 
-    def _phases(self, name: str) -> None:
+    def _phases(self, name: str, last: bool) -> None:
         """What the run itself says about its phases and epochs. That is a kindness: without its log we go on."""
         reader = self._readers.setdefault(name, LogReader(self._cluster, name))
+        if name in self._read_out:
+            return
+        if last:
+            self._read_out.add(name)
         try:
             for line in reader.read(follow=False):
                 if said := _phase(line):

@@ -134,6 +134,7 @@ class TestWatch:
 
     @pytest.mark.parametrize("expiry", ["as a status", "as an event", "in the middle"])
     def test_a_watch_that_expires_or_breaks_is_taken_up_again(self, cluster, recording, expiry):
+        recording.lists(f"GET {EVENTS}")
         recording.says(f"GET {JOB}", job())
         recording.says(f"GET {JOB}", job(version="11"))
         recording.says(f"GET {JOB}", job(version="12"))
@@ -152,6 +153,7 @@ class TestWatch:
         assert recording.times(f"WATCH {JOBS}") == 3
 
     def test_a_server_that_restarts_is_waited_for(self, cluster, recording):
+        recording.lists(f"GET {EVENTS}")
         recording.says(f"GET {JOB}", job())
         recording.refuses(f"GET {JOB}", 503, "apiserver is shutting down")
         recording.refuses(f"GET {JOB}", 500, "etcdserver: leader changed")
@@ -170,6 +172,7 @@ class TestWatch:
             launcher.watch(cluster, RUN, lambda _: None)
 
     def test_a_replaced_pod_and_why_it_went_are_told(self, cluster, recording):
+        recording.lists(f"GET {EVENTS}")
         recording.says(f"GET {JOB}", job())
         recording.says(f"GET {JOB}", job())
         recording.says(f"GET {JOB}", job(**COMPLETE))
@@ -187,6 +190,18 @@ class TestWatch:
             f"pod {RUN}-first is gone: it was deleted, or lost with its node",
             f"{RUN} is complete",
         ]
+
+    def test_a_replacement_that_cannot_be_made_is_explained(self, cluster, recording):
+        recording.says(f"GET {JOB}", job(failed=1))
+        recording.says(f"GET {JOB}", job(**ended("Failed", "DeadlineExceeded", "too long")))
+        recording.lists(f"GET {PODS}", pod(**disrupted("EvictionByEvictionAPI", "drained")))
+        recording.lists(f"GET {EVENTS}", event("Job", RUN, "FailedCreate", "exceeded quota: gpus"))
+        recording.says(f"GET {LOG}", [b""])
+        recording.says(f"WATCH {JOBS}", {"type": "MODIFIED", "object": {}})
+        told: list[str] = []
+        launcher.watch(cluster, RUN, told.append, start_timeout=0)
+        assert any(line.startswith("it waits: FailedCreate: exceeded quota: gpus.") for line in told)
+        assert recording.times(f"GET {LOG}") == 1
 
     def test_a_run_that_is_deleted_ends_the_watch(self, cluster, recording):
         recording.says(f"GET {JOB}", job())
