@@ -106,8 +106,7 @@ def _unscheduled(pod: Json) -> Reason | None:
 
 def _wants_gpu(message: str) -> bool:
     """Whether the scheduler misses an extended resource (vendor.com/thing), which for us is a GPU."""
-    _, insufficient, rest = message.partition("Insufficient ")
-    return bool(insufficient) and "/" in rest.split()[0]
+    return any("/" in missing.split()[0] for missing in message.split("Insufficient ")[1:])
 
 
 def _waiting(pod: Json) -> Reason | None:

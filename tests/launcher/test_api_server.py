@@ -175,7 +175,8 @@ def test_a_run_is_followed_from_no_node_to_a_second_pod_and_its_result(cluster, 
     message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
     first = node.pod(run, conditions=[_condition("PodScheduled", "Unschedulable", "False", message)])
     assert "gpus.count" in watch.until("it waits: Unschedulable: 0/1 nodes are available")
-    node.becomes(first, state={"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}})
+    waits = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
+    node.becomes(first, state=waits, conditions=[_condition("PodScheduled", "")])
     watch.until("it waits: ImagePullBackOff: no such image")
     node.becomes(first, "Running", {"running": {"startedAt": NOW}})
     watch.until(f"pod {first} runs")

@@ -34,7 +34,8 @@ def gone(given: Json) -> reasons.Reason:
 
 
 def test_no_node_has_the_gpu():
-    reason = standing(pod(**unschedulable("0/3 nodes are available: 3 Insufficient nvidia.com/gpu. preemption: 0/3.")))
+    message = "0/3 nodes are available: 1 Insufficient memory, 2 Insufficient nvidia.com/gpu. preemption: 0/3."
+    reason = standing(pod(**unschedulable(message)))
     assert reason.word == "Unschedulable"
     assert "Insufficient nvidia.com/gpu" in reason.message
     assert "gpus.count" in reason.cure
