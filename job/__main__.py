@@ -13,7 +13,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from job import launcher, result, settings, telemetry
-from job.errors import JobError
+from job.errors import JobError, SettingsError
 from job.result import Result
 from job.settings import Settings
 from job.workers import Stop, Terminated
@@ -190,6 +190,8 @@ def _promote(arguments: argparse.Namespace) -> int:
 
 def _submit(arguments: argparse.Namespace) -> int:
     if not arguments.wait:
+        if arguments.cancel_on_exit or arguments.start_timeout is not None:
+            raise SettingsError("--start-timeout and --cancel-on-exit belong to a wait.", "Add --wait.")
         _say(_submitted(_cluster(arguments), arguments))
         return 0
     stop, path = Stop(), os.environ.get("GRAFT_RESULT_PATH")

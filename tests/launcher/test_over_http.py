@@ -333,6 +333,11 @@ class TestVerbs:
         assert main(["submit", "graft", "--set", "GRAFT_SEED=x", "--wait"]) == 2
         assert json.loads(capsys.readouterr().out)["error"]["kind"] == "settings"
 
+    @pytest.mark.parametrize("options", [["--cancel-on-exit"], ["--start-timeout", "0"]])
+    def test_what_belongs_to_a_wait_is_refused_without_one(self, options, capsys):
+        assert main(["submit", "graft", *options]) == 2
+        assert "Add --wait." in capsys.readouterr().err
+
     @pytest.mark.parametrize("text", ["EPOCHS=5", "GRAFT_SEED"])
     def test_what_is_no_setting_is_refused_by_its_form(self, text, capsys):
         with pytest.raises(SystemExit):
