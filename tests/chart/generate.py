@@ -81,7 +81,7 @@ def _row(value: Value) -> str:
 
 def rendered(launch: str) -> str:
     """The chart as plain objects under the name `graft`, without the marks of Helm."""
-    arguments = ["template", "graft", CHART, "--skip-tests", "--namespace", "graft", "--set", f"launch={launch}"]
+    arguments = ["template", "graft", str(CHART), "--skip-tests", "--namespace", "graft", "--set", f"launch={launch}"]
     arguments += [
         "--set",
         "settings.dataset.uri=s3://your-data/flowers",

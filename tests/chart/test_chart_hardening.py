@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.chart.declaration import CHART
 from tests.chart.hardening import findings
-from tests.chart.rendering import CHART, EXAMPLES, LAUNCHES, Tree, copied, job, render
+from tests.chart.rendering import EXAMPLES, LAUNCHES, Tree, copied, job, render
 
 POD, JOB, ENVIRONMENT = "templates/_pod.tpl", "templates/_job.tpl", "templates/_environment.tpl"
 ALL_CAPABILITIES = "        capabilities:\n          drop: [ALL]\n"

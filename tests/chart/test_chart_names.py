@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.rendering import CHART, LEAST, Tree, copied, environment, job, merged, only, render, run_helm
+from tests.chart.declaration import CHART
+from tests.chart.rendering import LEAST, Tree, copied, environment, job, merged, only, render, run_helm
 
-VOLATILE = [
+VOLATILE: list[Tree] = [
     {"job": {"ttlSecondsAfterFinished": 60}},
     {"job": {"retries": 7}},
     {"job": {"activeDeadlineSeconds": 60}},
@@ -19,7 +20,7 @@ VOLATILE = [
     {"schedule": {"cron": "@daily"}},
     {"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/graft"}}},
 ]
-IMMUTABLE = [
+IMMUTABLE: list[Tree] = [
     {"run": {"again": "2"}},
     {"settings": {"training": {"learning_rate": 0.01}}},
     {"settings": {"gate": {"min_score": 0.5}}},
