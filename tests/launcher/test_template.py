@@ -1,8 +1,11 @@
 """The Job that is made from a template: names, labels, owner, environment."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kubernetes import client
 
 from job.errors import SettingsError
 from job.launcher.template import job_from, replaced, run_name
@@ -22,6 +25,14 @@ def test_labels_annotations_and_specification_are_the_templates():
     assert job["metadata"]["labels"] == cron_job["spec"]["jobTemplate"]["metadata"]["labels"]
     assert job["metadata"]["annotations"] == {"team": "vision", "cronjob.kubernetes.io/instantiate": "manual"}
     assert job["spec"] == cron_job["spec"]["jobTemplate"]["spec"]
+
+
+def test_the_job_is_one_to_the_clients_own_strict_model():
+    cron_job = template()
+    cron_job["spec"]["jobTemplate"]["spec"]["suspend"] = True
+    model: Any = client.V1Job.model_validate(made(cron_job, GRAFT_SEED="7"))
+    assert model.metadata.owner_references[0].controller is None
+    assert model.spec.suspend is None
 
 
 def test_the_template_itself_stays_as_it_was():
