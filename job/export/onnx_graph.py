@@ -1,14 +1,17 @@
 """ONNX, opset 17: `images` float32 [batch, size, size, 3] in RGB 0..255 to `probabilities` float32 [batch, classes]."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
+import tensorflow as tf
 import tf2onnx
+from tf2onnx.handler import tf_op
 
 from job.export.subject import Subject, from_pixels
 
@@ -20,9 +23,35 @@ COUNTER = re.compile(r"(__\d+)*(:\d+)?$")
 def write(subject: Subject, path: Path) -> None:
     """Convert the model with names of our own for its input and output."""
     function = from_pixels(subject)
-    model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
+    with _inner_functions_inlined():
+        model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
     canonicalise(model.graph)
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def _inner_functions_inlined() -> Iterator[None]:
+    """Keras wraps a grouped convolution, as ConvNeXt's, in a function compiled by XLA, for which ONNX has no node."""
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(False)
+
+
+@tf_op("Erfc")
+class Erfc:
+    """1 - Erf: TensorFlow makes the exact GELU from Erfc, for which neither tf2onnx nor ONNX has a node."""
+
+    @classmethod
+    def version_9(cls, graph: Any, node: Any, **_: Any) -> None:
+        one = graph.make_const(f"{node.name}/one", np.array(1, np.float32))
+        erf = graph.make_node("Erf", node.input)
+        shapes, dtypes = node.output_shapes, node.output_dtypes
+        graph.remove_node(node.name)
+        graph.make_node(
+            "Sub", [one.output[0], erf.output[0]], name=node.name, outputs=node.output, shapes=shapes, dtypes=dtypes
+        )
 
 
 def canonicalise(graph: Any) -> None:
