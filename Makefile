@@ -14,7 +14,7 @@ INSTALL := apt-get install --yes --no-install-recommends
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: .venv/ready ## Make .venv with everything of requirements/dev.txt and the command `graft`.
@@ -73,14 +73,31 @@ PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 test: .venv/ready photographs chromium ## Run the tests, with the coverage of job/.
 	$(PYTEST) --cov --cov-report term $(ARGS)
 
+.PHONY: helm
+helm: .venv/ready
+	@$(BIN)/python -m tests.tools.helm >/dev/null
+
+.PHONY: test-chart
+test-chart: helm ## Test the chart under Helm 3 and 4, which Go builds once from their modules.
+	$(PYTEST) -m chart tests/chart $(ARGS)
+
+.PHONY: test-family
+test-family: .venv/ready ## Export one backbone of each family in all four formats: a quarter of an hour.
+	$(PYTEST) -m family tests/slow $(ARGS)
+
 .PHONY: slow
-slow: .venv/ready photographs chromium ## Run the tests that take minutes each.
+slow: .venv/ready photographs chromium ## Run the tests that take minutes each: every backbone, every format.
 	$(PYTEST) -m slow $(ARGS)
 
-.PHONY: check
-check: format lint types imports fresh ## Check format, lint, types, import law and generated files; the same in CI.
+.PHONY: bench
+bench: .venv/ready photographs ## Measure the job beside its rivals: docs/figures.md.
+	@mkdir -p run
+	KERAS_HOME=$(CACHE)/keras $(BIN)/python -m tests.bench.bench run/bench.json
 
-.PHONY: format lint types imports fresh
+.PHONY: check
+check: format lint types imports fresh rendered ## Check format, lint, types, import law and generated files; the same in CI.
+
+.PHONY: format lint types imports fresh rendered
 format: .venv/ready
 	$(BIN)/ruff format --check .
 lint: .venv/ready
@@ -93,15 +110,19 @@ fresh: .venv/ready .venv/catalogue
 	$(BIN)/python -m tests.generate_settings --check
 	$(BIN)/python -m tests.generate_locks --check
 
+rendered: helm
+	$(BIN)/python -m tests.chart.generate --check
+
 # It builds every backbone of Keras, a minute or two: again only when something changed that it depends on.
 .venv/catalogue: job/catalogue.json tests/generate_catalogue.py .venv/locked | .venv/ready
 	$(BIN)/python tests/generate_catalogue.py --check
 	@touch $@
 
 .PHONY: generate
-generate: .venv/ready ## Write the generated files anew: catalogue, settings reference and schema.
+generate: helm ## Write the generated files anew: catalogue, settings, the chart's schema and README, manifests.
 	$(BIN)/python tests/generate_catalogue.py
 	$(BIN)/python -m tests.generate_settings
+	$(BIN)/python -m tests.chart.generate
 
 .PHONY: lock
 lock: .venv/ready ## Lock the dependencies anew after a change to pyproject.toml; UPGRADE=1 takes the newest.

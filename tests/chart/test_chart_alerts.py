@@ -11,6 +11,8 @@ import yaml
 from tests.chart import promtool
 from tests.chart.declaration import CHART
 
+pytestmark = pytest.mark.chart
+
 RULE = yaml.safe_load((CHART.parent / "manifests" / "alerts" / "prometheus-rule.yaml").read_text())
 JOB, CRON = 'namespace="vision", job_name="flowers-1"', 'namespace="vision", cronjob="flowers"'
 OURS = 'label_app_kubernetes_io_part_of="graft"'

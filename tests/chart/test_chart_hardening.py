@@ -13,6 +13,8 @@ from tests.chart.declaration import CHART
 from tests.chart.hardening import findings
 from tests.chart.rendering import EXAMPLES, LAUNCHES, Tree, copied, job, render
 
+pytestmark = pytest.mark.chart
+
 POD, JOB, ENVIRONMENT = "templates/_pod.tpl", "templates/_job.tpl", "templates/_environment.tpl"
 ALL_CAPABILITIES = "        capabilities:\n          drop: [ALL]\n"
 # (file, hardened text, what a careless hand makes of it)

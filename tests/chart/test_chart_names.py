@@ -10,6 +10,8 @@ import yaml
 from tests.chart.declaration import CHART
 from tests.chart.rendering import LEAST, Tree, copied, environment, job, merged, only, render, run_helm
 
+pytestmark = pytest.mark.chart
+
 VOLATILE: list[Tree] = [
     {"job": {"ttlSecondsAfterFinished": 60}},
     {"job": {"retries": 7}},

@@ -5,6 +5,8 @@ import pytest
 from tests.chart.policies import Peer, allows, selects
 from tests.chart.rendering import LAUNCHES, Tree, only, pods, render
 
+pytestmark = pytest.mark.chart
+
 ANYWHERE = Peer()
 AGENT = Peer(address="169.254.170.23")
 METADATA = Peer(address="169.254.169.254")

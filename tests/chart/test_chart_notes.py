@@ -7,6 +7,8 @@ import pytest
 
 from tests.chart.rendering import Tree, copied, only, render
 
+pytestmark = pytest.mark.chart
+
 # `helm template` prints no notes: a copy of the chart puts them into an object.
 PROBE = """\
 apiVersion: v1

@@ -12,6 +12,8 @@ from tests.chart.kinds import faults
 from tests.chart.rendering import EXAMPLES, LEAST, Tree, environment, job, merged, pods, render, run_helm
 from tests.tools.helm import MAJORS
 
+pytestmark = pytest.mark.chart
+
 MODELS = {
     "CronJob": "V1CronJob",
     "Job": "V1Job",

@@ -13,6 +13,8 @@ from tests.chart.declaration import CHART, SHAPES, values
 from tests.chart.generate import readme, rendered, schema
 from tests.chart.rendering import EXAMPLES, LAUNCHES, RefusedError, Tree, environment, render, run_helm
 
+pytestmark = pytest.mark.chart
+
 DRAFTS = [Draft7Validator, Draft202012Validator]
 
 
