@@ -8,15 +8,19 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before anything can import TensorFlow: its C++ log is for its developers.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from job import launcher, result, settings, telemetry
+from job import result, settings, telemetry
 from job.errors import JobError, SettingsError
 from job.result import Result
 from job.settings import Settings
 from job.workers import Stop, Terminated
+
+if TYPE_CHECKING:
+    from job.launcher import Cluster
 
 logger = logging.getLogger(__name__)
 Verb = Callable[[argparse.Namespace], int]
@@ -207,13 +211,17 @@ def _submit(arguments: argparse.Namespace) -> int:
 
 
 def _awaited(arguments: argparse.Namespace) -> Result:
+    from job import launcher
+
     cluster = _cluster(arguments)
     run, patience = _submitted(cluster, arguments), arguments.start_timeout
     return launcher.watch(cluster, run, _tell, start_timeout=patience, cancel=arguments.cancel_on_exit)
 
 
-def _submitted(cluster: launcher.Cluster, arguments: argparse.Namespace) -> str:
+def _submitted(cluster: "Cluster", arguments: argparse.Namespace) -> str:
     """The name of the run that was started or, under the same key, found."""
+    from job import launcher
+
     submitted = launcher.submit(cluster, arguments.name, dict(arguments.set), arguments.key)
     _tell(f"{submitted.name} {'was there already' if submitted.attached else 'is submitted'}")
     if submitted.differs:
@@ -222,23 +230,31 @@ def _submitted(cluster: launcher.Cluster, arguments: argparse.Namespace) -> str:
 
 
 def _watch(arguments: argparse.Namespace) -> int:
+    from job import launcher
+
     outcome = launcher.watch(_cluster(arguments), arguments.run, _say)
     _say(outcome.summary())
     return outcome.exit_code
 
 
 def _logs(arguments: argparse.Namespace) -> int:
+    from job import launcher
+
     for line in launcher.logs(_cluster(arguments), arguments.run):
         _say(line)
     return 0
 
 
 def _runs(arguments: argparse.Namespace) -> int:
+    from job import launcher
+
     print(launcher.table(launcher.runs(_cluster(arguments))))
     return 0
 
 
-def _cluster(arguments: argparse.Namespace) -> launcher.Cluster:
+def _cluster(arguments: argparse.Namespace) -> "Cluster":
+    from job import launcher
+
     return launcher.connect(arguments.namespace, os.environ.get("KUBECONFIG"))
 
 
