@@ -121,7 +121,7 @@ def test_a_stale_reference_of_the_settings_is_stopped(tree: Path, name: str) -> 
 
 
 def test_a_changed_sentence_of_a_setting_makes_its_reference_stale(tree: Path) -> None:
-    settings = tree / "job" / "settings.py"
+    settings = tree / "job" / "settings" / "groups.py"
     settings.write_text(settings.read_text().replace("Where the labelled images are.", "Where the pictures are."))
     done = gate(tree, "fresh", CATALOGUE)
     assert done.returncode
