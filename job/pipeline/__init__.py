@@ -4,6 +4,7 @@
 night without new data costs seconds.
 """
 
+import logging
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from job.settings import Settings
 from job.storage import Store
 from job.telemetry import Telemetry, recorded
 from job.workers import Stop, Terminated
+
+logger = logging.getLogger(__name__)
 
 PHASES = ("survey", "dataset", "devices", "audit", "weights", "model", "training", "evaluation", "export", "release")
 
@@ -99,11 +102,14 @@ def _unchanged(settings: Settings, models: Store, manifest: Manifest) -> Result:
     models.delete(f"runs/{manifest.run_id}")
     scores = manifest.fields["scores"]
     passed = scores[settings.gate.metric] >= settings.gate.min_score
+    uri, promoted = models.child(publish.folder_of(manifest.run_id)).uri, publish.finish(models, manifest)
+    if passed and not promoted:
+        logger.info("it is not the champion; `graft promote %s` makes it so", uri)
     return Result(
         status="unchanged" if passed else "below_gate",
         run_id=manifest.run_id,
-        release=models.child(publish.folder_of(manifest.run_id)).uri,
-        promoted=publish.finish(models, manifest),
+        release=uri,
+        promoted=promoted,
         scores=scores,
         plan=manifest.fields["plan"]["mode"],
     )
