@@ -60,7 +60,8 @@ class Folder:
 
     def inspect(self, broken_share: float = 1.0, telemetry: Any = None) -> Census:
         dataset = Dataset(records=tuple(self.records), digest="", listing="", ignored=())
-        return inspect(dataset, broken_share, self.path / "cache", telemetry or Watched())
+        watching: Any = telemetry or Watched()
+        return inspect(dataset, broken_share, self.path / "cache", watching)
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from job import images
+from job.images.fitting import Fit
 
 TAG = 0x0112
 
@@ -243,15 +244,17 @@ def test_what_is_no_image_is_an_invalid_argument(data: bytes, graph: Callable[[b
             decode(data)
 
 
-FITS = ["letterbox", "crop", "squash"]
+FITS: list[Fit] = ["letterbox", "crop", "squash"]
 
 
-def fit_with_pillow(picture: Image.Image, size: int, fit: str) -> np.ndarray:
+def fit_with_pillow(picture: Image.Image, size: int, fit: Fit) -> np.ndarray:
     width, height = picture.size
     if fit == "letterbox":
         scaled = [max(1, int(side * size / max(width, height) + 0.5)) for side in (width, height)]
         square = Image.new("RGB", (size, size), "white")
-        square.paste(picture.resize(scaled, Image.Resampling.BILINEAR), [(size - side) // 2 for side in scaled])
+        square.paste(
+            picture.resize(scaled, Image.Resampling.BILINEAR), ((size - scaled[0]) // 2, (size - scaled[1]) // 2)
+        )
         return np.asarray(square)
     if fit == "crop":
         side = min(width, height)
@@ -262,7 +265,7 @@ def fit_with_pillow(picture: Image.Image, size: int, fit: str) -> np.ndarray:
 
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize(("height", "width"), [(300, 400), (400, 301), (20, 30), (64, 64), (31, 90)])
-def test_resizing_agrees_with_pillow(height: int, width: int, fit: str) -> None:
+def test_resizing_agrees_with_pillow(height: int, width: int, fit: Fit) -> None:
     picture = smooth(height, width)
     prepared = images.prepare(tf.constant(encode(picture, "PNG")), 64, fit).numpy()
     difference = np.abs(prepared - fit_with_pillow(Image.fromarray(picture), 64, fit))
@@ -272,14 +275,14 @@ def test_resizing_agrees_with_pillow(height: int, width: int, fit: str) -> None:
 
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize(("height", "width"), [(1, 5000), (5000, 1), (1, 1), (2, 3)])
-def test_no_side_is_ever_empty(height: int, width: int, fit: str) -> None:
+def test_no_side_is_ever_empty(height: int, width: int, fit: Fit) -> None:
     prepared = images.prepare(tf.constant(encode(np.zeros((height, width, 3), np.uint8), "PNG")), 32, fit).numpy()
     assert prepared.shape == (32, 32, 3)
     assert prepared.min() == 0
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_a_square_of_the_right_size_is_left_alone_and_float(fit: str) -> None:
+def test_a_square_of_the_right_size_is_left_alone_and_float(fit: Fit) -> None:
     picture = noise(32, 32, 3)
     prepared = images.prepare(tf.constant(encode(picture, "PNG")), 32, fit).numpy()
     assert prepared.dtype == np.float32
@@ -304,7 +307,7 @@ def several() -> list[bytes]:
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_a_saved_function_a_pipeline_and_eager_calls_give_the_same_batch(fit: str, tmp_path: Path) -> None:
+def test_a_saved_function_a_pipeline_and_eager_calls_give_the_same_batch(fit: Fit, tmp_path: Path) -> None:
     encoded = several()
     one_by_one = np.stack([images.prepare(tf.constant(data), 24, fit) for data in encoded])
     pipeline = tf.data.Dataset.from_tensor_slices(encoded).map(lambda data: images.prepare(data, 24, fit)).batch(4)

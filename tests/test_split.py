@@ -224,7 +224,8 @@ def test_a_given_split_is_respected() -> None:
     splits = split(census(records))
     assert parts_of(splits) == {one.name: one.split for one in records}
     assert splits.given
-    assert splits.warnings == splits.leaks == ()
+    assert splits.warnings == ()
+    assert splits.leaks == ()
 
 
 @pytest.mark.parametrize("missing", ["val", "test"])
