@@ -1,7 +1,7 @@
 """Units to parts: thresholds on their places, then repairs so that no class lacks a part."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from job.audit.units import Unit
@@ -11,6 +11,10 @@ PARTS: tuple[Part, ...] = ("train", "val", "test")
 """In the order in which an image may be held out ever more strictly."""
 
 REST: Part = "train"
+
+LONGEST_CHAIN = 6
+CHOICES = 8
+"""Classes that lack a part are tiny: a short search finds a deal if there is one."""
 
 
 def deal(units: Sequence[Unit], shares: Mapping[Part, float]) -> dict[str, Part]:
@@ -36,7 +40,9 @@ def deal(units: Sequence[Unit], shares: Mapping[Part, float]) -> dict[str, Part]
             if part != parts[unit.key]:
                 repairs.setdefault(unit.key, part)
     parts |= repairs
-    _fill_gaps(by_label, parts, shares)
+    targets = {**shares, REST: 1.0}
+    _fill_gaps(by_label, parts, targets)
+    parts = _rearranged(by_label, parts, targets)
     return {sha256: parts[unit.key] for unit in units for sha256 in unit.contents}
 
 
@@ -63,12 +69,40 @@ def _cut(members: Sequence[Unit], shares: Mapping[Part, float]) -> list[Part]:
     return dealt + [REST] * (len(members) - len(dealt))
 
 
-def _fill_gaps(by_label: Mapping[str, Sequence[Unit]], parts: dict[str, Part], shares: Mapping[Part, float]) -> None:
+def _fill_gaps(by_label: Mapping[str, Sequence[Unit]], parts: dict[str, Part], targets: Mapping[Part, float]) -> None:
     """Each move fills a gap and makes none, so that there is an end."""
-    targets = {**shares, REST: 1.0}
     gaps = [(label, part) for label in by_label for part in targets]
     while any(_fill(label, part, targets[part], by_label, parts) for label, part in gaps):
         pass
+
+
+def _rearranged(
+    by_label: Mapping[str, Sequence[Unit]], parts: Mapping[str, Part], targets: Mapping[Part, float]
+) -> dict[str, Part]:
+    """The parts after the fewest further moves that leave no gap; as they are, if `LONGEST_CHAIN` moves do not do."""
+    chains = (_chain(by_label, dict(parts), targets, moves) for moves in range(LONGEST_CHAIN + 1))
+    return next((dealt for dealt in chains if dealt), dict(parts))
+
+
+def _chain(
+    by_label: Mapping[str, Sequence[Unit]], parts: dict[str, Part], targets: Mapping[Part, float], moves: int
+) -> dict[str, Part] | None:
+    """The parts after at most so many moves, each of which fills the first gap and may open another."""
+    gap = next(_gaps(by_label, parts, targets), None)
+    if gap is None or moves == 0:
+        return parts if gap is None else None
+    label, part = gap
+    nearest = sorted(by_label[label], key=lambda unit: abs(unit.place - targets[part]))[:CHOICES]
+    tried = (_chain(by_label, {**parts, unit.key: part}, targets, moves - 1) for unit in nearest)
+    return next((dealt for dealt in tried if dealt), None)
+
+
+def _gaps(
+    by_label: Mapping[str, Sequence[Unit]], parts: Mapping[str, Part], targets: Mapping[Part, float]
+) -> Iterator[tuple[str, Part]]:
+    for label, members in by_label.items():
+        filled = {parts[unit.key] for unit in members}
+        yield from ((label, part) for part in targets if part not in filled)
 
 
 def _fill(
