@@ -14,6 +14,7 @@ import tf2onnx
 from tf2onnx.handler import tf_op
 
 from job.export.subject import Subject, from_pixels
+from job.model import architecture
 
 OPSET = 17
 # What tf2onnx appends to the names that it makes, and the number of the output.
@@ -22,6 +23,9 @@ COUNTER = re.compile(r"(__\d+)*(:\d+)?$")
 
 def write(subject: Subject, path: Path) -> None:
     """Convert the model with names of our own for its input and output."""
+    layer = architecture.statistics(subject.model)
+    if layer is not None:  # as tensors, as Keras keeps them, they would become inputs of the ONNX graph
+        layer.mean, layer.variance = np.array(layer.mean), np.array(layer.variance)
     function = from_pixels(subject)
     with _inner_functions_inlined():
         model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
