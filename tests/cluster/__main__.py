@@ -1,0 +1,31 @@
+"""`python3 -m tests.cluster up | down | load ARCHIVE…`: a one-node Kubernetes cluster with an S3 server beside it."""
+
+import os
+import sys
+from pathlib import Path
+
+from tests.cluster import layout, node
+
+USAGE = "python3 -m tests.cluster up | down | load ARCHIVE…"
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["up"] if foreign := os.environ.get("GRAFT_TEST_KUBECONFIG"):
+            print(f"The tests take the current context of {foreign}: nothing is started here.")
+        case ["up"]:
+            node.up()
+            print(f"export KUBECONFIG={layout.KUBECONFIG}")
+            print(f"export AWS_ENDPOINT_URL={layout.S3} AWS_REGION={layout.S3_REGION}")
+            print(f"export AWS_ACCESS_KEY_ID={layout.S3_ACCESS_KEY} AWS_SECRET_ACCESS_KEY={layout.S3_SECRET_KEY}")
+        case ["down"]:
+            node.down()
+        case ["load", *archives] if archives:
+            for archive in archives:
+                node.load(Path(archive))
+        case _:
+            raise SystemExit(USAGE)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""Who may speak to whom: one authority, three certificates, and a token for each program."""
+
+import json
+import secrets
+import subprocess
+from base64 import b64encode
+from pathlib import Path
+
+from tests.cluster.layout import API_SERVER, API_SERVICE, KUBECONFIG, NODE, NODE_ADDRESS
+
+# The names and groups are those that Kubernetes' own RBAC rules are written for.
+IDENTITIES = {
+    "admin": ("admin", "system:masters"),
+    "coredns": ("system:serviceaccount:kube-system:coredns", "system:masters"),
+    "kube-controller-manager": ("system:kube-controller-manager", ""),
+    "kube-proxy": ("system:kube-proxy", ""),
+    "kube-scheduler": ("system:kube-scheduler", ""),
+    "kubelet": (f"system:node:{NODE}", "system:nodes"),
+}
+API_NAMES = (
+    f"IP:{NODE_ADDRESS},IP:{API_SERVICE},IP:127.0.0.1,"
+    "DNS:kubernetes,DNS:kubernetes.default,DNS:kubernetes.default.svc,DNS:kubernetes.default.svc.cluster.local"
+)
+
+
+def write(folder: Path) -> None:
+    """Fill the folder with keys, certificates, tokens and kubeconfigs; the administrator's goes to `KUBECONFIG`."""
+    _authority(folder)
+    _certificate(folder, "kube-apiserver", "/CN=kube-apiserver", API_NAMES)
+    _certificate(folder, "kubelet-client", "/O=system:masters/CN=kube-apiserver-kubelet-client", "DNS:kube-apiserver")
+    _key(folder / "service-account.key")
+    tokens = {name: secrets.token_urlsafe(24) for name in IDENTITIES}
+    lines = [f'{tokens[name]},{user},{name},"{groups}"' for name, (user, groups) in IDENTITIES.items()]
+    (folder / "tokens.csv").write_text("\n".join(lines) + "\n")
+    for name, token in tokens.items():
+        kubeconfig = KUBECONFIG if name == "admin" else folder / f"{name}.kubeconfig"
+        kubeconfig.write_text(_kubeconfig((folder / "ca.crt").read_text(), token))
+
+
+def _authority(folder: Path) -> None:
+    _key(folder / "ca.key")
+    _openssl("req", "-x509", "-new", "-key", folder / "ca.key", "-subj", "/CN=graft-cluster", "-days", "3650",
+             "-out", folder / "ca.crt")  # fmt: skip
+
+
+def _certificate(folder: Path, name: str, subject: str, names: str) -> None:
+    _key(folder / f"{name}.key")
+    request = _openssl("req", "-new", "-key", folder / f"{name}.key", "-subj", subject,
+                       "-addext", f"subjectAltName={names}")  # fmt: skip
+    _openssl("x509", "-req", "-CA", folder / "ca.crt", "-CAkey", folder / "ca.key", "-CAcreateserial",
+             "-copy_extensions", "copy", "-days", "3650", "-out", folder / f"{name}.crt", given=request)  # fmt: skip
+
+
+def _key(path: Path) -> None:
+    _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", path)
+    path.chmod(0o600)
+
+
+def _openssl(*arguments: str | Path, given: bytes | None = None) -> bytes:
+    done = subprocess.run(["openssl", *arguments], input=given, capture_output=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"openssl {arguments[0]} failed: {done.stderr.decode()}")
+    return done.stdout
+
+
+def _kubeconfig(authority: str, token: str) -> str:
+    """A kubeconfig is YAML, and JSON is YAML."""
+    cluster = {"server": API_SERVER, "certificate-authority-data": b64encode(authority.encode()).decode()}
+    return json.dumps(
+        {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "graft", "cluster": cluster}],
+            "users": [{"name": "graft", "user": {"token": token}}],
+            "contexts": [{"name": "graft", "context": {"cluster": "graft", "user": "graft"}}],
+            "current-context": "graft",
+        },
+        indent=1,
+    )

@@ -1,0 +1,31 @@
+"""Who may do what at one time; the kernel drops a lock with the process that held it, however that ended."""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tests.cluster.layout import CACHE
+
+
+@contextmanager
+def alone(name: str) -> Iterator[None]:
+    """Let one caller in at a time; a second one waits."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def life() -> Iterator[int | None]:
+    """Give the lock that a supervisor holds while it lives, or None where one does already.
+
+    It is handed down when the supervisor is started: even one that has not noted itself yet is not overlooked.
+    """
+    with (CACHE / "life.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield None
+        else:
+            yield lock.fileno()

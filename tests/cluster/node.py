@@ -1,0 +1,164 @@
+"""Bring the cluster up, take it down. Both may be called at any time, in any state, and any number of times."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from tests.cluster import binaries, credentials, images, layout, programs, record
+from tests.cluster.layout import CONFIG, HOST_ADDRESS, KUBECONFIG, LINK, NETWORK, NODE, NODE_ADDRESS, STATE
+from tests.cluster.locks import alone, life
+
+# Command and the Debian package that brings it.
+NEEDED = {
+    "busybox": "busybox-static",
+    "catatonit": "catatonit",
+    "conntrack": "conntrack",
+    "containerd": "containerd",
+    "ctr": "containerd",
+    "ip": "iproute2",
+    "iptables": "iptables",
+    "nsenter": "util-linux",
+    "openssl": "openssl",
+    "runc": "runc",
+    "unshare": "util-linux",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+}
+T = TypeVar("T")
+PATIENCE = 180.0  # seconds until the node is ready; on two idle cores it takes 20
+
+
+def up() -> None:
+    """Build what is missing, start what is not running, and return once the node is ready."""
+    _refuse_what_cannot_work()
+    folder = binaries.build()
+    with alone("change"), life() as lock:
+        if lock:
+            _clear()
+            _prepare()
+            _start(folder, lock)
+        _connect(_eventually("the supervisor", record.living))
+        _eventually("containerd", _import_own_images)
+        _eventually("a ready node", lambda: _ready(folder / "kubectl"))
+
+
+def down() -> None:
+    """End the cluster that was noted here, if it still runs, and remove all that it left."""
+    with alone("change"):
+        with life() as lock:
+            if not lock:
+                os.kill(_eventually("the supervisor", record.living), signal.SIGKILL)
+        _eventually("the end of the supervisor", lambda: record.living() is None)
+        _clear()
+
+
+def load(archive: Path) -> None:
+    """Give the node the images of an archive of `docker save`, `podman save` or buildah."""
+    if problem := _import(archive):
+        raise SystemExit(f"The node did not take {archive}: {problem}")
+
+
+def _refuse_what_cannot_work() -> None:
+    if sys.platform != "linux" or os.geteuid() != 0 or not layout.cgroups():
+        raise SystemExit(
+            "A cluster of our own needs Linux, root and cgroup v1. Elsewhere start one with kind, k3d or minikube, "
+            "and run the cluster tests with GRAFT_TEST_KUBECONFIG=<its kubeconfig>."
+        )
+    missing = sorted({package for command, package in NEEDED.items() if shutil.which(command) is None})
+    if missing:
+        raise SystemExit(f"Please install:  apt-get install --no-install-recommends {' '.join(missing)}")
+
+
+def _prepare() -> None:
+    for folder in (CONFIG, layout.LIB, layout.LOGS, layout.BUCKETS):
+        folder.mkdir(parents=True)
+    credentials.write(CONFIG)
+    programs.write_configuration()
+    images.write(CONFIG)
+
+
+def _start(folder: Path, lock: int) -> None:
+    """Start the supervisor in namespaces of its own; it notes itself, so that nothing is lost if we end here."""
+    namespaces = ["unshare", "--fork", "--pid", "--net", "--mount", "--propagation=private"]
+    with (STATE / "supervisor.log").open("ab") as log:
+        subprocess.Popen(
+            [*namespaces, sys.executable, "-m", "tests.cluster.supervisor", folder, str(lock)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd=Path(__file__).parents[2],
+            start_new_session=True,
+            pass_fds=[lock],
+        )
+
+
+def _connect(pid: int) -> None:
+    """Lay the wire between this machine and the cluster; it vanishes with the cluster's network namespace."""
+    if not Path(f"/sys/class/net/{LINK}").exists():
+        _ip(f"link add {LINK} type veth peer name uplink netns {pid}")
+    _ip(f"address replace {HOST_ADDRESS}/30 dev {LINK}")
+    _ip(f"link set {LINK} up")
+    _ip(f"route replace {NETWORK} via {NODE_ADDRESS} dev {LINK}")
+
+
+def _ip(line: str) -> None:
+    subprocess.run(["ip", *line.split()], check=True)
+
+
+def _import_own_images() -> bool:
+    return not any(_import(CONFIG / archive) for archive in ("pause.tar", "tools.tar"))
+
+
+def _import(archive: Path) -> str:
+    """Hand one archive to containerd, inside its own namespaces; return what it had against it."""
+    inside = ["nsenter", f"--target={record.living()}", "--mount", "--net"]
+    command = [*inside, "ctr", "--namespace=k8s.io", "images", "import", str(archive.resolve())]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return f"{done.returncode}: {done.stderr.strip()}" if done.returncode else ""
+
+
+def _ready(kubectl: Path) -> bool:
+    """Tell whether the node is ready and a pod would be let in: that takes the namespace's service account."""
+    condition = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
+    node = _get(kubectl, "node", NODE, "--output", condition)
+    account = _get(kubectl, "serviceaccount", "default", "--output=name")
+    return node == "True" and account != ""
+
+
+def _get(kubectl: Path, *what: str) -> str:
+    """Return what kubectl prints; nothing while there is nobody to answer."""
+    command: list[str | Path] = [kubectl, f"--kubeconfig={KUBECONFIG}", "get", *what]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+
+
+def _eventually(what: str, attempt: Callable[[], T | None]) -> T:
+    deadline = time.monotonic() + PATIENCE
+    while time.monotonic() < deadline:
+        if outcome := attempt():
+            return outcome
+        time.sleep(0.5)
+    raise SystemExit(f"Waited {PATIENCE:.0f} s in vain for {what}; the logs are in {STATE}")
+
+
+def _clear() -> None:
+    """Remove what a cluster that no longer runs has left: its wire, its empty cgroups, its files."""
+    subprocess.run(["ip", "link", "delete", LINK], stderr=subprocess.DEVNULL, check=False)
+    _eventually("empty cgroups", _remove_cgroups)
+    if STATE.exists():
+        shutil.rmtree(STATE)
+
+
+def _remove_cgroups() -> bool:
+    """Remove the cluster's cgroups, the innermost first; a process on its way out still holds its own."""
+    try:
+        for root in layout.cgroups():
+            for folder, _, _ in os.walk(root, topdown=False):
+                Path(folder).rmdir()
+    except OSError:
+        return False
+    return True

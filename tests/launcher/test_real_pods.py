@@ -1,0 +1,111 @@
+"""The launcher on a real cluster, with pods that a node runs: `make cluster-up` first.
+
+The container is a shell that does what a run does at its end: it logs, leaves a result and exits.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from job import launcher
+from job.launcher.watching import NotStarted
+from job.result import Result
+from tests.cluster.conftest import IMAGE, RESTRICTED, Namespace, api, eventually, namespace  # noqa: F401 - fixtures
+from tests.launcher.objects import MISSPELT, RELEASED, Json, template
+
+pytestmark = pytest.mark.cluster
+
+LEAVE = "printf '%s' '{}' >/dev/termination-log; exit {}"
+
+
+@pytest.fixture
+def cluster(namespace: Namespace) -> launcher.Cluster:  # noqa: F811
+    return launcher.Cluster(namespace.core.api_client, namespace.name)
+
+
+@pytest.fixture
+def submitted(namespace: Namespace, cluster) -> Callable[..., str]:  # noqa: F811
+    """Install the chart's template with a shell in the place of the job, and submit it."""
+
+    def submit(script: str, **container: Any) -> str:
+        cron_job = template(namespace=namespace.name)
+        del cron_job["metadata"]["uid"]
+        pod = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        del pod["serviceAccountName"]
+        pod["terminationGracePeriodSeconds"] = 1
+        shell = {"image": IMAGE, "command": ["sh", "-c", script], "args": [], "securityContext": RESTRICTED}
+        pod["containers"][0] |= shell | {"resources": {}} | container
+        namespace.batch.create_namespaced_cron_job(namespace.name, cron_job)
+        return launcher.submit(cluster, "graft", {}).name
+
+    return submit
+
+
+def watched(cluster: launcher.Cluster, run: str) -> tuple[Result, str]:
+    told: list[str] = []
+    result = launcher.watch(cluster, run, told.append)
+    return result, "\n".join(told)
+
+
+def test_a_run_hands_on_its_result(cluster, submitted):
+    begins = '{"message": "audit begins", "fields": {"phase": "audit"}}'
+    run = submitted(f"echo '{begins}'; sleep 5; {LEAVE.format(RELEASED, 0)}")
+    result, told = watched(cluster, run)
+    assert json.loads(result.to_json()) == json.loads(RELEASED)
+    assert "audit begins" in told
+    assert list(launcher.logs(cluster, run)) == [begins]
+
+
+def test_a_run_with_wrong_settings_fails_at_once_with_its_exit_code(cluster, submitted):
+    result, told = watched(cluster, submitted(LEAVE.format(MISSPELT, 2)))
+    assert (result.exit_code, json.loads(result.to_json())) == (2, json.loads(MISSPELT))
+    assert "PodFailurePolicy" in told
+
+
+def test_out_of_memory_is_named(cluster, submitted, namespace):  # noqa: F811
+    run = submitted("tail /dev/zero", resources={"limits": {"memory": "32Mi"}})
+    eventually(lambda: any("OOMKilled" in str(pod.status) for pod in namespace.pods(run)))
+    namespace.batch.patch_namespaced_job(run, namespace.name, {"spec": {"activeDeadlineSeconds": 1}})
+    _, told = watched(cluster, run)
+    assert "OOMKilled" in told
+
+
+@pytest.mark.parametrize(
+    ("container", "words"),
+    [
+        ({"image": "graft.local/nowhere:1", "imagePullPolicy": "Never"}, "ErrImageNeverPull"),
+        ({"resources": {"limits": {"nvidia.com/gpu": "1"}}}, "Insufficient nvidia.com/gpu"),
+        ({"envFrom": [{"secretRef": {"name": "missing"}}]}, 'secret "missing" not found'),
+    ],
+)
+def test_a_run_that_cannot_start_says_why(cluster, submitted, container, words):
+    run = submitted("true", **container)
+    with pytest.raises(NotStarted) as late:
+        launcher.watch(cluster, run, print, start_timeout=15, cancel=True)
+    assert words in late.value.message
+
+
+def test_a_quota_is_named(cluster, submitted, namespace):  # noqa: F811
+    quota: Json = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
+    namespace.core.create_namespaced_resource_quota(namespace.name, quota)
+    run = submitted("true")
+    with pytest.raises(NotStarted, match="exceeded quota"):
+        launcher.watch(cluster, run, print, start_timeout=15, cancel=True)
+
+
+def test_the_log_goes_on_over_an_eviction_and_the_second_pod_gives_the_result(cluster, submitted, namespace):  # noqa: F811
+    run = submitted(f"trap 'exit 75' TERM; echo from $HOSTNAME; sleep 15 & wait $!; {LEAVE.format(RELEASED, 0)}")
+    lines = launcher.logs(cluster, run)
+    first = next(lines)
+    pod = first.removeprefix("from ")
+    eviction = client.V1Eviction(metadata=client.V1ObjectMeta(name=pod))
+    namespace.core.create_namespaced_pod_eviction(pod, namespace.name, eviction)
+    result, told = watched(cluster, run)
+    assert result.status == "released"
+    assert "EvictionByEvictionAPI" in told
+    (second,) = lines
+    assert second.startswith("from ")
+    assert second != first
