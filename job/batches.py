@@ -169,7 +169,7 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     box = tf.stack([down - zoom / 2, right - zoom / 2, 1 + down + zoom / 2, 1 + right + zoom / 2])
     pixels = tf.image.crop_and_resize(pixels[None], box[None], [0], tf.shape(pixels)[:2], extrapolation_value=WHITE)[0]
     pixels = pixels * uniform(BRIGHTNESS, 0.9, 1.1)
-    # Around mid-grey: the image's own mean, as adjust_contrast takes it, is a sum whose last bits vary with the threads.
+    # Around mid-grey: the mean that adjust_contrast takes is a sum whose last bits vary with the threads.
     pixels = (pixels - WHITE / 2) * uniform(CONTRAST, 0.9, 1.1) + WHITE / 2
     grey = tf.image.rgb_to_grayscale(pixels)
     pixels = grey + (pixels - grey) * uniform(SATURATION, 0.8, 1.2)
