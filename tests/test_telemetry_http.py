@@ -280,8 +280,9 @@ class Broken:
         raise RuntimeError("no words")
 
 
-def test_an_open_page_gets_the_outcome_before_the_port_closes(telemetry: Telemetry):
-    ask(telemetry, "/live.json")
+@pytest.mark.parametrize("seen", ["/", "/live.json"])
+def test_an_open_page_gets_the_outcome_before_the_port_closes(telemetry: Telemetry, seen: str):
+    ask(telemetry, seen)  # the page itself, before its script has asked for anything, or its data
     telemetry.outcome(RELEASED)
     closing = threading.Thread(target=telemetry.close)
     closing.start()

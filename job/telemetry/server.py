@@ -28,7 +28,7 @@ DEADLINE_SECONDS = 10.0
 """For a whole request: a client that sends a byte every few seconds holds its place no longer than this."""
 OUTCOME_SECONDS = 3.0
 WATCHED_SECONDS = 6.0
-"""A page that asked this recently is still open (it asks every two seconds)."""
+"""A page that was fetched or asked this recently is open (it asks every two seconds)."""
 
 
 class Answer(NamedTuple):
@@ -73,6 +73,7 @@ class Server:
     def _answer(self, path: str, accept: str) -> Answer | None:
         match path:
             case "/":
+                self._watched = time.monotonic()
                 return Answer("text/html; charset=utf-8", live.PAGE)
             case "/live.json":
                 return Answer("application/json", live.data(self._watch()))
