@@ -13,11 +13,10 @@ import tensorflow as tf
 
 from job import images
 from job.audit import Example, Splits
-from job.images.fitting import Fit
+from job.images.fitting import WHITE, Fit
 from job.settings import TrainingSettings
 
 EVALUATION_BATCH = 32
-WHITE = 255.0
 # One number per random op, so that no two ops share a stream.
 FLIP, PLACE, BRIGHTNESS, CONTRAST, SATURATION = range(5)
 

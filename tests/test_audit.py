@@ -196,7 +196,7 @@ def test_more_broken_images_than_the_share_stop_the_run_with_the_list(folder: Fo
     assert caught.value.exit_code == 3
     assert "30 of 52 images (57.7%) are broken; at most 5.0% may be" in caught.value.problems
     assert sum("text, not an image" in problem for problem in caught.value.problems) == 20
-    assert caught.value.problems[-1] == "and 10 more left out"
+    assert caught.value.problems[-1] == "and 10 more"
 
 
 def test_a_share_that_is_just_reached_is_borne(folder: Folder) -> None:

@@ -1,20 +1,21 @@
 """Every image looked at once: what is kept, what is left out and why, and whether the rest can be learnt from."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from job.audit.classes import class_problems, class_warnings
 from job.audit.verdicts import Verdict, verdicts
+from job.dataset.names import few
 from job.errors import DatasetError
 
 if TYPE_CHECKING:
     from job.dataset import Dataset, Record
     from job.telemetry import Telemetry
 
-_NAMED = 20  # so many findings of a kind are told in an error; the rest are counted
+_NAMED = 20  # so many findings are told in an error; the rest are counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,5 @@ def _require_usable(census: Census, num_images: int, broken_share: float) -> Non
         f"Received: a data set of {num_images} images that cannot be learnt from. "
         "Expected: at least 2 classes of at least 3 distinct images each, few of them broken.",
         cure="Mend, replace or remove what is named here; GRAFT_DATASET_BROKEN_SHARE says how many may be broken.",
-        problems=(*problems, *_first(left_out)),
+        problems=(*problems, *few([str(finding) for finding in left_out], _NAMED)),
     )
-
-
-def _first(findings: Sequence[Finding]) -> list[str]:
-    more = len(findings) - _NAMED
-    return [*map(str, findings[:_NAMED]), *([f"and {more} more left out"] if more > 0 else [])]

@@ -57,10 +57,10 @@ def weighted(
     """
     entry = BACKBONES[settings.backbone.name]
     weights = pretrained.locate(settings.backbone, entry, settings.cache.dir, keras_home)
-    noted = (manifest.fields.get("weights", {}) for manifest in history)
-    for earlier in (earlier for earlier in noted if earlier.get("origin") == weights.origin):
+    noted = (manifest.fields.get("weights", {}) for manifest in (() if weights.published else history))
+    earlier = next((earlier for earlier in noted if earlier.get("origin") == weights.origin), None)
+    if earlier:
         pretrained.require_same(weights, earlier["sha256"])
-        break
     return weights, splits.ordered(pretrained.order(splits.classes, weights))
 
 

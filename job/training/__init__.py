@@ -67,17 +67,9 @@ def fit(classifier: Any, plan: Plan, feed: Feed, bench: Bench, cache: Cache) -> 
     """
     state = bench.shelf.load()
     progress = _resumed(classifier, state, bench)
+    stages = _Stages(classifier, plan, feed, bench, cache)
     for stage in plan.stages[progress.stage :]:
-        _run(
-            stage,
-            classifier,
-            plan,
-            feed,
-            bench,
-            cache,
-            progress,
-            state if state and state.arrays["optimizer"] else None,
-        )
+        stages.run(stage, progress, state if state and state.arrays["optimizer"] else None)
         state = None
     return Fitted(tuple(progress.history), len(progress.fingerprints) == 1)
 
@@ -93,114 +85,92 @@ def _resumed(classifier: Any, state: State | None, bench: Bench) -> Progress:
     return progress
 
 
-def _run(
-    stage: Stage,
-    classifier: Any,
-    plan: Plan,
-    feed: Feed,
-    bench: Bench,
-    cache: Cache,
-    progress: Progress,
-    state: State | None,
-) -> None:
-    """One stage; at its end the state is durable."""
-    entry = _entry(classifier, plan, stage, feed, cache)
-    train, val = (_activations(entry, feed, part, cache, bench) for part in (feed.splits.train, feed.splits.val))
-    with bench.stop.deferred():
-        if stage.solved:
-            progress.history.extend(_solve(classifier, feed, bench, train, val))
-        elif not Loop(_task(stage, classifier, plan, feed, entry, train, val, bench), bench, progress).run(state):
-            return
-        progress.next_stage()
-        model = [variable.numpy() for variable in classifier.model.variables]
-        bench.shelf.save(State({"model": model, "optimizer": [], "best": []}, asdict(progress)))
-        bench.telemetry.checkpointed()
+@dataclass(frozen=True, slots=True)
+class _Stages:
+    """What all stages of one plan share."""
 
+    classifier: Any
+    plan: Plan
+    feed: Feed
+    bench: Bench
+    cache: Cache
 
-def _entry(classifier: Any, plan: Plan, stage: Stage, feed: Feed, cache: Cache) -> Entry:
-    """As deep in the network as what is frozen, unchanging and small enough to keep."""
-    if stage.frees == "none":
-        frozen = keras.Model(classifier.backbone.input, classifier.pool(classifier.backbone.output))
-        return Entry(f"pooled by {classifier.pooling}", frozen, tf.identity)
-    if stage.frees == "all":
-        return Entry("images", None, lambda images: classifier.pool(classifier.backbone(images, training=False)))
-    trunk, crown = classifier.trunk(plan.cut), classifier.crown(plan.cut)
+    def run(self, stage: Stage, progress: Progress, state: State | None) -> None:
+        """One stage, from the `state` in its middle if there is one; at its end its own is durable."""
+        bench, entry = self.bench, self._entry(stage)
+        train, val = (self._activations(entry, part) for part in (self.feed.splits.train, self.feed.splits.val))
+        with bench.stop.deferred():
+            if stage.solved:
+                progress.history.extend(self._solve(train, val))
+            elif not Loop(self._task(stage, entry, train, val), bench, progress).run(state):
+                return
+            progress.next_stage()
+            model = [variable.numpy() for variable in self.classifier.model.variables]
+            bench.shelf.save(State({"model": model, "optimizer": [], "best": []}, asdict(progress)))
+            bench.telemetry.checkpointed()
 
-    def rest(activations: tf.Tensor) -> tf.Tensor:
-        return classifier.pool(crown(activations, training=False))
+    def _entry(self, stage: Stage) -> Entry:
+        """As deep in the network as what is frozen, unchanging and small enough to keep."""
+        classifier, feed, cut = self.classifier, self.feed, self.plan.cut
+        if stage.frees == "none":
+            frozen = keras.Model(classifier.backbone.input, classifier.pool(classifier.backbone.output))
+            return Entry(f"pooled by {classifier.pooling}", frozen, tf.identity)
+        if stage.frees == "all":
+            return Entry("images", None, lambda images: classifier.pool(classifier.backbone(images, training=False)))
+        trunk, crown = classifier.trunk(cut), classifier.crown(cut)
 
-    images = len(feed.splits.train) + len(feed.splits.val)
-    if feed.augmentation == "none" and features.size(trunk, images) <= cache.limit:
-        return Entry(f"cut at {plan.cut.name}", trunk, rest)
-    return Entry("images", None, lambda images: rest(tf.stop_gradient(trunk(images, training=False))))
+        def rest(activations: tf.Tensor) -> tf.Tensor:
+            return classifier.pool(crown(activations, training=False))
 
+        images = len(feed.splits.train) + len(feed.splits.val)
+        if feed.augmentation == "none" and features.size(trunk, images) <= self.cache.limit:
+            return Entry(f"cut at {cut.name}", trunk, rest)
+        return Entry("images", None, lambda images: rest(tf.stop_gradient(trunk(images, training=False))))
 
-def _activations(
-    entry: Entry, feed: Feed, examples: Sequence[Example], cache: Cache, bench: Bench
-) -> np.ndarray | None:
-    if entry.frozen is None:
-        return None
-    key = f"{cache.key} {entry.name} {entry.frozen.output.shape} {bench.precision} {bench.workers.fingerprint}"
-    return features.cache(entry.frozen, feed, examples, key, cache.folder, bench.telemetry)
+    def _activations(self, entry: Entry, examples: Sequence[Example]) -> np.ndarray | None:
+        if entry.frozen is None:
+            return None
+        cache, bench = self.cache, self.bench
+        key = f"{cache.key} {entry.name} {entry.frozen.output.shape} {bench.precision} {bench.workers.fingerprint}"
+        return features.cache(entry.frozen, self.feed, examples, key, cache.folder, bench.telemetry)
 
+    def _solve(self, train: np.ndarray | None, val: np.ndarray | None) -> list[dict[str, Any]]:
+        """Solve the head for each penalty and keep the one that does best on the validation images."""
+        feed, metric, telemetry = self.feed, self.bench.gate.metric, self.bench.telemetry
+        labels, truth = label_array(feed.splits.train), label_array(feed.splits.val)
+        history: list[dict[str, Any]] = []
+        ranked: list[tuple[tuple[float, float], int, Probe]] = []
+        assert train is not None and val is not None  # noqa: PT018 - a solved stage frees nothing, so it is cached.
+        for number, probe in enumerate(path(train, feed.targets(labels), feed.importance(labels)), 1):
+            logits = probe.logits(val)
+            value, loss = score(metric, truth, logits), log_loss(truth, logits)
+            told = {"val_loss": loss, f"val_{metric}": value}
+            fitted = {"penalty": probe.penalty, "loss": log_loss(labels, probe.logits(train))}
+            history.append({"stage": "probe", "epoch": number, **fitted, **told})
+            telemetry.epoch("probe", number, len(PENALTIES), told)
+            ranked.append(((value, -loss), -number, probe))
+        best = max(ranked)[-1]
+        restore(self.classifier.head.get_layer("logits").variables, [best.kernel, best.bias])
+        return history
 
-def _solve(
-    classifier: Any, feed: Feed, bench: Bench, train: np.ndarray | None, val: np.ndarray | None
-) -> list[dict[str, Any]]:
-    """Solve the head for each penalty and keep the one that does best on the validation images."""
-    labels, truth = label_array(feed.splits.train), label_array(feed.splits.val)
-    history: list[dict[str, Any]] = []
-    ranked: list[tuple[tuple[float, float], int, Probe]] = []
-    assert train is not None and val is not None  # noqa: PT018 - a solved stage frees nothing, so it is cached.
-    for number, probe in enumerate(path(train, feed.targets(labels), feed.importance(labels)), 1):
-        logits = probe.logits(val)
-        value, loss = score(bench.gate.metric, truth, logits), log_loss(truth, logits)
-        history.append(
-            {
-                "stage": "probe",
-                "epoch": number,
-                "penalty": probe.penalty,
-                "loss": log_loss(labels, probe.logits(train)),
-                "val_loss": loss,
-                f"val_{bench.gate.metric}": value,
-            }
+    def _task(self, stage: Stage, entry: Entry, train: np.ndarray | None, val: np.ndarray | None) -> Task:
+        classifier, feed = self.classifier, self.feed
+        infer = tf.function(lambda inputs: classifier.head(entry.rest(inputs), training=False))
+
+        def validate() -> tuple[np.ndarray, np.ndarray]:
+            batches = feed.plain(feed.splits.val) if val is None else _batches(val)
+            return label_array(feed.splits.val), _collect(infer, batches, len(feed.splits.val))
+
+        return Task(
+            name=stage.name,
+            model=classifier.model,
+            variables=trained_variables(classifier, stage.frees, self.plan.cut),
+            forward=lambda inputs: classifier.head(entry.rest(inputs), training=True),
+            batches=lambda epoch, start: feed.train(epoch, start, train),
+            validate=validate,
+            rate=self.bench.settings.learning_rate * stage.rate,
+            steps=feed.steps,
         )
-        bench.telemetry.epoch("probe", number, len(PENALTIES), {"val_loss": loss, f"val_{bench.gate.metric}": value})
-        ranked.append(((value, -loss), -number, probe))
-    _install(classifier, max(ranked)[-1])
-    return history
-
-
-def _install(classifier: Any, probe: Probe) -> None:
-    restore(classifier.head.get_layer("logits").variables, [probe.kernel, probe.bias])
-
-
-def _task(
-    stage: Stage,
-    classifier: Any,
-    plan: Plan,
-    feed: Feed,
-    entry: Entry,
-    train: np.ndarray | None,
-    val: np.ndarray | None,
-    bench: Bench,
-) -> Task:
-    infer = tf.function(lambda inputs: classifier.head(entry.rest(inputs), training=False))
-
-    def validate() -> tuple[np.ndarray, np.ndarray]:
-        batches = feed.plain(feed.splits.val) if val is None else _batches(val)
-        return label_array(feed.splits.val), _collect(infer, batches, len(feed.splits.val))
-
-    return Task(
-        name=stage.name,
-        model=classifier.model,
-        variables=trained_variables(classifier, stage.frees, plan.cut),
-        forward=lambda inputs: classifier.head(entry.rest(inputs), training=True),
-        batches=lambda epoch, start: feed.train(epoch, start, train),
-        validate=validate,
-        rate=bench.settings.learning_rate * stage.rate,
-        steps=feed.steps,
-    )
 
 
 def predict(classifier: Any, feed: Feed, examples: Sequence[Example]) -> np.ndarray:

@@ -105,7 +105,7 @@ def require_same(weights: Weights, noted: str) -> None:
     Raises:
         WeightsError: the file has changed since.
     """
-    if not weights.published and weights.sha256 != noted:
+    if weights.sha256 != noted:
         raise WeightsError(
             f"The weights from {weights.origin} have changed. Received SHA-256 {weights.sha256}; "
             f"expected {noted}, as noted when they were first used.",
