@@ -3,7 +3,9 @@
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +16,17 @@ USER = "65532:65532"
 
 def write(folder: Path) -> tuple[Path, ...]:
     """Write the images as archives that `ctr images import` takes."""
-    pause = _archive(folder / "pause.tar", PAUSE_IMAGE, {"pause": Path("/usr/bin/catatonit")}, ["/pause", "-P"])
-    tools = _archive(folder / "tools.tar", TOOLS_IMAGE, {"bin/busybox": Path("/bin/busybox")}, ["/bin/busybox", "sh"])
-    return pause, tools
+    pause = _tar({"pause": Path("/usr/bin/catatonit").read_bytes()})
+    applets = subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
+    links = {f"bin/{applet}": "busybox" for applet in applets if applet != "busybox"}
+    tools = _tar({"bin/busybox": Path("/bin/busybox").read_bytes(), **links})
+    return (
+        _archive(folder / "pause.tar", PAUSE_IMAGE, pause, ["/pause", "-P"]),
+        _archive(folder / "tools.tar", TOOLS_IMAGE, tools, ["/bin/sh"]),
+    )
 
 
-def _archive(path: Path, name: str, files: dict[str, Path], entrypoint: list[str]) -> Path:
-    layer = _tar({file: source.read_bytes() for file, source in files.items()})
+def _archive(path: Path, name: str, layer: bytes, entrypoint: list[str]) -> Path:
     config = json.dumps(
         {
             "architecture": "amd64",
@@ -34,11 +40,17 @@ def _archive(path: Path, name: str, files: dict[str, Path], entrypoint: list[str
     return path
 
 
-def _tar(files: dict[str, bytes]) -> bytes:
+def _tar(files: Mapping[str, bytes | str]) -> bytes:
+    """A tar of files by their contents, and of symbolic links by what they point at."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o755
-            archive.addfile(member, io.BytesIO(content))
+            member.mode = 0o755
+            if isinstance(content, str):
+                member.type, member.linkname = tarfile.SYMTYPE, content
+                archive.addfile(member)
+            else:
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
     return target.getvalue()

@@ -130,6 +130,7 @@ disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.
 address = "{CONTAINERD_SOCKET}"
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{layout.PAUSE_IMAGE}"
+restrict_oom_score_adj = true  # root of a sandboxed machine may lack the right to lower it
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
 conf_dir = "{CONFIG}/cni"
@@ -168,14 +169,16 @@ def _kubelet() -> dict[str, Any]:
 
 
 def _dns() -> str:
+    """Two zones, since in one the template would answer before the cluster could."""
     return f"""
-.:53 {{
-  bind {NODE_ADDRESS}
+cluster.local:53 {{
   errors
   kubernetes cluster.local {{
     kubeconfig {CONFIG}/coredns.kubeconfig
     ttl 1
   }}
+}}
+.:53 {{
   template ANY ANY . {{
     rcode NXDOMAIN
   }}
