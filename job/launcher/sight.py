@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from job.errors import TemporaryError
-from job.launcher.answers import ClusterNotFound, ClusterUnavailable
+from job.launcher.answers import ClusterForbidden, ClusterNotFound, ClusterUnavailable
 from job.launcher.cluster import MAIN, Cluster, Json
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ def look_again(cluster: Cluster, run: str) -> Sight:
             raise RunDeleted(
                 f"The run {run} was deleted while it was watched.", "Submit it again: it goes on from its checkpoint."
             ) from error
-        except ClusterUnavailable as error:
+        except (ClusterUnavailable, ClusterForbidden) as error:  # A server that just came back knows no rights yet.
             if time.monotonic() >= latest:
                 raise
             logger.warning("%s", error.message)

@@ -110,7 +110,7 @@ class ControlPlane:
             "--tls-private-key-file=server.key",
             "--token-auth-file=tokens.csv",
             "--service-account-issuer=https://graft.test",
-            "--service-account-key-file=server.key",
+            "--service-account-key-file=server.crt",
             "--service-account-signing-key-file=server.key",
             "--authorization-mode=RBAC",
             "--endpoint-reconciler-type=none",

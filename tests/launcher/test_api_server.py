@@ -274,7 +274,7 @@ def _all_verbs(cluster: launcher.Cluster, node: Node) -> None:
         lambda: launcher.submit(cluster, "gaft", {}),
         lambda: launcher.watch(cluster, "nothing", print),
         lambda: launcher.runs(cluster),
-        lambda: next(cluster.log(node.pod("nothing"), follow=False)),
+        lambda: list(cluster.log(node.pod("nothing"), follow=False)),
     ):
         with suppress(ClusterNotFound, ClusterUnavailable, SettingsError):  # not there, or no node to read a log from
             _unless_forbidden(call)
