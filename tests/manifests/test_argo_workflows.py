@@ -1,0 +1,89 @@
+"""The Argo example, by Argo's own linter."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.chart.kinds import faults
+from tests.chart.rendering import Tree, only
+from tests.manifests.examples import IMAGE, complaints, insecurities, objects, planted, understood
+
+pytestmark = pytest.mark.chart
+
+OBJECTS = objects("pipelines/argo-workflows.yaml")
+WORKFLOW = only(OBJECTS, "WorkflowTemplate")
+PIPELINE, TRAIN, VERIFY = WORKFLOW["spec"]["templates"]
+
+
+def pod(template: Tree) -> Tree:
+    """What Argo makes of a template, without its own containers: the controller's settings decide about those."""
+    return {
+        "serviceAccountName": WORKFLOW["spec"]["serviceAccountName"],
+        "securityContext": WORKFLOW["spec"]["securityContext"],
+        "containers": [{"name": "main", **template["container"]}],
+        "volumes": template["volumes"],
+    }
+
+
+def test_argo_accepts_the_workflow() -> None:
+    assert complaints("argo", [WORKFLOW]) == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "complaint"),
+    [
+        ("spec.templates.1.retryStrategi", {}, 'unknown field "spec.templates[1].retryStrategi"'),
+        ("spec.templates.1.container.env", "none", "cannot unmarshal string"),
+        ("spec.templates.0.steps.0.0.template", "trian", "template name 'trian' undefined"),
+        ("spec.templates.2.container.args.1", "{{inputs.parameters.realease}}", "failed to resolve"),
+        ("spec.templates.1.container.args.2", "--key={{workflow.uuid}}", "failed to resolve {{workflow.uuid}}"),
+    ],
+    ids=["misspelt field", "wrong type", "no such template", "no such parameter", "no such variable"],
+)
+def test_argo_refuses_a_planted_fault(path: str, value: object, complaint: str) -> None:
+    assert complaint in complaints("argo", [planted(WORKFLOW, path, value)])
+
+
+def test_the_executor_gets_the_rights_that_it_needs_and_no_more() -> None:
+    role, binding = only(OBJECTS, "Role"), only(OBJECTS, "RoleBinding")
+    assert faults(role, "V1Role") + faults(binding, "V1RoleBinding") == []
+    assert binding["roleRef"]["name"] == role["metadata"]["name"]
+    assert [subject["name"] for subject in binding["subjects"]] == [WORKFLOW["spec"]["serviceAccountName"]]
+    assert role["rules"] == [
+        {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}
+    ]
+
+
+@pytest.mark.parametrize("template", [TRAIN, VERIFY], ids=lambda template: template["name"])
+def test_its_pods_pass_pod_security_restricted(template: Tree) -> None:
+    assert insecurities(template["name"], pod(template)) == ""
+
+
+def test_the_image_is_one_value() -> None:
+    assert WORKFLOW["spec"]["arguments"]["parameters"][0] == {"name": "image", "value": IMAGE}
+    assert {each["container"]["image"] for each in (TRAIN, VERIFY)} == {"{{workflow.parameters.image}}"}
+
+
+def test_graft_understands_both_steps() -> None:
+    submit = understood(TRAIN["container"]["args"])
+    assert (submit.wait, submit.key) == (True, "{{workflow.uid}}")
+    assert understood(VERIFY["container"]["args"]).release == "{{inputs.parameters.release}}"
+
+
+def test_the_result_is_read_where_it_is_written_and_its_release_goes_to_the_next_step() -> None:
+    (output,) = TRAIN["outputs"]["parameters"]
+    assert {"name": "GRAFT_RESULT_PATH", "value": output["valueFrom"]["path"]} in TRAIN["container"]["env"]
+    # The linter does not look into expressions.
+    (given,) = PIPELINE["steps"][1][0]["arguments"]["parameters"]
+    assert given["value"] == f"{{{{=jsonpath(steps.train.outputs.parameters.{output['name']}, '$.release')}}}}"
+
+
+def test_only_what_is_not_final_is_tried_again() -> None:
+    # This expression means the same in Argo's language and in Python.
+    expression = TRAIN["retryStrategy"]["expression"]
+
+    def retried(code: int) -> bool:
+        names = {"asInt": int, "lastRetry": SimpleNamespace(exitCode=str(code))}
+        return bool(eval(expression, names))
+
+    assert [code for code in (-1, 1, 2, 3, 4, 5, 6, 75, 137, 143) if retried(code)] == [-1, 75, 137, 143]
