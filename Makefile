@@ -14,7 +14,7 @@ INSTALL := apt-get install --yes --no-install-recommends
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: setup
 setup: .venv/ready ## Make .venv with everything of requirements/dev.txt and the command `graft`.
@@ -88,6 +88,21 @@ test-family: .venv/ready ## Export one backbone of each family in all four forma
 .PHONY: slow
 slow: .venv/ready photographs chromium ## Run the tests that take minutes each: every backbone, every format.
 	$(PYTEST) -m slow $(ARGS)
+
+# BASE is any image with Python, or `debian` for one made of packages; WEIGHTS is a folder in the checkout.
+VARIANT ?= gpu
+.PHONY: image
+image: ## Build the image and list what is in it: VARIANT=cpu, BASE=…, WEIGHTS=…, TAG=…, SOURCE=….
+	@$(PYTHON) -m tests.image.build --variant '$(VARIANT)' --base '$(BASE)' --weights '$(WEIGHTS)' --tag '$(TAG)' \
+	  --source '$(SOURCE)'
+
+.PHONY: image-archive
+image-archive: ## Build the CPU image on Debian packages, as an archive for the tests in a cluster.
+	@$(PYTHON) -m tests.image.build --archive
+
+.PHONY: test-image
+test-image: .venv/ready ## Build the CPU image on Debian packages and test it in containers; needs root.
+	$(BIN)/python -m pytest -m image tests/image $(ARGS)
 
 .PHONY: bench
 bench: .venv/ready photographs ## Measure the job beside its rivals: docs/figures.md.

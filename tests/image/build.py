@@ -1,0 +1,141 @@
+"""Build the container image: what `make image` and `make image-archive` run. Needs Python's standard library alone.
+
+    python3 -m tests.image.build --variant cpu          # with the docker, podman or buildah of this machine
+    python3 -m tests.image.build --base debian          # on a base made of Debian packages: needs no image registry
+    python3 -m tests.image.build --archive              # the CPU image for the tests, as an archive
+
+The tests call `cpu_image` and `cpu_archive`, which build on Debian packages with an engine of their own.
+"""
+
+import argparse
+import fcntl
+import hashlib
+import subprocess
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.image import debian, registry
+from tests.image.engine import CACHE, Engine, found, ours
+
+ROOT = Path(__file__).resolve().parents[2]
+VARIANTS = ("gpu", "cpu")
+TEST_IMAGE = "graft.local/graft:test"
+ARCHIVE = CACHE / "graft-cpu.tar"
+# What decides what the image does. README.md goes into the wheel's description alone: it is not worth a new archive.
+INPUTS = ("Dockerfile", ".dockerignore", "pyproject.toml", "requirements/cpu.txt", "job")
+
+
+def main() -> None:
+    """Build what the command line asks for and say where it is."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--variant", choices=VARIANTS, default="gpu", help="with GPU libraries (the default) or without"
+    )
+    parser.add_argument("--base", default="", help="base image with Python 3.11 to 3.13, or `debian`")
+    parser.add_argument("--weights", default="", help="folder in the checkout with files for KERAS_HOME/models")
+    parser.add_argument("--tag", default="", help="name of the image; default graft:<version>, and -cpu")
+    parser.add_argument("--source", default="", help="address of the source code, for the label")
+    parser.add_argument("--archive", action="store_true", help="the archive for the tests, and nothing else")
+    arguments = parser.parse_args()
+    if arguments.archive:
+        print(cpu_archive())
+        return
+    engine = ours() if arguments.base == "debian" else found()
+    base = debian.ensure(engine) if arguments.base == "debian" else arguments.base
+    tag = arguments.tag or f"graft:{_version()}{'-cpu' if arguments.variant == 'cpu' else ''}"
+    inventory = build(engine, tag, arguments.variant, base, arguments.weights, arguments.source)
+    size = engine.ask("images", "--format", "{{.Size}}", tag)
+    print(f"{tag}: {size} unpacked, built with {engine.program}\n{inventory.relative_to(ROOT)}: what is in it")
+
+
+def build(engine: Engine, tag: str, variant: str, base: str = "", weights: str = "", source: str = "") -> Path:
+    """Build the image and, beside it, its bill of materials, whose path is returned.
+
+    Raises:
+        SystemExit: `weights` is no folder of the checkout.
+    """
+    chosen = {"VARIANT": variant, "BASE": base, "WEIGHTS": weights and str(_folder(weights).relative_to(ROOT))}
+    labels = {"VERSION": _version(), "REVISION": _revision(), "SOURCE": source}
+    with registry.secrets() as secrets:
+        engine.build(ROOT, *_arguments(chosen | labels), *secrets, f"--tag={tag}")
+        inventory = ROOT / "build" / f"graft-{variant}.cdx.json"
+        inventory.parent.mkdir(exist_ok=True)
+        engine.build(
+            ROOT, *_arguments(chosen), *secrets, "--target=inventory", f"--output=type=local,dest={inventory.parent}"
+        )
+    return inventory
+
+
+def cpu_image(engine: Engine) -> str:
+    """The name of the CPU image in the tests' own engine, built on Debian packages; layers that still fit are kept."""
+    with _alone("image"):
+        build(engine, TEST_IMAGE, "cpu", debian.ensure(engine))
+    return TEST_IMAGE
+
+
+def cpu_archive() -> Path:
+    """The CPU image, named `TEST_IMAGE`, as an archive that `ctr images import` takes.
+
+    It lies outside the checkout and is made anew when something has changed that it is made of.
+    """
+    note, digest = ARCHIVE.with_suffix(".inputs"), _inputs()
+    with _alone("archive"):
+        if not ARCHIVE.exists() or not note.exists() or note.read_text() != digest:
+            _save(ours(), ARCHIVE)
+            note.write_text(digest)
+    return ARCHIVE
+
+
+def _save(engine: Engine, archive: Path) -> None:
+    part = archive.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    engine.run("save", "--quiet", "--format=docker-archive", f"--output={part}", cpu_image(engine))
+    part.rename(archive)
+
+
+def _inputs() -> str:
+    """SHA-256 over the names and contents of `INPUTS`."""
+    files = [
+        file for name in INPUTS for file in ([ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*"))
+    ]
+    digest = hashlib.sha256(repr(debian.RECIPE).encode())
+    for file in sorted(file for file in files if file.is_file() and file.suffix != ".pyc"):
+        digest.update(f"{file.relative_to(ROOT)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _alone(name: str) -> Iterator[None]:
+    """One process at a time; the others wait and find the work done."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _arguments(values: dict[str, str]) -> list[str]:
+    """Build arguments; one without a value is left to the Dockerfile."""
+    return [f"--build-arg={name}={value}" for name, value in values.items() if value]
+
+
+def _folder(weights: str) -> Path:
+    folder = (ROOT / weights).resolve()
+    if not folder.is_dir() or not folder.is_relative_to(ROOT):
+        raise SystemExit(f"WEIGHTS={weights}: expected a folder in the checkout. Copy the weights files into one.")
+    return folder
+
+
+def _version() -> str:
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+def _revision() -> str:
+    """The commit, and whether something is not committed; empty outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
