@@ -1,4 +1,4 @@
-"""Prometheus's own checker of rules: the one on the PATH, else unpacked from Debian's package into the cache."""
+"""Prometheus and its checker of rules: the ones on the PATH, else unpacked from Debian's package into the cache."""
 
 import shutil
 import subprocess
@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 from tests.tools.helm import CACHE
 
 
-def binary() -> Path:
-    """The path of promtool, fetched first if need be; nothing is installed."""
-    if found := shutil.which("promtool"):
+def binary(program: str = "promtool") -> Path:
+    """The path of `promtool` or `prometheus`, fetched first if need be; nothing is installed."""
+    if found := shutil.which(program):
         return Path(found)
-    target = CACHE / "promtool"
+    target = CACHE / program
     if not target.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=CACHE) as folder:
@@ -21,5 +21,5 @@ def binary() -> Path:
             )
             (package,) = Path(folder).glob("*.deb")
             subprocess.run(["dpkg", "-x", package, folder], check=True)
-            (Path(folder) / "usr/bin/promtool").rename(target)
+            (Path(folder) / "usr/bin" / program).rename(target)
     return target

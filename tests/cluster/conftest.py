@@ -1,12 +1,11 @@
-"""What the tests on a real cluster share: the cluster, a namespace under *restricted*, jobs and what became of them.
+"""What the tests on a real cluster share: the cluster, its store, the image, and a place for each test.
 
 The cluster is the one that `make cluster-up` started, or the current context of `GRAFT_TEST_KUBECONFIG`: any cluster
 of kind, k3d or minikube that can run the image `GRAFT_TEST_IMAGE` (busybox, if it says nothing else).
 """
 
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,67 +15,10 @@ import pytest
 from botocore.config import Config
 from kubernetes import client, config
 
-from tests.cluster import layout
-
-# Read before any test, since each test starts without GRAFT_ in its environment.
-FOREIGN = os.environ.get("GRAFT_TEST_KUBECONFIG")
-IMAGE = os.environ.get("GRAFT_TEST_IMAGE", "busybox") if FOREIGN else layout.TOOLS_IMAGE
-
-RESTRICTED = {
-    "runAsNonRoot": True,
-    "runAsUser": 65532,
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "seccompProfile": {"type": "RuntimeDefault"},
-}
-
-
-class Namespace:
-    """A namespace of one test, in which everything has to satisfy Pod Security *restricted*."""
-
-    def __init__(self, api: client.ApiClient, name: str) -> None:
-        self.name = name
-        self.core: Any = client.CoreV1Api(api)  # its types want objects where it takes plain JSON as well
-        self.batch: Any = client.BatchV1Api(api)
-
-    def run(self, script: str, *, pod: Any = None, container: Any = None, labels: Any = None, **job: Any) -> str:
-        """Start a job that runs the script in a shell, and return its name."""
-        name = f"job-{uuid4().hex[:8]}"
-        main = {"name": "main", "image": IMAGE, "command": ["sh", "-c", script], "securityContext": RESTRICTED}
-        spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1} | (pod or {})
-        spec["containers"] = [main | {"imagePullPolicy": "IfNotPresent"} | (container or {})]
-        template = {"metadata": {"labels": labels or {}}, "spec": spec}
-        body = {"metadata": {"name": name}, "spec": {"backoffLimit": 0, "template": template} | job}
-        self.batch.create_namespaced_job(self.name, body)
-        return name
-
-    def outcome(self, job: str, seconds: float = 90) -> client.V1JobCondition:
-        """Wait for the job's end and return the condition that says which end."""
-
-        def ended() -> Any:
-            conditions = self.batch.read_namespaced_job(job, self.name).status.conditions or []
-            return next((one for one in conditions if one.type in {"Complete", "Failed"}), None)
-
-        return eventually(ended, seconds)
-
-    def pods(self, job: str) -> list[Any]:
-        return self.core.list_namespaced_pod(self.name, label_selector=f"job-name={job}").items
-
-    def output(self, job: str) -> str:
-        """Wait until the job has completed, and return what its pods printed."""
-        outcome = self.outcome(job)
-        printed = "".join(self.core.read_namespaced_pod_log(pod.metadata.name, self.name) for pod in self.pods(job))
-        assert outcome.type == "Complete", f"{outcome.reason}: {outcome.message}\n{printed}"
-        return printed
-
-
-def eventually(attempt: Callable[[], Any], seconds: float = 90) -> Any:
-    """Return the first answer that is not empty."""
-    deadline = time.monotonic() + seconds
-    while not (answer := attempt()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.3)
-    return answer
+from tests.cluster import layout, node
+from tests.cluster.namespace import FOREIGN, Namespace, eventually
+from tests.cluster.site import Site
+from tests.image import build
 
 
 @pytest.fixture(scope="session")
@@ -119,3 +61,20 @@ def bucket(s3: Any) -> str:
     name = f"test-{uuid4().hex[:8]}"
     s3.create_bucket(Bucket=name)
     return name
+
+
+@pytest.fixture(scope="session")
+def image() -> str:
+    """The CPU image of this checkout, known to the node."""
+    if FOREIGN:
+        return os.environ.get("GRAFT_TEST_JOB_IMAGE", "graft:latest")
+    node.load(build.cpu_archive())
+    return build.TEST_IMAGE
+
+
+@pytest.fixture
+def site(namespace: Namespace, s3: Any, bucket: str, image: str) -> Site:
+    """A prepared place without photographs."""
+    site = Site(namespace, s3, bucket, image)
+    site.prepare()
+    return site

@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -61,6 +62,18 @@ def load(archive: Path) -> None:
     """Give the node the images of an archive of `docker save`, `podman save` or buildah."""
     if problem := _import(archive):
         raise SystemExit(f"The node did not take {archive}: {problem}")
+
+
+@contextmanager
+def store_away() -> Iterator[None]:
+    """Let nobody reach the S3 server for a while: its port refuses every connection, and those that there are."""
+    rule = ["INPUT", "--protocol=tcp", "--dport=7070", "--jump=REJECT", "--reject-with=tcp-reset"]
+    inside = ["nsenter", f"--target={record.living()}", "--net", "iptables"]
+    subprocess.run([*inside, "--insert", *rule], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*inside, "--delete", *rule], check=True)
 
 
 def _refuse_what_cannot_work() -> None:

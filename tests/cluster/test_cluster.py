@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 from kubernetes import client
 
-from tests.cluster.conftest import FOREIGN, IMAGE, RESTRICTED, eventually
+from tests.cluster.namespace import FOREIGN, IMAGE, RESTRICTED, eventually
 
 pytestmark = pytest.mark.cluster
 

@@ -13,7 +13,8 @@ from kubernetes import client
 from job import launcher
 from job.launcher.watching import NotStarted
 from job.result import Result
-from tests.cluster.conftest import IMAGE, RESTRICTED, Namespace, api, eventually, namespace  # noqa: F401 - fixtures
+from tests.cluster.conftest import api, namespace  # noqa: F401 - fixtures
+from tests.cluster.namespace import IMAGE, RESTRICTED, Namespace, eventually
 from tests.launcher.objects import MISSPELT, RELEASED, Json, template
 
 pytestmark = pytest.mark.cluster

@@ -1,0 +1,172 @@
+"""The chart on the cluster: a namespace under *restricted*, a bucket with real photographs, and Helm between them."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests import photographs
+from tests.chart.declaration import CHART
+from tests.chart.rendering import merged, run_helm
+from tests.cluster import binaries, layout
+from tests.cluster.namespace import Namespace, eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+Tree = dict[str, Any]
+SECRET = "store"
+ACCESS = {
+    "AWS_ACCESS_KEY_ID": layout.S3_ACCESS_KEY,
+    "AWS_SECRET_ACCESS_KEY": layout.S3_SECRET_KEY,
+    "AWS_DEFAULT_REGION": layout.S3_REGION,
+    "AWS_ENDPOINT_URL_S3": layout.S3,
+}
+
+
+@dataclass(frozen=True)
+class Site:
+    """One user's place: everything that a test installs, starts and reads."""
+
+    namespace: Namespace
+    s3: Any
+    bucket: str
+    image: str
+    major: int = 4
+
+    @property
+    def values(self) -> Tree:
+        """The least that a user of this cluster has to say, and a size at which a run takes seconds."""
+        repository, tag = self.image.rsplit(":", 1)
+        return {
+            "image": {"repository": repository, "tag": tag},
+            "store": {"endpoint": layout.S3, "region": layout.S3_REGION},
+            "credentials": {"secret": SECRET, "format": "keys"},
+            "settings": {
+                "dataset": {"uri": f"s3://{self.bucket}/data"},
+                "output": {"uri": f"s3://{self.bucket}/models"},
+                "backbone": {"name": "EfficientNetLite0", "mirror": f"s3://{self.bucket}/weights", "image_size": 96},
+                "export": {"formats": ["saved_model"]},
+            },
+            "cache": {"size": "2Gi"},
+            "scratch": {"size": "1Gi"},
+            "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "4Gi"}},
+        }
+
+    def prepare(self) -> None:
+        """What every run here needs: the weights in the bucket, and a Secret with the way to it."""
+        weights = photographs.ensure_weights()
+        self.s3.upload_file(str(weights), self.bucket, f"weights/{weights.name}")
+        keys = {name: ACCESS[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+        secret = {"metadata": {"name": SECRET}, "stringData": keys}
+        self.namespace.core.create_namespaced_secret(self.namespace.name, secret)
+
+    def add_photographs(self, classes: int = 3, first: int = 0, number: int = 12) -> None:
+        """Lay `number` photographs of each of the first classes into the bucket, from the `first` on."""
+        for folder in sorted(photographs.ensure_photographs().iterdir())[:classes]:
+            for file in sorted(folder.iterdir())[first : first + number]:
+                self.s3.upload_file(str(file), self.bucket, f"data/{folder.name}/{file.name}")
+
+    def helm(self, verb: str, release: str, *options: str, chart: Path = CHART, **values: Any) -> str:
+        """`helm install` or `helm upgrade` with the values of this place under the given ones."""
+        given = merged(self.values, values)
+        return self.raw_helm(verb, release, str(chart), "--values", "-", *options, given=given)
+
+    def uninstall(self, release: str) -> None:
+        self.raw_helm("uninstall", release, "--wait")
+
+    def raw_helm(self, *arguments: str, given: Tree | None = None) -> str:
+        """Helm in this namespace, without the values of this place."""
+        place = ("--namespace", self.namespace.name, "--kubeconfig", str(layout.KUBECONFIG))
+        return run_helm(self.major, *arguments, *place, given=given)
+
+    def jobs(self) -> list[Any]:
+        """The Jobs of this namespace, the oldest first."""
+        jobs = self.namespace.batch.list_namespaced_job(self.namespace.name).items
+        return sorted(jobs, key=lambda job: (job.metadata.creation_timestamp, job.metadata.name))
+
+    def job(self) -> str:
+        """The name of the one Job."""
+        (job,) = self.jobs()
+        return str(job.metadata.name)
+
+    def completed(self, job: str, seconds: float = 240) -> Tree:
+        """The result of a run that has to complete."""
+        outcome = self.namespace.outcome(job, seconds)
+        assert outcome.type == "Complete", f"{outcome.reason}: {outcome.message}\n{self.told(job)}"
+        return self.result(job)
+
+    def failed(self, job: str, seconds: float = 240) -> str:
+        """The reason of a run that has to fail."""
+        outcome = self.namespace.outcome(job, seconds)
+        assert outcome.type == "Failed", self.told(job)
+        return str(outcome.reason)
+
+    def result(self, job: str, worker: int = 0) -> Tree:
+        """The result JSON in the termination message of the run's newest pod."""
+        message = self.terminated(self.pods(job, worker)[-1]).message
+        result: Tree = json.loads(message)
+        return result
+
+    def pods(self, job: str, worker: int = 0) -> list[Any]:
+        """The pods of one worker, the oldest first."""
+        index = "batch.kubernetes.io/job-completion-index"
+        pods = (p for p in self.namespace.pods(job) if (p.metadata.annotations or {}).get(index, "0") == str(worker))
+        return sorted(pods, key=lambda pod: pod.metadata.creation_timestamp)
+
+    def terminated(self, pod: Any) -> Any:
+        """How the pod's container ended: `exit_code`, `reason`, `message`."""
+        return pod.status.container_statuses[0].state.terminated
+
+    def told(self, job: str) -> str:
+        """The ends of the logs of all pods, for a failed assertion."""
+        return "\n".join(self.log(pod.metadata.name)[-3000:] for pod in self.namespace.pods(job))
+
+    def log(self, pod: str) -> str:
+        try:
+            return str(self.namespace.core.read_namespaced_pod_log(pod, self.namespace.name))
+        except Exception as error:  # noqa: BLE001 - a pod without a log is told as such
+            return f"{pod}: {error}"
+
+    def until_logged(self, job: str, words: str, seconds: float = 120, worker: int = 0) -> Any:
+        """Wait until the newest pod of the run has logged these words, and return the pod."""
+
+        def speaking() -> Any:
+            pods = self.pods(job, worker)
+            return pods[-1] if pods and words in self.log(pods[-1].metadata.name) else None
+
+        return eventually(speaking, seconds)
+
+    def keys(self, prefix: str) -> list[str]:
+        """The keys in the bucket under a prefix."""
+        return [
+            entry["Key"] for entry in self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", [])
+        ]
+
+    def read(self, key: str) -> Tree:
+        """An object of the bucket that is JSON."""
+        document: Tree = json.loads(self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read())
+        return document
+
+    def graft(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """`graft` as a person on this machine calls it."""
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("GRAFT_")}
+        given = ours | ACCESS | {"KUBECONFIG": str(layout.KUBECONFIG)} | environment
+        return subprocess.run(
+            [sys.executable, "-m", "job", *arguments], env=given, cwd=ROOT, capture_output=True, text=True, check=False
+        )
+
+    def kubectl(self, *arguments: str) -> str:
+        """What kubectl prints about this namespace."""
+        place = [f"--kubeconfig={layout.KUBECONFIG}", f"--namespace={self.namespace.name}"]
+        command: list[str | Path] = [binaries.build() / "kubectl", *place, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def leftovers(self) -> set[str]:
+        """Every object of this namespace but those that Kubernetes or `prepare` put there, as kind/name."""
+        kinds = "jobs,cronjobs,pods,services,serviceaccounts,configmaps,secrets,networkpolicies,roles,rolebindings"
+        found = self.kubectl("get", kinds, "--output=name").split()
+        return set(found) - {"serviceaccount/default", "configmap/kube-root-ca.crt", f"secret/{SECRET}"}
