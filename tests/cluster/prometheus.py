@@ -1,4 +1,4 @@
-"""A real Prometheus beside the cluster: it finds the pods through the API, as an operator's PodMonitor has it do."""
+"""A real Prometheus on this machine, which has a way to the pods."""
 
 import json
 import subprocess
@@ -11,22 +11,15 @@ from urllib.request import urlopen
 import yaml
 
 from tests.chart import promtool
-from tests.cluster import layout
 from tests.cluster.namespace import eventually
 
 PORT = 19090
 
 
 @contextmanager
-def scraping(folder: Path, namespace: str) -> Iterator["Prometheus"]:
-    """Scrape every pod of the namespace once a second, at its port named `metrics`."""
-    pods = {"role": "pod", "kubeconfig_file": str(layout.KUBECONFIG), "namespaces": {"names": [namespace]}}
-    port = {
-        "source_labels": ["__meta_kubernetes_pod_container_port_name"],
-        "regex": "metrics",
-        "action": "keep",
-    }
-    job = {"job_name": "graft", "kubernetes_sd_configs": [pods], "relabel_configs": [port]}
+def scraping(folder: Path, target: str) -> Iterator["Prometheus"]:
+    """Scrape `target` (host:port) once a second."""
+    job = {"job_name": "graft", "static_configs": [{"targets": [target]}]}
     configuration = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]}
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
     command: list[str | Path] = [

@@ -16,9 +16,10 @@ pytestmark = pytest.mark.cluster
 @pytest.mark.smoke
 def test_an_install_takes_a_bucket_of_photographs_to_a_promoted_release(site: Site, tmp_path: Path):
     site.add_photographs()
-    with prometheus.scraping(tmp_path, site.namespace.name) as scraped:
-        notes = site.helm("install", "flowers")
-        assert f"The run {site.job()} was started." in notes
+    notes = site.helm("install", "flowers")
+    assert f"The run {site.job()} was started." in notes
+    pod = site.until_logged(site.job(), "dataset begins")
+    with prometheus.scraping(tmp_path, f"{pod.status.pod_ip}:8000") as scraped:
         assert scraped.await_series("graft_phase_seconds")
         result = site.completed(site.job())
     assert (result["status"], result["promoted"]) == ("released", True)
