@@ -17,7 +17,7 @@ from job import result, settings, telemetry
 from job.errors import JobError, SettingsError
 from job.result import Result
 from job.settings import Settings
-from job.workers import Stop, Terminated
+from job.workers import Crew, Stop, Terminated
 
 if TYPE_CHECKING:
     from job.launcher import Cluster
@@ -120,9 +120,10 @@ def _watched(chosen: Settings, stop: Stop, terminal: bool) -> Result:
     """The run, with its outcome told to those who watch before they lose it from sight."""
     from job import pipeline
 
+    crew = Crew.parse(os.environ.get("TF_CONFIG", ""))
     with telemetry.serve(chosen.telemetry, chosen.name, pipeline.PHASES, sys.stderr if terminal else None) as watcher:
         try:
-            outcome = pipeline.run(chosen, pipeline.Surroundings(watcher, stop, _keras_home()))
+            outcome = pipeline.run(chosen, pipeline.Surroundings(watcher, stop, _keras_home(), crew))
         except BaseException as error:  # noqa: BLE001
             outcome = _failed(error)
         outcome = replace(outcome, seconds=watcher.seconds)

@@ -1,7 +1,7 @@
-"""Splits -> tf.data. What a step sees depends on (seed, epoch, step) alone: a restart continues with the same pixels.
+"""Splits -> tf.data. What a step sees depends on (seed, epoch, step, worker): a restart continues with the same pixels.
 
 Every batch has one fixed size, since the same image in a batch of another size gives other bytes. The last batch is
-filled up with images of weight 0.
+filled up with images of weight 0, and so is every batch that the devices could not share evenly.
 """
 
 from collections.abc import Sequence
@@ -19,6 +19,24 @@ from job.settings import TrainingSettings
 EVALUATION_BATCH = 32
 # One number per random op, so that no two ops share a stream.
 FLIP, PLACE, BRIGHTNESS, CONTRAST, SATURATION = range(5)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """Which part of every global batch a worker takes: the `index`-th of `workers`, cut for its `devices`."""
+
+    index: int = 0
+    workers: int = 1
+    devices: int = 1
+
+    def of(self, batches: np.ndarray) -> np.ndarray:
+        """Global batches [steps, size, ...] -> this worker's [steps * devices, size / all devices, ...], in order."""
+        each = batches.shape[1] // (self.workers * self.devices)
+        own = batches[:, self.index * self.devices * each : (self.index + 1) * self.devices * each]
+        return own.reshape(-1, each, *batches.shape[2:])
+
+
+WHOLE = Share()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +65,25 @@ class Feed:
         """The permutation of the training images in an epoch: int64 [n]."""
         return np.random.Generator(np.random.Philox(key=self.seed, counter=epoch)).permutation(len(self.splits.train))
 
-    def train(self, epoch: int, start: int = 0, features: np.ndarray | None = None) -> tf.data.Dataset:
-        """Batches (inputs, targets, weights) from step `start` of an epoch on.
+    def train(
+        self, epoch: int, start: int = 0, features: np.ndarray | None = None, share: Share = WHOLE
+    ) -> tf.data.Dataset:
+        """Batches (inputs, targets, weights) from step `start` of an epoch on: one for each device of the share.
 
         `features` [n, ...], in the order of `splits.train`, takes the place of the images: the frozen part run once.
         """
-        rows = self._steps_of(epoch)[start:]
-        places = np.arange(start, self.steps)[:, None] * self.batch_size + np.arange(self.batch_size)
+        places, real = self._places(start, share.workers * share.devices)
+        rows = padded(self.order(epoch), self.batch_size)[places]
         labels = label_array(self.splits.train)
-        weights = self._normalised(self.importance(labels)[rows], places)
+        weights = self._normalised(self.importance(labels)[rows] * real)
+        rows, places, weights = (share.of(table) for table in (rows, places, weights))
         rest = tf.data.Dataset.from_tensor_slices((self.targets(labels)[rows], weights))
         inputs = self._images(rows, places, epoch) if features is None else self._features(rows, features)
         return tf.data.Dataset.zip((inputs, rest)).map(lambda rows, pair: (rows, *pair)).prefetch(2)
 
     def plain(self, examples: Sequence[Example]) -> tf.data.Dataset:
         """Batches of `EVALUATION_BATCH` images as they are; the last one repeats its last image until it is full."""
-        paths = padded(np.array([str(example.path) for example in examples]), EVALUATION_BATCH)
+        paths = padded(np.array([str(example.path) for example in examples], str), EVALUATION_BATCH)
         return (
             tf.data.Dataset.from_tensor_slices(paths)
             .map(self._pixels, **_PARALLEL)
@@ -82,22 +103,24 @@ class Feed:
         counts = np.bincount(labels, minlength=len(self.splits.classes))
         return (len(labels) / (np.count_nonzero(counts) * counts[labels])).astype(np.float32)
 
-    def _steps_of(self, epoch: int) -> np.ndarray:
-        return padded(self.order(epoch), self.batch_size).reshape(self.steps, self.batch_size)
+    def _places(self, start: int, devices: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where each image of each step lies in the epoch [steps, size], and whether it counts there."""
+        columns = np.arange(-(-self.batch_size // devices) * devices)
+        places = np.arange(start, self.steps)[:, None] * self.batch_size + np.minimum(columns, self.batch_size - 1)
+        return places, (columns < self.batch_size) & (places < len(self.splits.train))
 
-    def _normalised(self, weights: np.ndarray, places: np.ndarray) -> np.ndarray:
-        real = weights * (places < len(self.splits.train))
-        return (real / real.sum(axis=1, keepdims=True)).astype(np.float32)
+    def _normalised(self, weights: np.ndarray) -> np.ndarray:
+        return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
     def _images(self, rows: np.ndarray, places: np.ndarray, epoch: int) -> tf.data.Dataset:
         paths = np.array([str(example.path) for example in self.splits.train])
         pairs = tf.data.Dataset.from_tensor_slices((paths[rows.ravel()], places.ravel()))
         pixels = pairs.map(lambda path, place: self._augmented(path, epoch, place), **_PARALLEL)
-        return pixels.batch(self.batch_size, drop_remainder=True)
+        return pixels.batch(rows.shape[1], drop_remainder=True)
 
     def _features(self, rows: np.ndarray, features: np.ndarray) -> tf.data.Dataset:
         """A memory map is read step by step, never whole."""
-        shape = (self.batch_size, *features.shape[1:])
+        shape = (rows.shape[1], *features.shape[1:])
 
         def look_up(step: tf.Tensor) -> tf.Tensor:
             values = tf.numpy_function(

@@ -90,6 +90,16 @@ class Shelf:
             logger.warning("checkpoint %s is damaged and left aside", name)
         return None
 
+    def over(self) -> bool:
+        """Whether the newest state says that training is over."""
+        state = self.load()
+        return state is not None and bool(state.facts["over"])
+
+    @property
+    def newest(self) -> str:
+        """Names the state that was saved or loaded last, among those of all runs."""
+        return f"{self.store.uri} {self._number}"
+
     def clear(self) -> None:
         """Remove every state: the release has taken its place."""
         self.store.delete("")

@@ -102,7 +102,7 @@ def test_a_type_error_is_stopped(tree: Path, fault: str, rule: str) -> None:
         ("job/dataset/planted.py", "import boto3", "Only storage speaks to S3"),
         ("job/publish/planted.py", "from botocore.exceptions import ClientError", "Only storage speaks to S3"),
         ("job/training/planted.py", "import prometheus_client", "Only telemetry speaks to Prometheus"),
-        ("job/workers.py", "from kubernetes import client", "Only launcher speaks to Kubernetes"),
+        ("job/workers/planted.py", "from kubernetes import client", "Only launcher speaks to Kubernetes"),
     ],
 )
 def test_a_forbidden_import_is_stopped(tree: Path, file: str, fault: str, contract: str) -> None:

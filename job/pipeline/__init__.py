@@ -1,42 +1,34 @@
 """The flow and nothing else: each phase returns a frozen value that the next one takes.
 
-`run` finds out whether there is anything to do, and `learn` does it. TensorFlow is imported between the two, so that a
-night without new data costs seconds.
+`run` finds out whether there is anything to do, and `learn` does it: `train`, judge, export, release. TensorFlow is
+imported between the two, so that a night without new data costs seconds. Of several workers, all `train` together.
 """
 
 import logging
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from job import dataset, identity, publish, storage
+from job.checkpoint import Shelf
 from job.dataset import Dataset
 from job.errors import JobError
+from job.pipeline import together
+from job.pipeline.surroundings import Surroundings
 from job.publish import History, Manifest
-from job.result import Result
+from job.result import Result, Status
 from job.settings import Settings
 from job.storage import Store
-from job.telemetry import Telemetry, recorded
-from job.workers import Stop, Terminated
+from job.telemetry import recorded
+from job.workers import Terminated
 
+if TYPE_CHECKING:
+    from job.pipeline.phases import Trained
+
+__all__ = ["PHASES", "Surroundings", "learn", "run", "shelf", "train"]
 logger = logging.getLogger(__name__)
 
 PHASES = ("survey", "dataset", "devices", "audit", "weights", "model", "training", "evaluation", "export", "release")
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What a run is given besides its settings.
-
-    Attributes:
-        telemetry: who is told what goes on.
-        stop: SIGTERM.
-        keras_home: where Keras keeps its own weights files.
-    """
-
-    telemetry: Telemetry
-    stop: Stop
-    keras_home: Path
 
 
 def run(settings: Settings, around: Surroundings) -> Result:
@@ -58,57 +50,94 @@ def run(settings: Settings, around: Surroundings) -> Result:
     if found := publish.find(models, run_id):
         return _unchanged(settings, models, found)
     try:
-        return learn(settings, around, data, models, history, run_id)
+        with tempfile.TemporaryDirectory(prefix="graft-") as scratch, recorded(Path(scratch) / "logs" / "log.jsonl"):
+            if around.crew.size > 1:
+                together.train(settings, around, data, run_id, shelf(settings, models, run_id))
+                if not around.crew.chief:
+                    release = together.awaited(models, run_id, around.telemetry)
+                    return _told(settings, models, release, "released", release.won)
+            return learn(settings, around, data, models, history, run_id, Path(scratch))
     except (JobError, Terminated) as error:
         error.run_id = run_id
         raise
 
 
 def learn(
-    settings: Settings, around: Surroundings, data: Dataset, models: Store, history: History, run_id: str
+    settings: Settings,
+    around: Surroundings,
+    data: Dataset,
+    models: Store,
+    history: History,
+    run_id: str,
+    scratch: Path,
 ) -> Result:
     """From images on this disk to a release."""
+    kept = shelf(settings, models, run_id)
+    trained = train(settings, around, data, history, kept)
     telemetry = around.telemetry
-    with tempfile.TemporaryDirectory(prefix="graft-") as scratch, recorded(Path(scratch) / "logs" / "log.jsonl"):
-        with telemetry.phase("devices"):
-            from job.pipeline import phases  # TensorFlow from here on
 
-            team = phases.joined(settings, around)
-        with telemetry.phase("audit"):
-            census, splits = phases.audited(settings, data, telemetry)
-        with telemetry.phase("weights"):
-            weights, splits = phases.weighted(settings, splits, around.keras_home, history)
-        with telemetry.phase("model"):
-            classifier, feed, plan = phases.built(settings, splits, weights, team, telemetry)
-        with telemetry.phase("training"):
-            shelf = phases.shelf(settings, models, run_id)
-            fitted = phases.trained(settings, classifier, plan, feed, team, weights, shelf, around)
-        with telemetry.phase("evaluation"):
-            report, challenger = phases.judged(classifier, feed)
-        with telemetry.phase("export"):
-            bundle = phases.exported(settings, classifier, splits, team, Path(scratch))
-        with telemetry.phase("release"):
-            facts = phases.Facts(settings, run_id, data, census, splits, weights, plan, fitted, report, bundle, history)
-            release, decision = phases.released(facts, models, challenger)
-            shelf.clear()
+    from job.pipeline import phases
+
+    with telemetry.phase("evaluation"):
+        report, challenger = phases.judged(trained)
+    with telemetry.phase("export"):
+        bundle = phases.exported(settings, trained, scratch)
+    with telemetry.phase("release"):
+        facts = phases.Facts(settings, run_id, data, trained, report, bundle, history)
+        release, decision = phases.released(facts, models, challenger)
+        kept.clear()
     passed = report.scores[settings.gate.metric] >= settings.gate.min_score
     return Result(
-        "released" if passed else "below_gate", run_id, release.uri, decision.promote, report.scores, plan.mode
+        "released" if passed else "below_gate",
+        run_id,
+        release.uri,
+        decision.promote,
+        report.scores,
+        trained.plan.mode,
     )
+
+
+def train(settings: Settings, around: Surroundings, data: Dataset, history: History, kept: Shelf) -> "Trained":
+    """From images on this disk to a trained classifier."""
+    telemetry = around.telemetry
+    with telemetry.phase("devices"):
+        from job.pipeline import phases  # TensorFlow from here on
+
+        team = phases.joined(settings, around)
+    with telemetry.phase("audit"):
+        census, splits = phases.audited(settings, data, telemetry)
+    with telemetry.phase("weights"):
+        weights, splits = phases.weighted(settings, splits, around.keras_home, history)
+    with telemetry.phase("model"):
+        classifier, feed, plan = phases.built(settings, splits, weights, team, telemetry)
+    with telemetry.phase("training"):
+        fitted = phases.fitted(settings, classifier, plan, feed, team, weights, kept, around)
+    return phases.Trained(team, census, weights, classifier, feed, plan, fitted)
+
+
+def shelf(settings: Settings, models: Store, run_id: str) -> Shelf:
+    """Where the state of a run is kept while it works."""
+    folder = settings.cache.dir / "checkpoints" / run_id
+    return Shelf(folder, models.child(f"runs/{run_id}/checkpoints"), settings.checkpoint.interval_seconds)
 
 
 def _unchanged(settings: Settings, models: Store, manifest: Manifest) -> Result:
     """There is a release of just this; what an earlier run left undone is finished."""
     models.delete(f"runs/{manifest.run_id}")
+    promoted = publish.finish(models, manifest)
+    found = _told(settings, models, manifest, "unchanged", promoted)
+    if found.status == "unchanged" and not promoted:
+        logger.info("it is not the champion; `graft promote %s` makes it so", found.release)
+    return found
+
+
+def _told(settings: Settings, models: Store, manifest: Manifest, status: Status, promoted: bool) -> Result:
+    """What a release that exists already says of its run."""
     scores = manifest.fields["scores"]
-    passed = scores[settings.gate.metric] >= settings.gate.min_score
-    uri, promoted = models.child(publish.folder_of(manifest.run_id)).uri, publish.finish(models, manifest)
-    if passed and not promoted:
-        logger.info("it is not the champion; `graft promote %s` makes it so", uri)
     return Result(
-        status="unchanged" if passed else "below_gate",
+        status=status if scores[settings.gate.metric] >= settings.gate.min_score else "below_gate",
         run_id=manifest.run_id,
-        release=uri,
+        release=models.child(publish.folder_of(manifest.run_id)).uri,
         promoted=promoted,
         scores=scores,
         plan=manifest.fields["plan"]["mode"],

@@ -19,7 +19,8 @@ from job.dataset import Dataset
 from job.evaluation import Report
 from job.export import Bundle, Recipe
 from job.export.reference import probabilities
-from job.pipeline import Surroundings, records
+from job.pipeline import records
+from job.pipeline.surroundings import Surroundings
 from job.publish import Challenger, Comparison, Decision, History, Manifest, Release
 from job.publish.inventory import NAME as INVENTORY
 from job.settings import Settings
@@ -36,8 +37,8 @@ COMPARED_IMAGES = 32
 
 
 def joined(settings: Settings, around: Surroundings) -> Workers:
-    """The devices, before TensorFlow has computed anything on them."""
-    team = workers.join(settings.devices)
+    """The devices, before TensorFlow has computed anything on them; for a member, those of the other workers too."""
+    team = workers.join(settings.devices, around.crew, together=around.member)
     around.stop.install()
     return team
 
@@ -77,13 +78,7 @@ def built(
     return classifier, feed, plan
 
 
-def shelf(settings: Settings, models: Store, run_id: str) -> Shelf:
-    """Where the state of this run is kept while it works."""
-    folder = settings.cache.dir / "checkpoints" / run_id
-    return Shelf(folder, models.child(f"runs/{run_id}/checkpoints"), settings.checkpoint.interval_seconds)
-
-
-def trained(
+def fitted(
     settings: Settings,
     classifier: Any,
     plan: Plan,
@@ -107,9 +102,26 @@ def _room(settings: Settings) -> int:
     return min(free, settings.cache.limit or free) // 2
 
 
-def judged(classifier: Any, feed: Feed) -> tuple[Report, Challenger]:
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A trained classifier, and what it was trained on, from and by."""
+
+    team: Workers
+    census: Census
+    weights: Weights
+    classifier: Any
+    feed: Feed
+    plan: Plan
+    fitted: Fitted
+
+    @property
+    def splits(self) -> Splits:
+        return self.feed.splits
+
+
+def judged(trained: Trained) -> tuple[Report, Challenger]:
     """The scores, with the temperature folded into the classifier, and what it says about the test images."""
-    splits = feed.splits
+    classifier, feed, splits = trained.classifier, trained.feed, trained.splits
     logits_val, logits_test = (training.predict(classifier, feed, part) for part in (splits.val, splits.test))
     report = evaluation.judge(logits_test, logits_val, splits)
     model.fold_temperature(classifier, report.temperature)
@@ -117,8 +129,9 @@ def judged(classifier: Any, feed: Feed) -> tuple[Report, Challenger]:
     return report, Challenger(splits.classes, splits.test, calibrated)
 
 
-def exported(settings: Settings, classifier: Any, splits: Splits, team: Workers, folder: Path) -> Bundle:
+def exported(settings: Settings, trained: Trained, folder: Path) -> Bundle:
     """Every format, proved against the classifier on real images."""
+    classifier, splits, team = trained.classifier, trained.splits, trained.team
     exact = team.dtype_policy(settings.training.precision) == "float32" and "GPU" not in team.devices[0]
     recipe = Recipe(
         backbone=settings.backbone,
@@ -150,11 +163,7 @@ class Facts:
     settings: Settings
     run_id: str
     data: Dataset
-    census: Census
-    splits: Splits
-    weights: Weights
-    plan: Plan
-    fitted: Fitted
+    trained: Trained
     report: Report
     bundle: Bundle
     history: History
@@ -168,9 +177,9 @@ def released(facts: Facts, models: Store, challenger: Challenger) -> tuple[Relea
     def compare(store: Store, manifest: Manifest) -> Comparison:
         return publish.compare(store, manifest, challenger, gate.metric, settings.cache.dir)
 
-    training.record(facts.fitted.history, folder)
+    training.record(facts.trained.fitted.history, folder)
     evaluation.write(facts.report, records.context(facts), folder)
-    (folder / INVENTORY).write_bytes(publish.inventory(facts.splits))
+    (folder / INVENTORY).write_bytes(publish.inventory(facts.trained.splits))
     against = publish.champion(models)
     decision = publish.decide(gate, score, against, compare)
     release = publish.release(folder, records.manifest(facts, decision), models)

@@ -14,6 +14,7 @@ from job.evaluation import Context
 from job.publish import Decision
 from job.settings import Settings
 from job.transfer import Plan
+from job.weights import Weights
 from job.workers import Workers
 
 if TYPE_CHECKING:
@@ -38,24 +39,24 @@ def live(settings: Settings, splits: Splits, plan: Plan, team: Workers) -> Mappi
 
 def context(facts: "Facts") -> Context:
     """For the report."""
-    census, weights = facts.census, facts.weights
+    trained, census = facts.trained, facts.trained.census
     left_out = (*census.broken, *census.unsupported, *census.conflicting)
     return Context(
         name=facts.settings.name,
         run_id=facts.run_id,
         backbone=facts.settings.backbone.name,
         image_size=facts.settings.image_size,
-        plan=facts.plan.facts(),
+        plan=trained.plan.facts(),
         gate={"metric": facts.settings.gate.metric, "min_score": facts.settings.gate.min_score},
-        weights={"origin": weights.origin, "licence": weights.licence, "sha256": weights.sha256},
+        weights=_named(trained.weights),
         source=facts.settings.dataset.uri,
         digest=facts.data.digest,
         left_out=tuple((finding.name, finding.reason) for finding in left_out),
         duplicates=tuple((finding.name, finding.reason) for finding in census.duplicates),
-        warnings=(*census.warnings, *facts.splits.warnings),
-        history=facts.fitted.history,
+        warnings=(*census.warnings, *trained.splits.warnings),
+        history=trained.fitted.history,
         exports=tuple(asdict(drift) for drift in facts.bundle.drift),
-        judged_before=facts.history.judged_on(_test_digest(facts.splits)),
+        judged_before=facts.history.judged_on(_test_digest(trained.splits)),
         settings=facts.settings.model_dump(mode="json", include=SHOWN),
         versions=_versions(),
     )
@@ -63,7 +64,7 @@ def context(facts: "Facts") -> Context:
 
 def manifest(facts: "Facts", decision: Decision) -> dict[str, Any]:
     """The manifest's fields, but for the schema and the files."""
-    splits = facts.splits
+    trained, splits = facts.trained, facts.trained.splits
     return {
         "name": facts.settings.name,
         "run_id": facts.run_id,
@@ -73,18 +74,22 @@ def manifest(facts: "Facts", decision: Decision) -> dict[str, Any]:
             "listing": facts.data.listing,
             "images": {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)},
             "classes": list(splits.classes),
-            "left_out": facts.census.left_out + len(splits.leaks),
+            "left_out": trained.census.left_out + len(splits.leaks),
             "test": _test_digest(splits),
         },
-        "weights": {"origin": facts.weights.origin, "sha256": facts.weights.sha256, "licence": facts.weights.licence},
+        "weights": _named(trained.weights),
         "versions": {**_versions(), "code": identity.code()},
-        "plan": facts.plan.facts(),
+        "plan": trained.plan.facts(),
         "scores": dict(facts.report.scores),
-        "exact": facts.fitted.exact,
+        "exact": trained.fitted.exact,
         "export_seconds": facts.bundle.seconds,
         "promotion": decision.record(),
         "previous": decision.previous,
     }
+
+
+def _named(weights: Weights) -> dict[str, str]:
+    return {"origin": weights.origin, "sha256": weights.sha256, "licence": weights.licence}
 
 
 def _test_digest(splits: Splits) -> str:

@@ -173,3 +173,5 @@ class DevicesSettings(Group):
     """Split the CPU into so many devices under MirroredStrategy: a rehearsal of several GPUs."""
     threads: int = runs(0, ge=0, le=1024)
     """CPU threads of one operation; 0 takes all cores. Another number gives other last bits."""
+    join_seconds: float = runs(900, gt=0, allow_inf_nan=False)
+    """How long one of several workers waits for the others, before it ends with 75. Longer than a Job's back-off."""

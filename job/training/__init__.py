@@ -1,7 +1,7 @@
 """The stages of the plan: the head first on the frozen backbone, then what the plan frees."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,11 @@ import tensorflow as tf
 
 from job import features
 from job.audit import Example
-from job.batches import EVALUATION_BATCH, Feed, label_array, padded
+from job.batches import EVALUATION_BATCH, Feed, Share, label_array, padded
 from job.checkpoint import State
+from job.errors import TemporaryError
 from job.scores import log_loss, score
-from job.training.loop import Bench, Loop, Progress, Task, restore
+from job.training.loop import Bench, Loop, Progress, Task, agree_to_stop, restore
 from job.training.probe import PENALTIES, Probe, path
 from job.training.record import write as record
 from job.transfer import Plan, Stage, trained_variables
@@ -64,14 +65,26 @@ def fit(classifier: Any, plan: Plan, feed: Feed, bench: Bench, cache: Cache) -> 
         DivergedError: a gradient is not finite.
         Interrupted: SIGTERM; the state is in the bucket.
         SettingsError: the GPU's memory is too small.
+        TemporaryError: the workers do not start from one state.
     """
-    state = bench.shelf.load()
+    state = _loaded(bench)
     progress = _resumed(classifier, state, bench)
     stages = _Stages(classifier, plan, feed, bench, cache)
     for stage in plan.stages[progress.stage :]:
         stages.run(stage, progress, state if state and state.arrays["optimizer"] else None)
         state = None
     return Fitted(tuple(progress.history), len(progress.fingerprints) == 1)
+
+
+def _loaded(bench: Bench) -> State | None:
+    """The newest state, which must be one and the same on every worker."""
+    state = bench.shelf.load()
+    if not bench.workers.agree(bench.shelf.newest):
+        raise TemporaryError(
+            f"This worker starts from {bench.shelf.newest}, another one from elsewhere: they see other data or states.",
+            "Start all of them again.",
+        )
+    return state
 
 
 def _resumed(classifier: Any, state: State | None, bench: Bench) -> Progress:
@@ -98,16 +111,28 @@ class _Stages:
     def run(self, stage: Stage, progress: Progress, state: State | None) -> None:
         """One stage, from the `state` in its middle if there is one; at its end its own is durable."""
         bench, entry = self.bench, self._entry(stage)
-        train, val = (self._activations(entry, part) for part in (self.feed.splits.train, self.feed.splits.val))
+        # One worker solves a head as fast as many: the others wait, and take what it found.
+        idle = stage.solved and not bench.workers.chief
+        parts = (self.feed.splits.train, self.feed.splits.val)
+        train, val = (None if idle else self._activations(entry, part) for part in parts)
         with bench.stop.deferred():
-            if stage.solved:
-                progress.history.extend(self._solve(train, val))
-            elif not Loop(self._task(stage, entry, train, val), bench, progress).run(state):
+            if not stage.solved and not Loop(self._task(stage, entry, train, val), bench, progress).run(state):
                 return
-            progress.next_stage()
-            model = [variable.numpy() for variable in self.classifier.model.variables]
+            if stage.solved and not idle:
+                progress.history.extend(self._solve(train, val))
+            progress.next_stage(len(self.plan.stages))
+            self._hand_over(progress)
+
+    def _hand_over(self, progress: Progress) -> None:
+        """The end of a stage, durable in the bucket and the same on every worker."""
+        bench, variables = self.bench, self.classifier.model.variables
+        if bench.workers.chief:
+            model = [variable.numpy() for variable in variables]
             bench.shelf.save(State({"model": model, "optimizer": [], "best": []}, asdict(progress)))
             bench.telemetry.checkpointed()
+        agree_to_stop(bench)  # They also wait here until the state is there.
+        if not bench.workers.chief and (state := bench.shelf.load()):
+            restore(variables, state.arrays["model"])
 
     def _entry(self, stage: Stage) -> Entry:
         """As deep in the network as what is frozen, unchanging and small enough to keep."""
@@ -154,19 +179,26 @@ class _Stages:
         return history
 
     def _task(self, stage: Stage, entry: Entry, train: np.ndarray | None, val: np.ndarray | None) -> Task:
-        classifier, feed = self.classifier, self.feed
+        classifier, feed, team = self.classifier, self.feed, self.bench.workers
+        share = Share(team.index, team.count, len(team.devices))
         infer = tf.function(lambda inputs: classifier.head(entry.rest(inputs), training=False))
 
         def validate() -> tuple[np.ndarray, np.ndarray]:
-            batches = feed.plain(feed.splits.val) if val is None else _batches(val)
-            return label_array(feed.splits.val), _collect(infer, batches, len(feed.splits.val))
+            """Each worker looks at every n-th batch, and learns what the others saw."""
+            examples = feed.splits.val
+            logits = np.zeros((-(-len(examples) // EVALUATION_BATCH), EVALUATION_BATCH, len(feed.splits.classes)), "f4")
+            mine = range(team.index, len(logits), team.count)
+            batches = feed.plain(_blocks(examples, mine)) if val is None else _batches(val, mine)
+            for place, batch in zip(mine, batches, strict=True):
+                logits[place] = infer(batch)
+            return label_array(examples), team.sum(logits).reshape(-1, logits.shape[2])[: len(examples)]
 
         return Task(
             name=stage.name,
             model=classifier.model,
             variables=trained_variables(classifier, stage.frees, self.plan.cut),
             forward=lambda inputs: classifier.head(entry.rest(inputs), training=True),
-            batches=lambda epoch, start: feed.train(epoch, start, train),
+            batches=lambda epoch, start: feed.train(epoch, start, train, share),
             validate=validate,
             rate=self.bench.settings.learning_rate * stage.rate,
             steps=feed.steps,
@@ -178,13 +210,15 @@ def predict(classifier: Any, feed: Feed, examples: Sequence[Example]) -> np.ndar
     infer = tf.function(
         lambda images: classifier.head(classifier.pool(classifier.backbone(images, training=False)), training=False)
     )
-    return _collect(infer, feed.plain(examples), len(examples))
+    return np.concatenate([infer(batch).numpy() for batch in feed.plain(examples)])[: len(examples)]
 
 
-def _batches(rows: np.ndarray) -> tf.data.Dataset:
-    starts = range(0, len(rows), EVALUATION_BATCH)
+def _blocks(examples: Sequence[Example], places: Iterable[int]) -> list[Example]:
+    """The examples of some of the batches that evaluation cuts them into."""
+    starts = [place * EVALUATION_BATCH for place in places]
+    return [example for start in starts for example in examples[start : start + EVALUATION_BATCH]]
+
+
+def _batches(rows: np.ndarray, places: Iterable[int]) -> Iterator[np.ndarray]:
+    starts = (place * EVALUATION_BATCH for place in places)
     return (padded(np.asarray(rows[start : start + EVALUATION_BATCH]), EVALUATION_BATCH) for start in starts)
-
-
-def _collect(infer: Callable[[Any], Any], batches: Any, total: int) -> np.ndarray:
-    return np.concatenate([infer(batch).numpy() for batch in batches])[:total]

@@ -34,14 +34,16 @@ class Progress:
     stale: int = 0
     scale: float | None = None
     good: int = 0
+    over: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
     fingerprints: list[str] = field(default_factory=list)
 
-    def next_stage(self) -> None:
-        """Forget what belongs to one stage."""
+    def next_stage(self, stages: int) -> None:
+        """Forget what belongs to one stage; after the last of them training is over."""
         self.stage, self.epoch, self.step, self.loss = self.stage + 1, 0, 0, 0.0
         self.best_score, self.best_loss, self.stale = -1.0, float("inf"), 0
         self.scale, self.good = None, 0
+        self.over = self.stage == stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class Task:
         model: the whole Keras model, for its variables.
         variables: what is trained.
         forward: inputs -> logits float32 [batch, classes], in training mode.
-        batches: (epoch, start step) -> a tf.data.Dataset of (inputs, targets, weights).
+        batches: (epoch, start step) -> a tf.data.Dataset of (inputs, targets, weights) for each device of this worker.
         validate: () -> (labels int [n], logits float32 [n, classes]).
         rate: peak learning rate.
         steps: steps in an epoch.
@@ -108,6 +110,7 @@ class Loop:
         while not self._over():
             if not self._epoch():
                 self._save()
+                self.bench.workers.wait()  # Whoever starts anew before the chief has saved would read an older state.
                 return False
             self._judge()
         restore(self._trained(), self.best)
@@ -119,9 +122,9 @@ class Loop:
 
     def _epoch(self) -> bool:
         """One pass over the training images; False if a stop was requested on the way."""
-        batches = self.task.batches(self.progress.epoch, self.progress.step)
-        for batch in self.bench.workers.strategy.experimental_distribute_dataset(batches):
-            if self.bench.stop.requested:
+        own = lambda _: self.task.batches(self.progress.epoch, self.progress.step)  # noqa: E731
+        for batch in self.bench.workers.strategy.distribute_datasets_from_function(own):
+            if agree_to_stop(self.bench):
                 return False
             started = time.monotonic()
             self._take(batch)
@@ -157,8 +160,10 @@ class Loop:
         )
 
     def _out_of_memory(self, batch: Any) -> SettingsError:
-        """What to set: halve the batch until a step fits."""
+        """What to set: halve the batch until a step fits; among several workers, who may not all be short, once."""
         size = self.bench.settings.batch_size
+        if self.bench.workers.count > 1:
+            return _too_small(size, f"Set GRAFT_TRAINING_BATCH_SIZE={size // 2}, or add workers.")
         while (size := size // 2) >= self.bench.workers.replicas:
             try:
                 rows = [self._first(part, size) for part in batch]
@@ -166,10 +171,8 @@ class Loop:
                 break
             except tf.errors.ResourceExhaustedError:
                 continue
-        return SettingsError(
-            f"The GPU's memory is too small for a batch of {self.bench.settings.batch_size} images.",
-            f"Set GRAFT_TRAINING_BATCH_SIZE={size}, which fits." if size else "Use a smaller backbone or image size.",
-        )
+        fits = f"Set GRAFT_TRAINING_BATCH_SIZE={size}, which fits." if size else "Use a smaller backbone or image size."
+        return _too_small(self.bench.settings.batch_size, fits)
 
     def _first(self, part: Any, size: int) -> Any:
         each = size // self.bench.workers.replicas
@@ -209,6 +212,8 @@ class Loop:
         return [variable.value for variable in self.task.variables]
 
     def _save(self) -> None:
+        if not self.bench.workers.chief:
+            return
         self.progress.scale, self.progress.good = self.scale.value, self.scale.good
         arrays = {
             "model": [variable.numpy() for variable in self.task.model.variables],
@@ -225,10 +230,22 @@ class Loop:
             self.scale.value, self.scale.good = self.progress.scale, self.progress.good
 
 
+def agree_to_stop(bench: Bench) -> bool:
+    """Whether any worker was asked to stop; then all of them are, at the same place."""
+    stopping = bench.workers.any(bench.stop.requested)
+    if stopping:
+        bench.stop.requested = True
+    return stopping
+
+
 def restore(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
     """Assign arrays by order; the Dropout's seed state is among a model's `variables`, not its `weights` (facts 2)."""
     for variable, array in zip(variables, arrays, strict=True):
         variable.assign(array)
+
+
+def _too_small(batch_size: int, cure: str) -> SettingsError:
+    return SettingsError(f"The GPU's memory is too small for a batch of {batch_size} images.", cure)
 
 
 def _schedule(settings: TrainingSettings, rate: float, steps: int) -> Any:

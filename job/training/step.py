@@ -1,4 +1,4 @@
-"""One training step for one device, several GPUs of a node and, later, several workers.
+"""One training step for one device, several GPUs of a node and several workers.
 
 The gradient and the update are two functions, so that XLA compiles the first and never the second, and so that a
 gradient which is not finite is seen before it touches a weight.
@@ -69,7 +69,11 @@ class Step:
 
     def _update(self, shares: Any) -> None:
         # `apply` sums over the replicas; summing here too would hide behind Adam's normalisation (facts 3).
-        self._strategy.run(lambda share: self._optimizer.apply(share, self._variables), args=(shares,))
+        self._strategy.run(self._apply, args=(shares,))
+
+    def _apply(self, share: list[Any]) -> None:
+        # Of one device a worker, a share arrives as a plain argument, and only what is made here has a device to sum on.
+        self._optimizer.apply([tf.identity(part) for part in share], self._variables)
 
     def _sum(self, values: Any) -> Any:
         return self._strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)

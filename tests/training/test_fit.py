@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from job import training
-from job.batches import Feed
+from job.batches import WHOLE, Feed, Share
 from job.checkpoint import State
 from job.errors import DivergedError, Interrupted, SettingsError
 from job.scores import log_loss
@@ -132,11 +132,11 @@ def test_a_run_resumed_on_another_machine_says_that_it_is_not_exact(toy, feed, b
 class Poisoned(Feed):
     """One step of the second epoch has a weight that is not a number."""
 
-    def train(self, epoch: int, start: int = 0, features: Any = None) -> tf.data.Dataset:
+    def train(self, epoch: int, start: int = 0, features: Any = None, share: Share = WHOLE) -> tf.data.Dataset:
         def poison(step: tf.Tensor, batch: tuple[Any, ...]) -> tuple[Any, ...]:
             return *batch[:2], batch[2] * tf.where(step + start == 2, np.nan, 1.0) if epoch == 1 else batch[2]
 
-        return super().train(epoch, start, features).enumerate().map(poison)
+        return super().train(epoch, start, features, share).enumerate().map(poison)
 
 
 def poisoned(batches: Feed) -> Feed:

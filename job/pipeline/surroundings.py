@@ -1,0 +1,26 @@
+"""What a run is given besides its settings."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from job.telemetry import Telemetry
+from job.workers import ALONE, Crew, Stop
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The process and its neighbours.
+
+    Attributes:
+        telemetry: who is told what goes on.
+        stop: SIGTERM.
+        keras_home: where Keras keeps its own weights files.
+        crew: the workers that train this run together.
+        member: whether this process is the one that joins the others.
+    """
+
+    telemetry: Telemetry
+    stop: Stop
+    keras_home: Path
+    crew: Crew = ALONE
+    member: bool = False
