@@ -59,7 +59,7 @@ def down() -> None:
 
 
 def load(archive: Path) -> None:
-    """Give the node the images of an archive of `docker save`, `podman save` or buildah, unless it has had just that."""
+    """Give the node the images of an archive of docker, podman or buildah, unless it has had this very one."""
     note, seen = STATE / f"loaded-{archive.name}", f"{archive.resolve()} {archive.stat().st_mtime_ns}"
     if note.exists() and note.read_text() == seen:
         return

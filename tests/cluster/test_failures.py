@@ -20,7 +20,9 @@ LONG = {"transfer": {"mode": "part"}, "training": {"epochs": 40, "patience": 0},
 
 @pytest.mark.smoke
 def test_a_wrong_setting_fails_the_job_at_once_with_one_pod_that_says_why(site: Site):
-    site.helm("install", "flowers", extraEnv=[{"name": "GRAFT_TRAINING_EPOCH", "value": "3"}])
+    misspelt = {"metadata": {"name": "shared"}, "data": {"GRAFT_TRAINING_EPOCH": "3"}}  # where no schema looks
+    site.namespace.core.create_namespaced_config_map(site.namespace.name, misspelt)
+    site.helm("install", "flowers", extraEnvFrom=[{"configMapRef": {"name": "shared"}}])
     assert site.failed(site.job()) == "PodFailurePolicy"
     (pod,) = site.pods(site.job())
     assert site.terminated(pod).exit_code == 2
