@@ -78,8 +78,8 @@ helm: .venv/ready
 	@$(BIN)/python -m tests.tools.helm >/dev/null
 
 .PHONY: test-chart
-test-chart: helm ## Test the chart under Helm 3 and 4, which Go builds once from their modules.
-	$(PYTEST) -m chart tests/chart $(ARGS)
+test-chart: helm ## Test the chart under Helm 3 and 4 and the examples by their tools, all made once a machine.
+	$(PYTEST) -m chart tests/chart tests/manifests $(ARGS)
 
 .PHONY: test-family
 test-family: .venv/ready ## Export one backbone of each family in all four formats: a quarter of an hour.

@@ -6,9 +6,9 @@ provider apache-airflow-providers-cncf-kubernetes, a connection to the cluster, 
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.exceptions import AirflowException, AirflowFailException
 from airflow.providers.cncf.kubernetes.operators.pod import KubernetesPodOperator
 from airflow.sdk import DAG, Param
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from kubernetes.client import models as k8s
 
 IMAGE = "registry.example.com/graft:0.1.0"

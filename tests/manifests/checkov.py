@@ -26,6 +26,6 @@ def findings(folder: Path) -> list[tuple[str, str, str]]:
     report = json.loads(done.stdout)
     parts = report if isinstance(report, list) else [report]
     assert sum(part["summary"]["resource_count"] for part in parts), f"checkov has looked at nothing: {done.stdout}"
-    assert not any(part["results"]["parsing_errors"] for part in parts), done.stdout
+    assert not any(part["summary"]["parsing_errors"] for part in parts), done.stdout
     failed = [check for part in parts for check in part["results"]["failed_checks"]]
     return sorted((check["check_id"], check["resource"], check["check_name"]) for check in failed)

@@ -1,4 +1,4 @@
-"""Python tools in environments of their own, so that nothing of them enters ours: Airflow (145 packages) and checkov (96).
+"""Airflow (145 packages) and checkov (96) in environments of their own, so that nothing of them enters ours.
 
     python -m tests.manifests.environments [--lock]
 
