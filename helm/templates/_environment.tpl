@@ -20,6 +20,29 @@
 {{- end }}
 {{- end }}
 
+{{/*
+Who the workers are, and which of them a pod is, for TensorFlow. A pod of an Indexed Job is named after the Job and its
+index; only the cluster knows the name of a Job that is made from a template, so the pod's labels say it.
+*/}}
+{{- define "graft.workers" -}}
+{{- $service := include "graft.workersName" . -}}
+{{- $addresses := list -}}
+{{- range $index := until (int .Values.workers) -}}
+{{- $addresses = append $addresses (printf "$(JOB_NAME)-%d.%s:2222" $index $service | quote) -}}
+{{- end -}}
+- name: JOB_NAME
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.labels['batch.kubernetes.io/job-name']
+- name: JOB_COMPLETION_INDEX
+  valueFrom:
+    fieldRef:
+      fieldPath: metadata.annotations['batch.kubernetes.io/job-completion-index']
+# Kubernetes puts in the variables above; it knows only those that stand before.
+- name: TF_CONFIG
+  value: '{"cluster": {"worker": [{{ join ", " $addresses }}]}, "task": {"type": "worker", "index": $(JOB_COMPLETION_INDEX)}}'
+{{- end }}
+
 {{/* (top, number of GPUs): the plain variables as a JSON object, so that a later one replaces an earlier one. */}}
 {{- define "graft.variables" -}}
 {{- $top := index . 0 -}}

@@ -1,7 +1,14 @@
 {{/* The specification of a Job: the same for a run, a schedule and a template. */}}
 {{- define "graft.job" -}}
 {{- include "graft.validate" . -}}
-backoffLimit: {{ int .Values.job.retries }}
+{{- $workers := int .Values.workers -}}
+{{- if gt $workers 1 -}}
+# A pod that failed is replaced under its index; those that ended well never come again.
+completionMode: Indexed
+completions: {{ $workers }}
+parallelism: {{ $workers }}
+{{ end -}}
+backoffLimit: {{ mul .Values.job.retries $workers }}
 activeDeadlineSeconds: {{ int .Values.job.activeDeadlineSeconds }}
 {{- with include "graft.ttl" . }}
 ttlSecondsAfterFinished: {{ . }}

@@ -15,9 +15,9 @@
 {{- end -}}
 {{- end }}
 
-{{/* A CronJob's name: the time that Kubernetes adds to it must fit in the 63 characters of a Job's. */}}
+{{/* A CronJob's name: the time that Kubernetes adds to it must fit in a Job's 63 characters, and a worker's index. */}}
 {{- define "graft.cronJobName" -}}
-{{- include "graft.cut" (list (include "graft.fullname" .) 52) -}}
+{{- include "graft.cut" (list (include "graft.fullname" .) (ternary 48 52 (gt (int .Values.workers) 1))) -}}
 {{- end }}
 
 {{/*
@@ -29,6 +29,11 @@ the name's digest: another template is another Job. 59 characters: a pod adds it
 {{- $immutable := pick (index . 1) "template" "completions" "completionMode" "podFailurePolicy" "successPolicy" -}}
 {{- $digest := list $immutable $top.Values.run.again | toJson | sha256sum | trunc 10 -}}
 {{- printf "%s-%s" (include "graft.cut" (list (include "graft.fullname" $top) 48)) $digest -}}
+{{- end }}
+
+{{/* The headless Service by which workers find each other. Its name must begin with a letter. */}}
+{{- define "graft.workersName" -}}
+{{- printf "workers-%s" (include "graft.cut" (list (include "graft.fullname" .) 55)) -}}
 {{- end }}
 
 {{- define "graft.serviceAccountName" -}}

@@ -5,6 +5,7 @@
 {{- $gpus := index . 2 | int -}}
 {{- $claim := index . 3 -}}
 {{- $values := $top.Values -}}
+{{- $together := and (eq $verb "run") (gt (int $values.workers) 1) -}}
 metadata:
   labels:
     {{- include "graft.selector" $top | nindent 4 }}
@@ -18,6 +19,10 @@ metadata:
   {{- end }}
 spec:
   restartPolicy: Never
+  {{- if $together }}
+  # With it, the host name that the Job gives a pod can be looked up.
+  subdomain: {{ include "graft.workersName" $top }}
+  {{- end }}
   terminationGracePeriodSeconds: {{ int $values.job.terminationGracePeriodSeconds }}
   serviceAccountName: {{ include "graft.serviceAccountName" $top }}
   automountServiceAccountToken: false
@@ -66,6 +71,9 @@ spec:
       args: [{{ $verb }}]
       env:
         {{- include "graft.env" (list $top $gpus) | trim | nindent 8 }}
+        {{- if $together }}
+        {{- include "graft.workers" $top | nindent 8 }}
+        {{- end }}
       {{- with $values.extraEnvFrom }}
       envFrom:
         {{- toYaml . | nindent 8 }}

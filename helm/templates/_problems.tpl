@@ -6,6 +6,7 @@
   (include "graft.problems.environment" . | fromJsonArray)
   (include "graft.problems.identity" . | fromJsonArray)
   (include "graft.problems.gpus" . | fromJsonArray)
+  (include "graft.problems.workers" . | fromJsonArray)
   (include "graft.problems.volumes" . | fromJsonArray)
   (include "graft.problems.watching" . | fromJsonArray)
 -}}
@@ -64,6 +65,11 @@
 {{- $_ := set $seen . "" -}}
 {{- end -}}
 {{- end -}}
+{{- if gt (int .Values.workers) 1 -}}
+{{- range list "JOB_NAME" "JOB_COMPLETION_INDEX" "TF_CONFIG" -}}
+{{- $_ := set $seen . "" -}}
+{{- end -}}
+{{- end -}}
 {{- range .Values.extraEnv -}}
 {{- if hasPrefix "GRAFT_" .name -}}
 {{- $problems = append $problems (printf "extraEnv has %s. Set it under settings, where it is checked." .name) -}}
@@ -111,6 +117,20 @@
 {{- $cpus := dig "devices" "logical_cpus" 1 .Values.settings | int -}}
 {{- if and (gt $cpus 1) .Values.gpus.count -}}
 {{- $problems = append $problems "settings.devices.logical_cpus is a rehearsal without GPUs, and gpus.count is not 0. Leave one of them out." -}}
+{{- end -}}
+{{- toJson $problems -}}
+{{- end }}
+
+{{/* Several workers are several hosts. */}}
+{{- define "graft.problems.workers" -}}
+{{- $problems := list -}}
+{{- if gt (int .Values.workers) 1 -}}
+{{- if gt (dig "devices" "logical_cpus" 1 .Values.settings | int) 1 -}}
+{{- $problems = append $problems "settings.devices.logical_cpus is a rehearsal on one machine, and workers is above 1. Leave one of them out." -}}
+{{- end -}}
+{{- if contains "." (include "graft.fullname" .) -}}
+{{- $problems = append $problems (printf "the name %s has a dot, which no host name of a worker may have. Set fullnameOverride." (include "graft.fullname" .)) -}}
+{{- end -}}
 {{- end -}}
 {{- toJson $problems -}}
 {{- end }}

@@ -66,6 +66,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "cache.claim": NAME,
     "cache.size": SIZE,
     "scratch.size": SIZE,
+    "workers": {"type": "integer", "minimum": 1, "maximum": 999},
     "gpus.resource": {"type": "string", "pattern": "^[a-z0-9.-]+/[A-Za-z0-9._-]+$"},
     "gpus.sharedMemory": SIZE,
     "resources": closed({"requests": QUANTITIES, "limits": QUANTITIES, "claims": several(named())}),

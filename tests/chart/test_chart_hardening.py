@@ -53,7 +53,7 @@ MUTANTS = [
     (JOB, "action: Ignore", "action: Count"),
     (JOB, "type: DisruptionTarget", "type: Ready"),
     (JOB, "activeDeadlineSeconds: {{ int .Values.job.activeDeadlineSeconds }}\n", ""),
-    (JOB, "backoffLimit: {{ int .Values.job.retries }}\n", ""),
+    (JOB, "backoffLimit: {{ mul .Values.job.retries $workers }}\n", ""),
     (JOB, "podReplacementPolicy: Failed\n", "podReplacementPolicy: Failed\nsuspend: true\n"),
     ("templates/serviceaccount.yaml", "automountServiceAccountToken: false\n", ""),
 ]
@@ -66,8 +66,11 @@ def test_every_launch_is_hardened(launch: str) -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name.removesuffix("-values.yaml"))
 def test_no_example_weakens_more_than_it_says(example: Path) -> None:
-    changed = {"backoffLimit is 5", "activeDeadlineSeconds is 3600"} if example.name == "folder-values.yaml" else set()
-    assert set(findings(render(yaml.safe_load(example.read_text())))) == changed
+    changed = {
+        "folder-values.yaml": {"backoffLimit is 5", "activeDeadlineSeconds is 3600"},
+        "workers-values.yaml": {"backoffLimit is 9"},
+    }
+    assert set(findings(render(yaml.safe_load(example.read_text())))) == changed.get(example.name, set())
 
 
 @pytest.mark.parametrize("launch", LAUNCHES)
@@ -125,7 +128,7 @@ def test_no_permission_in_the_cluster_is_rendered() -> None:
     kinds: set[str] = set()
     for example in EXAMPLES:
         kinds |= {item["kind"] for item in render(yaml.safe_load(example.read_text()))}
-    assert kinds == {"CronJob", "Job", "NetworkPolicy", "Pod", "PodMonitor", "ServiceAccount"}
+    assert kinds == {"CronJob", "Job", "NetworkPolicy", "Pod", "PodMonitor", "Service", "ServiceAccount"}
 
 
 def test_a_secret_has_no_place_among_the_values() -> None:

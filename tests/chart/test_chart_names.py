@@ -29,6 +29,7 @@ IMMUTABLE: list[Tree] = [
     {"image": {"tag": "0.2.0"}},
     {"resources": {"limits": {"memory": "16Gi"}}},
     {"gpus": {"count": 1}},
+    {"workers": 2},
     {"job": {"terminationGracePeriodSeconds": 300}},
     {"podLabels": {"team": "vision"}},
     {"cache": {"claim": "shared"}},
@@ -102,10 +103,15 @@ def test_a_run_has_room_for_an_index_and_a_schedule_for_a_time_and_long_names_st
     assert run_name(release=longest)[:-11] != run_name(release=neighbour)[:-11]
 
 
+def test_the_jobs_of_a_schedule_have_room_for_a_time_and_an_index() -> None:
+    schedule = only(render({"launch": "schedule", "workers": 2}, release="r" * 53), "CronJob")["metadata"]["name"]
+    assert len(schedule) + len("-28000000") + len("-999") <= 63
+
+
 @pytest.mark.parametrize("override", ["n" * 63, "a" * 39 + "-" * 5 + "b" * 19])
 def test_a_long_name_of_ones_own_is_cut_to_a_valid_one(override: str) -> None:
     for launch in ("run", "schedule"):
-        for item in render({"launch": launch, "fullnameOverride": override}):
+        for item in render({"launch": launch, "fullnameOverride": override, "workers": 2}):
             name = item["metadata"]["name"]
             assert len(name) <= 63
             assert name.strip("-.") == name

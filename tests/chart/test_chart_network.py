@@ -92,3 +92,23 @@ def test_metrics_may_be_kept_to_one_namespace() -> None:
     assert allows(kept, "Ingress", Peer(namespace=monitoring), 8000)
     assert not allows(kept, "Ingress", Peer(namespace={"kubernetes.io/metadata.name": "default"}), 8000)
     assert not allows(kept, "Ingress", ANYWHERE, 8000)
+
+
+@pytest.mark.parametrize("direction", ["Ingress", "Egress"])
+@pytest.mark.parametrize("port", [2222, 49_152])
+def test_workers_reach_each_other_at_every_port_and_nobody_else_does(direction: str, port: int) -> None:
+    objects = render({"workers": 2, "networkPolicy": {"enabled": True}})
+    labels = next(pods(objects))["metadata"]["labels"]
+    peer, stranger = (Peer(pod=pod, namespace={"any": "one"}) for pod in (labels, {"app": "other"}))
+    several = only(objects, "NetworkPolicy")
+    assert allows(several, direction, peer, port)
+    assert not allows(several, direction, stranger, port)
+    assert not allows(policy(), direction, peer, port)
+
+
+def test_workers_that_serve_nothing_reach_each_other_all_the_same() -> None:
+    silent = {"workers": 2, "settings": {"telemetry": {"port": 0}}, "networkPolicy": {"enabled": True}}
+    objects = render(silent)
+    labels = next(pods(objects))["metadata"]["labels"]
+    assert allows(only(objects, "NetworkPolicy"), "Ingress", Peer(pod=labels, namespace={}), 2222)
+    assert not allows(only(objects, "NetworkPolicy"), "Ingress", ANYWHERE, 8000)

@@ -19,6 +19,7 @@ MODELS = {
     "Job": "V1Job",
     "NetworkPolicy": "V1NetworkPolicy",
     "Pod": "V1Pod",
+    "Service": "V1Service",
     "ServiceAccount": "V1ServiceAccount",
 }
 each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name.removesuffix("-values.yaml"))
@@ -32,6 +33,7 @@ SWITCHES: dict[str, list[Tree]] = {
         {"gpus": {"count": 1, "resource": "nvidia.com/mig-1g.10gb"}, "runtimeClassName": "nvidia"},
         {"gpus": {"count": 8, "sharedMemory": "16Gi"}, "test": {"gpu": True}},
     ],
+    "workers": [{}, {"workers": 3}],
     "credentials": [
         {},
         {"credentials": {"secret": "store"}},

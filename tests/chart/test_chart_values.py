@@ -57,7 +57,7 @@ def test_the_schema_accepts_the_defaults_and_every_example(draft: Any) -> None:
     [
         ({"lunch": "run"}, "lunch"),
         ({"launch": "once"}, "launch"),
-        ({"workers": 2}, "workers"),
+        ({"workers": 0}, "workers"),
         ({"job": {"retry": 3}}, "retry"),
         ({"job": {"retries": "three"}}, "retries"),
         ({"job": {"activeDeadlineSeconds": 0}}, "activeDeadlineSeconds"),
@@ -187,6 +187,26 @@ def test_everything_that_cannot_work_is_told_at_once_with_its_cure(major: int, l
 def test_a_test_with_gpus_needs_a_run_with_gpus() -> None:
     with pytest.raises(RefusedError, match=r"test.gpu asks for the run's GPUs, and gpus.count is 0"):
         render({"test": {"gpu": True}})
+
+
+@pytest.mark.parametrize(
+    ("values", "cure"),
+    [
+        ({"settings": {"devices": {"logical_cpus": 2}}}, "settings.devices.logical_cpus is a rehearsal on one machine"),
+        ({"extraEnv": [{"name": "TF_CONFIG", "value": "{}"}]}, "extraEnv has TF_CONFIG, which is set already"),
+    ],
+    ids=str,
+)
+def test_what_cannot_work_with_several_workers_works_with_one(values: Tree, cure: str) -> None:
+    render(values)
+    with pytest.raises(RefusedError, match=cure):
+        render({**values, "workers": 2})
+
+
+def test_workers_are_hosts_whose_names_have_no_dot() -> None:
+    render(release="flowers.v2")
+    with pytest.raises(RefusedError, match=r"the name flowers\.v2 has a dot(.*) Set fullnameOverride"):
+        render({"workers": 2}, release="flowers.v2")
 
 
 def test_without_any_value_both_addresses_are_asked_for() -> None:

@@ -71,10 +71,9 @@ def toy() -> Callable[..., Toy]:
     return build_toy
 
 
-@pytest.fixture(scope="session")
-def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
+def draw_splits(folder: Path) -> Splits:
     """Noisy pictures of three colours: 30 to train, 9 to validate, 9 to test."""
-    folder, noise = tmp_path_factory.mktemp("pictures"), np.random.default_rng(7)
+    noise = np.random.default_rng(7)
 
     def draw(part: str, number: int) -> Example:
         label = number % 3
@@ -85,6 +84,11 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
 
     train, val, test = (tuple(draw(part, i) for i in range(n)) for part, n in (("train", 30), ("val", 9), ("test", 9)))
     return Splits(("red", "green", "blue"), train, val, test, near_duplicates=(), leaks=(), given=False)
+
+
+@pytest.fixture(scope="session")
+def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
+    return draw_splits(tmp_path_factory.mktemp("pictures"))
 
 
 @pytest.fixture
