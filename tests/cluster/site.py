@@ -157,6 +157,11 @@ class Site:
             [sys.executable, "-m", "job", *arguments], env=given, cwd=ROOT, capture_output=True, text=True, check=False
         )
 
+    def watch(self) -> tuple[int, str]:
+        """Follow the one run to its end: the exit code, and what a person read meanwhile."""
+        watched = self.graft("watch", self.job(), "--namespace", self.namespace.name)
+        return watched.returncode, watched.stdout + watched.stderr
+
     def kubectl(self, *arguments: str) -> str:
         """What kubectl prints about this namespace."""
         place = [f"--kubeconfig={layout.KUBECONFIG}", f"--namespace={self.namespace.name}"]
