@@ -1,5 +1,6 @@
 """checkov finds nothing in what we ship but what is explained here."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +13,26 @@ from tests.manifests.examples import MANIFESTS, objects, planted
 
 pytestmark = pytest.mark.chart
 
-# Each check that we do not follow, and why.
+RUNS = r"(CronJob|Job|Pod)\..+"
+# Each check that we do not follow: for which objects, and why.
 EXPLAINED = {
-    "CKV_K8S_11": "No limit of CPU: what a node has to spare is the run's, and throttling helps nobody.",
-    "CKV_K8S_15": "`Always` needs a registry at each start, which a laptop may lack; a version's tag does not move.",
-    "CKV_K8S_40": "The chart fixes no UID, since OpenShift gives its own; the image's is 65532, and root is refused.",
-    "CKV_K8S_43": "A digest is of one's own registry: `image.digest` takes it. The bucket is for a laptop.",
-    "CKV2_K8S_6": "A policy has to know one's own network, so it is off until `networkPolicy.enabled`.",
-    "CKV_K8S_35": "An S3 server and the SDK take their keys from variables; `credentials.format: file` mounts a file.",
+    "CKV_K8S_8": (r"Pod\..+-check", "`helm test` looks once and ends: there is nothing to keep alive."),
+    "CKV_K8S_9": (r"Pod\..+-check", "Nor anything to be ready for: nobody calls it."),
+    "CKV_K8S_11": (".+", "No limit of CPU: what a node has to spare is the run's, and throttling helps nobody."),
+    "CKV_K8S_15": (".+", "`Always` needs a registry at each start, which a laptop may lack; a version's tag stays."),
+    "CKV_K8S_35": (".+", "The SDK and the S3 server read variables; with `credentials.format: file` it is a file."),
+    "CKV_K8S_40": (
+        RUNS,
+        "The chart fixes no UID, since OpenShift gives its own; the image's is 65532, and never root.",
+    ),
+    "CKV_K8S_43": (".+", "A digest is that of one's own registry: `image.digest` takes it; the bucket is a laptop's."),
+    "CKV2_K8S_6": (RUNS, "A policy has to know one's own network: it is off until `networkPolicy.enabled`."),
 }
+
+
+def explained(finding: tuple[str, str, str]) -> bool:
+    check, item, _ = finding
+    return check in EXPLAINED and bool(re.fullmatch(EXPLAINED[check][0], item))
 
 
 def everything() -> Iterator[tuple[str, list[Tree]]]:
@@ -45,11 +57,11 @@ def all_findings(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, st
 
 
 def test_nothing_is_found_that_is_not_explained(all_findings: list[tuple[str, str, str]]) -> None:
-    assert [finding for finding in all_findings if finding[0] not in EXPLAINED] == []
+    assert [finding for finding in all_findings if not explained(finding)] == []
 
 
 def test_nothing_is_explained_that_is_not_found(all_findings: list[tuple[str, str, str]]) -> None:
-    assert EXPLAINED.keys() <= {check for check, _, _ in all_findings}
+    assert {check for check, _, _ in all_findings} >= EXPLAINED.keys()
 
 
 def test_a_careless_hand_is_found(tmp_path: Path) -> None:
@@ -59,5 +71,8 @@ def test_a_careless_hand_is_found(tmp_path: Path) -> None:
     careless = planted(careless, f"{pod}.automountServiceAccountToken", True)
     careless = planted(careless, f"{pod}.containers.0.securityContext", {"privileged": True})
     careless = planted(careless, f"{pod}.containers.0.resources", {})
+    careless = planted(
+        careless, f"{pod}.containers.0.env.0", {"name": "AWS_ACCESS_KEY_ID", "value": f"AKIA{'Q7Z3' * 4}"}
+    )
     names = {check for check, _, _ in found(tmp_path, ("careless", [careless]))} - EXPLAINED.keys()
-    assert {"CKV_K8S_13", "CKV_K8S_16", "CKV_K8S_19", "CKV_K8S_20", "CKV_K8S_22", "CKV_K8S_38"} <= names
+    assert {"CKV_K8S_13", "CKV_K8S_16", "CKV_K8S_19", "CKV_K8S_20", "CKV_K8S_22", "CKV_K8S_38", "CKV_SECRET_2"} <= names
