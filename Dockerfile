@@ -3,6 +3,9 @@
 #
 # Any Linux with glibc, a shell and Python 3.11 to 3.13 with ensurepip is a base.
 ARG BASE=python:3.11-slim-bookworm
+ARG VARIANT=gpu
+# A folder of the build context, for KERAS_HOME/models. COPY wants something that is there: this file means none.
+ARG WEIGHTS=pyproject.toml
 
 
 # The base, less what a running job has no use for and what somebody else might have.
@@ -20,24 +23,22 @@ RUN if command -v dpkg; then dpkg --purge python3-venv python3.11-venv python3-p
 RUN mkdir -m 0775 /cache
 
 
-# A virtual environment of the lock's wheels and nothing else: pip has one of its own, which stays behind. (Named /pip,
-# it would be taken away by buildah 1.28 together with the mount of that last name.)
+# A virtual environment of the lock's wheels and nothing else: pip has one of its own, which stays behind.
 FROM ${BASE} AS dependencies
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python3 -m venv /installer && python3 -m venv --without-pip /opt/graft
-ARG VARIANT=gpu
+ARG VARIANT
 COPY requirements/${VARIANT}.txt /requirements.txt
 # The registry to use, its credentials and its certificate authority are the builder's own and stay outside: as secrets.
 # Without them pip uses its default.
 RUN --mount=type=secret,id=pip.conf,target=/run/secrets/pip.conf \
     --mount=type=secret,id=ca.pem,target=/run/secrets/ca.pem \
-    --mount=type=cache,target=/root/.cache/pip \
-    PIP_CONFIG_FILE=/run/secrets/pip.conf /installer/bin/pip --python /opt/graft/bin/python --disable-pip-version-check \
-      install --quiet --no-compile --require-hashes --only-binary :all: --requirement /requirements.txt
-# Headers, static libraries and CUDA's compilers serve who builds programs. XLA needs ptxas, nvlink and libdevice: they
-# stay. Byte code holds whatever the files' dates, since nobody edits them here.
+    PIP_CONFIG_FILE=/run/secrets/pip.conf /installer/bin/pip --python /opt/graft/bin/python install --quiet \
+      --no-cache-dir --no-compile --require-hashes --only-binary :all: --requirement /requirements.txt
+# Headers, static libraries and Clang serve who builds programs. What XLA and cuDNN translate with at run time stays
+# (ptxas, libdevice, nvJitLink, NVRTC). Byte code holds whatever the files' dates, since nobody edits them here.
 RUN site=$(echo /opt/graft/lib/python3.*/site-packages) \
- && rm -rf "$site"/tensorflow/include "$site"/nvidia/*/include \
-      "$site"/nvidia/cuda_nvcc/bin/nvcc* "$site"/nvidia/cuda_nvcc/bin/cudafe++ "$site"/nvidia/cuda_nvcc/nvvm/bin \
+ && rm -rf "$site"/tensorflow/include "$site"/nvidia/*/include "$site"/clang/native \
  && find "$site" -type f \( -name '*.h' -o -name '*.hpp' -o -name '*.a' \) -delete \
  && python3 -m compileall -q --invalidation-mode unchecked-hash "$site"
 
@@ -46,8 +47,8 @@ RUN site=$(echo /opt/graft/lib/python3.*/site-packages) \
 FROM dependencies AS code
 COPY pyproject.toml README.md LICENSE /source/
 COPY job /source/job
-RUN /installer/bin/pip --python /opt/graft/bin/python --disable-pip-version-check install --quiet --no-compile --no-index \
-      --no-deps --no-build-isolation --prefix /code/opt/graft /source \
+RUN /installer/bin/pip --python /opt/graft/bin/python install --quiet --no-index --no-deps --no-build-isolation \
+      --no-compile --prefix /code/opt/graft /source \
  && python3 -m compileall -q --invalidation-mode unchecked-hash /code
 
 
@@ -58,17 +59,16 @@ COPY tests/image/cyclonedx.txt pyproject.toml /source/
 RUN --mount=type=secret,id=pip.conf,target=/run/secrets/pip.conf \
     --mount=type=secret,id=ca.pem,target=/run/secrets/ca.pem \
     python3 -m venv /cyclonedx \
- && PIP_CONFIG_FILE=/run/secrets/pip.conf /cyclonedx/bin/pip --disable-pip-version-check \
-      install --quiet --require-hashes --only-binary :all: --requirement /source/cyclonedx.txt \
+ && PIP_CONFIG_FILE=/run/secrets/pip.conf /cyclonedx/bin/pip install --quiet --no-cache-dir \
+      --require-hashes --only-binary :all: --requirement /source/cyclonedx.txt \
  && mkdir /list && /cyclonedx/bin/cyclonedx-py environment --validate --output-reproducible \
       --pyproject /source/pyproject.toml --output-file /list/graft-${VARIANT}.cdx.json /opt/graft/bin/python
 FROM scratch AS inventory
 COPY --from=listing /list /
 
 
-# The files of Keras's KERAS_HOME/models, if a folder is given. COPY wants something that is there: else this one file.
 FROM base AS weights
-ARG WEIGHTS=pyproject.toml
+ARG WEIGHTS
 COPY ${WEIGHTS} /weights/
 RUN rm -f /weights/pyproject.toml
 
@@ -96,12 +96,8 @@ EXPOSE 8000
 ENTRYPOINT ["graft"]
 CMD ["--help"]
 
-ARG VERSION
-ARG REVISION
-ARG SOURCE
+# Version, revision and source belong to the build: `make image` gives them as options. (As build arguments they would be
+# yesterday's, wherever buildah finds this step in its cache.)
 LABEL org.opencontainers.image.title="Graft" \
       org.opencontainers.image.description="Transfer learning of image classifiers as one containerised Kubernetes Job" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.source="${SOURCE}"
+      org.opencontainers.image.licenses="Apache-2.0"

@@ -14,6 +14,7 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from tests.image import debian, registry
@@ -42,29 +43,39 @@ def main() -> None:
     if arguments.archive:
         print(cpu_archive())
         return
-    engine = ours() if arguments.base == "debian" else found()
-    base = debian.ensure(engine) if arguments.base == "debian" else arguments.base
+    engine, base = found(), arguments.base
+    if base == "debian":  # whoever has no image registry may have set up no network for containers either
+        engine = replace(engine, build_options=("--network=host",))
+        base = debian.ensure(engine)
     tag = arguments.tag or f"graft:{_version()}{'-cpu' if arguments.variant == 'cpu' else ''}"
     inventory = build(engine, tag, arguments.variant, base, arguments.weights, arguments.source)
     size = engine.ask("images", "--format", "{{.Size}}", tag)
     print(f"{tag}: {size} unpacked, built with {engine.program}\n{inventory.relative_to(ROOT)}: what is in it")
 
 
-def build(engine: Engine, tag: str, variant: str, base: str = "", weights: str = "", source: str = "") -> Path:
-    """Build the image and, beside it, its bill of materials, whose path is returned.
+def build(
+    engine: Engine,
+    tag: str,
+    variant: str,
+    base: str = "",
+    weights: str = "",
+    source: str = "",
+    context: Path = ROOT,
+) -> Path:
+    """Build the image and, in the context's `build/`, its bill of materials, whose path is returned.
 
     Raises:
-        SystemExit: `weights` is no folder of the checkout.
+        SystemExit: `weights` is no folder of the context.
     """
-    chosen = {"VARIANT": variant, "BASE": base, "WEIGHTS": weights and str(_folder(weights).relative_to(ROOT))}
-    labels = {"VERSION": _version(), "REVISION": _revision(), "SOURCE": source}
+    folder = weights and str(_folder(weights, context).relative_to(context))
+    chosen = _options("build-arg", {"VARIANT": variant, "BASE": base, "WEIGHTS": folder})
+    labels = {"version": _version(), "revision": _revision(), "source": source}
+    named = _options("label", {f"org.opencontainers.image.{name}": value for name, value in labels.items()})
+    inventory = context / "build" / f"graft-{variant}.cdx.json"
+    inventory.parent.mkdir(exist_ok=True)
     with registry.secrets() as secrets:
-        engine.build(ROOT, *_arguments(chosen | labels), *secrets, f"--tag={tag}")
-        inventory = ROOT / "build" / f"graft-{variant}.cdx.json"
-        inventory.parent.mkdir(exist_ok=True)
-        engine.build(
-            ROOT, *_arguments(chosen), *secrets, "--target=inventory", f"--output=type=local,dest={inventory.parent}"
-        )
+        engine.build(context, *chosen, *secrets, *named, f"--tag={tag}")
+        engine.build(context, *chosen, *secrets, "--target=inventory", f"--output=type=local,dest={inventory.parent}")
     return inventory
 
 
@@ -115,14 +126,14 @@ def _alone(name: str) -> Iterator[None]:
         yield
 
 
-def _arguments(values: dict[str, str]) -> list[str]:
-    """Build arguments; one without a value is left to the Dockerfile."""
-    return [f"--build-arg={name}={value}" for name, value in values.items() if value]
+def _options(name: str, values: dict[str, str]) -> list[str]:
+    """An option for each value; what is empty is left to the Dockerfile."""
+    return [f"--{name}={key}={value}" for key, value in values.items() if value]
 
 
-def _folder(weights: str) -> Path:
-    folder = (ROOT / weights).resolve()
-    if not folder.is_dir() or not folder.is_relative_to(ROOT):
+def _folder(weights: str, context: Path) -> Path:
+    folder = (context / weights).resolve()
+    if not folder.is_dir() or not folder.is_relative_to(context):
         raise SystemExit(f"WEIGHTS={weights}: expected a folder in the checkout. Copy the weights files into one.")
     return folder
 

@@ -2,11 +2,12 @@
 
 import hashlib
 import platform
+import shutil
 import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.image.engine import Engine
+from tests.image.engine import Engine, install
 
 SUITE = "bookworm"
 RECIPE = (
@@ -23,11 +24,13 @@ SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/debian.sources")
 def ensure(engine: Engine) -> str:
     """The image's name; it is made when the engine does not have it: a minute or two."""
     name = f"localhost/graft-base:{hashlib.sha256(repr(RECIPE).encode()).hexdigest()[:12]}"
-    if not engine.ask("images", "--quiet", name):
+    if not engine.has(name):
+        install(*["mmdebstrap"] * (not shutil.which("mmdebstrap")))
         with TemporaryDirectory(prefix="graft-base-") as folder:
             archive = Path(folder) / "base.tar"
             subprocess.run(["mmdebstrap", "--quiet", *RECIPE, SUITE, archive, *_sources()], check=True)
-            engine.run("import", "--quiet", archive, name)
+            (Path(folder) / "Dockerfile").write_text(f"FROM scratch\nADD {archive.name} /\n")
+            engine.build(Path(folder), f"--tag={name}")
     return name
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graft" / "images"
 KNOWN = ("docker", "podman", "buildah")
-PACKAGES = {"podman": "podman", "runc": "runc", "mmdebstrap": "mmdebstrap"}
+PACKAGES = ("podman", "runc")
 INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")
 
 CONTAINERS = """\
@@ -53,6 +53,9 @@ class Engine:
         """What the program prints."""
         return str(self.run(*arguments, stdout=subprocess.PIPE).stdout.strip())
 
+    def has(self, image: str) -> bool:
+        return self.run("inspect", "--type=image", image, check=False, capture_output=True).returncode == 0
+
     def build(self, context: Path, *arguments: str) -> None:
         """Build an image from the Dockerfile of a folder."""
         self.run("build", *self.build_options, *arguments, str(context))
@@ -72,7 +75,7 @@ def found() -> Engine:
 
 def ours() -> Engine:
     """Podman with storage and configuration of its own, installed if need be."""
-    install(*(package for command, package in PACKAGES.items() if not shutil.which(command)))
+    install(*(package for package in PACKAGES if not shutil.which(package)))
     CACHE.mkdir(parents=True, exist_ok=True)
     environment = {
         "CONTAINERS_CONF": str(_written(CACHE / "containers.conf", CONTAINERS)),

@@ -1,0 +1,122 @@
+"""What is in the image, what is not, and what it says of itself."""
+
+import json
+import os
+import re
+import socket
+import subprocess
+from importlib.metadata import distributions
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.image.build import ROOT, build
+from tests.image.conftest import is_regular
+from tests.image.debian import ensure
+from tests.image.engine import Engine
+
+pytestmark = pytest.mark.image
+
+Entries = dict[str, os.stat_result]
+TOOLS = r"pip[\d.]*|ensurepip|(.*-)?(gcc|g\+\+|cc|c\+\+|cpp|ld|as)(-[\d.]+)?|make|clang|nvcc|cicc"
+
+
+@pytest.fixture(scope="session")
+def configuration(engine: Engine, image: str) -> dict[str, Any]:
+    return json.loads(engine.ask("inspect", "--type=image", image))[0]
+
+
+def paths(entries: Entries, pattern: str) -> list[str]:
+    return [path for path in entries if re.search(pattern, path)]
+
+
+def test_nothing_is_left_that_installs_or_compiles(entries: Entries):
+    assert paths(entries, rf"/({TOOLS}|pip-[^/]+)$") == []
+    assert paths(entries, r"libclang|\.whl$") == []
+
+
+def test_no_header_and_no_static_library_is_left(entries: Entries):
+    assert paths(entries, r"\.(h|hpp|a)$|^/usr/(local/)?include/|/tensorflow/include(/|$)") == []
+
+
+def test_no_source_of_packages_is_left(entries: Entries):
+    assert paths(entries, r"^/etc/apt/sources\.list|^/var/lib/apt/lists/.|pip\.conf$|/\.netrc$|^/run/secrets") == []
+
+
+def test_no_program_changes_its_user(entries: Entries):
+    assert [path for path, entry in entries.items() if is_regular(entry) and entry.st_mode & 0o6000] == []
+
+
+def test_nothing_but_tmp_is_writable_for_everybody_and_nothing_but_the_cache_for_group_0(entries: Entries):
+    links = {path for path in entries if path in paths(entries, "^/proc/")}
+    writable = {path: entry for path, entry in entries.items() if entry.st_mode & 0o170000 in (0o040000, 0o100000)}
+    everybody = [path for path, entry in writable.items() if entry.st_mode & 0o002]
+    group = [path for path, entry in writable.items() if entry.st_mode & 0o020 and entry.st_gid == 0]
+    assert (everybody, sorted(group), links) == (["/tmp"], ["/cache", "/tmp"], set())
+
+
+def test_every_module_has_byte_code_that_holds_whatever_the_dates_are(engine: Engine, image: str):
+    probe = Path(__file__).with_name("bytecode.py")
+    options = ["--rm", f"--volume={probe}:/bytecode.py:ro", "--entrypoint=python"]
+    assert engine.ask("run", *options, image, "/bytecode.py", "/opt/graft/lib", "/usr/lib/python3.11") == ""
+
+
+def test_the_entry_point_is_the_process_itself(configuration: dict[str, Any]):
+    assert configuration["Config"]["Entrypoint"] == ["graft"]
+
+
+def test_the_user_is_a_number_in_group_0(configuration: dict[str, Any]):
+    assert configuration["User"] == "65532:0"
+
+
+def test_the_image_asks_for_no_gpu_but_says_what_it_needs_of_one(configuration: dict[str, Any]):
+    variables = dict(entry.split("=", 1) for entry in configuration["Config"]["Env"])
+    assert variables["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
+    assert "NVIDIA_VISIBLE_DEVICES" not in variables
+
+
+def test_the_labels_say_what_it_is_and_what_it_was_made_from(configuration: dict[str, Any]):
+    labels = configuration["Labels"]
+    told = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
+    assert (told["title"], told["licenses"], told["version"]) == ("Graft", "Apache-2.0", "0.1.0")
+    assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", told["revision"])
+
+
+def test_neither_history_nor_configuration_names_an_address_or_this_machine(engine: Engine, image: str):
+    told = engine.ask("history", "--no-trunc", "--format=json", image) + engine.ask("inspect", "--type=image", image)
+    told = re.sub(
+        r'"(UpperDir|WorkDir|LowerDir|MergedDir)": "[^"]*"', "", told
+    )  # where podman keeps it, not what it is
+    assert not re.search(r"https?://", told)
+    assert [word for word in (str(ROOT), str(Path.home()), socket.gethostname()) if word in told] == []
+
+
+def test_the_bill_of_materials_lists_what_is_installed(root: Path, image: str):
+    bill = json.loads((ROOT / "build" / "graft-cpu.cdx.json").read_text())
+    (site,) = root.glob("opt/graft/lib/python3.*/site-packages")
+    installed = {(entry.name.lower(), entry.version) for entry in distributions(path=[str(site)])}
+    listed = {(component["name"].lower(), component["version"]) for component in bill["components"]}
+    own = bill["metadata"]["component"]
+    assert bill["bomFormat"] == "CycloneDX"
+    assert listed | {(own["name"], own["version"])} == installed
+
+
+def test_the_registrys_address_and_credentials_leave_no_trace(
+    engine: Engine, context: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The same Dockerfile with a lock of one package, so that pip runs anew and soon; then every byte is looked at."""
+    lock = context / "requirements/cpu.txt"
+    lock.write_text("".join(re.findall(r"^setuptools==.+\n(?: .+\n)+", lock.read_text(), re.MULTILINE)))
+    monkeypatch.setenv("PIP_TRUSTED_HOST", "canary-in-the-registry.invalid")
+    tag, archive = "graft.local/canary:test", tmp_path / "canary.tar"
+    try:
+        build(engine, tag, "cpu", ensure(engine), context=context)
+        engine.run("save", "--quiet", "--format=docker-archive", f"--output={archive}", tag)
+    finally:
+        engine.run("rmi", "--force", tag, check=False, stdout=subprocess.DEVNULL)
+    content = archive.read_bytes()
+    assert b"setuptools-" in content
+    assert b"canary-in-the-registry" not in content
+    assert str(ROOT).encode() not in content
+    assert str(context).encode() not in content
