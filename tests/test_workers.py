@@ -1,5 +1,6 @@
 """The devices of a process, and the wish to stop it; each in a process of its own, as TensorFlow sets up once."""
 
+import json
 import logging
 import os
 import signal
@@ -10,8 +11,9 @@ import time
 
 import pytest
 
-from job.errors import Interrupted
-from job.workers import Stop, Terminated, Workers
+from job.errors import Interrupted, SettingsError
+from job.settings import DevicesSettings
+from job.workers import ALONE, Crew, Stop, Terminated, Workers, join
 
 STOPPED = "SIGTERM was received"
 
@@ -114,6 +116,52 @@ def test_a_failure_while_deferred_is_not_hidden_by_the_signal(stop):
 )
 def test_precision_follows_the_setting_or_the_devices(asked, bfloat16, policy):
     assert Workers(None, 1, ("CPU:0",), bfloat16, "").dtype_policy(asked) == policy
+
+
+def tf_config(kind: str = "worker", index: object = 1, **jobs: object) -> str:
+    cluster = jobs or {"worker": ["a:2222", "b:2222"]}
+    return json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
+
+
+def test_without_tf_config_a_worker_is_alone_and_the_chief():
+    assert Crew.parse("") == ALONE
+    assert (ALONE.size, ALONE.chief) == (1, True)
+
+
+def test_tf_config_names_the_workers_and_the_first_is_the_chief():
+    assert Crew.parse(tf_config()) == Crew(("a:2222", "b:2222"), 1)
+    assert not Crew.parse(tf_config()).chief
+    assert Crew.parse(tf_config(index="0")).chief
+
+
+def test_a_chief_of_its_own_as_some_operators_write_it_comes_first():
+    both = {"chief": ["c:1"], "worker": ["a:1", "b:1"]}
+    assert Crew.parse(tf_config("worker", 1, **both)) == Crew(("c:1", "a:1", "b:1"), 2)
+    assert Crew.parse(tf_config("chief", 0, **both)).chief
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "JSONDecodeError"),
+        ("[]", "TypeError"),
+        ("{}", "KeyError 'cluster'"),
+        (tf_config(index=2), "there is no worker of index 2"),
+        (tf_config(kind="ps"), "KeyError 'ps'"),
+        (tf_config(worker=["a:1"], ps=["b:1"]), "tasks of the kind ps"),
+        (tf_config(worker=["a:1", "a:1"]), "an address occurs twice"),
+    ],
+)
+def test_a_tf_config_that_describes_no_workers_is_refused_with_an_example(text, said):
+    with pytest.raises(SettingsError, match=said) as refused:
+        Crew.parse(text)
+    assert text in refused.value.message
+    assert '"task": {"type": "worker", "index": 0}' in refused.value.cure
+
+
+def test_a_rehearsal_of_several_gpus_is_for_one_worker():
+    with pytest.raises(SettingsError, match="GRAFT_DEVICES_LOGICAL_CPUS=2"):
+        join(DevicesSettings(logical_cpus=2), Crew(("a:1", "b:1"), 0))
 
 
 JOIN = """
