@@ -14,7 +14,7 @@ QUIET = {"CKV_SKIP_PACKAGE_UPDATE_CHECK": "true"}
 
 def findings(folder: Path) -> list[tuple[str, str, str]]:
     """Every failed check."""
-    command = [python("checkov"), "-m", "checkov.main", "--directory", folder, "--framework", *FRAMEWORKS]
+    command = [str(python("checkov")), "-m", "checkov.main", "--directory", str(folder), "--framework", *FRAMEWORKS]
     done = subprocess.run(
         [*command, "--skip-download", "--quiet", "--compact", "--soft-fail", "--output", "json"],
         env=os.environ | QUIET,

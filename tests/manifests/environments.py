@@ -52,7 +52,7 @@ def lock() -> None:
     """Take the newest versions, with hashes and without naming a registry."""
     options = ["--quiet", "--generate-hashes", "--no-emit-index-url", "--no-header", "--python-version", PYTHON]
     for tool, package in TOOLS.items():
-        command = [UV, "pip", "compile", "-", *options, "--output-file", LOCKS / f"{tool}.txt"]
+        command = [str(UV), "pip", "compile", "-", *options, "--output-file", str(LOCKS / f"{tool}.txt")]
         subprocess.run(command, input=package, text=True, check=True)
 
 
