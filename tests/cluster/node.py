@@ -71,7 +71,7 @@ def load(archive: Path) -> None:
 @contextmanager
 def store_away() -> Iterator[None]:
     """Let nobody reach the S3 server for a while: its port refuses every connection, and those that there are."""
-    rule = "INPUT --protocol tcp --dport 7070 --jump REJECT --reject-with tcp-reset".split()
+    rule = ["INPUT", "--protocol", "tcp", "--dport", "7070", "--jump", "REJECT", "--reject-with", "tcp-reset"]
     inside = ["nsenter", f"--target={record.living()}", "--net", "iptables"]
     subprocess.run([*inside, "--insert", *rule], check=True)
     try:

@@ -80,7 +80,7 @@ def test_a_run_that_needs_more_memory_than_it_has_is_named_oomkilled(site: Site)
     )
     code, told = site.watch()
     assert "OOMKilled" in told
-    assert code == 75
+    assert code == 137
 
 
 def test_a_secret_that_is_missing_is_named_and_the_run_ends_at_its_deadline(site: Site):
