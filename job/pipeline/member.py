@@ -2,6 +2,7 @@
 
 import ctypes
 import logging
+import multiprocessing
 import os
 import signal
 import sys
@@ -35,6 +36,8 @@ class Order:
 def main(order: Order, pipe: Connection) -> None:
     """Train to the end; every outcome goes to the parent, as an error that people understand."""
     _end_with(order.parent)
+    # Nothing is forked; but as it was spawned, every lock would be a named semaphore, left behind when it is killed.
+    multiprocessing.set_start_method("fork", force=True)
     wire = Wire(pipe)
     telemetry.configure_logs(sys.stderr, terminal=False)
     logging.getLogger().handlers = [LogRelay(wire)]
@@ -63,8 +66,9 @@ def _understood(error: Exception) -> Exception:
 
     gone = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
     if isinstance(error, gone):
+        reason = error.message.partition("\n")[0].rpartition("}} ")[2]  # without the operation's name
         return TemporaryError(
-            f"Another worker is gone, or cannot be reached: {error.message.splitlines()[0]}",
+            f"Another worker is gone, or cannot be reached: {reason}",
             "Start all workers again: they go on from the checkpoint.",
         )
     logging.getLogger(__name__).error("training failed", exc_info=error)

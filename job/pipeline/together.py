@@ -50,6 +50,7 @@ def train(settings: Settings, around: Surroundings, data: Dataset, run_id: str, 
         return
     from job.pipeline.member import Order
 
+    logger.info("worker %d joins the others of %s", around.crew.index, ", ".join(around.crew.addresses))
     order = Order(settings, around.crew, data, run_id, around.keras_home, os.getpid())
     try:
         _follow(order, around, settings.devices.join_seconds)

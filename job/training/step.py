@@ -72,7 +72,7 @@ class Step:
         self._strategy.run(self._apply, args=(shares,))
 
     def _apply(self, share: list[Any]) -> None:
-        # Where a worker has one device, a share comes as a plain argument; only what is made here has a device to sum on.
+        # Where a worker has one device, a share comes as a plain argument; what is made here has a device to sum on.
         self._optimizer.apply([tf.identity(part) for part in share], self._variables)
 
     def _sum(self, values: Any) -> Any:

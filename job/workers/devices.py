@@ -5,13 +5,14 @@ import os
 import platform
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from job.errors import AcceleratorMissing, SettingsError
 from job.settings import DevicesSettings
 from job.workers.crew import ALONE, Crew
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 POLICIES: dict[str, Precision] = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
@@ -49,10 +50,12 @@ class Workers:
         chosen = {"auto": "bfloat16" if self.bfloat16 else "float32"}.get(precision, precision)
         return POLICIES[chosen]
 
-    def sum(self, values: np.ndarray) -> np.ndarray:
+    def sum(self, values: "np.ndarray") -> "np.ndarray":
         """Add up what each worker has, float32 of one shape: the same bits for all, as soon as all have asked."""
         if self.count == 1:
             return values
+        import numpy as np
+
         nothing = np.zeros_like(values)
         own = self.strategy.experimental_distribute_values_from_function(
             # The devices of one worker hold the same values: they count once.
@@ -67,10 +70,14 @@ class Workers:
 
     def any(self, wish: bool) -> bool:
         """Whether at least one worker wishes it; all wait for each other."""
+        import numpy as np
+
         return bool(self.sum(np.array([wish], np.float32))[0])
 
     def agree(self, text: str) -> bool:
         """Whether all workers say the same; all wait for each other."""
+        import numpy as np
+
         said = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8).astype(np.float32)
         return not self.any(not np.array_equal(self.sum(said), said * self.count))
 
