@@ -60,10 +60,8 @@ def draw(folder: Path, per_class: int = 12, classes: int = 3, seed: int = 7) -> 
 def run_of(*argv: str, environment: Mapping[str, str], **options: Any) -> subprocess.Popen[str]:
     """`graft argv…` in a process that has of the variables `GRAFT_*` and `AWS_*` only those of `environment`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("GRAFT_", "AWS_"))}
-    options = {"args": [sys.executable, "-m", "job", *argv]} | options
-    return subprocess.Popen(
-        env={**inherited, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
+    usual = {"args": [sys.executable, "-m", "job", *argv], "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(env={**inherited, **environment}, text=True, **usual | options)
 
 
 @dataclass(frozen=True)
