@@ -77,8 +77,13 @@ test: .venv/ready photographs chromium ## Run the tests, with the coverage of jo
 helm: .venv/ready
 	@$(BIN)/python -m tests.tools.helm >/dev/null
 
+.PHONY: checkers
+checkers: .venv/ready
+	@$(BIN)/python -m tests.manifests.programs >/dev/null
+	@$(BIN)/python -m tests.manifests.environments >/dev/null
+
 .PHONY: test-chart
-test-chart: helm ## Test the chart under Helm 3 and 4 and the examples by their tools, all made once a machine.
+test-chart: helm checkers ## Test the chart under Helm 3 and 4 and the examples by their tools, all made once a machine.
 	$(PYTEST) -m chart tests/chart tests/manifests $(ARGS)
 
 .PHONY: test-family

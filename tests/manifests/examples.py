@@ -33,9 +33,17 @@ def of_group(group: str, items: Sequence[Tree]) -> list[Tree]:
 def complaints(program: str, items: Sequence[Any]) -> str:
     """What a checker of `checkers/` says about objects; nothing where they are right."""
     text = json.dumps(items) if program == "podsecurity" else yaml.safe_dump_all(items)
-    return subprocess.run(
-        [checker(program)], input=text, capture_output=True, text=True, check=True, timeout=60
-    ).stdout.strip()
+    return _said([str(checker(program))], text)
+
+
+def _said(command: Sequence[str], text: str) -> str:
+    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=300)
+    return done.stdout.strip()
+
+
+def argo_value(expression: str, variables: Tree) -> str:
+    """What Argo makes of an expression, as text."""
+    return _said([str(checker("argo")), expression], json.dumps(variables))
 
 
 def insecurities(name: str, spec: Tree) -> str:

@@ -2,7 +2,10 @@ module graft/tests/manifests/argo
 
 go 1.26
 
-require github.com/argoproj/argo-workflows/v3 v3.7.6
+require (
+	github.com/argoproj/argo-workflows/v3 v3.7.6
+	github.com/expr-lang/expr v1.17.5
+)
 
 require (
 	dario.cat/mergo v1.0.2 // indirect
@@ -17,7 +20,6 @@ require (
 	github.com/doublerebel/bellows v0.0.0-20160303004610-f177d92a03d3 // indirect
 	github.com/emicklei/go-restful/v3 v3.12.2 // indirect
 	github.com/evilmonkeyinc/jsonpath v0.8.1 // indirect
-	github.com/expr-lang/expr v1.17.5 // indirect
 	github.com/fxamacker/cbor/v2 v2.8.0 // indirect
 	github.com/go-logr/logr v1.4.3 // indirect
 	github.com/go-logr/stdr v1.2.2 // indirect
