@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import stat
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -116,9 +115,7 @@ RUN = TINY | {
     "GRAFT_DATASET_URI": "file:///data",
     "GRAFT_OUTPUT_URI": "file:///bucket",
     "GRAFT_BACKBONE_WEIGHTS": "none",
+    "GRAFT_TRANSFER_MODE": "all",
+    "GRAFT_TRAINING_EPOCHS": "2",
 }
 """The smallest run, from a folder into a folder."""
-
-
-def is_regular(entry: os.stat_result) -> bool:
-    return stat.S_ISREG(entry.st_mode)
