@@ -60,7 +60,11 @@ def draw(folder: Path, per_class: int = 12, classes: int = 3, seed: int = 7) -> 
 def run_of(*argv: str, environment: Mapping[str, str], **options: Any) -> subprocess.Popen[str]:
     """`graft argv…` in a process that has of the variables `GRAFT_*` and `AWS_*` only those of `environment`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("GRAFT_", "AWS_"))}
-    usual = {"args": [sys.executable, "-m", "job", *argv], "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    usual: dict[str, Any] = {
+        "args": [sys.executable, "-m", "job", *argv],
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
     return subprocess.Popen(env={**inherited, **environment}, text=True, **usual | options)
 
 
