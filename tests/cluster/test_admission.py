@@ -1,0 +1,89 @@
+"""What an API server itself says to the chart, and what it says to queues that own `suspend`."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.chart.rendering import Tree, merged, pods, render
+from tests.chart.test_chart_rendering import ROWS, SWITCHES
+from tests.cluster import binaries, layout
+from tests.cluster.namespace import Namespace, eventually
+from tests.cluster.site import Site
+
+pytestmark = pytest.mark.cluster
+NAMES = {
+    "PriorityClass": ("scheduling.k8s.io/v1", {"value": 1}),
+    "RuntimeClass": ("node.k8s.io/v1", {"handler": "runc"}),
+}
+
+
+@pytest.fixture(scope="module")
+def classes(api: Any) -> Iterator[None]:
+    """The classes of the cluster that the rows name: a pod that names one that is not there is refused for that."""
+    named = {("PriorityClass", "low"), ("RuntimeClass", "nvidia")}
+    objects = [_class(kind, name) for kind, name in named]
+    _kubectl("apply", "--filename=-", given=objects)
+    yield
+    _kubectl("delete", "--filename=-", given=objects)
+
+
+def _class(kind: str, name: str) -> Tree:
+    version, fields = NAMES[kind]
+    return {"apiVersion": version, "kind": kind, "metadata": {"name": name}, **fields}
+
+
+@pytest.mark.usefixtures("classes")
+@pytest.mark.parametrize("row", ROWS, ids=str)
+def test_every_pair_of_switches_is_admitted_under_restricted(namespace: Namespace, row: tuple[int, ...]):
+    chosen = [positions[index] for positions, index in zip(SWITCHES.values(), row, strict=True)]
+    objects = render(merged(*chosen), major=3 + sum(row) % 2)
+    known = [item for item in objects if item["kind"] != "PodMonitor"]  # its kind comes with Prometheus' operator
+    for item in known:
+        item["metadata"]["namespace"] = namespace.name
+    accounts = {pod["spec"]["serviceAccountName"] for pod in pods(objects)}
+    _kubectl("create", "--filename=-", given=[_account(name, namespace.name) for name in accounts - {"default"}])
+    _kubectl("create", "--dry-run=server", "--filename=-", given=known, expected="AlreadyExists")
+    # Admission only warns about a Job; it is the pod that it would refuse.
+    admitted = [_pod(pod, namespace.name) for pod in pods(objects)]
+    _kubectl("create", "--dry-run=server", "--filename=-", given=admitted)
+
+
+def _account(name: str, namespace: str) -> Tree:
+    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
+
+
+def _pod(template: Tree, namespace: str) -> Tree:
+    metadata = {"labels": template["metadata"].get("labels", {}), "generateName": "pod-", "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+
+
+def _kubectl(*arguments: str, given: list[Tree], expected: str = "") -> None:
+    """Fail unless the API server takes all objects, but for those that it answers with the `expected` reason."""
+    if not given:
+        return
+    command = [str(binaries.build() / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", *arguments]
+    objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": given})
+    done = subprocess.run(command, input=objects, capture_output=True, text=True, check=False)
+    complaints = [line for line in done.stderr.splitlines() if not expected or expected not in line]
+    assert complaints == []
+
+
+@pytest.mark.parametrize("major", [3, 4])
+def test_an_upgrade_leaves_a_job_alone_that_a_queue_has_suspended_and_let_go(site: Site, major: int):
+    """Kueue suspends what it queues and lets it go by itself; a chart that renders `suspend` fights it."""
+    site = Site(site.namespace, site.s3, site.bucket, site.image, major)
+    site.add_photographs()
+    site.helm("install", "flowers", queue="gpus")
+    job = site.job()
+    before = site.jobs()[0]
+    assert before.metadata.labels["kueue.x-k8s.io/queue-name"] == "gpus"
+    for suspended in ("true", "false"):
+        site.kubectl("patch", f"job/{job}", "--type=merge", f'--patch={{"spec":{{"suspend":{suspended}}}}}')
+        site.helm("upgrade", "flowers", queue="gpus")
+        (after,) = site.jobs()
+        assert after.metadata.uid == before.metadata.uid
+        assert after.spec.suspend == (suspended == "true")
+    eventually(lambda: site.pods(job))
