@@ -86,6 +86,22 @@ checkers: .venv/ready
 test-chart: helm checkers ## Test the chart under Helm 3 and 4 and the examples by their tools, all made once a machine.
 	$(PYTEST) -m chart tests/chart tests/manifests $(ARGS)
 
+# The node's programs are built from their Go modules, once a machine; GRAFT_TEST_KUBECONFIG takes another cluster.
+.PHONY: cluster-up
+cluster-up: .venv/ready ## Start a one-node Kubernetes with an S3 server beside it, for the tests; needs root and Go.
+	@$(if $(GRAFT_TEST_KUBECONFIG),,dpkg --status $(NODE) >/dev/null 2>&1 || $(call apt,$(NODE)))
+	@$(BIN)/python -m tests.cluster up
+NODE := containerd runc containernetworking-plugins iptables conntrack iproute2 openssl busybox-static catatonit
+
+.PHONY: test-cluster
+test-cluster: cluster-up helm photographs ## Test chart, image and launcher in that cluster; TIER=smoke takes the short way.
+	@$(if $(GRAFT_TEST_KUBECONFIG),,$(BIN)/python -m tests.image.build --archive)
+	$(BIN)/python -m pytest -m 'cluster$(if $(TIER), and $(TIER))' tests/cluster tests/launcher $(ARGS)
+
+.PHONY: cluster-down
+cluster-down: .venv/ready ## End that cluster and remove what it left.
+	@$(BIN)/python -m tests.cluster down
+
 .PHONY: test-family
 test-family: .venv/ready ## Export one backbone of each family in all four formats: a quarter of an hour.
 	$(PYTEST) -m family tests/slow $(ARGS)

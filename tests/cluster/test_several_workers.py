@@ -1,0 +1,66 @@
+"""Two workers on the one node: TensorFlow's own engine in an Indexed Job, and what a lost pod costs."""
+
+from typing import Any
+
+import pytest
+
+from tests.cluster.site import Site
+
+pytestmark = pytest.mark.cluster
+
+TRAINED = {
+    "transfer": {"mode": "part"},
+    "training": {"epochs": 12, "patience": 0},
+    "checkpoint": {"interval_seconds": 1},
+}
+MEETING = "joins the others"
+
+
+@pytest.fixture
+def pair(site: Site) -> Site:
+    """Two workers that have started."""
+    site.add_photographs()
+    site.helm("install", "flowers", workers=2, settings=TRAINED, job={"terminationGracePeriodSeconds": 30})
+    return site
+
+
+def kill(site: Site, pod: Any) -> None:
+    """End a pod at once, as a node that dies would: no SIGTERM, no last checkpoint."""
+    site.kubectl("delete", "pod", pod.metadata.name, "--grace-period=0", "--force")
+
+
+def released(site: Site, seconds: float = 500) -> None:
+    """Fail unless the run completes with one release, which verifies, and both workers say so."""
+    result = site.completed(site.job(), seconds)
+    assert result["status"] in ("released", "unchanged")
+    assert site.read("models/flowers/promoted.json")["run_id"] == result["run_id"]
+    manifests = [key for key in site.keys("models/flowers/releases/") if key.endswith("manifest.json")]
+    assert len(manifests) == 1
+    assert site.graft("verify", result["release"]).returncode == 0
+    assert site.result(site.job(), worker=1)["release"] == result["release"]
+
+
+def test_two_workers_train_together_end_0_and_leave_one_release(pair: Site):
+    for worker in (0, 1):
+        pair.until_logged(pair.job(), MEETING, worker=worker)
+    released(pair)
+    codes = [pair.terminated(pod).exit_code for pod in pair.namespace.pods(pair.job())]
+    assert codes == [0, 0]
+
+
+def test_a_worker_that_is_killed_in_training_costs_a_restart_from_the_checkpoint(pair: Site):
+    pair.until_logged(pair.job(), "checkpoint saved")
+    kill(pair, pair.pods(pair.job(), worker=1)[-1])
+    pair.until_logged(pair.job(), "resumed at stage", 240)
+    released(pair)
+
+
+def test_a_chief_that_is_killed_while_it_publishes_is_replaced_and_nobody_trains_again(pair: Site):
+    kill(pair, pair.until_logged(pair.job(), "export begins", 300))
+    pair.until_logged(pair.job(), "training is over", 240)
+    released(pair)
+
+
+def test_a_worker_that_is_killed_while_it_waits_for_the_release_is_replaced_and_ends_0(pair: Site):
+    kill(pair, pair.until_logged(pair.job(), "waiting for the chief's release", 300, worker=1))
+    released(pair)
