@@ -14,7 +14,7 @@ from tests.cluster.namespace import Namespace, eventually
 from tests.cluster.site import Site
 
 pytestmark = pytest.mark.cluster
-NAMES = {
+NAMES: dict[str, tuple[str, Tree]] = {
     "PriorityClass": ("scheduling.k8s.io/v1", {"value": 1}),
     "RuntimeClass": ("node.k8s.io/v1", {"handler": "runc"}),
 }
