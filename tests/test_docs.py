@@ -65,7 +65,7 @@ def test_every_setting_that_a_page_names_exists(page: Path) -> None:
 
 @of_each_page
 def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
-    named = re.findall(r"`make ([a-z]+)", page.read_text()) + re.findall(r"&& make ([a-z]+)", page.read_text())
+    named = re.findall(r"`make ([a-z-]+)", page.read_text()) + re.findall(r"&& make ([a-z-]+)", page.read_text())
     assert set(named) <= _targets()
 
 
