@@ -11,7 +11,7 @@ from tests.image.build import build
 from tests.image.conftest import RUN, Sandbox
 from tests.image.debian import ensure
 from tests.image.engine import Engine
-from tests.photographs import ensure_weights
+from tests.photographs import WEIGHTS_SHA256, ensure_weights
 
 pytestmark = pytest.mark.image
 
@@ -74,4 +74,4 @@ def test_weights_that_were_baked_in_are_found_without_a_network(engine: Engine, 
     engine.ask("rmi", tag)
     assert ended.code == 0, ended.err
     (manifest,) = sandbox.folder.glob("bucket/*/releases/*/manifest.json")
-    assert json.loads(manifest.read_text())["weights"]["origin"] == "/opt/keras/models/efficientnet_lite0.pth"
+    assert json.loads(manifest.read_text())["weights"]["sha256"] == WEIGHTS_SHA256
