@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 from tests.cluster.layout import CACHE
-from tests.cluster.locks import alone
+from tests.tools.cache import alone
 
 SOURCES = Path(__file__).parent
 PROGRAMS = (
@@ -27,7 +27,7 @@ STORE_PACKAGE = "github.com/versity/versitygw/cmd/versitygw"
 def build() -> Path:
     """Return the folder with every program; built now (a quarter of an hour on two cores) if the pins have changed."""
     folder = CACHE / f"programs-{_digest()}"
-    with alone("build"):
+    with alone(CACHE / "build.lock"):
         folder.mkdir(parents=True, exist_ok=True)
         _go_build(SOURCES / "kubernetes", ".", folder / "kubernetes", _version_flags())
         _go_build(SOURCES / "store", STORE_PACKAGE, folder / "versitygw")

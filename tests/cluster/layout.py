@@ -4,10 +4,11 @@ The supervisor's own mount namespace hides /run, /var/lib and /var/log behind fo
 can use its usual paths there; `STATE` and one cgroup a controller are all that a cluster can leave behind.
 """
 
-import os
 from pathlib import Path
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graft" / "cluster"
+from tests.tools import cache
+
+CACHE = cache.CACHE / "cluster"
 STATE = CACHE / "state"
 
 RECORD = STATE / "supervisor.json"

@@ -1,19 +1,10 @@
-"""Who may do what at one time; the kernel drops a lock with the process that held it, however that ended."""
+"""The lock of the one supervisor; the kernel drops it with the process that held it, however that ended."""
 
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.cluster.layout import CACHE
-
-
-@contextmanager
-def alone(name: str) -> Iterator[None]:
-    """Let one caller in at a time; a second one waits."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 @contextmanager

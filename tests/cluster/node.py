@@ -13,7 +13,8 @@ from typing import TypeVar
 
 from tests.cluster import binaries, credentials, images, layout, programs, record
 from tests.cluster.layout import CONFIG, HOST_ADDRESS, KUBECONFIG, LINK, NETWORK, NODE, NODE_ADDRESS, STATE
-from tests.cluster.locks import alone, life
+from tests.cluster.locks import life
+from tests.tools.cache import alone
 
 # Command and the Debian package that brings it.
 NEEDED = {
@@ -38,7 +39,7 @@ def up() -> None:
     """Build what is missing, start what is not running, and return once the node is ready."""
     _refuse_what_cannot_work()
     folder = binaries.build()
-    with alone("change"), life() as lock:
+    with alone(layout.CACHE / "change.lock"), life() as lock:
         if lock:
             _clear()
             _prepare()
@@ -50,7 +51,7 @@ def up() -> None:
 
 def down() -> None:
     """End the cluster that was noted here, if it still runs, and remove all that it left."""
-    with alone("change"):
+    with alone(layout.CACHE / "change.lock"):
         with life() as lock:
             if not lock:
                 os.kill(_eventually("the supervisor", record.living), signal.SIGKILL)

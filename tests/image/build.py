@@ -8,17 +8,15 @@ The tests call `cpu_image` and `cpu_archive`, which build on Debian packages wit
 """
 
 import argparse
-import fcntl
 import hashlib
 import subprocess
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from tests.image import debian, registry
 from tests.image.engine import CACHE, Engine, found, ours
+from tests.tools.cache import alone
 
 ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = ("gpu", "cpu")
@@ -81,7 +79,7 @@ def build(
 
 def cpu_image(engine: Engine) -> str:
     """The name of the CPU image in the tests' own engine, built on Debian packages; layers that still fit are kept."""
-    with _alone("image"):
+    with alone(CACHE / "image.lock"):
         build(engine, TEST_IMAGE, "cpu", debian.ensure(engine))
     return TEST_IMAGE
 
@@ -92,7 +90,7 @@ def cpu_archive() -> Path:
     It lies outside the checkout and is made anew when something has changed that it is made of.
     """
     note, digest = ARCHIVE.with_suffix(".inputs"), _inputs()
-    with _alone("archive"):
+    with alone(CACHE / "archive.lock"):
         if not ARCHIVE.exists() or not note.exists() or note.read_text() != digest:
             _save(ours(), ARCHIVE)
             note.write_text(digest)
@@ -115,15 +113,6 @@ def _inputs() -> str:
     for file in sorted(file for file in files if file.is_file() and file.suffix != ".pyc"):
         digest.update(f"{file.relative_to(ROOT)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode())
     return digest.hexdigest()
-
-
-@contextmanager
-def _alone(name: str) -> Iterator[None]:
-    """One process at a time; the others wait and find the work done."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _options(name: str, values: dict[str, str]) -> list[str]:

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graft" / "images"
+from tests.tools import cache
+
+CACHE = cache.CACHE / "images"
 KNOWN = ("docker", "podman", "buildah")
 PACKAGES = ("podman", "runc")
 INSTALL = ("apt-get", "install", "--yes", "--no-install-recommends")

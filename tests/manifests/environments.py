@@ -14,7 +14,7 @@ import sys
 import venv
 from pathlib import Path
 
-from tests.manifests.programs import alone
+from tests.tools.cache import alone
 from tests.tools.helm import CACHE
 
 LOCKS = Path(__file__).resolve().parent / "locks"
@@ -27,7 +27,7 @@ UV = Path(sys.executable).with_name("uv")
 def python(tool: str) -> Path:
     """The Python of the tool's environment, made first if need be."""
     folder = CACHE.parent / "environments" / f"{tool}-{_digest(tool)}"
-    with alone(folder.name):
+    with alone(CACHE / f"{folder.name}.lock"):
         if not (folder / "ready").exists():
             _make(folder, LOCKS / f"{tool}.txt")
     return folder / "bin" / "python"

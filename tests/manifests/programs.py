@@ -5,17 +5,15 @@
 makes all of them: three and a half minutes on two cores where nothing is there yet.
 """
 
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.tools.cache import alone
 from tests.tools.helm import CACHE
 
 CHECKERS = Path(__file__).resolve().parent / "checkers"
@@ -35,19 +33,10 @@ def versitygw() -> Path:
 def program(module: Path, package: str = ".") -> Path:
     """The program of a Go module of ours, named after its sources and pins, and built first if need be."""
     target = CACHE / f"{module.name}-{_digest(module)}"
-    with alone(target.name):
+    with alone(target.with_suffix(".lock")):
         if not target.exists():
             _build(module, package, target)
     return target
-
-
-@contextmanager
-def alone(name: str) -> Iterator[None]:
-    """Let one process in at a time; the kernel drops the lock with the process that held it."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f"{name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _digest(module: Path) -> str:

@@ -6,7 +6,6 @@ The binaries lie outside the checkout, named after their version and their pinne
 another file. Whoever needs one calls `binary`, which builds it if it is not there.
 """
 
-import fcntl
 import hashlib
 import os
 import re
@@ -15,8 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.tools import cache
+
 MODULES = Path(__file__).resolve().parent
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graft" / "bin"
+CACHE = cache.CACHE / "bin"
 MAJORS = (3, 4)
 
 
@@ -25,9 +26,7 @@ def binary(major: int) -> Path:
     target = CACHE / f"helm-{version(major)}-{_pins(major)}"
     if target.exists():
         return target
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / f"helm{major}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with cache.alone(CACHE / f"helm{major}.lock"):
         if not target.exists():
             _build(major, target)
     return target
