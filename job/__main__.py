@@ -107,7 +107,7 @@ def _run(_: argparse.Namespace) -> int:
     try:
         outcome = _watched(settings.load(), stop, terminal)
     except BaseException as error:  # noqa: BLE001 - whatever happens, whoever started the run gets a result.
-        outcome = _failed(error)
+        outcome = _failed(error, stop)
     stop.ignore()
     # Read by hand, since settings that cannot work have a result too.
     result.write(outcome, Path(path) if path else None, None if terminal else sys.stderr)
@@ -125,13 +125,16 @@ def _watched(chosen: Settings, stop: Stop, terminal: bool) -> Result:
         try:
             outcome = pipeline.run(chosen, pipeline.Surroundings(watcher, stop, _keras_home(), crew))
         except BaseException as error:  # noqa: BLE001
-            outcome = _failed(error)
+            outcome = _failed(error, stop)
         outcome = replace(outcome, seconds=watcher.seconds)
         watcher.outcome(outcome.as_dict())
     return outcome
 
 
-def _failed(error: BaseException) -> Result:
+def _failed(error: BaseException, stop: Stop) -> Result:
+    if stop.struck and not isinstance(error, Terminated):
+        logger.info("what SIGTERM became: %s: %s", type(error).__name__, error)
+        error = Terminated()
     if isinstance(error, Terminated):
         error = error.told()
     if not isinstance(error, JobError | KeyboardInterrupt):
@@ -204,7 +207,7 @@ def _submit(arguments: argparse.Namespace) -> int:
     try:
         outcome = _awaited(arguments)
     except BaseException as error:  # noqa: BLE001 - whatever happens, whoever waits gets a result.
-        outcome = _failed(error)
+        outcome = _failed(error, stop)
     stop.ignore()
     _tell(outcome.summary())
     result.write(outcome, Path(path) if path else None, sys.stdout)

@@ -1,5 +1,6 @@
 """The devices of a process, and the wish to stop it; each in a process of its own, as TensorFlow sets up once."""
 
+import contextlib
 import json
 import logging
 import os
@@ -12,7 +13,9 @@ import time
 import pytest
 
 from job.errors import Interrupted, SettingsError
+from job.pipeline import Surroundings
 from job.settings import DevicesSettings
+from job.telemetry import silent
 from job.workers import ALONE, Crew, Stop, Terminated, Workers, join
 
 STOPPED = "SIGTERM was received"
@@ -53,6 +56,41 @@ def test_no_library_swallows_the_signal(stop):
     logger.addHandler(Careless())
     with pytest.raises(Terminated):
         logger.warning("hello")
+
+
+def swallow():
+    """What native code does with an exception that a signal handler raises inside it."""
+    with contextlib.suppress(Terminated):
+        ask_to_stop()
+
+
+def test_a_signal_that_native_code_swallowed_keeps_the_next_phase_from_beginning(stop, tmp_path):
+    around = Surroundings(silent(), stop, tmp_path)
+    with around.phase("audit"):
+        swallow()
+    with pytest.raises(Interrupted, match=STOPPED), around.phase("model"):
+        raise AssertionError("it began")
+
+
+def test_an_error_that_native_code_made_of_a_signal_is_told_as_the_stop(tmp_path):
+    """TensorFlow's own flatten, struck while it imports, ends with a SystemError or a TypeError."""
+    done = subprocess.run([sys.executable, "-c", STRUCK], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 75, done.stderr
+    assert json.loads(done.stderr.splitlines()[-1])["error"]["kind"] == "interrupted"
+
+
+STRUCK = """
+import contextlib, os, signal, sys
+from job import __main__, settings
+
+def load():
+    with contextlib.suppress(BaseException):
+        os.kill(os.getpid(), signal.SIGTERM)
+    raise SystemError("returned a result with an exception set")
+
+settings.load = load
+sys.exit(__main__.main(["run"]))
+"""
 
 
 def test_a_phase_that_asks_for_itself_is_not_cut_off(stop):
@@ -168,7 +206,9 @@ JOIN = """
 import signal
 from job import workers
 from job.errors import AcceleratorMissing
+from job.pipeline import Surroundings
 from job.settings import DevicesSettings
+from job.telemetry import silent
 from job.workers import Stop
 
 stop = Stop()

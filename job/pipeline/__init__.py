@@ -37,14 +37,14 @@ def run(settings: Settings, around: Surroundings) -> Result:
     Raises:
         JobError: with the exit code that says whose fault it was.
     """
-    with around.telemetry.phase("survey"):
+    with around.phase("survey"):
         models = storage.connect(settings.output.uri).child(settings.name)
         models.probe()
         listing = dataset.survey(settings.dataset)
         history = publish.history(models)
         if seen := history.seen(listing.digest, settings.written(), identity.code()):
             return _unchanged(settings, models, seen)
-    with around.telemetry.phase("dataset"):
+    with around.phase("dataset"):
         data = dataset.fetch(listing, settings.dataset, settings.cache, around.telemetry)
     run_id = identity.resolve(settings.shaping(), data.digest)
     if found := publish.find(models, run_id):
@@ -74,15 +74,14 @@ def learn(
     """From images on this disk to a release."""
     kept = shelf(settings, models, run_id)
     trained = train(settings, around, data, history, kept)
-    telemetry = around.telemetry
 
     from job.pipeline import phases
 
-    with telemetry.phase("evaluation"):
+    with around.phase("evaluation"):
         report, challenger = phases.judged(trained)
-    with telemetry.phase("export"):
+    with around.phase("export"):
         bundle = phases.exported(settings, trained, scratch)
-    with telemetry.phase("release"):
+    with around.phase("release"):
         facts = phases.Facts(settings, run_id, data, trained, report, bundle, history)
         release, decision = phases.released(facts, models, challenger)
         kept.clear()
@@ -99,18 +98,17 @@ def learn(
 
 def train(settings: Settings, around: Surroundings, data: Dataset, history: History, kept: Shelf) -> "Trained":
     """From images on this disk to a trained classifier."""
-    telemetry = around.telemetry
-    with telemetry.phase("devices"):
+    with around.phase("devices"):
         from job.pipeline import phases  # TensorFlow from here on
 
         team = phases.joined(settings, around)
-    with telemetry.phase("audit"):
-        census, splits = phases.audited(settings, data, telemetry)
-    with telemetry.phase("weights"):
+    with around.phase("audit"):
+        census, splits = phases.audited(settings, data, around.telemetry)
+    with around.phase("weights"):
         weights, splits = phases.weighted(settings, splits, around.keras_home, history)
-    with telemetry.phase("model"):
-        classifier, feed, plan = phases.built(settings, splits, weights, team, telemetry)
-    with telemetry.phase("training"):
+    with around.phase("model"):
+        classifier, feed, plan = phases.built(settings, splits, weights, team, around.telemetry)
+    with around.phase("training"):
         fitted = phases.fitted(settings, classifier, plan, feed, team, weights, kept, around)
     return phases.Trained(team, census, weights, classifier, feed, plan, fitted)
 

@@ -1,5 +1,7 @@
 """What a run is given besides its settings."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,3 +26,14 @@ class Surroundings:
     keras_home: Path
     crew: Crew = ALONE
     member: bool = False
+
+    @contextlib.contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Everything inside belongs to phase `name`.
+
+        Raises:
+            Interrupted: a stop was asked for before, and whoever it struck has swallowed it.
+        """
+        self.stop.check()
+        with self.telemetry.phase(name):
+            yield

@@ -25,10 +25,17 @@ class Terminated(BaseException):
 
 
 class Stop:
-    """SIGTERM as `Terminated`: at once, or as `Interrupted` at the next safe point while a phase defers it."""
+    """SIGTERM as `Terminated`: at once, or as `Interrupted` at the next safe point while a phase defers it.
+
+    Attributes:
+        requested: a stop was asked for.
+        struck: `Terminated` was raised. Native code in which it strikes may swallow it or make another error of it
+            (TensorFlow does both): whatever error follows, it was the stop.
+    """
 
     def __init__(self) -> None:
         self.requested = False
+        self.struck = False
         self._deferred = False
 
     def install(self) -> None:
@@ -44,6 +51,7 @@ class Stop:
             return  # The first one is on its way out, and a second one would cut its clearing up short.
         self.requested = True
         if not self._deferred:
+            self.struck = True
             raise Terminated
 
     def check(self) -> None:
