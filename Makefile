@@ -67,7 +67,7 @@ run: .venv/ready photographs ## Train on real photographs with real ImageNet wei
 	@mkdir -p run
 	@$(BIN)/graft run
 
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: test
 test: .venv/ready photographs chromium ## Run the tests, with the coverage of job/.

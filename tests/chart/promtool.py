@@ -5,17 +5,17 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.tools.helm import CACHE
+from tests.tools.cache import BIN
 
 
 def binary(program: str = "promtool") -> Path:
     """The path of `promtool` or `prometheus`, fetched first if need be; nothing is installed."""
     if found := shutil.which(program):
         return Path(found)
-    target = CACHE / program
+    target = BIN / program
     if not target.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(dir=CACHE) as folder:
+        BIN.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=BIN) as folder:
             subprocess.run(
                 ["apt-get", "download", "--quiet", "prometheus"], cwd=folder, check=True, capture_output=True
             )

@@ -1,18 +1,17 @@
 """`python3 -m tests.cluster up | down | load ARCHIVE…`: a one-node Kubernetes cluster with an S3 server beside it."""
 
-import os
 import sys
 from pathlib import Path
 
-from tests.cluster import layout, node
+from tests.cluster import layout, node, target
 
 USAGE = "python3 -m tests.cluster up | down | load ARCHIVE…"
 
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["up"] if foreign := os.environ.get("GRAFT_TEST_KUBECONFIG"):
-            print(f"The tests take the current context of {foreign}: nothing is started here.")
+        case ["up"] if target.FOREIGN:
+            print(f"The tests take the current context of {target.FOREIGN}: nothing is started here.")
         case ["up"]:
             node.up()
             print(f"export KUBECONFIG={layout.KUBECONFIG}")

@@ -1,16 +1,12 @@
-"""Build the cluster's programs from their Go modules, once for each state of the pins beside this file."""
+"""The cluster's programs, built from their Go modules once for each state of the pins beside this file."""
 
-import hashlib
-import os
-import re
-import shutil
-import subprocess
 from pathlib import Path
 
 from tests.cluster.layout import CACHE
-from tests.tools.cache import alone
+from tests.tools import go
 
 SOURCES = Path(__file__).parent
+STORE = SOURCES / "store"
 PROGRAMS = (
     "coredns",
     "etcd",
@@ -21,47 +17,29 @@ PROGRAMS = (
     "kubectl",
     "kubelet",
 )
-STORE_PACKAGE = "github.com/versity/versitygw/cmd/versitygw"
 
 
 def build() -> Path:
     """Return the folder with every program; built now (a quarter of an hour on two cores) if the pins have changed."""
-    folder = CACHE / f"programs-{_digest()}"
-    with alone(CACHE / "build.lock"):
-        folder.mkdir(parents=True, exist_ok=True)
-        _go_build(SOURCES / "kubernetes", ".", folder / "kubernetes", _version_flags())
-        _go_build(SOURCES / "store", STORE_PACKAGE, folder / "versitygw")
-        for program in PROGRAMS:
-            if not (folder / program).is_symlink():
-                (folder / program).symlink_to("kubernetes")
+    kubernetes, store = go.program(SOURCES / "kubernetes", flags=_version_flags()), versitygw()
+    folder = CACHE / f"programs-{kubernetes.name.rpartition('-')[2]}"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, program in {"versitygw": store, **dict.fromkeys(PROGRAMS, kubernetes)}.items():
+        link = folder / name
+        if not link.is_symlink() or link.readlink() != program:
+            link.unlink(missing_ok=True)
+            link.symlink_to(program)
     return folder
 
 
-def _digest() -> str:
-    files = sorted(path for module in ("kubernetes", "store") for path in (SOURCES / module).iterdir())
-    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+def versitygw() -> Path:
+    """The S3 server."""
+    return go.program(STORE, "github.com/versity/versitygw/cmd/versitygw")
 
 
 def _version_flags() -> str:
     """Kubernetes says the version that it was linked with: without it, it would call itself v0.0.0."""
-    match = re.search(r"k8s\.io/kubernetes (v(\d+)\.(\d+)\.\d+)", (SOURCES / "kubernetes" / "go.mod").read_text())
-    if match is None:
-        raise SystemExit("tests/cluster/kubernetes/go.mod pins no k8s.io/kubernetes")
-    values = zip(("gitVersion", "gitMajor", "gitMinor"), match.groups(), strict=True)
-    return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values)
-
-
-def _go_build(module: Path, package: str, binary: Path, flags: str = "") -> None:
-    if binary.exists():
-        return
-    if shutil.which("go") is None:
-        raise SystemExit("The cluster's programs are built from their Go modules: please install Go 1.26 or newer.")
-    print(f"Building {binary.name} from its Go modules", flush=True)
-    unfinished = binary.with_suffix(".new")
-    subprocess.run(
-        ["go", "build", "-mod=readonly", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", unfinished, package],
-        cwd=module,
-        env={**os.environ, "CGO_ENABLED": "0"},
-        check=True,
-    )
-    unfinished.rename(binary)
+    version = go.pinned(SOURCES / "kubernetes", "k8s.io/kubernetes")
+    major, minor, _ = version.removeprefix("v").split(".")
+    values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
+    return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items())

@@ -1,32 +1,25 @@
-"""What the tests on a real cluster share: the cluster, its store, the image, and a place for each test.
+"""What the tests on a real cluster share: the cluster, its store, the image, and a place for each test."""
 
-The cluster is the one that `make cluster-up` started, or the current context of `GRAFT_TEST_KUBECONFIG`: any cluster
-of kind, k3d or minikube that can run the image `GRAFT_TEST_IMAGE` (busybox, if it says nothing else).
-"""
-
-import os
 from collections.abc import Iterator
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any
 from uuid import uuid4
 
-import boto3
 import pytest
-from botocore.config import Config
 from kubernetes import client, config
 
-from tests.cluster import layout, node
-from tests.cluster.namespace import FOREIGN, Namespace, eventually
+from tests.cluster import node, store, target
+from tests.cluster.namespace import Namespace, eventually
 from tests.cluster.site import Site
+from tests.cluster.store import Store
 from tests.image import build
 
 
 @pytest.fixture(scope="session")
 def api() -> Iterator[client.ApiClient]:
-    kubeconfig = Path(FOREIGN or layout.KUBECONFIG)
-    if not kubeconfig.exists():
-        pytest.fail(f"No cluster: {kubeconfig} is not there. Start one with `make cluster-up`.", pytrace=False)
-    with config.new_client_from_config(str(kubeconfig)) as connected:
+    if not target.KUBECONFIG.exists():
+        pytest.fail(f"No cluster: {target.KUBECONFIG} is not there. Start one with `make cluster-up`.", pytrace=False)
+    with config.new_client_from_config(str(target.KUBECONFIG)) as connected:
         yield connected
 
 
@@ -41,19 +34,17 @@ def namespace(api: client.ApiClient) -> Iterator[Namespace]:
     core.delete_namespace(name)
 
 
-@pytest.fixture(scope="session")
-def s3(api: client.ApiClient) -> Any:
-    """Return a client of the S3 server beside the cluster, as seen from outside."""
-    if FOREIGN:
-        pytest.skip("the S3 server is one of our own cluster")
-    return boto3.client(
-        "s3",
-        endpoint_url=layout.S3,
-        region_name=layout.S3_REGION,
-        aws_access_key_id=layout.S3_ACCESS_KEY,
-        aws_secret_access_key=layout.S3_SECRET_KEY,
-        config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
-    )
+@pytest.fixture(scope="session", name="store")
+def s3_server(api: client.ApiClient) -> Iterator[Store]:
+    """Return the S3 server of all runs."""
+    with store.in_the_cluster() if target.FOREIGN else nullcontext(store.beside_our_node()) as server:
+        yield server
+
+
+@pytest.fixture
+def s3(store: Store) -> Any:
+    """Return a client of the S3 server, as seen from this machine."""
+    return store.client
 
 
 @pytest.fixture
@@ -66,15 +57,14 @@ def bucket(s3: Any) -> str:
 @pytest.fixture(scope="session")
 def image() -> str:
     """The CPU image of this checkout, known to the node."""
-    if FOREIGN:
-        return os.environ.get("GRAFT_TEST_JOB_IMAGE", "graft:latest")
-    node.load(build.cpu_archive())
-    return build.TEST_IMAGE
+    if not target.FOREIGN:
+        node.load(build.cpu_archive())
+    return target.JOB_IMAGE
 
 
 @pytest.fixture
-def site(namespace: Namespace, s3: Any, bucket: str, image: str) -> Site:
+def site(namespace: Namespace, store: Store, bucket: str, image: str) -> Site:
     """A prepared place without photographs."""
-    site = Site(namespace, s3, bucket, image)
+    site = Site(namespace, store, bucket, image)
     site.prepare()
     return site

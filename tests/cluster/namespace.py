@@ -1,6 +1,5 @@
 """A namespace of one test under *restricted*, the jobs in it, and what became of them."""
 
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -8,11 +7,7 @@ from uuid import uuid4
 
 from kubernetes import client
 
-from tests.cluster import layout
-
-# Read before any test, since each test starts without GRAFT_ in its environment.
-FOREIGN = os.environ.get("GRAFT_TEST_KUBECONFIG")
-IMAGE = os.environ.get("GRAFT_TEST_IMAGE", "busybox") if FOREIGN else layout.TOOLS_IMAGE
+from tests.cluster.target import TOOLS_IMAGE
 
 RESTRICTED = {
     "runAsNonRoot": True,
@@ -34,7 +29,7 @@ class Namespace:
     def run(self, script: str, *, pod: Any = None, container: Any = None, labels: Any = None, **job: Any) -> str:
         """Start a job that runs the script in a shell, and return its name."""
         name = f"job-{uuid4().hex[:8]}"
-        main = {"name": "main", "image": IMAGE, "command": ["sh", "-c", script], "securityContext": RESTRICTED}
+        main = {"name": "main", "image": TOOLS_IMAGE, "command": ["sh", "-c", script], "securityContext": RESTRICTED}
         spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1} | (pod or {})
         spec["containers"] = [main | {"imagePullPolicy": "IfNotPresent"} | (container or {})]
         template = {"metadata": {"labels": labels or {}}, "spec": spec}

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from tests.cluster import binaries, credentials, images, layout, programs, record
-from tests.cluster.layout import CONFIG, HOST_ADDRESS, KUBECONFIG, LINK, NETWORK, NODE, NODE_ADDRESS, STATE
+from tests.cluster import binaries, credentials, images, layout, programs, record, target
+from tests.cluster.layout import CONFIG, HOST_ADDRESS, LINK, NETWORK, NODE, NODE_ADDRESS, STATE
 from tests.cluster.locks import life
 from tests.tools.cache import alone
 
@@ -46,7 +46,7 @@ def up() -> None:
             _start(folder, lock)
         _connect(_eventually("the supervisor", record.living))
         _eventually("containerd", _import_own_images)
-        _eventually("a ready node", lambda: _ready(folder / "kubectl"))
+        _eventually("a ready node", _ready)
 
 
 def down() -> None:
@@ -140,18 +140,17 @@ def _import(archive: Path) -> str:
     return f"{done.returncode}: {done.stderr.strip()}" if done.returncode else ""
 
 
-def _ready(kubectl: Path) -> bool:
+def _ready() -> bool:
     """Tell whether the node is ready and a pod would be let in: that takes the namespace's service account."""
     condition = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
-    node = _get(kubectl, "node", NODE, "--output", condition)
-    account = _get(kubectl, "serviceaccount", "default", "--output=name")
+    node = _get("node", NODE, "--output", condition)
+    account = _get("serviceaccount", "default", "--output=name")
     return node == "True" and account != ""
 
 
-def _get(kubectl: Path, *what: str) -> str:
+def _get(*what: str) -> str:
     """Return what kubectl prints; nothing while there is nobody to answer."""
-    command: list[str | Path] = [kubectl, f"--kubeconfig={KUBECONFIG}", "get", *what]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return target.call("get", *what).stdout
 
 
 def _eventually(what: str, attempt: Callable[[], T | None]) -> T:

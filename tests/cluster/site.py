@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,13 @@ from typing import Any
 from tests import photographs
 from tests.chart.declaration import CHART
 from tests.chart.rendering import merged, run_helm
-from tests.cluster import binaries, layout
+from tests.cluster import target
 from tests.cluster.namespace import Namespace, eventually
+from tests.cluster.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 Tree = dict[str, Any]
 SECRET = "store"
-ACCESS = {
-    "AWS_ACCESS_KEY_ID": layout.S3_ACCESS_KEY,
-    "AWS_SECRET_ACCESS_KEY": layout.S3_SECRET_KEY,
-    "AWS_DEFAULT_REGION": layout.S3_REGION,
-    "AWS_ENDPOINT_URL_S3": layout.S3,
-}
 
 
 @dataclass(frozen=True)
@@ -30,10 +26,15 @@ class Site:
     """One user's place: everything that a test installs, starts and reads."""
 
     namespace: Namespace
-    s3: Any
+    store: Store
     bucket: str
     image: str
     major: int = 4
+
+    @property
+    def s3(self) -> Any:
+        """A client of the store, as seen from this machine."""
+        return self.store.client
 
     @property
     def values(self) -> Tree:
@@ -41,7 +42,7 @@ class Site:
         repository, tag = self.image.rsplit(":", 1)
         return {
             "image": {"repository": repository, "tag": tag},
-            "store": {"endpoint": layout.S3, "region": layout.S3_REGION},
+            "store": {"endpoint": self.store.endpoint, "region": self.store.region},
             "credentials": {"secret": SECRET, "format": "keys"},
             "settings": {
                 "dataset": {"uri": f"s3://{self.bucket}/data"},
@@ -58,8 +59,7 @@ class Site:
         """What every run here needs: the weights in the bucket, and a Secret with the way to it."""
         weights = photographs.ensure_weights()
         self.s3.upload_file(str(weights), self.bucket, f"weights/{weights.name}")
-        keys = {name: ACCESS[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
-        secret = {"metadata": {"name": SECRET}, "stringData": keys}
+        secret = {"metadata": {"name": SECRET}, "stringData": self.store.keys}
         self.namespace.core.create_namespaced_secret(self.namespace.name, secret)
 
     def add_photographs(self, classes: int = 3, first: int = 0, number: int = 12) -> None:
@@ -78,7 +78,7 @@ class Site:
 
     def raw_helm(self, *arguments: str, given: Tree | None = None) -> str:
         """Helm in this namespace, without the values of this place."""
-        place = ("--namespace", self.namespace.name, "--kubeconfig", str(layout.KUBECONFIG))
+        place = ("--namespace", self.namespace.name, "--kubeconfig", str(target.KUBECONFIG))
         return run_helm(self.major, *arguments, *place, given=given)
 
     def jobs(self) -> list[Any]:
@@ -152,7 +152,7 @@ class Site:
     def graft(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """`graft` as a person on this machine calls it."""
         ours = {name: value for name, value in os.environ.items() if not name.startswith("GRAFT_")}
-        given = ours | ACCESS | {"KUBECONFIG": str(layout.KUBECONFIG)} | environment
+        given = ours | self.store.environment | {"KUBECONFIG": str(target.KUBECONFIG)} | environment
         return subprocess.run(
             [sys.executable, "-m", "job", *arguments], env=given, cwd=ROOT, capture_output=True, text=True, check=False
         )
@@ -164,11 +164,11 @@ class Site:
 
     def kubectl(self, *arguments: str) -> str:
         """What kubectl prints about this namespace."""
-        place = [f"--kubeconfig={layout.KUBECONFIG}", f"--namespace={self.namespace.name}"]
-        command: list[str | Path] = [binaries.build() / "kubectl", *place, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return target.kubectl(f"--namespace={self.namespace.name}", *arguments)
+
+    def metrics(self, pod: Any) -> AbstractContextManager[str]:
+        """The address (host:port) of a pod's metrics, as seen from this machine."""
+        return target.forwarded(self.namespace.name, f"pod/{pod.metadata.name}", 8000)
 
     def leftovers(self) -> set[str]:
         """Every object of this namespace but those that Kubernetes or `prepare` put there, as kind/name."""

@@ -1,15 +1,14 @@
 """What an API server itself says to the chart, and what it says to queues that own `suspend`."""
 
-import json
-import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.chart.rendering import Tree, merged, pods, render
 from tests.chart.test_chart_rendering import ROWS, SWITCHES
-from tests.cluster import binaries, layout
+from tests.cluster import target
 from tests.cluster.namespace import Namespace, eventually
 from tests.cluster.site import Site
 
@@ -23,11 +22,11 @@ NAMES: dict[str, tuple[str, Tree]] = {
 @pytest.fixture(scope="module")
 def classes(api: Any) -> Iterator[None]:
     """The classes of the cluster that the rows name: a pod that names one that is not there is refused for that."""
-    named = {("PriorityClass", "low"), ("RuntimeClass", "nvidia")}
-    objects = [_class(kind, name) for kind, name in named]
-    _kubectl("apply", "--filename=-", given=objects)
+    named = [_class(kind, name) for kind, name in (("PriorityClass", "low"), ("RuntimeClass", "nvidia"))]
+    made = [each for each in named if target.call("create", "--filename=-", given=[each]).returncode == 0]
     yield
-    _kubectl("delete", "--filename=-", given=objects)
+    for each in made:  # one that was there before stays
+        target.kubectl("delete", f"{each['kind']}/{each['metadata']['name']}")
 
 
 def _class(kind: str, name: str) -> Tree:
@@ -64,17 +63,14 @@ def _kubectl(*arguments: str, given: list[Tree], expected: str = "") -> None:
     """Fail unless the API server takes all objects, but for those that it answers with the `expected` reason."""
     if not given:
         return
-    command = [str(binaries.build() / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", *arguments]
-    objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": given})
-    done = subprocess.run(command, input=objects, capture_output=True, text=True, check=False)
-    complaints = [line for line in done.stderr.splitlines() if not expected or expected not in line]
-    assert complaints == []
+    complaints = target.call(*arguments, given=given).stderr.splitlines()
+    assert [line for line in complaints if not expected or expected not in line] == []
 
 
 @pytest.mark.parametrize("major", [3, 4])
 def test_an_upgrade_leaves_a_job_alone_that_a_queue_has_suspended_and_let_go(site: Site, major: int):
     """Kueue suspends what it queues and lets it go by itself; a chart that renders `suspend` fights it."""
-    site = Site(site.namespace, site.s3, site.bucket, site.image, major)
+    site = replace(site, major=major)
     site.add_photographs()
     site.helm("install", "flowers", queue="gpus")
     job = site.job()

@@ -8,7 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 from kubernetes import client
 
-from tests.cluster.namespace import FOREIGN, IMAGE, RESTRICTED, eventually
+from tests.cluster import target
+from tests.cluster.namespace import RESTRICTED, eventually
 
 pytestmark = pytest.mark.cluster
 
@@ -25,7 +26,7 @@ def test_a_job_completes_under_restricted_pod_security(namespace):
 
 
 def test_a_privileged_pod_is_refused(namespace):
-    container = {"name": "main", "image": IMAGE, "securityContext": {"privileged": True}}
+    container = {"name": "main", "image": target.TOOLS_IMAGE, "securityContext": {"privileged": True}}
     with pytest.raises(client.ApiException) as refused:
         namespace.core.create_namespaced_pod(
             namespace.name, {"metadata": {"name": "privileged"}, "spec": {"containers": [container]}}
@@ -80,21 +81,19 @@ def test_a_headless_service_resolves_to_the_pods_of_an_indexed_job(namespace):
     assert all(f"Address: {address}" in printed for address in addresses), printed
 
 
-@pytest.mark.skipif(bool(FOREIGN), reason="pods of a foreign cluster have no route from here")
 def test_a_pods_port_can_be_read_from_outside(namespace):
     job = namespace.run("cd /tmp && echo 42 >metrics && httpd -f -p 9090", pod=_scratch(), container=_mounted())
-    address = eventually(
-        lambda: next((p.status.pod_ip for p in namespace.pods(job) if p.status.phase == "Running"), "")
-    )
+    pod = eventually(lambda: next((p for p in namespace.pods(job) if p.status.phase == "Running"), None))
+    with target.forwarded(namespace.name, f"pod/{pod.metadata.name}", 9090) as address:
+        assert eventually(lambda: _read(f"http://{address}/metrics")) == b"42\n"
 
-    def read() -> bytes:
-        try:
-            with urlopen(f"http://{address}:9090/metrics", timeout=5) as answer:
-                return answer.read()
-        except OSError:
-            return b""
 
-    assert eventually(read) == b"42\n"
+def _read(url: str) -> Any:
+    try:
+        with urlopen(url, timeout=5) as answer:
+            return answer.read()
+    except OSError:
+        return b""
 
 
 def _scratch() -> dict[str, Any]:

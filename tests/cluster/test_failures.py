@@ -8,7 +8,6 @@ from urllib.request import urlopen
 import pytest
 from kubernetes import client
 
-from tests.cluster import layout, node
 from tests.cluster.namespace import eventually
 from tests.cluster.site import Site
 
@@ -109,7 +108,7 @@ def test_a_store_that_is_away_for_half_a_minute_is_waited_for(site: Site):
     site.add_photographs()
     site.helm("install", "flowers", settings=LONG)
     site.until_logged(site.job(), "training begins")
-    with node.store_away():
+    with site.store.away():
         time.sleep(30)
     assert site.completed(site.job(), 400)["status"] == "released"
 
@@ -118,7 +117,7 @@ def test_a_store_that_is_away_for_good_ends_a_pod_with_75_and_the_job_tries_agai
     site.add_photographs()
     site.helm("install", "flowers", settings=LONG)
     site.until_logged(site.job(), "training begins")
-    with node.store_away():
+    with site.store.away():
         first = eventually(lambda: _ended(site), 400)
         assert site.terminated(first).exit_code == 75
     assert site.completed(site.job(), 400)["status"] == "released"
@@ -133,11 +132,11 @@ def test_the_stores_secret_key_is_in_no_log_metric_result_or_object_of_the_bucke
     site.add_photographs()
     site.helm("install", "flowers")
     pod = site.until_logged(site.job(), "dataset begins")
-    with urlopen(f"http://{pod.status.pod_ip}:8000/metrics", timeout=5) as answer:
+    with site.metrics(pod) as address, urlopen(f"http://{address}/metrics", timeout=5) as answer:
         seen = [answer.read().decode()]
     seen.append(json.dumps(site.completed(site.job())))
     seen += [site.told(site.job()), site.kubectl("get", "all,events", "--output=yaml")]
     seen += [site.raw_helm("get", "manifest", "flowers"), site.raw_helm("get", "values", "flowers", "--all")]
     seen += [str(site.s3.get_object(Bucket=site.bucket, Key=key)["Body"].read()) for key in site.keys("models/")]
     assert len(seen) > 15
-    assert not [text for text in seen if layout.S3_SECRET_KEY in text]
+    assert not [text for text in seen if site.store.secret_key in text]

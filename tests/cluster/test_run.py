@@ -1,6 +1,7 @@
 """`helm install` is one training run; what an upgrade starts and what it leaves alone; what uninstall leaves."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ def test_an_install_takes_a_bucket_of_photographs_to_a_promoted_release(site: Si
     notes = site.helm("install", "flowers")
     assert f"The run {site.job()} was started." in notes
     pod = site.until_logged(site.job(), "dataset begins")
-    with prometheus.scraping(tmp_path, f"{pod.status.pod_ip}:8000") as scraped:
+    with site.metrics(pod) as address, prometheus.scraping(tmp_path, address) as scraped:
         assert scraped.await_series("graft_phase_seconds")
         result = site.completed(site.job())
     assert (result["status"], result["promoted"]) == ("released", True)
@@ -70,7 +71,7 @@ def test_an_upgrade_that_changes_a_setting_runs_anew_and_run_again_runs_the_same
 @pytest.mark.parametrize("major", [3, 4])
 def test_uninstall_leaves_nothing_but_the_bucket(site: Site, major: int):
     site.add_photographs()
-    site = Site(site.namespace, site.s3, site.bucket, site.image, major)
+    site = replace(site, major=major)
     site.helm("install", "flowers", networkPolicy={"enabled": True})
     site.completed(site.job())
     site.uninstall("flowers")

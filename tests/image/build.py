@@ -45,15 +45,20 @@ def main() -> None:
     if base == "debian":  # whoever has no image registry may have set up no network for containers either
         engine = replace(engine, build_options=("--network=host",))
         base = debian.ensure(engine)
-    tag = arguments.tag or f"graft:{_version()}{'-cpu' if arguments.variant == 'cpu' else ''}"
-    inventory = build(engine, tag, arguments.variant, base, arguments.weights, arguments.source)
-    size = engine.ask("images", "--format", "{{.Size}}", tag)
-    print(f"{tag}: {size} unpacked, built with {engine.program}\n{inventory.relative_to(ROOT)}: what is in it")
+    name = arguments.tag or tag(arguments.variant)
+    inventory = build(engine, name, arguments.variant, base, arguments.weights, arguments.source)
+    size = engine.ask("images", "--format", "{{.Size}}", name)
+    print(f"{name}: {size} unpacked, built with {engine.program}\n{inventory.relative_to(ROOT)}: what is in it")
+
+
+def tag(variant: str) -> str:
+    """The name of the image of this checkout, unless one is asked for."""
+    return f"graft:{_version()}{'-cpu' if variant == 'cpu' else ''}"
 
 
 def build(
     engine: Engine,
-    tag: str,
+    name: str,
     variant: str,
     base: str = "",
     weights: str = "",
@@ -72,7 +77,7 @@ def build(
     inventory = context / "build" / f"graft-{variant}.cdx.json"
     inventory.parent.mkdir(exist_ok=True)
     with registry.secrets() as secrets:
-        engine.build(context, *chosen, *secrets, *named, f"--tag={tag}")
+        engine.build(context, *chosen, *secrets, *named, f"--tag={name}")
         engine.build(context, *chosen, *secrets, "--target=inventory", f"--output=type=local,dest={inventory.parent}")
     return inventory
 

@@ -14,7 +14,8 @@ from job import launcher
 from job.launcher.watching import NotStarted
 from job.result import Result
 from tests.cluster.conftest import api, namespace  # noqa: F401 - fixtures
-from tests.cluster.namespace import IMAGE, RESTRICTED, Namespace, eventually
+from tests.cluster.namespace import RESTRICTED, Namespace, eventually
+from tests.cluster.target import TOOLS_IMAGE
 from tests.launcher.objects import MISSPELT, RELEASED, Json, template
 
 pytestmark = pytest.mark.cluster
@@ -37,7 +38,7 @@ def submitted(namespace: Namespace, cluster) -> Callable[..., str]:  # noqa: F81
         pod = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         del pod["serviceAccountName"]
         pod["terminationGracePeriodSeconds"] = 1
-        shell = {"image": IMAGE, "command": ["sh", "-c", script], "args": [], "securityContext": RESTRICTED}
+        shell = {"image": TOOLS_IMAGE, "command": ["sh", "-c", script], "args": [], "securityContext": RESTRICTED}
         pod["containers"][0] |= shell | {"resources": {}} | container
         namespace.batch.create_namespaced_cron_job(namespace.name, cron_job)
         return launcher.submit(cluster, "graft", {}).name

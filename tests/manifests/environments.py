@@ -14,8 +14,7 @@ import sys
 import venv
 from pathlib import Path
 
-from tests.tools.cache import alone
-from tests.tools.helm import CACHE
+from tests.tools.cache import CACHE, alone
 
 LOCKS = Path(__file__).resolve().parent / "locks"
 TOOLS = {"airflow": "apache-airflow-providers-cncf-kubernetes", "checkov": "checkov"}
@@ -26,8 +25,8 @@ UV = Path(sys.executable).with_name("uv")
 
 def python(tool: str) -> Path:
     """The Python of the tool's environment, made first if need be."""
-    folder = CACHE.parent / "environments" / f"{tool}-{_digest(tool)}"
-    with alone(CACHE / f"{folder.name}.lock"):
+    folder = CACHE / "environments" / f"{tool}-{_digest(tool)}"
+    with alone(folder.with_name(f"{folder.name}.lock")):
         if not (folder / "ready").exists():
             _make(folder, LOCKS / f"{tool}.txt")
     return folder / "bin" / "python"

@@ -15,8 +15,9 @@ from job.errors import StoreConflict
 from tests.chart.kinds import faults
 from tests.chart.policies import Peer, allows
 from tests.chart.rendering import Tree, job, only, render
+from tests.cluster import binaries
 from tests.manifests.examples import MANIFESTS, insecurities, objects, planted
-from tests.manifests.programs import STORE, versitygw
+from tests.tools import go
 
 pytestmark = pytest.mark.chart
 
@@ -43,7 +44,7 @@ def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name, value in secret.items():
         monkeypatch.setenv(name, value)
     keys = {entry["name"]: secret[entry["valueFrom"]["secretKeyRef"]["key"]] for entry in server["env"]}
-    with subprocess.Popen([versitygw(), *arguments], env=keys) as process:
+    with subprocess.Popen([binaries.versitygw(), *arguments], env=keys) as process:
         _await(f"http://{address}{server['readinessProbe']['httpGet']['path']}")
         yield f"http://{address}"
         process.terminate()
@@ -103,10 +104,9 @@ def test_graft_can_use_the_buckets(endpoint: str, bucket: str) -> None:
 
 
 def test_the_server_that_was_tried_is_the_one_of_the_image() -> None:
-    pinned = re.search(r"github.com/versity/versitygw (v\S+)", (STORE / "go.mod").read_text())
-    assert pinned
+    version = go.pinned(binaries.STORE, "github.com/versity/versitygw")
     images = {container["image"] for container in POD["initContainers"] + POD["containers"]}
-    assert images == {f"versity/versitygw:{pinned[1]}"}
+    assert images == {f"versity/versitygw:{version}"}
 
 
 def test_the_chart_takes_the_values_of_the_comment_and_reads_its_key_from_the_same_secret() -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graft"
+BIN = CACHE / "bin"  # programs
 
 
 @contextmanager

@@ -1,0 +1,121 @@
+"""The S3 server of the runs: the one beside our own node, or manifests/bucket.yaml in a cluster of somebody else's."""
+
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import boto3
+import yaml
+from botocore.config import Config
+
+from tests.cluster import layout, node, target
+from tests.cluster.target import kubectl
+
+MANIFEST = Path(__file__).resolve().parents[2] / "manifests" / "bucket.yaml"
+PORT = 7070
+
+
+@dataclass(frozen=True)
+class Store:
+    """An S3 server: `endpoint` is its URL for the pods, `address` for this machine; `away` hides it from both."""
+
+    endpoint: str
+    address: str
+    access_key: str
+    secret_key: str
+    away: Callable[[], AbstractContextManager[None]]
+    region: str = layout.S3_REGION
+    client: Any = field(init=False)
+
+    def __post_init__(self) -> None:
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.address,
+            region_name=self.region,
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
+        )
+        object.__setattr__(self, "client", client)
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """The Secret that lets a run in."""
+        return {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What lets a program on this machine in."""
+        return self.keys | {"AWS_DEFAULT_REGION": self.region, "AWS_ENDPOINT_URL_S3": self.address}
+
+
+def beside_our_node() -> Store:
+    """The server that `make cluster-up` starts."""
+    return Store(layout.S3, layout.S3, layout.S3_ACCESS_KEY, layout.S3_SECRET_KEY, node.store_away)
+
+
+@contextmanager
+def in_the_cluster() -> Iterator[Store]:
+    """The laptop's bucket in a namespace of its own, which goes with it."""
+    namespace, secret_key = f"graft-test-store-{uuid4().hex[:8]}", secrets.token_hex(20)
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    _apply({"kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
+    try:
+        key = {"AWS_ACCESS_KEY_ID": "laptop", "AWS_SECRET_ACCESS_KEY": secret_key}
+        _apply({"kind": "Secret", "metadata": {"name": "graft-bucket", "namespace": namespace}, "stringData": key})
+        _apply(*_objects(namespace))
+        with _Way(namespace) as way:
+            yield Store(f"http://bucket.{namespace}:{PORT}", f"http://{way.address}", "laptop", secret_key, way.away)
+    finally:
+        kubectl("delete", f"namespace/{namespace}")
+
+
+def _objects(namespace: str) -> list[Any]:
+    """The manifest in this namespace; the policy that would keep the other namespaces out stays away."""
+    objects = [item for item in yaml.safe_load_all(MANIFEST.read_text()) if item["kind"] != "NetworkPolicy"]
+    for item in objects:
+        item["metadata"]["namespace"] = namespace
+    return objects
+
+
+class _Way:
+    """The way from this machine to the server: it ends with the pod and is laid anew to the next one."""
+
+    def __init__(self, namespace: str) -> None:
+        self._namespace = namespace
+        self._stack = ExitStack()
+        self.address = ""
+
+    def __enter__(self) -> "_Way":
+        kubectl("rollout", "status", "deployment/bucket", f"--namespace={self._namespace}", "--timeout=300s")
+        own = int(self.address.rpartition(":")[2] or 0)
+        self.address = self._stack.enter_context(target.forwarded(self._namespace, "service/bucket", PORT, own))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @contextmanager
+    def away(self) -> Iterator[None]:
+        """Let no server run for a while; its volume stays."""
+        self._scale(0)
+        self._stack.close()
+        try:
+            yield
+        finally:
+            self._scale(1)
+            self.__enter__()
+
+    def _scale(self, replicas: int) -> None:
+        place = f"--namespace={self._namespace}"
+        kubectl("scale", "deployment/bucket", f"--replicas={replicas}", place)
+        if not replicas:
+            kubectl("wait", "pods", "--for=delete", "--selector=app.kubernetes.io/name=bucket", place, "--timeout=60s")
+
+
+def _apply(*objects: Any) -> None:
+    kubectl("apply", "--filename=-", given=[{"apiVersion": "v1"} | item for item in objects])

@@ -1,0 +1,74 @@
+"""Programs and files from pinned Go modules, kept outside the checkout so that a machine makes them once."""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.tools.cache import BIN, alone
+
+
+def program(module: Path, package: str = ".", flags: str = "") -> Path:
+    """The program of a folder with go.mod and go.sum, built first if need be. Processes that ask at once build it once.
+
+    It is named after the folder and all that is in it, so that a changed pin is another file. `flags` are the linker's.
+    """
+    target = BIN / f"{module.name}-{_digest(module)}"
+    with alone(BIN / f"{target.name}.lock"):
+        if not target.exists():
+            _build(module, package, flags, target)
+    return target
+
+
+def pinned(module: Path, dependency: str) -> str:
+    """The version of a dependency in the folder's go.mod, with its v."""
+    file = module / "go.mod"
+    found = re.search(rf"^\s*(?:require )?{re.escape(dependency)} (\S+)", file.read_text(), re.MULTILINE)
+    if not found:
+        raise SystemExit(f"{file} pins no {dependency}.")
+    return found[1]
+
+
+def _digest(module: Path) -> str:
+    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(module.iterdir()))).hexdigest()[:8]
+
+
+def _build(module: Path, package: str, flags: str, target: Path) -> None:
+    """Build beside the target and rename, so that a build cut off half-way leaves no program."""
+    part = target.with_name(f"{target.name}.part")
+    options = ["-mod=readonly", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(part)]
+    environment = {**os.environ, "CGO_ENABLED": "0"}
+    subprocess.run([go(), "build", *options, package], cwd=module, env=environment, check=True)
+    part.rename(target)
+
+
+def go() -> str:
+    """The path of Go."""
+    if found := shutil.which("go"):
+        return found
+    raise SystemExit("Tools of the tests are built from Go modules: install Go 1.26 or newer, or put it on the PATH.")
+
+
+@dataclass(frozen=True, slots=True)
+class Module:
+    """A Go module of which we want the files alone; `digest` is what go.sum would hold for it."""
+
+    path: str
+    version: str
+    digest: str
+
+    def folder(self) -> Path:
+        """Where Go keeps its files, fetched first if need be; outside any module of ours, and so without the others."""
+        command = [go(), "mod", "download", "-json", f"{self.path}@{self.version}"]
+        done = subprocess.run(command, cwd=BIN.parent, capture_output=True, text=True, check=False)
+        got = json.loads(done.stdout or "{}")
+        if done.returncode or got["Sum"] != self.digest:
+            raise SystemExit(
+                f"{self.path} {self.version} should be {self.digest}, got {got.get('Sum', 'nothing')}. "
+                f"{got.get('Error', done.stderr)}"
+            )
+        return Path(got["Dir"])
