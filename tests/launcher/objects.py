@@ -1,5 +1,8 @@
 """Objects of Kubernetes as its API gives them: the chart's own CronJob, and pods in the states that a cluster shows."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -124,3 +127,15 @@ MISSPELT = (
     '{"status": "failed", "run_id": null, "release": null, "promoted": false, "scores": {}, "plan": null, '
     '"error": {"kind": "settings", "message": "a setting cannot work:", "cure": "Correct it."}, "seconds": {}}'
 )
+
+
+def waiter(kubeconfig: Path, *arguments: str) -> subprocess.Popen[str]:
+    """`graft submit graft --wait`, as a process that can be told to stop."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "job", "submit", "graft", "--wait", *arguments],
+        env={**os.environ, "KUBECONFIG": str(kubeconfig)},
+        cwd=MANIFESTS.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

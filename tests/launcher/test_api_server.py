@@ -1,10 +1,7 @@
 """The launcher against a real API server, with the rights of manifests/launcher-role.yaml and no others."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -23,7 +20,7 @@ from job.launcher.watching import NotStarted
 from job.result import Result
 from tests.launcher import control_plane
 from tests.launcher.control_plane import ControlPlane
-from tests.launcher.objects import RELEASED, Json, env
+from tests.launcher.objects import RELEASED, Json, env, waiter
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("control plane")]
 
@@ -251,19 +248,15 @@ def test_another_namespace_is_forbidden_with_verb_and_resource(account):
 
 
 def test_sigterm_with_cancel_on_exit_deletes_the_run(cluster, account):
-    command = [sys.executable, "-m", "job", "submit", "graft", "--key", "cancelled", "--wait", "--cancel-on-exit"]
-    waiter = subprocess.Popen(
-        command, env={**os.environ, "KUBECONFIG": str(account)}, cwd=Path(__file__).parents[2],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert waiter.stderr
-    while "is pending" not in waiter.stderr.readline():
-        assert waiter.poll() is None
+    process = waiter(account, "--key", "cancelled", "--cancel-on-exit")
+    assert process.stderr
+    while "is pending" not in process.stderr.readline():
+        assert process.poll() is None
     run = launcher.submit(cluster, "graft", {}, "cancelled")
     assert run.attached
-    waiter.send_signal(signal.SIGTERM)
-    out, _ = waiter.communicate(timeout=30)
-    assert (waiter.returncode, json.loads(out)["status"]) == (75, "interrupted")
+    process.send_signal(signal.SIGTERM)
+    out, _ = process.communicate(timeout=30)
+    assert (process.returncode, json.loads(out)["status"]) == (75, "interrupted")
     with pytest.raises(ClusterNotFound):
         cluster.job(run.name)
 

@@ -1,11 +1,7 @@
 """The launcher against recorded answers of an API server: errors, streams that break, and the verbs themselves."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -32,6 +28,7 @@ from tests.launcher.objects import (
     template,
     terminated,
     unschedulable,
+    waiter,
 )
 
 JOB, JOBS, PODS, EVENTS = f"{BATCH}/jobs/{RUN}", f"{BATCH}/jobs", f"{CORE}/pods", f"{CORE}/events"
@@ -393,16 +390,12 @@ class TestVerbs:
         recording.lists(f"GET {PODS}")
         recording.lists(f"GET {EVENTS}", event("Job", name, "FailedCreate", "exceeded quota"))
         recording.says(f"WATCH {JOBS}", [])
-        command = [sys.executable, "-m", "job", "submit", "graft", "--key", "uid", "--wait"]
-        waiter = subprocess.Popen(
-            command, env={**os.environ, "KUBECONFIG": str(kubeconfig)}, cwd=Path(__file__).parents[2],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert waiter.stderr
-        while "FailedCreate: exceeded quota" not in waiter.stderr.readline():
-            assert waiter.poll() is None
-        waiter.send_signal(signal.SIGTERM)
-        out, err = waiter.communicate(timeout=20)
-        assert waiter.returncode == 75, err
+        process = waiter(kubeconfig, "--key", "uid")
+        assert process.stderr
+        while "FailedCreate: exceeded quota" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+        assert process.returncode == 75, err
         assert json.loads(out)["status"] == "interrupted"
         assert recording.times(f"DELETE {BATCH}/jobs/{name}") == 0
