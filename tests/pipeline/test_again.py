@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from job import publish
-from tests.pipeline.conftest import STEPS, Ended, Released, draw, graft, run_of
+from tests.pipeline.conftest import STEPS, UNMEASURED, Ended, Released, draw, graft, run_of
 
 
 def pointer(model: Path) -> dict[str, Any]:
@@ -130,6 +130,7 @@ def grown(released: Released, pictures: Path, tmp_path_factory: pytest.TempPathF
     shutil.copytree(pictures, folder / "pictures")
     draw(folder / "pictures", per_class=24, seed=8)
     settings = copy.settings | {"GRAFT_DATASET_URI": (folder / "pictures").as_uri(), "GRAFT_HEAD_UNITS": "0"}
+    settings |= UNMEASURED
     processes = [run_of("run", environment=settings) for _ in range(2)]
     outputs = [process.communicate(timeout=400) for process in processes]
     first, second = (Ended(p.returncode, *o) for p, o in zip(processes, outputs, strict=True))
@@ -185,7 +186,7 @@ def test_promote_rolls_back_to_an_earlier_release_and_forth(grown: Grown, tmp_pa
 
 def test_a_model_below_the_gate_is_kept_and_not_promoted(tiny: dict[str, str], tmp_path: Path):
     brief = {"GRAFT_TRAINING_EPOCHS": "1", "GRAFT_GATE_MIN_SCORE": "1"}
-    settings = tiny | STEPS | brief | {"GRAFT_OUTPUT_URI": tmp_path.as_uri()}
+    settings = tiny | STEPS | UNMEASURED | brief | {"GRAFT_OUTPUT_URI": tmp_path.as_uri()}
 
     ended = graft("run", **settings)
 

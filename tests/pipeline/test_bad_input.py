@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import Ended, Released, draw, files_of, graft, graft_until
+from tests.pipeline.conftest import UNMEASURED, Ended, Released, draw, files_of, graft, graft_until
 
 
 def refused(ended: Ended, code: int) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def test_one_class_with_one_image_is_told_as_two_problems(tiny: dict[str, str], 
 
 def test_weights_of_another_architecture_are_named_for_what_they_are(tiny: dict[str, str], tmp_path: Path):
     settings = {"GRAFT_BACKBONE_NAME": "MobileNetV2", "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri()}
-    error = refused(graft("run", **tiny | settings), 4)
+    error = refused(graft("run", **tiny | UNMEASURED | settings), 4)
     assert "is MobileNet's, not MobileNetV2's" in error["message"]
     assert files_of((tmp_path / "out").as_uri()) == {}
 
@@ -148,7 +148,9 @@ def test_weights_that_changed_since_the_last_release_are_refused(released: Relea
 
 
 def test_a_training_that_diverges_ends_with_5_and_the_step(tiny: dict[str, str], tmp_path: Path):
-    settings = tiny | {
+    settings = {
+        **tiny,
+        **UNMEASURED,
         "GRAFT_BACKBONE_NAME": "VGG16",
         "GRAFT_BACKBONE_WEIGHTS": "none",
         "GRAFT_TRANSFER_MODE": "all",
