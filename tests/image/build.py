@@ -4,7 +4,7 @@
     python3 -m tests.image.build --base debian          # on a base made of Debian packages: needs no image registry
     python3 -m tests.image.build --archive              # the CPU image for the tests, as an archive
 
-The tests call `cpu_image` and `cpu_archive`, which build on Debian packages with an engine of their own.
+The tests call `image_for_tests` and `cpu_archive`, which build on Debian packages with an engine of their own.
 """
 
 import argparse
@@ -82,11 +82,12 @@ def build(
     return inventory
 
 
-def cpu_image(engine: Engine) -> str:
-    """The name of the CPU image in the tests' own engine, built on Debian packages; layers that still fit are kept."""
+def image_for_tests(engine: Engine, variant: str) -> str:
+    """The name of the image in the tests' own engine, built on Debian packages; layers that still fit are kept."""
+    name = TEST_IMAGE if variant == "cpu" else f"{TEST_IMAGE}-{variant}"
     with alone(CACHE / "image.lock"):
-        build(engine, TEST_IMAGE, "cpu", debian.ensure(engine))
-    return TEST_IMAGE
+        build(engine, name, variant, debian.ensure(engine))
+    return name
 
 
 def cpu_archive() -> Path:
@@ -105,7 +106,7 @@ def cpu_archive() -> Path:
 def _save(engine: Engine, archive: Path) -> None:
     part = archive.with_suffix(".part")
     part.unlink(missing_ok=True)
-    engine.run("save", "--quiet", "--format=docker-archive", f"--output={part}", cpu_image(engine))
+    engine.run("save", "--quiet", "--format=docker-archive", f"--output={part}", image_for_tests(engine, "cpu"))
     part.rename(archive)
 
 

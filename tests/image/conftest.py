@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.build import ROOT, cpu_image
+from tests.image.build import ROOT, image_for_tests
 from tests.image.engine import Engine, ours
 from tests.pipeline.conftest import TINY, Ended, draw
 
@@ -20,6 +20,8 @@ HARDENED = (
     "--cap-drop=all",
     "--security-opt=no-new-privileges",
 )
+# Read before any test, since each test starts without GRAFT_ in its environment.
+VARIANT = os.environ.get("GRAFT_TEST_VARIANT", "cpu")
 WRITABLE = ("tmp", "cache", "bucket")
 
 
@@ -30,7 +32,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="session")
 def image(engine: Engine) -> str:
-    return cpu_image(engine)
+    return image_for_tests(engine, VARIANT)
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.image.build import ROOT, build
+from tests.image.conftest import VARIANT
 from tests.image.debian import ensure
 from tests.image.engine import Engine
 
@@ -35,6 +36,11 @@ def test_no_installer_and_no_compiler_is_left(entries: Entries):
     files = {path: entry for path, entry in entries.items() if not stat.S_ISDIR(entry.st_mode)}
     assert paths(files, r"/(pip|pip-[^/]+|ensurepip)/|/pip[\d.]*$|\.whl$") == []
     assert paths(files, rf"/({COMPILERS})$|/libclang\.so") == []
+
+
+def test_what_xla_translates_with_at_run_time_stays_in_the_image_with_gpu_libraries_alone(entries: Entries):
+    needed = (r"/bin/ptxas$", r"/libdevice\.10\.bc$", r"/libnvJitLink\.so", r"/libnvrtc\.so", r"/libcudnn\.so")
+    assert {bool(paths(entries, pattern)) for pattern in needed} == {VARIANT == "gpu"}
 
 
 def test_no_header_and_no_static_library_is_left(entries: Entries):
@@ -93,7 +99,7 @@ def test_neither_history_nor_configuration_names_an_address_or_this_machine(engi
 
 
 def test_the_bill_of_materials_lists_what_is_installed(root: Path, image: str):
-    bill = json.loads((ROOT / "build" / "graft-cpu.cdx.json").read_text())
+    bill = json.loads((ROOT / "build" / f"graft-{VARIANT}.cdx.json").read_text())
     (site,) = root.glob("opt/graft/lib/python3.*/site-packages")
     installed = {(entry.name.lower(), entry.version) for entry in distributions(path=[str(site)])}
     listed = {(component["name"].lower(), component["version"]) for component in bill["components"]}

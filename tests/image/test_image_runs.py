@@ -8,7 +8,7 @@ import pytest
 
 from job import publish
 from tests.image.build import build
-from tests.image.conftest import RUN, Sandbox
+from tests.image.conftest import RUN, VARIANT, Sandbox
 from tests.image.debian import ensure
 from tests.image.engine import Engine
 from tests.photographs import WEIGHTS_SHA256, ensure_weights
@@ -68,7 +68,7 @@ def test_weights_that_were_baked_in_are_found_without_a_network(engine: Engine, 
     (context / "pretrained").mkdir()
     shutil.copy2(ensure_weights(), context / "pretrained")
     tag = "graft.local/baked:test"
-    build(engine, tag, "cpu", ensure(engine), weights="pretrained", context=context)
+    build(engine, tag, VARIANT, ensure(engine), weights="pretrained", context=context)
     baked = Sandbox(engine, tag, sandbox.folder)
     ended = baked.graft("run", **RUN | LITE0)
     engine.ask("rmi", tag)
