@@ -122,7 +122,7 @@ image-archive: ## Build the CPU image on Debian packages, as an archive for the 
 	@$(PYTHON) -m tests.image.build --archive
 
 .PHONY: test-image
-test-image: .venv/ready ## Build the image on Debian packages and test it in containers; VARIANT=gpu needs 30 GB. Root.
+test-image: .venv/ready ## Build the image on Debian packages and test it in containers; VARIANT=gpu takes 20 GB. Root.
 	$(if $(filter command% env%,$(origin VARIANT)),GRAFT_TEST_VARIANT=$(VARIANT)) $(BIN)/python -m pytest -m image tests/image $(ARGS)
 
 .PHONY: bench
