@@ -17,7 +17,7 @@ from job import result, settings, telemetry
 from job.errors import JobError, SettingsError
 from job.result import Result
 from job.settings import Settings
-from job.workers import Crew, Stop, Terminated
+from job.workers import Crew, Stop
 
 if TYPE_CHECKING:
     from job.launcher import Cluster
@@ -132,11 +132,7 @@ def _watched(chosen: Settings, stop: Stop, terminal: bool) -> Result:
 
 
 def _failed(error: BaseException, stop: Stop) -> Result:
-    if stop.struck and not isinstance(error, Terminated):
-        logger.info("what SIGTERM became: %s: %s", type(error).__name__, error)
-        error = Terminated()
-    if isinstance(error, Terminated):
-        error = error.told()
+    error = stop.explained(error)
     if not isinstance(error, JobError | KeyboardInterrupt):
         logger.exception("Graft failed")
     return result.failed(error, run_id=getattr(error, "run_id", None))

@@ -72,6 +72,14 @@ def test_a_signal_that_native_code_swallowed_keeps_the_next_phase_from_beginning
         raise AssertionError("it began")
 
 
+def test_what_follows_a_signal_is_told_as_the_stop_unless_it_says_so_itself(stop):
+    fault, ours = TypeError("a fault"), Interrupted("The wait was stopped; the run goes on.")
+    assert stop.explained(fault) is fault
+    swallow()
+    assert STOPPED in str(stop.explained(fault))
+    assert stop.explained(ours) is ours
+
+
 def test_an_error_that_native_code_made_of_a_signal_is_told_as_the_stop(tmp_path):
     """TensorFlow's own flatten, struck while it imports, ends with a SystemError or a TypeError."""
     done = subprocess.run([sys.executable, "-c", STRUCK], capture_output=True, text=True, check=False, cwd=tmp_path)
@@ -206,9 +214,7 @@ JOIN = """
 import signal
 from job import workers
 from job.errors import AcceleratorMissing
-from job.pipeline import Surroundings
 from job.settings import DevicesSettings
-from job.telemetry import silent
 from job.workers import Stop
 
 stop = Stop()

@@ -54,7 +54,7 @@ def run(settings: Settings, around: Surroundings) -> Result:
             if around.crew.size > 1:
                 together.train(settings, around, data, run_id, shelf(settings, models, run_id))
                 if not around.crew.chief:
-                    release = together.awaited(models, run_id, around.telemetry)
+                    release = together.awaited(models, run_id, around)
                     return _told(settings, models, release, "released", release.won)
             return learn(settings, around, data, models, history, run_id, Path(scratch))
     except (JobError, Terminated) as error:

@@ -41,27 +41,26 @@ def main(order: Order, pipe: Connection) -> None:
     wire = Wire(pipe)
     telemetry.configure_logs(sys.stderr, terminal=False)
     logging.getLogger().handlers = [LogRelay(wire)]
+    stop = Stop()
     try:
-        _train(order, wire)
-    except Terminated as error:
-        wire.send("ended", error.told())
-    except JobError as error:
-        wire.send("ended", error)
-    except Exception as error:  # noqa: BLE001 - the parent reports it, whatever it is.
-        wire.send("ended", _understood(error))
+        _train(order, wire, stop)
+    except (Terminated, Exception) as error:  # noqa: BLE001 - the parent reports it, whatever it is.
+        wire.send("ended", _understood(stop.explained(error)))
     else:
         wire.send("ended", None)
 
 
-def _train(order: Order, wire: Wire) -> None:
+def _train(order: Order, wire: Wire, stop: Stop) -> None:
     models = storage.connect(order.settings.output.uri).child(order.settings.name)
     kept = pipeline.shelf(order.settings, models, order.run_id)
-    around = Surroundings(Relay(wire), Stop(), order.keras_home, order.crew, member=True)
+    around = Surroundings(Relay(wire), stop, order.keras_home, order.crew, member=True)
     pipeline.train(order.settings, around, order.data, publish.history(models), kept)
 
 
-def _understood(error: Exception) -> Exception:
+def _understood(error: BaseException) -> Exception:
     """An operation between workers fails on all of them as soon as one is gone."""
+    if isinstance(error, JobError):
+        return error
     import tensorflow as tf
 
     gone = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)

@@ -22,7 +22,6 @@ from job.pipeline.surroundings import Surroundings
 from job.publish import Manifest
 from job.settings import Settings
 from job.storage import Store
-from job.telemetry import Telemetry
 
 if TYPE_CHECKING:
     from job.pipeline.member import Order
@@ -108,13 +107,13 @@ def _word(pipe: Connection, process: BaseProcess) -> tuple[str, tuple[object, ..
     return word
 
 
-def awaited(models: Store, run_id: str, telemetry: Telemetry) -> Manifest:
+def awaited(models: Store, run_id: str, around: Surroundings) -> Manifest:
     """The manifest of the release that the chief publishes.
 
     Raises:
         TemporaryError: there is none after many hours.
     """
-    with telemetry.phase("release"):
+    with around.phase("release"):
         logger.info("training is over: waiting for the chief's release")
         deadline, pause = time.monotonic() + PATIENCE_SECONDS, FIRST_PAUSE_SECONDS
         while not (manifest := publish.find(models, run_id)):

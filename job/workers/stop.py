@@ -1,11 +1,14 @@
 """SIGTERM, as an exception at once or as a wish that a phase asks about."""
 
 import contextlib
+import logging
 import signal
 from collections.abc import Iterator
 from types import FrameType
 
 from job.errors import Interrupted
+
+logger = logging.getLogger(__name__)
 
 
 class Terminated(BaseException):
@@ -30,7 +33,7 @@ class Stop:
     Attributes:
         requested: a stop was asked for.
         struck: `Terminated` was raised. Native code in which it strikes may swallow it or make another error of it
-            (TensorFlow does both): whatever error follows, it was the stop.
+            (TensorFlow does both).
     """
 
     def __init__(self) -> None:
@@ -58,6 +61,15 @@ class Stop:
         """Raise `Interrupted` if a stop was requested."""
         if self.requested:
             raise Terminated().told()
+
+    def explained(self, error: BaseException) -> BaseException:
+        """The error as people are told it: what follows a stop that struck is the stop, unless it says so itself."""
+        if not self.struck or isinstance(error, Interrupted):
+            return error
+        if isinstance(error, Terminated):
+            return error.told()
+        logger.info("what SIGTERM became: %s: %s", type(error).__name__, error)
+        return Terminated().told()
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:

@@ -398,4 +398,5 @@ class TestVerbs:
         out, err = process.communicate(timeout=20)
         assert process.returncode == 75, err
         assert json.loads(out)["status"] == "interrupted"
+        assert json.loads(out)["error"]["message"] == f"The wait was stopped; the run {name} goes on."
         assert recording.times(f"DELETE {BATCH}/jobs/{name}") == 0
