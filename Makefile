@@ -111,8 +111,8 @@ slow: .venv/ready photographs chromium ## Run the tests that take minutes each: 
 	$(PYTEST) -m slow $(ARGS)
 
 # BASE is any image with Python, or `debian` for one made of packages; WEIGHTS is a folder in the checkout.
-VARIANT ?= gpu
 .PHONY: image
+image: VARIANT ?= gpu
 image: ## Build the image and list what is in it: VARIANT=cpu, BASE=…, WEIGHTS=…, TAG=…, SOURCE=….
 	@$(PYTHON) -m tests.image.build --variant '$(VARIANT)' --base '$(BASE)' --weights '$(WEIGHTS)' --tag '$(TAG)' \
 	  --source '$(SOURCE)'
@@ -122,8 +122,9 @@ image-archive: ## Build the CPU image on Debian packages, as an archive for the 
 	@$(PYTHON) -m tests.image.build --archive
 
 .PHONY: test-image
+test-image: VARIANT ?= cpu
 test-image: .venv/ready ## Build the image on Debian packages and test it in containers; VARIANT=gpu takes 20 GB. Root.
-	$(if $(filter command% env%,$(origin VARIANT)),GRAFT_TEST_VARIANT=$(VARIANT)) $(BIN)/python -m pytest -m image tests/image $(ARGS)
+	GRAFT_TEST_VARIANT=$(VARIANT) $(BIN)/python -m pytest -m image tests/image $(ARGS)
 
 .PHONY: bench
 bench: .venv/ready photographs ## Measure the job beside its rivals: docs/figures.md.

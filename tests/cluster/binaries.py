@@ -1,9 +1,11 @@
 """The cluster's programs, built from their Go modules once for each state of the pins beside this file."""
 
+import functools
 from pathlib import Path
 
 from tests.cluster.layout import CACHE
 from tests.tools import go
+from tests.tools.cache import alone
 
 SOURCES = Path(__file__).parent
 STORE = SOURCES / "store"
@@ -19,16 +21,18 @@ PROGRAMS = (
 )
 
 
+@functools.cache
 def build() -> Path:
     """Return the folder with every program; built now (a quarter of an hour on two cores) if the pins have changed."""
     kubernetes, store = go.program(SOURCES / "kubernetes", flags=_version_flags()), versitygw()
     folder = CACHE / f"programs-{kubernetes.name.rpartition('-')[2]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, program in {"versitygw": store, **dict.fromkeys(PROGRAMS, kubernetes)}.items():
-        link = folder / name
-        if not link.is_symlink() or link.readlink() != program:
-            link.unlink(missing_ok=True)
-            link.symlink_to(program)
+    with alone(CACHE / "build.lock"):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, program in {"versitygw": store, **dict.fromkeys(PROGRAMS, kubernetes)}.items():
+            link = folder / name
+            if not link.is_symlink() or link.readlink() != program:
+                link.unlink(missing_ok=True)
+                link.symlink_to(program)
     return folder
 
 

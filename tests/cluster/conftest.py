@@ -9,7 +9,7 @@ import pytest
 from kubernetes import client, config
 
 from tests.cluster import node, store, target
-from tests.cluster.namespace import Namespace, eventually
+from tests.cluster.namespace import Namespace, fresh
 from tests.cluster.site import Site
 from tests.cluster.store import Store
 from tests.image import build
@@ -25,19 +25,14 @@ def api() -> Iterator[client.ApiClient]:
 
 @pytest.fixture
 def namespace(api: client.ApiClient) -> Iterator[Namespace]:
-    core: Any = client.CoreV1Api(api)
-    name = f"graft-test-{uuid4().hex[:8]}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    core.create_namespace({"metadata": {"name": name, "labels": labels}})
-    eventually(lambda: core.list_namespaced_service_account(name).items)
-    yield Namespace(api, name)
-    core.delete_namespace(name)
+    with fresh(api) as namespace:
+        yield namespace
 
 
 @pytest.fixture(scope="session", name="store")
 def s3_server(api: client.ApiClient) -> Iterator[Store]:
     """Return the S3 server of all runs."""
-    with store.in_the_cluster() if target.FOREIGN else nullcontext(store.beside_our_node()) as server:
+    with store.in_the_cluster(api) if target.FOREIGN else nullcontext(store.beside_our_node()) as server:
         yield server
 
 

@@ -1,7 +1,8 @@
 """A namespace of one test under *restricted*, the jobs in it, and what became of them."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -55,6 +56,19 @@ class Namespace:
         printed = "".join(self.core.read_namespaced_pod_log(pod.metadata.name, self.name) for pod in self.pods(job))
         assert outcome.type == "Complete", f"{outcome.reason}: {outcome.message}\n{printed}"
         return printed
+
+
+@contextmanager
+def fresh(api: client.ApiClient) -> Iterator[Namespace]:
+    """A namespace that nobody else uses, which goes with all that is in it."""
+    namespace = Namespace(api, f"graft-test-{uuid4().hex[:8]}")
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    namespace.core.create_namespace({"metadata": {"name": namespace.name, "labels": labels}})
+    try:
+        eventually(lambda: namespace.core.list_namespaced_service_account(namespace.name).items)
+        yield namespace
+    finally:
+        namespace.core.delete_namespace(namespace.name)
 
 
 def eventually(attempt: Callable[[], Any], seconds: float = 90) -> Any:

@@ -1,18 +1,20 @@
 """The S3 server of the runs: the one beside our own node, or manifests/bucket.yaml in a cluster of somebody else's."""
 
+import functools
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import boto3
 import yaml
 from botocore.config import Config
+from kubernetes import client
 
 from tests.cluster import layout, node, target
+from tests.cluster.namespace import fresh
 from tests.cluster.target import kubectl
 
 MANIFEST = Path(__file__).resolve().parents[2] / "manifests" / "bucket.yaml"
@@ -29,10 +31,11 @@ class Store:
     secret_key: str
     away: Callable[[], AbstractContextManager[None]]
     region: str = layout.S3_REGION
-    client: Any = field(init=False)
 
-    def __post_init__(self) -> None:
-        client = boto3.client(
+    @functools.cached_property
+    def client(self) -> Any:
+        """Its client on this machine."""
+        return boto3.client(
             "s3",
             endpoint_url=self.address,
             region_name=self.region,
@@ -40,7 +43,6 @@ class Store:
             aws_secret_access_key=self.secret_key,
             config=Config(s3={"addressing_style": "path"}, retries={"total_max_attempts": 1}),
         )
-        object.__setattr__(self, "client", client)
 
     @property
     def keys(self) -> dict[str, str]:
@@ -59,19 +61,17 @@ def beside_our_node() -> Store:
 
 
 @contextmanager
-def in_the_cluster() -> Iterator[Store]:
+def in_the_cluster(api: client.ApiClient) -> Iterator[Store]:
     """The laptop's bucket in a namespace of its own, which goes with it."""
-    namespace, secret_key = f"graft-test-store-{uuid4().hex[:8]}", secrets.token_hex(20)
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
-    _apply({"kind": "Namespace", "metadata": {"name": namespace, "labels": labels}})
-    try:
+    secret_key = secrets.token_hex(20)
+    with fresh(api) as namespace:
         key = {"AWS_ACCESS_KEY_ID": "laptop", "AWS_SECRET_ACCESS_KEY": secret_key}
-        _apply({"kind": "Secret", "metadata": {"name": "graft-bucket", "namespace": namespace}, "stringData": key})
-        _apply(*_objects(namespace))
-        with _Way(namespace) as way:
-            yield Store(f"http://bucket.{namespace}:{PORT}", f"http://{way.address}", "laptop", secret_key, way.away)
-    finally:
-        kubectl("delete", f"namespace/{namespace}")
+        secret = {"metadata": {"name": "graft-bucket"}, "stringData": key}
+        namespace.core.create_namespaced_secret(namespace.name, secret)
+        kubectl("apply", "--filename=-", given=_objects(namespace.name))
+        endpoint = f"http://bucket.{namespace.name}:{PORT}"
+        with _Way(namespace.name) as way:
+            yield Store(endpoint, f"http://{way.address}", "laptop", secret_key, way.away)
 
 
 def _objects(namespace: str) -> list[Any]:
@@ -115,7 +115,3 @@ class _Way:
         kubectl("scale", "deployment/bucket", f"--replicas={replicas}", place)
         if not replicas:
             kubectl("wait", "pods", "--for=delete", "--selector=app.kubernetes.io/name=bucket", place, "--timeout=60s")
-
-
-def _apply(*objects: Any) -> None:
-    kubectl("apply", "--filename=-", given=[{"apiVersion": "v1"} | item for item in objects])

@@ -43,7 +43,7 @@ STEPS = {
     "GRAFT_TRAINING_BATCH_SIZE": "64",
 }
 """A head that is trained by steps, long enough to be interrupted; a batch is more than all images."""
-UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
+UNMEASURED: dict[str, Any] = {"COVERAGE_PROCESS_CONFIG": None}
 """For a run through code that another one has measured: coverage takes half as much time again."""
 
 
@@ -60,17 +60,17 @@ def draw(folder: Path, per_class: int = 12, classes: int = 3, seed: int = 7) -> 
 
 
 def run_of(*argv: str, environment: Mapping[str, str], **options: Any) -> subprocess.Popen[str]:
-    """`graft argv…` in a process that has of the variables `GRAFT_*` and `AWS_*` only those of `environment`."""
+    """`graft argv…` in a process with the `GRAFT_*` and `AWS_*` of `environment` alone; None is a variable less."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("GRAFT_", "AWS_"))}
     given = {**inherited, **environment}
-    if UNMEASURED.items() <= given.items():
-        given = {name: value for name, value in given.items() if name not in UNMEASURED}
     usual: dict[str, Any] = {
         "args": [sys.executable, "-m", "job", *argv],
         "stdout": subprocess.PIPE,
         "stderr": subprocess.PIPE,
     }
-    return subprocess.Popen(env=given, text=True, **usual | options)
+    return subprocess.Popen(
+        env={name: value for name, value in given.items() if value is not None}, text=True, **usual | options
+    )
 
 
 @dataclass(frozen=True)

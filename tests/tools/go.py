@@ -1,5 +1,6 @@
 """Programs and files from pinned Go modules, kept outside the checkout so that a machine makes them once."""
 
+import functools
 import hashlib
 import json
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from tests.tools.cache import BIN, alone
 
 
+@functools.cache
 def program(module: Path, package: str = ".", flags: str = "") -> Path:
     """The program of a folder with go.mod and go.sum, built first if need be. Processes that ask at once build it once.
 
@@ -42,11 +44,11 @@ def _build(module: Path, package: str, flags: str, target: Path) -> None:
     part = target.with_name(f"{target.name}.part")
     options = ["-mod=readonly", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(part)]
     environment = {**os.environ, "CGO_ENABLED": "0"}
-    subprocess.run([go(), "build", *options, package], cwd=module, env=environment, check=True)
+    subprocess.run([_go(), "build", *options, package], cwd=module, env=environment, check=True)
     part.rename(target)
 
 
-def go() -> str:
+def _go() -> str:
     """The path of Go."""
     if found := shutil.which("go"):
         return found
@@ -63,7 +65,7 @@ class Module:
 
     def folder(self) -> Path:
         """Where Go keeps its files, fetched first if need be; outside any module of ours, and so without the others."""
-        command = [go(), "mod", "download", "-json", f"{self.path}@{self.version}"]
+        command = [_go(), "mod", "download", "-json", f"{self.path}@{self.version}"]
         done = subprocess.run(command, cwd=BIN.parent, capture_output=True, text=True, check=False)
         got = json.loads(done.stdout or "{}")
         if done.returncode or got["Sum"] != self.digest:
