@@ -17,7 +17,7 @@ from job import result, settings, telemetry
 from job.errors import JobError, SettingsError
 from job.result import Result
 from job.settings import Settings
-from job.workers import Crew, Stop
+from job.workers import Stop, WorkerGroup
 
 if TYPE_CHECKING:
     from job.launcher import Cluster
@@ -56,17 +56,29 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     add("run", _run, "Train a classifier and release it.")
-    add("check", _check, "Look at settings, bucket, weights, some images and the accelerator, before a GPU is spent.")
-    add("plan", _plan, "Show the network, what would be retrained, why, and about how long it would take.")
+    add(
+        "check",
+        _check,
+        "Look at settings, bucket, weights, some images and the accelerator, before a GPU is spent.",
+    )
+    add(
+        "plan",
+        _plan,
+        "Show the network, what would be retrained, why, and about how long it would take.",
+    )
     add("settings", _settings, "Print every setting with its value, as JSON.")
-    add("verify", _verify, "Check every file of a release against its manifest.").add_argument("release", help=RELEASE)
+    add("verify", _verify, "Check every file of a release against its manifest.").add_argument(
+        "release", help=RELEASE
+    )
     predict = add("predict", _predict, "Classify images with a release.")
     predict.add_argument("release", help=RELEASE)
     predict.add_argument("images", nargs="+", type=Path, help="image files")
     predict.add_argument("--top", type=int, default=3, help="classes to print for each image (3)")
     predict.add_argument("--json", action="store_true", help="print one JSON object a line")
     add(
-        "promote", _promote, "Make a release the champion, whatever its scores; an earlier one is a roll-back."
+        "promote",
+        _promote,
+        "Make a release the champion, whatever its scores; an earlier one is a roll-back.",
     ).add_argument("release", help="URI of the release: <output uri>/<name>/releases/<run id>")
     _add_cluster(add)
     return parser
@@ -74,19 +86,40 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_cluster(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> None:
     """The verbs that speak to a Kubernetes cluster."""
-    submit = add("submit", _submit, "Start a run in a cluster, from an installed template or schedule.")
+    submit = add(
+        "submit", _submit, "Start a run in a cluster, from an installed template or schedule."
+    )
     submit.add_argument("name", help="the template's or schedule's name")
-    submit.add_argument("--set", action="append", default=[], type=_assignment, metavar="GRAFT_…=…", help=SET)
-    submit.add_argument("--key", help="who asks, such as a workflow's uid: the same key never starts a second run")
-    submit.add_argument("--wait", action="store_true", help="follow the run; end with its result and its exit code")
+    submit.add_argument(
+        "--set", action="append", default=[], type=_assignment, metavar="GRAFT_…=…", help=SET
+    )
+    submit.add_argument(
+        "--key", help="who asks, such as a workflow's uid: the same key never starts a second run"
+    )
+    submit.add_argument(
+        "--wait", action="store_true", help="follow the run; end with its result and its exit code"
+    )
     submit.add_argument("--start-timeout", type=float, metavar="S", help=START_TIMEOUT)
-    submit.add_argument("--cancel-on-exit", action="store_true", help="with --wait: end the run if the wait ends first")
+    submit.add_argument(
+        "--cancel-on-exit",
+        action="store_true",
+        help="with --wait: end the run if the wait ends first",
+    )
     watch = add("watch", _watch, "Follow a run in a cluster to its end, and say what holds it up.")
-    logs = add("logs", _logs, "Print the log of a run in a cluster, from pod to pod, until it ends.")
+    logs = add(
+        "logs", _logs, "Print the log of a run in a cluster, from pod to pod, until it ends."
+    )
     for command in (watch, logs):
         command.add_argument("run", help="the run's name: see `graft runs`")
-    for command in (submit, watch, logs, add("runs", _runs, "List the runs of a cluster with what came out of them.")):
-        command.add_argument("--namespace", help="default: that of the kubeconfig's context, or the pod's own")
+    for command in (
+        submit,
+        watch,
+        logs,
+        add("runs", _runs, "List the runs of a cluster with what came out of them."),
+    ):
+        command.add_argument(
+            "--namespace", help="default: that of the kubeconfig's context, or the pod's own"
+        )
 
 
 def _assignment(text: str) -> tuple[str, str]:
@@ -120,10 +153,14 @@ def _watched(chosen: Settings, stop: Stop, terminal: bool) -> Result:
     """The run, with its outcome told to those who watch before they lose it from sight."""
     from job import pipeline
 
-    crew = Crew.parse(os.environ.get("TF_CONFIG", ""))
-    with telemetry.serve(chosen.telemetry, chosen.name, pipeline.PHASES, sys.stderr if terminal else None) as watcher:
+    worker_group = WorkerGroup.parse(os.environ.get("TF_CONFIG", ""))
+    with telemetry.serve(
+        chosen.telemetry, chosen.name, pipeline.PHASES, sys.stderr if terminal else None
+    ) as watcher:
         try:
-            outcome = pipeline.run(chosen, pipeline.Surroundings(watcher, stop, _keras_home(), crew))
+            outcome = pipeline.run(
+                chosen, pipeline.RunContext(watcher, stop, _keras_home(), worker_group)
+            )
         except BaseException as error:  # noqa: BLE001
             outcome = _failed(error, stop)
         outcome = replace(outcome, seconds=watcher.seconds)
@@ -143,10 +180,15 @@ def _check(_: argparse.Namespace) -> int:
     from job.pipeline import rehearsal
 
     for finding in rehearsal.check(chosen, _keras_home()):
-        print(f"{'ok    ' if finding.error is None else 'FAILED'}  {finding.what:<12}{finding.told}", flush=True)
+        print(
+            f"{'ok    ' if finding.error is None else 'FAILED'}  {finding.what:<12}{finding.told}",
+            flush=True,
+        )
         code = code or (finding.error.exit_code if finding.error else 0)
     print(
-        f"A run would end with exit code {code}: mend what failed." if code else "Ready: nothing speaks against a run."
+        f"A run would end with exit code {code}: mend what failed."
+        if code
+        else "Ready: nothing speaks against a run."
     )
     return code
 
@@ -168,7 +210,9 @@ def _verify(arguments: argparse.Namespace) -> int:
     from job import publish
 
     verified = publish.verify(arguments.release)
-    print(f"{verified.store.uri}: {len(verified.manifest.files)} files, {verified.bytes:,} bytes, all as released.")
+    print(
+        f"{verified.store.uri}: {len(verified.manifest.files)} files, {verified.bytes:,} bytes, all as released."
+    )
     return 0
 
 
@@ -179,23 +223,32 @@ def _predict(arguments: argparse.Namespace) -> int:
     for row in publish.predict(arguments.release, arguments.images, _cache_dir(), arguments.top):
         code = code or (3 if row.error else 0)
         if arguments.json:
-            print(json.dumps({"image": str(row.image), "top": dict(row.top), "error": row.error or None}))
+            print(
+                json.dumps(
+                    {"image": str(row.image), "top": dict(row.top), "error": row.error or None}
+                )
+            )
         else:
-            print(f"{row.image}: " + (row.error or ", ".join(f"{name} {share:.1%}" for name, share in row.top)))
+            print(
+                f"{row.image}: "
+                + (row.error or ", ".join(f"{name} {share:.1%}" for name, share in row.top))
+            )
     return code
 
 
 def _promote(arguments: argparse.Namespace) -> int:
     from job import publish
 
-    print(f"{publish.appoint(arguments.release)} is the champion.")
+    print(f"{publish.promote_manually(arguments.release)} is the champion.")
     return 0
 
 
 def _submit(arguments: argparse.Namespace) -> int:
     if not arguments.wait:
         if arguments.cancel_on_exit or arguments.start_timeout is not None:
-            raise SettingsError("--start-timeout and --cancel-on-exit belong to a wait.", "Add --wait.")
+            raise SettingsError(
+                "--start-timeout and --cancel-on-exit belong to a wait.", "Add --wait."
+            )
         _say(_submitted(_cluster(arguments), arguments))
         return 0
     stop, path = Stop(), os.environ.get("GRAFT_RESULT_PATH")
@@ -215,7 +268,9 @@ def _awaited(arguments: argparse.Namespace) -> Result:
 
     cluster = _cluster(arguments)
     run, patience = _submitted(cluster, arguments), arguments.start_timeout
-    return launcher.watch(cluster, run, _tell, start_timeout=patience, cancel=arguments.cancel_on_exit)
+    return launcher.watch(
+        cluster, run, _tell, start_timeout=patience, cancel=arguments.cancel_on_exit
+    )
 
 
 def _submitted(cluster: "Cluster", arguments: argparse.Namespace) -> str:
@@ -225,7 +280,9 @@ def _submitted(cluster: "Cluster", arguments: argparse.Namespace) -> str:
     submitted = launcher.submit(cluster, arguments.name, dict(arguments.set), arguments.key)
     _tell(f"{submitted.name} {'was there already' if submitted.attached else 'is submitted'}")
     if submitted.differs:
-        _tell(f"it keeps its own {', '.join(submitted.differs)}: take another --key for a run with other settings")
+        _tell(
+            f"it keeps its own {', '.join(submitted.differs)}: take another --key for a run with other settings"
+        )
     return submitted.name
 
 

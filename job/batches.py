@@ -1,7 +1,8 @@
 """Splits -> tf.data. What a step sees depends on (seed, epoch, step, worker): a restart continues with the same pixels.
 
-Every batch has one fixed size, since the same image in a batch of another size gives other bytes. The last batch is
-filled up with images of weight 0, and so is every batch that the devices could not share evenly.
+Every batch has one fixed size, since the same image in a batch of another size gives other bytes.
+The last batch is filled up with images of weight 0, and so is every batch that the devices could
+not share evenly.
 """
 
 from collections.abc import Sequence
@@ -13,8 +14,8 @@ import tensorflow as tf
 
 from job import images
 from job.audit import Example, Splits
-from job.images.fitting import WHITE, Fit
-from job.settings import TrainingSettings
+from job.images.fitting import WHITE
+from job.settings import ImageFit, TrainingSettings
 
 EVALUATION_BATCH = 32
 # One number per random op, so that no two ops share a stream.
@@ -22,7 +23,7 @@ FLIP, PLACE, BRIGHTNESS, CONTRAST, SATURATION = range(5)
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Shard:
     """Which part of every global batch a worker takes: the `index`-th of `workers`, cut for its `devices`."""
 
     index: int = 0
@@ -36,20 +37,21 @@ class Share:
         return own.reshape(-1, each, *batches.shape[2:])
 
 
-WHOLE = Share()
+WHOLE = Shard()
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
     """The images of a run as batches.
 
-    Shapes: images float32 [batch, size, size, 3] in 0..255; targets float32 [batch, classes]; weights float32 [batch],
-    which sum to 1 over the real images of a batch, so that a loss is `sum(weights * losses)` on any number of devices.
+    Shapes: images float32 [batch, size, size, 3] in 0..255; targets float32 [batch, classes];
+    weights float32 [batch], which sum to 1 over the real images of a batch, so that a loss is
+    `sum(weights * losses)` on any number of devices.
     """
 
     splits: Splits
     image_size: int
-    image_fit: Fit
+    image_fit: ImageFit
     batch_size: int
     seed: int
     augmentation: str
@@ -63,14 +65,17 @@ class Feed:
 
     def order(self, epoch: int) -> np.ndarray:
         """The permutation of the training images in an epoch: int64 [n]."""
-        return np.random.Generator(np.random.Philox(key=self.seed, counter=epoch)).permutation(len(self.splits.train))
+        return np.random.Generator(np.random.Philox(key=self.seed, counter=epoch)).permutation(
+            len(self.splits.train)
+        )
 
     def train(
-        self, epoch: int, start: int = 0, features: np.ndarray | None = None, share: Share = WHOLE
+        self, epoch: int, start: int = 0, features: np.ndarray | None = None, share: Shard = WHOLE
     ) -> tf.data.Dataset:
         """Batches (inputs, targets, weights) from step `start` of an epoch on: one for each device of the share.
 
-        `features` [n, ...], in the order of `splits.train`, takes the place of the images: the frozen part run once.
+        `features` [n, ...], in the order of `splits.train`, takes the place of the images: the
+        frozen part run once.
         """
         places, real = self._places(start, share.workers * share.devices)
         rows = padded(self.order(epoch), self.batch_size)[places]
@@ -78,7 +83,11 @@ class Feed:
         weights = self._normalised(self.importance(labels)[rows] * real)
         rows, places, weights = (share.of(table) for table in (rows, places, weights))
         rest = tf.data.Dataset.from_tensor_slices((self.targets(labels)[rows], weights))
-        inputs = self._images(rows, places, epoch) if features is None else self._features(rows, features)
+        inputs = (
+            self._images(rows, places, epoch)
+            if features is None
+            else self._features(rows, features)
+        )
         return tf.data.Dataset.zip((inputs, rest)).map(lambda rows, pair: (rows, *pair)).prefetch(2)
 
     def plain(self, examples: Sequence[Example]) -> tf.data.Dataset:
@@ -106,7 +115,9 @@ class Feed:
     def _places(self, start: int, devices: int) -> tuple[np.ndarray, np.ndarray]:
         """Where each image of each step lies in the epoch [steps, size], and whether it counts there."""
         columns = np.arange(-(-self.batch_size // devices) * devices)
-        places = np.arange(start, self.steps)[:, None] * self.batch_size + np.minimum(columns, self.batch_size - 1)
+        places = np.arange(start, self.steps)[:, None] * self.batch_size + np.minimum(
+            columns, self.batch_size - 1
+        )
         return places, (columns < self.batch_size) & (places < len(self.splits.train))
 
     def _normalised(self, weights: np.ndarray) -> np.ndarray:
@@ -138,13 +149,18 @@ class Feed:
         if self.augmentation == "none":
             return pixels
         total = self.steps * self.batch_size
-        return augment(pixels, tf.stack([tf.constant(self.seed, tf.int64), epoch * total + tf.cast(place, tf.int64)]))
+        return augment(
+            pixels,
+            tf.stack([tf.constant(self.seed, tf.int64), epoch * total + tf.cast(place, tf.int64)]),
+        )
 
 
 _PARALLEL: dict[str, Any] = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 
 
-def feed(splits: Splits, image_size: int, image_fit: Fit, training: TrainingSettings, seed: int) -> Feed:
+def feed(
+    splits: Splits, image_size: int, image_fit: ImageFit, training: TrainingSettings, seed: int
+) -> Feed:
     """The feed of a run from its splits and its `training` settings."""
     return Feed(
         splits,
@@ -163,8 +179,10 @@ def label_array(examples: Sequence[Example]) -> np.ndarray:
     return np.array([example.label for example in examples], np.int64)
 
 
-@tf.function(autograph=False)  # traced once: the decoder is large, and left to tf.data every epoch would trace it again
-def _read(path: tf.Tensor, size: int, fit: Fit) -> tf.Tensor:
+@tf.function(
+    autograph=False
+)  # traced once: the decoder is large, and left to tf.data every epoch would trace it again
+def _read(path: tf.Tensor, size: int, fit: ImageFit) -> tf.Tensor:
     return images.prepare(tf.io.read_file(path), size, fit)
 
 
@@ -189,9 +207,12 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     pixels = tf.where(uniform(FLIP, 0, 1) < 0.5, tf.reverse(pixels, [1]), pixels)
     zoom, down, right = tf.unstack(uniform(PLACE, -0.1, 0.1, (3,)))
     box = tf.stack([down - zoom / 2, right - zoom / 2, 1 + down + zoom / 2, 1 + right + zoom / 2])
-    pixels = tf.image.crop_and_resize(pixels[None], box[None], [0], tf.shape(pixels)[:2], extrapolation_value=WHITE)[0]
+    pixels = tf.image.crop_and_resize(
+        pixels[None], box[None], [0], tf.shape(pixels)[:2], extrapolation_value=WHITE
+    )[0]
     pixels = pixels * uniform(BRIGHTNESS, 0.9, 1.1)
-    # Around mid-grey: the mean that adjust_contrast takes is a sum whose last bits vary with the threads.
+    # Around mid-grey: the mean that adjust_contrast takes is a sum whose last bits vary with the
+    # threads.
     pixels = (pixels - WHITE / 2) * uniform(CONTRAST, 0.9, 1.1) + WHITE / 2
     grey = tf.image.rgb_to_grayscale(pixels)
     pixels = grey + (pixels - grey) * uniform(SATURATION, 0.8, 1.2)

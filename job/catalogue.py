@@ -1,7 +1,8 @@
 """The backbones that can be fine-tuned: every image classifier of `keras.applications`, and EfficientNetLite0.
 
-The table is a data file, `catalogue.json`, generated from the installed Keras by `tests/generate_catalogue.py`, so that
-a check of the settings knows each backbone in milliseconds without importing TensorFlow.
+The table is a data file, `catalogue.json`, generated from the installed Keras by
+`tests/generate_catalogue.py`, so that a check of the settings knows each backbone in milliseconds
+without importing TensorFlow.
 """
 
 import json
@@ -11,7 +12,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Final, Literal
 
-Mode = Literal["tf", "tf128", "torch", "caffe", "lite", "none"]
+PixelRange = Literal["tf", "tf128", "torch", "caffe", "lite", "none"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +23,13 @@ class Backbone:
         name: its name in `keras.applications`.
         least_size: the smallest image side it takes, in pixels.
         default_size: the image side it was trained at, in pixels.
-        mode: how it wants its pixels, see `job.model.preprocessing`; "none" where its own first layers do that.
-        file: the name of its published ImageNet-1k weights without the classifier, as Keras stores them.
+        mode: how it wants its pixels, see `job.model.preprocessing`; "none" where its own first
+            layers do that.
+        file: the name of its published ImageNet-1k weights without the classifier, as Keras stores
+            them.
         origin: the address that Keras downloads them from; None where they are not downloaded.
-        file_hash: their published MD5 (32 digits) or SHA-256 (64 digits); None where nobody published one.
+        file_hash: their published MD5 (32 digits) or SHA-256 (64 digits); None where nobody
+            published one.
         licence: the licence of these weights.
         tensors: the number of its weights, as arrays.
         parameters: the number of its weights, as numbers.
@@ -34,7 +38,7 @@ class Backbone:
     name: str
     least_size: int
     default_size: int
-    mode: Mode
+    mode: PixelRange
     file: str
     origin: str | None
     file_hash: str | None

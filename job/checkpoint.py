@@ -1,7 +1,8 @@
 """The whole training state as one atomic thing, on disk and in the bucket.
 
-A state is one file: a ZIP of arrays by order (names change between processes, the order does not) and one JSON text.
-Its name carries its number and its digest, so a torn or damaged file is never mistaken for a state.
+A state is one file: a ZIP of arrays by order (names change between processes, the order does not)
+and one JSON text. Its name carries its number and its digest, so a torn or damaged file is never
+mistaken for a state.
 """
 
 import hashlib
@@ -34,8 +35,17 @@ class State:
     def to_bytes(self) -> bytes:
         """The state as one NPZ file."""
         buffer = io.BytesIO()
-        named = {f"{group}/{i}": array for group, arrays in self.arrays.items() for i, array in enumerate(arrays)}
-        text = json.dumps({"facts": self.facts, "groups": {group: len(rows) for group, rows in self.arrays.items()}})
+        named = {
+            f"{group}/{i}": array
+            for group, arrays in self.arrays.items()
+            for i, array in enumerate(arrays)
+        }
+        text = json.dumps(
+            {
+                "facts": self.facts,
+                "groups": {group: len(rows) for group, rows in self.arrays.items()},
+            }
+        )
         np.savez(buffer, json=np.array(text), **named)  # type: ignore[arg-type]
         return buffer.getvalue()
 
@@ -44,15 +54,19 @@ class State:
         """The inverse of `to_bytes`; nothing is unpickled."""
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             text = json.loads(str(file["json"]))
-            arrays = {group: [file[f"{group}/{i}"] for i in range(n)] for group, n in text["groups"].items()}
+            arrays = {
+                group: [file[f"{group}/{i}"] for i in range(n)]
+                for group, n in text["groups"].items()
+            }
         return cls(arrays, text["facts"])
 
 
 @dataclass(slots=True)
-class Shelf:
+class CheckpointStore:
     """The last states of one run, newest on top.
 
-    The folder serves a restarted process on the same disk, the bucket a replaced pod; the bucket's word counts.
+    The folder serves a restarted process on the same disk, the bucket a replaced pod; the bucket's
+    word counts.
     """
 
     folder: Path
@@ -78,7 +92,9 @@ class Shelf:
         self.store.upload(name, path)
         self._saved_at = time.monotonic()
         self._forget()
-        logger.info("checkpoint saved", extra={"fields": {"number": self._number, "bytes": len(data)}})
+        logger.info(
+            "checkpoint saved", extra={"fields": {"number": self._number, "bytes": len(data)}}
+        )
 
     def load(self) -> State | None:
         """The newest whole state, or None at the beginning of a run."""
@@ -107,7 +123,9 @@ class Shelf:
             path.unlink(missing_ok=True)
 
     def _names(self) -> list[str]:
-        return sorted((entry.key for entry in self.store.list() if NAME.fullmatch(entry.key)), reverse=True)
+        return sorted(
+            (entry.key for entry in self.store.list() if NAME.fullmatch(entry.key)), reverse=True
+        )
 
     def _copies(self, name: str) -> Iterator[bytes]:
         local = self.folder / name

@@ -15,7 +15,8 @@ JobError                    1   a fault of Graft itself
     └── Interrupted        75   SIGTERM
 
 Exit code 6 (below the quality gate) is an outcome, not an error: the release exists.
-A room that knows better re-raises with its own class: a missing data set is a `DatasetError` from a `StoreNotFound`.
+A room that knows better re-raises with its own class: a missing data set is a `DatasetError` from a
+`StoreNotFound`.
 """
 
 from typing import ClassVar
@@ -48,7 +49,11 @@ class JobError(Exception):
         return type(self).__name__.removesuffix("Error").lower()
 
     def __str__(self) -> str:
-        return "\n".join(filter(None, [self.message, *(f"  - {problem}" for problem in self.problems), self.cure]))
+        return "\n".join(
+            filter(
+                None, [self.message, *(f"  - {problem}" for problem in self.problems), self.cure]
+            )
+        )
 
 
 class SettingsError(JobError):

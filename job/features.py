@@ -23,11 +23,17 @@ logger = logging.getLogger(__name__)
 
 
 def cache(
-    trunk: Any, feed: Feed, examples: Sequence[Example], key: str, folder: Path, telemetry: Telemetry
+    trunk: Any,
+    feed: Feed,
+    examples: Sequence[Example],
+    key: str,
+    folder: Path,
+    telemetry: Telemetry,
 ) -> np.ndarray:
     """The activations of a frozen network: a read-only memory map [n, ...] in the order of `examples`.
 
-    Always computed in batches of one size, so that a resumed or nightly run reads the bytes that a cold one computes.
+    Always computed in batches of one size, so that a resumed or nightly run reads the bytes that a
+    cold one computes.
 
     Args:
         trunk: a Keras model, images float32 [batch, size, size, 3] -> activations [batch, ...].
@@ -35,12 +41,20 @@ def cache(
         folder: where the arrays are kept.
     """
     versions = [DECODER, tf.__version__, keras.__version__, code()]
-    identity = [key, feed.image_size, feed.image_fit, versions, [example.sha256 for example in examples]]
+    identity = [
+        key,
+        feed.image_size,
+        feed.image_fit,
+        versions,
+        [example.sha256 for example in examples],
+    ]
     path = folder / f"{digest(identity)}.npy"
     if not path.exists():
         _write(path, trunk, feed, examples, telemetry)
     logger.debug("features", extra={"fields": {"images": len(examples), "path": path.name}})
-    return np.load(path, mmap_mode="r").view(_dtype(trunk))  # NumPy's format has no word for bfloat16
+    return np.load(path, mmap_mode="r").view(
+        _dtype(trunk)
+    )  # NumPy's format has no word for bfloat16
 
 
 def size(trunk: Any, images: int) -> int:
@@ -48,7 +62,9 @@ def size(trunk: Any, images: int) -> int:
     return images * int(np.prod(trunk.output.shape[1:])) * _dtype(trunk).itemsize
 
 
-def _write(path: Path, trunk: Any, feed: Feed, examples: Sequence[Example], telemetry: Telemetry) -> None:
+def _write(
+    path: Path, trunk: Any, feed: Feed, examples: Sequence[Example], telemetry: Telemetry
+) -> None:
     """Whole or not at all: written under a temporary name, then renamed."""
     run = tf.function(lambda pixels: trunk(pixels, training=False))
     header = {

@@ -17,7 +17,9 @@ def resolve(shaping: Mapping[str, Any], data_digest: str) -> str:
 
 def digest(value: Any) -> str:
     """SHA-256 of a JSON value in its one canonical form, as 64 hex digits."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
+    ).hexdigest()
 
 
 @cache
@@ -25,7 +27,10 @@ def code() -> str:
     """SHA-256 over the files of this package and the versions of what computes, as 64 hex digits."""
     package = Path(__file__).parent
     files = sorted(path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    content = [(str(path.relative_to(package)), hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+    content = [
+        (str(path.relative_to(package)), hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in files
+    ]
     return digest({"files": content, "versions": sorted(set(_versions()))})
 
 

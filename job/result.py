@@ -1,8 +1,9 @@
 """How a run ended: one small JSON object for whoever started it.
 
-The same object goes to the termination message of the pod, to `GRAFT_RESULT_PATH` and to the log's last line.
-Kubernetes cuts a termination message at 4,096 bytes, and half a JSON object is none: so each part has a share of the
-room, and what does not fit is shortened here, where we know what matters.
+The same object goes to the termination message of the pod, to `GRAFT_RESULT_PATH` and to the log's
+last line. Kubernetes cuts a termination message at 4,096 bytes, and half a JSON object is none: so
+each part has a share of the room, and what does not fit is shortened here, where we know what
+matters.
 """
 
 import itertools
@@ -46,9 +47,13 @@ class Failure:
         """The failure behind any exception; one that is not ours is a fault of Graft itself."""
         match error:
             case JobError():
-                return cls(error.kind, error.message, error.cure, tuple(error.problems), error.exit_code)
+                return cls(
+                    error.kind, error.message, error.cure, tuple(error.problems), error.exit_code
+                )
             case KeyboardInterrupt():
-                return cls.of(Interrupted("Interrupted from the keyboard.", "Run it again to go on."))
+                return cls.of(
+                    Interrupted("Interrupted from the keyboard.", "Run it again to go on.")
+                )
             case _:
                 return cls("internal", f"{type(error).__name__}: {error}", INTERNAL_CURE)
 
@@ -98,10 +103,16 @@ class Result:
         lines = [f"{self.status.replace('_', ' ')} in {sum(self.seconds.values()):.1f} s"]
         lines += [f"  {name:<20}{told}" for name, told in _told(self.scores).items()]
         if self.release:
-            lines.append(f"  {'release':<20}{self.release} ({'promoted' if self.promoted else 'not promoted'})")
+            lines.append(
+                f"  {'release':<20}{self.release} ({'promoted' if self.promoted else 'not promoted'})"
+            )
             lines.append(f"  {'report':<20}{self.release}/report.html")
         if self.error:
-            lines += [self.error.message, *(f"  - {problem}" for problem in self.error.problems), self.error.cure]
+            lines += [
+                self.error.message,
+                *(f"  - {problem}" for problem in self.error.problems),
+                self.error.cure,
+            ]
         return "\n".join(filter(None, lines))
 
 
@@ -112,7 +123,9 @@ def _told(scores: Mapping[str, float]) -> Mapping[str, str]:
         if name.removesuffix("_low").removesuffix("_high") in told:
             continue
         low, high = scores.get(f"{name}_low"), scores.get(f"{name}_high")
-        told[name] = f"{score:.4f}" + ("" if low is None or high is None else f"  (95 %: {low:.4f} to {high:.4f})")
+        told[name] = f"{score:.4f}" + (
+            "" if low is None or high is None else f"  (95 %: {low:.4f} to {high:.4f})"
+        )
     return told
 
 
@@ -136,13 +149,19 @@ def failed(
     )
 
 
-def write(result: Result, path: Path | None, stream: TextIO | None, termination_log: Path = TERMINATION_LOG) -> None:
+def write(
+    result: Result,
+    path: Path | None,
+    stream: TextIO | None,
+    termination_log: Path = TERMINATION_LOG,
+) -> None:
     """Tell everyone how the run ended. Never raises: a full disk must not turn a release into a failure.
 
     Args:
         result: how it ended.
         path: file of `GRAFT_RESULT_PATH`; its folders are made, and a reader never sees half of it.
-        stream: where the log goes, so that the object is its last line; None on a terminal, where `summary()` says it.
+        stream: where the log goes, so that the object is its last line; None on a terminal, where
+            `summary()` says it.
         termination_log: written only where it exists already.
     """
     text = result.to_json()
@@ -178,7 +197,11 @@ def _replace(path: Path, text: str) -> None:
 
 def _described(failure: Failure, room: int) -> dict[str, object]:
     """The error inside `room` bytes: kind and cure have their shares, the message takes the rest."""
-    error: dict[str, object] = {"kind": _cut(failure.kind, 60), "message": "", "cure": _cut(failure.cure, 500)}
+    error: dict[str, object] = {
+        "kind": _cut(failure.kind, 60),
+        "message": "",
+        "cure": _cut(failure.cure, 500),
+    }
     room -= _size(error)
     error["message"] = _listed(failure.message, failure.problems, room)
     return error

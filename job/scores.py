@@ -1,7 +1,7 @@
 """The scores that gate: one definition for early stopping, the report and the comparison with the champion.
 
-They work on counts per class and never on a dense confusion matrix, so that 20,000 classes cost no more than their
-images. A class without an image has no recall and is no part of any mean.
+They work on counts per class and never on a dense confusion matrix, so that 20,000 classes cost no
+more than their images. A class without an image has no recall and is no part of any mean.
 """
 
 from collections.abc import Callable, Mapping
@@ -62,7 +62,9 @@ def score(metric: str, labels: Labels, outputs: NDArray[np.float32]) -> float:
 
 def log_loss(labels: Labels, logits: NDArray[np.float32]) -> float:
     """Mean negative log likelihood in nats of int labels [n] under logits [n, classes]."""
-    return float(-log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels].mean())
+    return float(
+        -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels].mean()
+    )
 
 
 def mean(values: NDArray[np.float64]) -> float:

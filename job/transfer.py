@@ -1,7 +1,8 @@
 """Retrain none, a part or all of the backbone: chosen from the data, with the reason written down.
 
-The lecture behind this project has four quadrants: much or little data, like or unlike what the backbone has seen. The
-size axis uses published thresholds: BiT's (arXiv 1912.11370: small below 20k images, large from 500k on).
+The lecture behind this project has four quadrants: much or little data, like or unlike what the
+backbone has seen. The size axis uses published thresholds: BiT's (arXiv 1912.11370: small below 20k
+images, large from 500k on).
 """
 
 from collections.abc import Sequence
@@ -13,13 +14,13 @@ import numpy as np
 
 from job.audit import Splits
 from job.batches import label_array
-from job.settings import TransferSettings
+from job.settings import TransferMode, TransferSettings
 
-Mode = Literal["none", "part", "all"]
 SMALL, LARGE = 20_000, 500_000
 # Below this many images in the median class a freed backbone learns the images by heart.
 FEW_PER_CLASS = 50
-# Inverted bottlenecks widen by 3 to 6 inside a block; from stage to stage a network widens by 2 at most.
+# Inverted bottlenecks widen by 3 to 6 inside a block; from stage to stage a network widens by 2 at
+# most.
 WIDENING = 2
 
 
@@ -31,7 +32,7 @@ class Stage:
     """
 
     name: Literal["probe", "tune"]
-    frees: Mode
+    frees: TransferMode
     rate: float
     solved: bool
 
@@ -40,7 +41,7 @@ class Stage:
 class Plan:
     """What is retrained and why. `cut` is the boundary: what lies before it stays frozen; None frees everything."""
 
-    mode: Mode
+    mode: TransferMode
     reason: str
     rule: str
     cut: Any
@@ -61,7 +62,9 @@ class Plan:
         }
 
 
-def choose(settings: TransferSettings, classifier: Any, splits: Splits, pretrained: bool = True) -> Plan:
+def choose(
+    settings: TransferSettings, classifier: Any, splits: Splits, pretrained: bool = True
+) -> Plan:
     """Decide what is retrained.
 
     Args:
@@ -72,20 +75,24 @@ def choose(settings: TransferSettings, classifier: Any, splits: Splits, pretrain
     """
     mode, reason, rule = _decide(settings, splits, pretrained)
     cut = last_stages(classifier.cuts, settings.stages) if mode == "part" else None
-    trainable = sum(int(np.prod(variable.shape)) for variable in trained_variables(classifier, mode, cut))
+    trainable = sum(
+        int(np.prod(variable.shape)) for variable in trained_variables(classifier, mode, cut)
+    )
     total = classifier.model.count_params()
     return Plan(mode, reason, rule, cut, _stages(settings, classifier, mode), trainable, total)
 
 
-def trained_variables(classifier: Any, frees: Mode, cut: Any) -> list[Any]:
+def trained_variables(classifier: Any, frees: TransferMode, cut: Any) -> list[Any]:
     """The variables that a stage changes: the head's, and those of the backbone that lie behind the boundary."""
     if frees == "none":
         return list(classifier.head.trainable_variables)
-    freed = classifier.backbone if frees == "all" else classifier.crown(cut)
+    freed = classifier.backbone if frees == "all" else classifier.top(cut)
     return [*freed.trainable_variables, *classifier.head.trainable_variables]
 
 
-def _decide(settings: TransferSettings, splits: Splits, pretrained: bool) -> tuple[Mode, str, str]:
+def _decide(
+    settings: TransferSettings, splits: Splits, pretrained: bool
+) -> tuple[TransferMode, str, str]:
     if settings.mode != "auto":
         return settings.mode, f"GRAFT_TRANSFER_MODE={settings.mode} asks for it.", "setting"
     if not pretrained:
@@ -93,7 +100,11 @@ def _decide(settings: TransferSettings, splits: Splits, pretrained: bool) -> tup
     images, typical = len(splits.train), _images_per_class(splits)
     facts = f"{images:,} training images, {typical:,} in the median class"
     if images < SMALL:
-        return "none", f"{facts}: too few to retrain the backbone without forgetting what it knows.", "size (BiT)"
+        return (
+            "none",
+            f"{facts}: too few to retrain the backbone without forgetting what it knows.",
+            "size (BiT)",
+        )
     if typical < FEW_PER_CLASS:
         return (
             "none",
@@ -101,7 +112,11 @@ def _decide(settings: TransferSettings, splits: Splits, pretrained: bool) -> tup
             "size a class",
         )
     if images < LARGE:
-        return "part", f"{facts}: enough for the last stage, which is the most specific to ImageNet.", "size (BiT)"
+        return (
+            "part",
+            f"{facts}: enough for the last stage, which is the most specific to ImageNet.",
+            "size (BiT)",
+        )
     return "all", f"{facts}: enough to retrain everything from ImageNet's weights.", "size (BiT)"
 
 
@@ -109,7 +124,7 @@ def _images_per_class(splits: Splits) -> int:
     return int(np.median(np.bincount(label_array(splits.train), minlength=len(splits.classes))))
 
 
-def _stages(settings: TransferSettings, classifier: Any, mode: Mode) -> tuple[Stage, ...]:
+def _stages(settings: TransferSettings, classifier: Any, mode: TransferMode) -> tuple[Stage, ...]:
     probe = Stage("probe", "none", 1.0, solvable(classifier))
     if mode == "none":
         return (probe,)
@@ -127,8 +142,9 @@ def solvable(classifier: Any) -> bool:
 def last_stages(cuts: Sequence[Any], stages: int) -> Any:
     """The cut before the last `stages` resolutions of a backbone: the narrow end of the stage before.
 
-    A stage is everything at one spatial size that has weights: the last pooling of VGG has none. The block that shrinks
-    the picture belongs to the stage that it opens, and so does a layer that pads or widens the tensor for it.
+    A stage is everything at one spatial size that has weights: the last pooling of VGG has none.
+    The block that shrinks the picture belongs to the stage that it opens, and so does a layer that
+    pads or widens the tensor for it.
     """
     least = accumulate((cut.size for cut in cuts), min)
     unpadded = [cut for cut, size in zip(cuts, least, strict=True) if cut.size == size]

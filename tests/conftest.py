@@ -5,7 +5,8 @@
     def test_something(bucket): ...        # "s3://…": a fresh bucket
     def test_something(faulty, bucket): ...# the same bucket behind a proxy that fails as it is told
 
-Every test starts without `GRAFT_*` and `AWS_*` in its environment; each of these fixtures sets what the AWS SDK needs.
+Every test starts without `GRAFT_*` and `AWS_*` in its environment; each of these fixtures sets what
+the AWS SDK needs.
 """
 
 import logging
@@ -39,7 +40,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def _bare_environment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """No setting, no credential and no shared AWS file of this machine reaches a test."""
     for name in [name for name in os.environ if name.startswith(("GRAFT_", "AWS_"))]:
         monkeypatch.delenv(name)
@@ -120,7 +123,9 @@ class Fault:
     status: int = 0  # answer this, with `code`, instead of passing the request on
     code: str = "InternalError"
     answer: bytes = b""  # the body that goes with `status`, if not an error of that code
-    cut_after_bytes: int = -1  # pass on, and close the connection after so many bytes of the answer's body
+    cut_after_bytes: int = (
+        -1
+    )  # pass on, and close the connection after so many bytes of the answer's body
     lose_answer: bool = False  # pass on, and close the connection without an answer
     drop_headers: tuple[str, ...] = ()  # pass on without these headers
     change_body: bytes = b""  # pass on, and put this over the first bytes of the answer's body
@@ -137,7 +142,9 @@ class FaultyProxy:
     def __post_init__(self) -> None:
         handler = type("Handler", (_Handler,), {"proxy": self})
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}
+        )
         self._thread.start()
         self.address = f"http://127.0.0.1:{self._server.server_port}"
 
@@ -182,18 +189,24 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _serve  # noqa: N815  (the base class's names)
 
     def _pass_on(self, body: bytes, fault: Fault) -> tuple[int, dict[str, str], bytes]:
-        headers = {name: value for name, value in self.headers.items() if name not in fault.drop_headers}
+        headers = {
+            name: value for name, value in self.headers.items() if name not in fault.drop_headers
+        }
         connection = HTTPConnection(self.proxy.target.removeprefix("http://"), timeout=30)
         connection.request(self.command, self.path, body, headers)
         with connection.getresponse() as answer:
             kept = {
-                name: value for name, value in answer.headers.items() if name not in ("Connection", "Date", "Server")
+                name: value
+                for name, value in answer.headers.items()
+                if name not in ("Connection", "Date", "Server")
             }
             result = answer.status, kept, answer.read()
         connection.close()
         return result
 
-    def _answer(self, status: int, headers: dict[str, str], body: bytes, cut_after_bytes: int = -1) -> None:
+    def _answer(
+        self, status: int, headers: dict[str, str], body: bytes, cut_after_bytes: int = -1
+    ) -> None:
         self.send_response(status)
         for name, value in ({"Content-Length": str(len(body))} | headers).items():
             self.send_header(name, value)

@@ -1,7 +1,8 @@
 """Writes job/catalogue.json from the installed Keras; with --check it fails when that file is stale.
 
-Keras does not publish its table of weights files. So each application is built once with `weights="imagenet"` while two
-functions that it calls on the way are watched: the one that checks the image size and the one that fetches the file.
+Keras does not publish its table of weights files. So each application is built once with
+`weights="imagenet"` while two functions that it calls on the way are watched: the one that checks
+the image size and the one that fetches the file.
 
     python tests/generate_catalogue.py [--check]
 """
@@ -24,12 +25,13 @@ import numpy as np
 from keras.src.applications import imagenet_utils
 from keras.src.utils import file_utils
 
-from job.catalogue import Backbone, Mode
+from job.catalogue import Backbone, PixelRange
 from job.model import lite0, preprocessing
 
 TABLE = Path(__file__).parent.parent / "job" / "catalogue.json"
 
-# As Keras's documentation and the model's authors state them; the longest matching beginning of a name wins.
+# As Keras's documentation and the model's authors state them; the longest matching beginning of a
+# name wins.
 LICENCES = {
     "ConvNeXt": "MIT",
     "DenseNet": "BSD-3-Clause",
@@ -56,7 +58,9 @@ def describe(name: str, function: Callable[..., Any]) -> Backbone:
     seen: dict[str, Any] = {"least_size": 32, "default_size": 224}
     check_shape = imagenet_utils.obtain_input_shape
 
-    def obtain_input_shape(input_shape: Any, default_size: int, min_size: int, **others: Any) -> Any:
+    def obtain_input_shape(
+        input_shape: Any, default_size: int, min_size: int, **others: Any
+    ) -> Any:
         seen.update(least_size=min_size, default_size=default_size)
         return check_shape(input_shape, default_size=default_size, min_size=min_size, **others)
 
@@ -65,11 +69,16 @@ def describe(name: str, function: Callable[..., Any]) -> Backbone:
         return fname
 
     with ExitStack() as watching:
-        watching.enter_context(warnings.catch_warnings(action="ignore"))  # "Weights for (224, 224) will be loaded."
-        watching.enter_context(patch.object(imagenet_utils, "obtain_input_shape", obtain_input_shape))
+        watching.enter_context(
+            warnings.catch_warnings(action="ignore")
+        )  # "Weights for (224, 224) will be loaded."
+        watching.enter_context(
+            patch.object(imagenet_utils, "obtain_input_shape", obtain_input_shape)
+        )
         watching.enter_context(patch.object(file_utils, "get_file", get_file))
         watching.enter_context(patch.object(keras.Model, "load_weights", lambda *_: None))
-        # Of known size, since NASNetLarge leaves blocks out where it is unknown; 224 is what names MobileNet's file.
+        # Of known size, since NASNetLarge leaves blocks out where it is unknown; 224 is what names
+        # MobileNet's file.
         network = function(include_top=False, input_shape=(224, 224, 3))
     return Backbone(
         name=name,
@@ -87,7 +96,7 @@ def licence(name: str) -> str:
     return next(terms for beginning, terms in LICENCES.items() if name.startswith(beginning))
 
 
-def mode(function: Callable[..., Any], network: Any) -> Mode:
+def mode(function: Callable[..., Any], network: Any) -> PixelRange:
     """The preprocessing that this application asks for, found by what it does to some pixels."""
     pixels = np.arange(0, 256, 5, dtype="float32")[:51].reshape(1, 1, 17, 3)
     wanted = inspect.getmodule(function).preprocess_input(pixels.copy())  # type: ignore[union-attr]
@@ -102,7 +111,9 @@ def mode(function: Callable[..., Any], network: Any) -> Mode:
         given = keras.Model(image, preprocessing.apply(candidate, image))(pixels)
         if np.allclose(given, wanted, rtol=1e-5, atol=1e-5):
             return candidate
-    raise SystemExit(f"{network.name} preprocesses its images in a way that job.model.preprocessing does not know")
+    raise SystemExit(
+        f"{network.name} preprocesses its images in a way that job.model.preprocessing does not know"
+    )
 
 
 def efficientnet_lite0() -> Backbone:
@@ -125,7 +136,9 @@ def efficientnet_lite0() -> Backbone:
 
 def render() -> str:
     rows = [efficientnet_lite0(), *(describe(name, function) for name, function in applications())]
-    lines = [json.dumps({field: getattr(row, field) for field in Backbone.__slots__}) for row in rows]
+    lines = [
+        json.dumps({field: getattr(row, field) for field in Backbone.__slots__}) for row in rows
+    ]
     return "[\n  " + ",\n  ".join(lines) + "\n]\n"
 
 
@@ -134,7 +147,9 @@ def main() -> None:
     if "--check" not in sys.argv[1:]:
         TABLE.write_text(text, "utf-8")
     elif TABLE.read_text("utf-8") != text:
-        raise SystemExit("job/catalogue.json is stale; received a Keras that says otherwise. Run `make generate`.")
+        raise SystemExit(
+            "job/catalogue.json is stale; received a Keras that says otherwise. Run `make generate`."
+        )
 
 
 if __name__ == "__main__":

@@ -2,8 +2,8 @@
 
     python -m tests.generate_locks [--upgrade | --check]
 
-`--check` needs no network: each lock begins with a digest of the tables it was made from. The locks name no registry,
-so that they install from whichever one the machine is set up for.
+`--check` needs no network: each lock begins with a digest of the tables it was made from. The locks
+name no registry, so that they install from whichever one the machine is set up for.
 """
 
 import argparse
@@ -15,7 +15,8 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# The development lock comes first and lends its pins to the others: what is tested is what is shipped.
+# The development lock comes first and lends its pins to the others: what is tested is what is
+# shipped.
 EXTRAS = {"dev": ("cpu", "dev"), "cpu": ("cpu",), "gpu": ("gpu",)}
 # The oldest Python that we support; its pins install on the newer ones too.
 PYTHON = "3.11"
@@ -29,8 +30,12 @@ def main() -> None:
     arguments = parser.parse_args()
     if not arguments.check:
         lock(upgrade=arguments.upgrade)
-    elif stale := [str(path.relative_to(ROOT)) for path in map(_file, EXTRAS) if not _is_fresh(path)]:
-        raise SystemExit(f"{', '.join(stale)}: not locked from this pyproject.toml. Run `make lock`.")
+    elif stale := [
+        str(path.relative_to(ROOT)) for path in map(_file, EXTRAS) if not _is_fresh(path)
+    ]:
+        raise SystemExit(
+            f"{', '.join(stale)}: not locked from this pyproject.toml. Run `make lock`."
+        )
 
 
 def lock(*, upgrade: bool) -> None:
@@ -44,9 +49,20 @@ def lock(*, upgrade: bool) -> None:
 
 def _compile(output: Path, extras: tuple[str, ...], *, upgrade: bool) -> None:
     uv = Path(sys.executable).with_name("uv")
-    options = ["--quiet", "--generate-hashes", "--no-emit-index-url", "--no-header", "--python-version", PYTHON]
+    options = [
+        "--quiet",
+        "--generate-hashes",
+        "--no-emit-index-url",
+        "--no-header",
+        "--python-version",
+        PYTHON,
+    ]
     options += [f"--extra={extra}" for extra in extras] + ["--upgrade"] * upgrade
-    subprocess.run([uv, "pip", "compile", "pyproject.toml", *options, "--output-file", output], cwd=ROOT, check=True)
+    subprocess.run(
+        [uv, "pip", "compile", "pyproject.toml", *options, "--output-file", output],
+        cwd=ROOT,
+        check=True,
+    )
 
 
 def _is_fresh(path: Path) -> bool:
@@ -55,8 +71,13 @@ def _is_fresh(path: Path) -> bool:
 
 def _header() -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    declared = [project["project"][key] for key in ("requires-python", "dependencies", "optional-dependencies")]
-    digest = hashlib.sha256(json.dumps([*declared, project["tool"]["uv"]], sort_keys=True).encode()).hexdigest()
+    declared = [
+        project["project"][key]
+        for key in ("requires-python", "dependencies", "optional-dependencies")
+    ]
+    digest = hashlib.sha256(
+        json.dumps([*declared, project["tool"]["uv"]], sort_keys=True).encode()
+    ).hexdigest()
     return f"# Locked by `make lock` from pyproject.toml with the dependencies {digest[:16]}"
 
 

@@ -2,8 +2,9 @@
 
     python -m tests.generate_settings [--check]
 
-`docs/settings.md` is the reference. `docs/settings.schema.json` is the part of the chart's schema that closes
-`settings:`; it keeps to what JSON Schema draft-07 and 2020-12 share, without references.
+`docs/settings.md` is the reference. `docs/settings.schema.json` is the part of the chart's schema
+that closes `settings:`; it keeps to what JSON Schema draft-07 and 2020-12 share, without
+references.
 """
 
 import argparse
@@ -33,7 +34,12 @@ NUMERIC = {
     "number": r"^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$",
     "boolean": r"^(true|false)$",
 }
-BOUNDS = {"minimum": "from {}", "exclusiveMinimum": "above {}", "maximum": "to {}", "exclusiveMaximum": "below {}"}
+BOUNDS = {
+    "minimum": "from {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "to {}",
+    "exclusiveMaximum": "below {}",
+}
 KEPT = {*BOUNDS, "type", "enum", "const", "pattern", "items", "minItems", "minLength", "maxLength"}
 
 
@@ -46,14 +52,17 @@ def main() -> None:
         if not check:
             path.write_text(text)
         elif not path.is_file() or path.read_text() != text:
-            raise SystemExit(f"{path.relative_to(ROOT)} is not what job/settings says. Run `make generate`.")
+            raise SystemExit(
+                f"{path.relative_to(ROOT)} is not what job/settings says. Run `make generate`."
+            )
 
 
 def _files() -> dict[Path, str]:
     tree = Settings.model_json_schema()
     return {
         ROOT / "docs" / "settings.md": "\n".join(_reference(tree)),
-        ROOT / "docs" / "settings.schema.json": json.dumps(closed(tree, tree["$defs"]), indent=2) + "\n",
+        ROOT / "docs" / "settings.schema.json": json.dumps(closed(tree, tree["$defs"]), indent=2)
+        + "\n",
     }
 
 
@@ -75,7 +84,9 @@ def closed(node: dict[str, Any], groups: dict[str, Any]) -> dict[str, Any]:
 
 def _accepted(field: dict[str, Any]) -> dict[str, Any]:
     """The schema of what a chart may give for a plain value."""
-    alternatives = [accepted for kind in field.get("anyOf", [field]) for accepted in _alternatives(kind)]
+    alternatives = [
+        accepted for kind in field.get("anyOf", [field]) for accepted in _alternatives(kind)
+    ]
     return alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}
 
 
@@ -97,7 +108,11 @@ def _group(field: dict[str, Any]) -> str:
 def _reference(tree: dict[str, Any]) -> Iterator[str]:
     yield PREAMBLE
     yield TABLE
-    groups = {name: tree["$defs"][_group(field)] for name, field in tree["properties"].items() if _group(field)}
+    groups = {
+        name: tree["$defs"][_group(field)]
+        for name, field in tree["properties"].items()
+        if _group(field)
+    }
     yield from _rows(PREFIX, tree)
     for name, group in groups.items():
         yield f"\n## {name}\n\n{group['description']}\n\n{TABLE}"

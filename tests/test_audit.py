@@ -75,10 +75,17 @@ def folder(tmp_path: Path) -> Folder:
 
 def png_header(width: int, height: int) -> bytes:
     def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        return (
+            struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        )
 
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + header
+        + chunk(b"IDAT", zlib.compress(bytes(1000)))
+        + chunk(b"IEND", b"")
+    )
 
 
 JPEG, PNG, BMP, GIF = (encode(picture(500), form) for form in ("JPEG", "PNG", "BMP", "GIF"))
@@ -107,7 +114,10 @@ BROKEN = {
     "cut in a letter": ("ä".encode() * 400, "text, not an image"),
     "random": (np.random.default_rng(1).bytes(3000), "in no known image format"),
     "web page": (b"<!DOCTYPE html><p>404", "a web page, not an image"),
-    "pointer": (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer: the image itself was not fetched"),
+    "pointer": (
+        b"version https://git-lfs.github.com/spec/v1\n",
+        "a Git LFS pointer: the image itself was not fetched",
+    ),
     "cut JPEG": (JPEG[:-200], "a JPEG image that is cut short"),
     "cut PNG": (PNG[:-100], "a PNG image that is cut short"),
     "cut BMP": (BMP[:-100], "a BMP image that is cut short"),
@@ -115,8 +125,14 @@ BROKEN = {
     "cut WebP": (WEBP[:-100], "a WebP image that is cut short"),
     "JPEG of three bytes": (JPEG[:3], "a JPEG image that is cut short"),
     "PNG of eight bytes": (PNG[:8], "a PNG image that is cut short"),
-    "damaged PNG": (PNG[:60] + bytes(20) + PNG[80:], "a PNG image that is damaged, or of a rare kind"),
-    "BMP of one bit": (encode(picture(1, "1"), "BMP"), "a BMP image that is damaged, or of a rare kind"),
+    "damaged PNG": (
+        PNG[:60] + bytes(20) + PNG[80:],
+        "a PNG image that is damaged, or of a rare kind",
+    ),
+    "BMP of one bit": (
+        encode(picture(1, "1"), "BMP"),
+        "a BMP image that is damaged, or of a rare kind",
+    ),
 }
 
 
@@ -125,13 +141,17 @@ def test_a_broken_image_is_left_out_and_told_why(kind: str, folder: Folder) -> N
     data, reason = BROKEN[kind]
     folder.add("cat/bad.jpg", data)
     census = folder.inspect()
-    assert [(finding.name, finding.reason) for finding in census.broken] == [("cat/bad.jpg", reason)]
+    assert [(finding.name, finding.reason) for finding in census.broken] == [
+        ("cat/bad.jpg", reason)
+    ]
     assert len(census.kept) == 22
     assert census.left_out == 1
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "GIF", "WebP"])
-def test_a_gigantic_header_is_refused_before_anything_is_allocated(form: str, folder: Folder) -> None:
+def test_a_gigantic_header_is_refused_before_anything_is_allocated(
+    form: str, folder: Folder
+) -> None:
     folder.add("cat/bomb.png", huge(form))
     (finding,) = folder.inspect().broken
     assert finding.reason == "65535x65535 = 4.3 gigapixels; the limit is 0.18"
@@ -165,7 +185,9 @@ def test_a_format_that_the_exported_graph_cannot_read_is_unsupported_not_broken(
 ) -> None:
     folder.add("cat/photo.jpg", data)
     census = folder.inspect(broken_share=0)
-    assert [str(finding) for finding in census.unsupported] == [f"cat/photo.jpg: {name} is not supported"]
+    assert [str(finding) for finding in census.unsupported] == [
+        f"cat/photo.jpg: {name} is not supported"
+    ]
     assert not census.broken
 
 
@@ -223,7 +245,9 @@ def test_empty_files_in_two_classes_are_broken_and_not_conflicting(folder: Folde
 def test_a_duplicate_under_one_label_is_kept_and_reported(folder: Folder) -> None:
     folder.add("cat/0 (copy).png", encode(picture(0), "PNG"))
     census = folder.inspect()
-    assert [str(finding) for finding in census.duplicates] == ["cat/0.png: the same content as cat/0 (copy).png"]
+    assert [str(finding) for finding in census.duplicates] == [
+        "cat/0.png: the same content as cat/0 (copy).png"
+    ]
     assert len(census.kept) == 23
 
 
@@ -263,7 +287,9 @@ def test_all_problems_are_told_at_once(folder: Folder) -> None:
 def test_too_few_groups_to_split_a_class_are_a_problem(folder: Folder) -> None:
     for seed in range(300, 306):
         folder.add(f"newt/{seed}.png", encode(picture(seed), "PNG"), group=f"pond {seed % 2}")
-    with pytest.raises(DatasetError, match=r"class 'newt' has 2 group\(s\); at least 3 are needed to split it"):
+    with pytest.raises(
+        DatasetError, match=r"class 'newt' has 2 group\(s\); at least 3 are needed to split it"
+    ):
         folder.inspect()
 
 
@@ -359,7 +385,8 @@ def of_another_shape(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "spoil", [version_of_another, cut_in_a_line, of_another_shape, lambda text: "", lambda text: "\ud83d"]
+    "spoil",
+    [version_of_another, cut_in_a_line, of_another_shape, lambda text: "", lambda text: "\ud83d"],
 )
 def test_a_stale_or_spoilt_cache_costs_time_only(
     spoil: Callable[[str], str], folder: Folder, opened: list[Path]
@@ -373,7 +400,9 @@ def test_a_stale_or_spoilt_cache_costs_time_only(
     assert [path.name for path in cache.parent.iterdir()] == ["audit.jsonl"]
 
 
-def test_a_cache_that_cannot_be_written_fails_nothing(folder: Folder, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_cache_that_cannot_be_written_fails_nothing(
+    folder: Folder, caplog: pytest.LogCaptureFixture
+) -> None:
     (folder.path / "cache").write_text("a file where the folder should be")
     assert len(folder.inspect().kept) == 22
     assert "was not written" in caplog.text
@@ -384,7 +413,10 @@ def test_the_cache_forgets_what_is_no_longer_in_the_data_set(folder: Folder) -> 
     gone = folder.records.pop().sha256
     folder.add("dog/new.png", encode(picture(900), "PNG"))
     folder.inspect()
-    known = [json.loads(line)[0] for line in (folder.path / "cache" / "audit.jsonl").read_text().splitlines()[1:]]
+    known = [
+        json.loads(line)[0]
+        for line in (folder.path / "cache" / "audit.jsonl").read_text().splitlines()[1:]
+    ]
     assert gone not in known
     assert len(known) == 22
 
@@ -399,7 +431,10 @@ SIZES = {
     "lossless WebP": encode(Image.new("RGB", (33, 21)), "WEBP", lossless=True),
     "extended WebP": encode(Image.new("RGBA", (33, 21)), "WEBP"),
     "animated WebP": encode(
-        Image.new("RGB", (33, 21)), "WEBP", save_all=True, append_images=[Image.new("RGB", (33, 21), "red")]
+        Image.new("RGB", (33, 21)),
+        "WEBP",
+        save_all=True,
+        append_images=[Image.new("RGB", (33, 21), "red")],
     ),
 }
 

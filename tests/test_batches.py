@@ -29,7 +29,9 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
         return Example(path, path.name, int(number >= 10), sha256(path.read_bytes()).hexdigest())
 
     images = tuple(draw(number) for number in range(14))
-    return Splits(("a", "b", "c"), images, images[:3], images[3:5], near_duplicates=(), leaks=(), given=False)
+    return Splits(
+        ("a", "b", "c"), images, images[:3], images[3:5], near_duplicates=(), leaks=(), given=False
+    )
 
 
 @pytest.fixture
@@ -60,7 +62,9 @@ def test_an_epoch_shows_every_image_once_and_fills_up_with_weight_0(feed: Feed) 
 
 @pytest.mark.parametrize("augmentation", ["none", "light"])
 @pytest.mark.parametrize("start", [1, 3])
-def test_a_restart_at_a_step_continues_with_the_same_pixels(feed: Feed, augmentation: str, start: int) -> None:
+def test_a_restart_at_a_step_continues_with_the_same_pixels(
+    feed: Feed, augmentation: str, start: int
+) -> None:
     feed = replace(feed, augmentation=augmentation)
     whole, rest = taken(feed.train(2))[start:], taken(feed.train(2, start))
     assert len(whole) == len(rest)
@@ -71,7 +75,9 @@ def test_a_restart_at_a_step_continues_with_the_same_pixels(feed: Feed, augmenta
 def test_augmentation_differs_between_epochs_and_images(feed: Feed) -> None:
     light = replace(feed, augmentation="light", batch_size=14)
     (first, _, _), (second, _, _) = taken(light.train(0))[0], taken(light.train(1))[0]
-    by_image = [inputs[np.argsort(light.order(epoch))] for epoch, inputs in enumerate((first, second))]
+    by_image = [
+        inputs[np.argsort(light.order(epoch))] for epoch, inputs in enumerate((first, second))
+    ]
     assert not np.array_equal(by_image[0], by_image[1])
 
 
@@ -115,7 +121,8 @@ def test_augmentation_is_deterministic_in_its_seed_and_stays_between_0_and_255()
     seeds = [tf.constant([1, number], tf.int64) for number in range(20)]
     results = [augment(noise, seed).numpy() for seed in seeds]
     assert all(
-        np.array_equal(result, augment(noise, seed).numpy()) for result, seed in zip(results, seeds, strict=True)
+        np.array_equal(result, augment(noise, seed).numpy())
+        for result, seed in zip(results, seeds, strict=True)
     )
     assert min(result.min() for result in results) >= 0
     assert max(result.max() for result in results) <= 255

@@ -24,7 +24,10 @@ def test_files_are_told_apart_by_their_names_and_sizes() -> None:
 
 
 def test_only_the_mobile_nets_lack_a_published_hash() -> None:
-    assert [name for name, backbone in BACKBONES.items() if backbone.file_hash is None] == ["MobileNet", "MobileNetV2"]
+    assert [name for name, backbone in BACKBONES.items() if backbone.file_hash is None] == [
+        "MobileNet",
+        "MobileNetV2",
+    ]
 
 
 def test_the_catalogue_is_read_without_tensorflow() -> None:

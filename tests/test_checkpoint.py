@@ -1,4 +1,4 @@
-"""The shelf of states: what is torn, damaged or twice there, and whose word counts."""
+"""The checkpoints of states: what is torn, damaged or twice there, and whose word counts."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from job import storage
-from job.checkpoint import KEPT, Shelf, State
+from job.checkpoint import KEPT, CheckpointStore, State
 
 
 def state(step: int) -> State:
@@ -15,35 +15,39 @@ def state(step: int) -> State:
         "optimizer": [],
         "best": [],
     }
-    return State(arrays, {"step": step, "loss": 0.1 + step, "history": [{"epoch": 1}], "scale": None})
+    return State(
+        arrays, {"step": step, "loss": 0.1 + step, "history": [{"epoch": 1}], "scale": None}
+    )
 
 
 @pytest.fixture
-def shelf(tmp_path: Path) -> Shelf:
+def checkpoints(tmp_path: Path) -> CheckpointStore:
     return fresh(tmp_path)
 
 
-def fresh(tmp_path: Path, pod: str = "pod") -> Shelf:
+def fresh(tmp_path: Path, pod: str = "pod") -> CheckpointStore:
     """As a new process sees it; another pod has another disk."""
     (tmp_path / "bucket").mkdir(exist_ok=True)
-    return Shelf(tmp_path / pod, storage.connect((tmp_path / "bucket").as_uri()).child("checkpoints"), 1e9)
+    return CheckpointStore(
+        tmp_path / pod, storage.connect((tmp_path / "bucket").as_uri()).child("checkpoints"), 1e9
+    )
 
 
 def in_bucket(tmp_path: Path) -> list[Path]:
     return sorted((tmp_path / "bucket" / "checkpoints").glob("*.npz"))
 
 
-def step_of(shelf: Shelf) -> int | None:
-    found = shelf.load()
+def step_of(checkpoints: CheckpointStore) -> int | None:
+    found = checkpoints.load()
     return found.facts["step"] if found else None
 
 
-def test_there_is_no_state_at_the_beginning(shelf: Shelf) -> None:
-    assert shelf.load() is None
+def test_there_is_no_state_at_the_beginning(checkpoints: CheckpointStore) -> None:
+    assert checkpoints.load() is None
 
 
-def test_a_state_comes_back_as_it_was(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.save(state(4))
+def test_a_state_comes_back_as_it_was(checkpoints: CheckpointStore, tmp_path: Path) -> None:
+    checkpoints.save(state(4))
     found = fresh(tmp_path).load()
     assert found is not None
     assert found.facts == state(4).facts
@@ -57,15 +61,19 @@ def test_equal_states_are_equal_bytes() -> None:
     assert state(1).to_bytes() == state(1).to_bytes()
 
 
-def test_the_newest_wins_and_only_the_last_ones_are_kept(shelf: Shelf, tmp_path: Path) -> None:
+def test_the_newest_wins_and_only_the_last_ones_are_kept(
+    checkpoints: CheckpointStore, tmp_path: Path
+) -> None:
     for step in range(12):
-        shelf.save(state(step))
+        checkpoints.save(state(step))
     assert step_of(fresh(tmp_path)) == 11
     assert len(in_bucket(tmp_path)) == len(list((tmp_path / "pod").iterdir())) == KEPT
 
 
-def test_another_pod_reads_the_bucket_and_counts_on(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.save(state(1))
+def test_another_pod_reads_the_bucket_and_counts_on(
+    checkpoints: CheckpointStore, tmp_path: Path
+) -> None:
+    checkpoints.save(state(1))
     second = fresh(tmp_path, "another pod")
     assert step_of(second) == 1
     second.save(state(2))
@@ -74,10 +82,13 @@ def test_another_pod_reads_the_bucket_and_counts_on(shelf: Shelf, tmp_path: Path
 
 @pytest.mark.parametrize("damage", [b"", b"torn", None])
 def test_a_damaged_state_is_left_aside_for_the_one_before(
-    shelf: Shelf, tmp_path: Path, damage: bytes | None, caplog: pytest.LogCaptureFixture
+    checkpoints: CheckpointStore,
+    tmp_path: Path,
+    damage: bytes | None,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    shelf.save(state(1))
-    shelf.save(state(2))
+    checkpoints.save(state(1))
+    checkpoints.save(state(2))
     newest = in_bucket(tmp_path)[-1]
     whole = newest.read_bytes()
     newest.write_bytes(whole[: len(whole) // 2] if damage is None else damage)
@@ -85,29 +96,35 @@ def test_a_damaged_state_is_left_aside_for_the_one_before(
     assert "damaged" in caplog.text
 
 
-def test_a_damaged_state_on_this_disk_is_read_from_the_bucket(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.save(state(1))
+def test_a_damaged_state_on_this_disk_is_read_from_the_bucket(
+    checkpoints: CheckpointStore, tmp_path: Path
+) -> None:
+    checkpoints.save(state(1))
     (local,) = (tmp_path / "pod").glob("*.npz")
     local.write_bytes(b"rotten")
     assert step_of(fresh(tmp_path)) == 1
 
 
-def test_the_bucket_beats_the_disk(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.save(state(1))
-    shelf.save(state(2))
+def test_the_bucket_beats_the_disk(checkpoints: CheckpointStore, tmp_path: Path) -> None:
+    checkpoints.save(state(1))
+    checkpoints.save(state(2))
     in_bucket(tmp_path)[-1].unlink()
     assert step_of(fresh(tmp_path)) == 1
 
 
-def test_two_states_of_one_number_are_no_trouble(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.save(state(1))
+def test_two_states_of_one_number_are_no_trouble(
+    checkpoints: CheckpointStore, tmp_path: Path
+) -> None:
+    checkpoints.save(state(1))
     fresh(tmp_path, "another pod").save(state(5))
     assert len(in_bucket(tmp_path)) == 2
     assert step_of(fresh(tmp_path, "third")) in (1, 5)
 
 
-def test_foreign_files_beside_the_states_are_no_states(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.save(state(1))
+def test_foreign_files_beside_the_states_are_no_states(
+    checkpoints: CheckpointStore, tmp_path: Path
+) -> None:
+    checkpoints.save(state(1))
     for name in ("99999999-zz.npz", "notes.txt", ".hidden"):
         (tmp_path / "bucket" / "checkpoints" / name).write_text("not a state")
     assert step_of(fresh(tmp_path)) == 1
@@ -118,17 +135,19 @@ def test_an_array_of_objects_is_not_unpickled() -> None:
         State.from_bytes(State({"model": [np.array([{}], object)]}, {}).to_bytes())
 
 
-def test_clearing_leaves_nothing_and_touches_nothing_else(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.save(state(1))
+def test_clearing_leaves_nothing_and_touches_nothing_else(
+    checkpoints: CheckpointStore, tmp_path: Path
+) -> None:
+    checkpoints.save(state(1))
     (tmp_path / "bucket" / "checkpoints-old").mkdir()
     (tmp_path / "bucket" / "checkpoints-old" / "kept").write_text("kept")
-    shelf.clear()
-    assert shelf.load() is None
+    checkpoints.clear()
+    assert checkpoints.load() is None
     assert in_bucket(tmp_path) == []
     assert (tmp_path / "bucket" / "checkpoints-old" / "kept").exists()
 
 
-def test_a_checkpoint_is_due_after_the_interval(shelf: Shelf) -> None:
-    assert not shelf.due()
-    shelf.interval_seconds = 0
-    assert shelf.due()
+def test_a_checkpoint_is_due_after_the_interval(checkpoints: CheckpointStore) -> None:
+    assert not checkpoints.due()
+    checkpoints.interval_seconds = 0
+    assert checkpoints.due()

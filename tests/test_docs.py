@@ -20,7 +20,9 @@ of_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.
 
 
 def _verbs() -> set[str]:
-    (verbs,) = (each for each in command._parser()._actions if isinstance(each, argparse._SubParsersAction))
+    (verbs,) = (
+        each for each in command._parser()._actions if isinstance(each, argparse._SubParsersAction)
+    )
     return set(verbs.choices)
 
 
@@ -54,18 +56,24 @@ def recipe(monkeypatch: pytest.MonkeyPatch) -> settings.Settings:
 
 
 def test_the_readme_shows_every_verb_and_no_other() -> None:
-    assert _verbs() == set(re.findall(r"\bgraft ([a-z]+)\b(?= s3://| RELEASE| *#|`|$)", README, re.MULTILINE))
+    assert _verbs() == set(
+        re.findall(r"\bgraft ([a-z]+)\b(?= s3://| RELEASE| *#|`|$)", README, re.MULTILINE)
+    )
 
 
 @of_each_page
 def test_every_setting_that_a_page_names_exists(page: Path) -> None:
     known = {name for name, _ in settings.variables()}
-    assert set(re.findall(r"\bGRAFT_(?!TEST_)[A-Z0-9_]*[A-Z0-9]", page.read_text())) <= known  # TEST_: the tests' own
+    assert (
+        set(re.findall(r"\bGRAFT_(?!TEST_)[A-Z0-9_]*[A-Z0-9]", page.read_text())) <= known
+    )  # TEST_: the tests' own
 
 
 @of_each_page
 def test_every_make_target_that_a_page_names_exists(page: Path) -> None:
-    named = re.findall(r"`make ([a-z-]+)", page.read_text()) + re.findall(r"&& make ([a-z-]+)", page.read_text())
+    named = re.findall(r"`make ([a-z-]+)", page.read_text()) + re.findall(
+        r"&& make ([a-z-]+)", page.read_text()
+    )
     assert set(named) <= _targets()
 
 
@@ -86,8 +94,12 @@ def test_every_file_that_the_pages_about_the_code_name_exists() -> None:
 
 
 def test_every_room_has_its_paragraph_in_the_order_of_the_house() -> None:
-    told = re.findall(r"^\*\*`(\w+)`\*\* ", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE)
-    law = re.search(r"^layers = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL)
+    told = re.findall(
+        r"^\*\*`(\w+)`\*\* ", (ROOT / "docs" / "architecture.md").read_text(), re.MULTILINE
+    )
+    law = re.search(
+        r"^layers = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.MULTILINE | re.DOTALL
+    )
     assert law
     assert told == re.findall(r"\w+", law[1])
     assert set(_rooms()) <= set(told)
@@ -95,12 +107,19 @@ def test_every_room_has_its_paragraph_in_the_order_of_the_house() -> None:
 
 def test_every_decision_is_in_the_index_by_its_own_title() -> None:
     records = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
-    index = re.findall(r"^- \[(\d{4})\]\((\S+)\) (.+)$", (ROOT / "docs" / "decisions" / "README.md").read_text(), re.M)
+    index = re.findall(
+        r"^- \[(\d{4})\]\((\S+)\) (.+)$",
+        (ROOT / "docs" / "decisions" / "README.md").read_text(),
+        re.M,
+    )
     titles = [record.read_text().splitlines()[0] for record in records]
     assert index == [
-        (record.name[:4], record.name, title.partition(". ")[2]) for record, title in zip(records, titles, strict=True)
+        (record.name[:4], record.name, title.partition(". ")[2])
+        for record, title in zip(records, titles, strict=True)
     ]
-    assert [int(title.removeprefix("# ").partition(".")[0]) for title in titles] == [*range(1, len(records) + 1)]
+    assert [int(title.removeprefix("# ").partition(".")[0]) for title in titles] == [
+        *range(1, len(records) + 1)
+    ]
 
 
 def test_every_dependency_has_its_reason_in_the_first_record() -> None:
@@ -108,7 +127,9 @@ def test_every_dependency_has_its_reason_in_the_first_record() -> None:
     declared = [*project["dependencies"], *project["optional-dependencies"]["dev"]]
     record = (ROOT / "docs" / "decisions" / "0001-dependencies.md").read_text()
     names = {re.split(r"[\[<>=]", entry)[0] for entry in declared}
-    assert {name for name in names if not re.search(rf"\b{name.removeprefix('pytest-')}\b", record)} == set()
+    assert {
+        name for name in names if not re.search(rf"\b{name.removeprefix('pytest-')}\b", record)
+    } == set()
 
 
 def test_the_readme_explains_every_exit_code() -> None:
@@ -134,11 +155,21 @@ def test_the_lectures_recipe_is_a_set_of_valid_settings(recipe: settings.Setting
 
 
 def test_the_lectures_recipe_asks_for_what_the_lecture_shows(recipe: settings.Settings) -> None:
-    assert (recipe.backbone.name, recipe.image_size, recipe.backbone.weights) == ("VGG16", 240, "imagenet")
+    assert (recipe.backbone.name, recipe.image_size, recipe.backbone.weights) == (
+        "VGG16",
+        240,
+        "imagenet",
+    )
     assert (recipe.head.pooling, recipe.head.units, recipe.head.dropout) == ("flatten", 64, 0.25)
     assert (recipe.transfer.mode, recipe.transfer.probe) == ("all", False)
     assert (recipe.training.schedule, recipe.training.learning_rate) == ("constant", 1e-3)
 
 
 def _written(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )

@@ -19,7 +19,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from job.audit import Example, NearDuplicate, Splits
 from job.audit.census import Finding
-from job.evaluation import Context, Report, judge, write
+from job.evaluation import Report, ReportContext, judge, write
 from job.evaluation.charts import amount
 from job.evaluation.page import answer, percent, verdict
 from job.evaluation.pictures import SIDE, thumbnail
@@ -33,14 +33,21 @@ def picture(path: Path, seed: int) -> Path:
     generator = np.random.default_rng(seed)
     image = Image.new("RGB", (90, 60 + seed % 50), tuple(generator.integers(90, 255, 3).tolist()))
     x, y, size = generator.integers(5, 40, 3).tolist()
-    ImageDraw.Draw(image).ellipse((x, y, x + size, y + size), fill=tuple(generator.integers(0, 255, 3).tolist()))
+    ImageDraw.Draw(image).ellipse(
+        (x, y, x + size, y + size), fill=tuple(generator.integers(0, 255, 3).tolist())
+    )
     image.save(path, "PNG")
     return path
 
 
 def examples(folder: Path, labels: list[int], part: str) -> tuple[Example, ...]:
     return tuple(
-        Example(picture(folder / f"{part}-{index}", index), f"{part}/{index}.png", label, f"{part}{index}")
+        Example(
+            picture(folder / f"{part}-{index}", index),
+            f"{part}/{index}.png",
+            label,
+            f"{part}{index}",
+        )
         for index, label in enumerate(labels)
     )
 
@@ -75,13 +82,19 @@ def history() -> tuple[dict[str, Any], ...]:
         for step in range(1, 5)
     ]  # fmt: skip
     tuned = [
-        {"stage": "tune", "epoch": epoch, "loss": np.float32(0.4 / epoch), "val_loss": 0.5, "val_accuracy": 0.9}
+        {
+            "stage": "tune",
+            "epoch": epoch,
+            "loss": np.float32(0.4 / epoch),
+            "val_loss": 0.5,
+            "val_accuracy": 0.9,
+        }
         for epoch in range(1, 6)
     ]
     return (*solved, *tuned)
 
 
-CONTEXT = Context(
+CONTEXT = ReportContext(
     name=f"flowers {SCRIPT}",
     run_id="a1b2c3d4e5f6",
     backbone="EfficientNetLite0",
@@ -104,7 +117,13 @@ CONTEXT = Context(
     warnings=("class 'vehicles' has 9 images",),
     history=history(),
     exports=tuple(
-        {"format": name, "path": path, "max_difference": drift, "top1_agreement": 1.0, "bytes": 14_000_000}
+        {
+            "format": name,
+            "path": path,
+            "max_difference": drift,
+            "top1_agreement": 1.0,
+            "bytes": 14_000_000,
+        }
         for name, path, drift in (
             ("saved_model", "saved_model/1", 0.0),
             ("keras", "model.keras", 0.0),
@@ -114,7 +133,9 @@ CONTEXT = Context(
         )
     ),
     judged_before=3,
-    settings=MappingProxyType({"seed": 7, "export": {"formats": ("saved_model", "onnx")}, "cache": {"dir": Path("x")}}),
+    settings=MappingProxyType(
+        {"seed": 7, "export": {"formats": ("saved_model", "onnx")}, "cache": {"dir": Path("x")}}
+    ),
     versions={"keras": "3.15.0"},
 )
 
@@ -137,7 +158,9 @@ def test_the_same_input_gives_the_same_bytes_wherever_the_images_lie(written: Pa
         assert (tmp_path / "again" / name).read_bytes() == (written / name).read_bytes()
 
 
-def test_the_json_holds_the_judgement_and_its_context_without_local_paths(told: dict[str, Any], written: Path):
+def test_the_json_holds_the_judgement_and_its_context_without_local_paths(
+    told: dict[str, Any], written: Path
+):
     assert told["schema"] == 1
     assert list(told) == sorted(told)
     assert told["test"]["images"] == 46
@@ -151,7 +174,14 @@ def test_the_json_holds_the_judgement_and_its_context_without_local_paths(told: 
 
 def test_the_scores_are_plain_figures_for_gate_and_manifest(tmp_path: Path):
     report = judged(splits_of(tmp_path))
-    assert {"accuracy", "balanced_accuracy", "macro_f1", "top_k", "log_loss", "calibration_error"} <= set(report.scores)
+    assert {
+        "accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "top_k",
+        "log_loss",
+        "calibration_error",
+    } <= set(report.scores)
     assert json.loads(json.dumps(report.scores)) == report.scores
     assert report.temperature == report.data["calibration"]["temperature"]
 
@@ -159,23 +189,31 @@ def test_the_scores_are_plain_figures_for_gate_and_manifest(tmp_path: Path):
 def test_the_temperature_changes_the_confidence_and_not_the_answers(tmp_path: Path):
     splits = splits_of(tmp_path)
     logits, width = logits_of(splits.test, 5), 5
-    sure, unsure = (judge(logits, factor * logits_of(splits.val, width), splits) for factor in (1, 9))
+    sure, unsure = (
+        judge(logits, factor * logits_of(splits.val, width), splits) for factor in (1, 9)
+    )
     assert unsure.temperature == pytest.approx(9 * sure.temperature, rel=1e-3)
     assert sure.scores["accuracy"] == unsure.scores["accuracy"]
 
 
 def test_what_is_not_finite_becomes_null(tmp_path: Path):
-    context = replace(CONTEXT, history=({"stage": "tune", "epoch": 1, "loss": 1.0, "val_loss": float("nan")},))
+    context = replace(
+        CONTEXT, history=({"stage": "tune", "epoch": 1, "loss": 1.0, "val_loss": float("nan")},)
+    )
     write(judged(splits_of(tmp_path)), context, tmp_path / "out")
     told = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
     assert told["history"][0]["val_loss"] is None
-    assert "too few steps for a curve" in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "too few steps for a curve" in (tmp_path / "out" / "report.html").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_file_name_that_is_no_unicode_is_written_all_the_same(tmp_path: Path):
     context = replace(CONTEXT, left_out=(("birds/\udcff.jpg", "broken"),))
     write(judged(splits_of(tmp_path)), context, tmp_path / "out")
-    assert json.loads((tmp_path / "out" / "report.json").read_bytes())["left_out"] == [["birds/\udcff.jpg", "broken"]]
+    assert json.loads((tmp_path / "out" / "report.json").read_bytes())["left_out"] == [
+        ["birds/\udcff.jpg", "broken"]
+    ]
 
 
 def test_the_answer_is_one_sentence():
@@ -203,13 +241,23 @@ def test_the_verdict_says_whether_the_gate_is_passed(least: float, sentence: str
 
 @pytest.mark.parametrize(
     ("share", "text"),
-    [(0.914, "91"), (1.0, "100"), (0.0, "0"), (0.9996, "99.96"), (0.004, "0.4"), (1 - 1e-12, "100"), (0.005, "0.5")],
+    [
+        (0.914, "91"),
+        (1.0, "100"),
+        (0.0, "0"),
+        (0.9996, "99.96"),
+        (0.004, "0.4"),
+        (1 - 1e-12, "100"),
+        (0.005, "0.5"),
+    ],
 )
 def test_nearly_all_is_not_all(share: float, text: str):
     assert percent(share) == f"{text}\N{NO-BREAK SPACE}%"
 
 
-@pytest.mark.parametrize(("most", "step", "high"), [(1.93, 0.5, 2.0), (0.0, 2e-10, 2e-10), (37, 10, 40), (4, 1, 4)])
+@pytest.mark.parametrize(
+    ("most", "step", "high"), [(1.93, 0.5, 2.0), (0.0, 2e-10, 2e-10), (37, 10, 40), (4, 1, 4)]
+)
 def test_an_axis_ends_at_a_round_number(most: float, step: float, high: float):
     axis = amount("loss", most)
     assert axis.step == pytest.approx(step)
@@ -229,7 +277,9 @@ def test_curves_show_each_stage_and_only_what_was_measured():
 
 
 def test_names_are_inert_in_page_and_card(written: Path):
-    page, card = ((written / name).read_text(encoding="utf-8") for name in ("report.html", "model-card.md"))
+    page, card = (
+        (written / name).read_text(encoding="utf-8") for name in ("report.html", "model-card.md")
+    )
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<script" not in card
@@ -242,7 +292,9 @@ def test_the_card_loads_every_format(written: Path):
     assert len(snippets) == 4
     for snippet in snippets:
         compile(snippet, "model-card.md", "exec")
-    assert all(path in card for path in ("saved_model/1", "model.keras", "model.onnx", "model.tflite"))
+    assert all(
+        path in card for path in ("saved_model/1", "model.keras", "model.onnx", "model.tflite")
+    )
 
 
 def decoded(uri: str | None) -> Image.Image:
@@ -290,7 +342,9 @@ def test_a_mistake_whose_picture_cannot_be_read_keeps_its_place(tmp_path: Path):
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
+        )
         yield browser
         browser.close()
 
@@ -302,14 +356,19 @@ def complaints(page: Page, file: Path) -> list[str]:
     page.on("pageerror", lambda error: heard.append(str(error)))
     page.on("dialog", lambda dialog: heard.append(dialog.message))
     page.on(
-        "request", lambda request: heard.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+        "request",
+        lambda request: (
+            heard.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+        ),
     )
     page.goto(file.as_uri())
     return heard
 
 
 def overflow(page: Page) -> int:
-    return page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -364,7 +423,9 @@ def test_the_page_prints_dark_on_light(browser: Browser, written: Path):
     page.close()
 
 
-def test_many_classes_show_the_weakest_and_the_commonest_confusions(browser: Browser, tmp_path: Path):
+def test_many_classes_show_the_weakest_and_the_commonest_confusions(
+    browser: Browser, tmp_path: Path
+):
     classes = tuple(f"class {index:02}" for index in range(40))
     write(judged(splits_of(tmp_path, classes, test=90), skill=1.0), CONTEXT, tmp_path / "out")
     page = browser.new_page(viewport={"width": 390, "height": 900})
@@ -378,7 +439,9 @@ def test_many_classes_show_the_weakest_and_the_commonest_confusions(browser: Bro
 
 
 def test_a_perfect_model_has_no_mistakes_to_show(browser: Browser, tmp_path: Path):
-    context = replace(CONTEXT, exports=(), judged_before=0, plan={**CONTEXT.plan, "mode": "none", "cut": None})
+    context = replace(
+        CONTEXT, exports=(), judged_before=0, plan={**CONTEXT.plan, "mode": "none", "cut": None}
+    )
     write(judged(splits_of(tmp_path, ("a", "b")), skill=99), context, tmp_path / "out")
     page = browser.new_page()
     assert complaints(page, tmp_path / "out" / "report.html") == []

@@ -66,14 +66,25 @@ def test_a_class_absent_from_test_is_no_part_of_any_mean():
     told = scores(np.array([0, 0, 1, 1]), one_hot([0, 0, 1, 2], 3), ["a", "b", "c"])
     assert told["balanced_accuracy"] == pytest.approx((1 + 0.5) / 2)
     assert told["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
-    assert told["per_class"][2] == {"name": "c", "support": 0, "precision": 0.0, "recall": None, "f1": None}
+    assert told["per_class"][2] == {
+        "name": "c",
+        "support": 0,
+        "precision": 0.0,
+        "recall": None,
+        "f1": None,
+    }
 
 
 def test_no_image_at_all_scores_zero_so_that_a_gate_stays_shut():
     nothing = np.zeros(0, np.int64), np.zeros((0, 3), np.float32)
     told = scores(*nothing, ["a", "b", "c"])
     json.dumps(told, allow_nan=False)
-    assert (told["accuracy"], told["accuracy_low"], told["accuracy_high"], told["log_loss"]) == (0.0, 0.0, 1.0, None)
+    assert (told["accuracy"], told["accuracy_low"], told["accuracy_high"], told["log_loss"]) == (
+        0.0,
+        0.0,
+        1.0,
+        None,
+    )
     assert told["balanced_accuracy"] == told["macro_f1"] == told["top_k"] == 0.0
     assert reliability(*nothing) == abstention(*nothing) == []
     assert calibration_error([]) is None
@@ -85,8 +96,13 @@ def test_no_image_at_all_scores_zero_so_that_a_gate_stays_shut():
 def test_few_images_neither_fail_nor_warn(images: int, width: int, seed: int):
     labels, logits = drawn(images, width, seed)
     told = scores(labels, softmax(logits), [str(index) for index in range(width)])
-    json.dumps([told, coverage(labels, softmax(logits)), abstention(labels, softmax(logits))], allow_nan=False)
-    assert all(0 <= told[name] <= 1 for name in (*METRICS, "top_k", "accuracy_low", "accuracy_high"))
+    json.dumps(
+        [told, coverage(labels, softmax(logits)), abstention(labels, softmax(logits))],
+        allow_nan=False,
+    )
+    assert all(
+        0 <= told[name] <= 1 for name in (*METRICS, "top_k", "accuracy_low", "accuracy_high")
+    )
 
 
 def test_top_k_says_its_k():
@@ -127,7 +143,9 @@ def test_equal_models_differ_by_nothing():
 
 
 def test_a_champion_that_knows_none_of_the_classes_is_wrong():
-    result = paired(np.zeros(5, np.int64), one_hot([0] * 5, 2), np.zeros((5, 2), np.float32), "accuracy")
+    result = paired(
+        np.zeros(5, np.int64), one_hot([0] * 5, 2), np.zeros((5, 2), np.float32), "accuracy"
+    )
     assert result[:2] == (1.0, 0.0)
 
 
@@ -140,9 +158,13 @@ def test_the_interval_is_as_wide_as_the_spread_of_the_differences():
     generator, labels = np.random.default_rng(3), np.zeros(900, np.int64)
     ours, theirs = (list((generator.random(900) < wrong).astype(int)) for wrong in (0.2, 0.3))
     result = paired(labels, one_hot(ours, 2), one_hot(theirs, 2), "accuracy")
-    differences = np.array(theirs) - np.array(ours)  # 1: only the challenger is right; -1: only the champion
+    differences = np.array(theirs) - np.array(
+        ours
+    )  # 1: only the challenger is right; -1: only the champion
     half = 1.96 * differences.std() / np.sqrt(900)
-    assert (result.low, result.high) == pytest.approx((differences.mean() - half, differences.mean() + half), abs=0.004)
+    assert (result.low, result.high) == pytest.approx(
+        (differences.mean() - half, differences.mean() + half), abs=0.004
+    )
 
 
 def test_temperature_finds_by_how_much_the_model_is_too_sure():
@@ -165,7 +187,9 @@ def test_temperature_finds_by_how_much_the_model_is_too_sure():
         pytest.param([], np.zeros((0, 2)), id="no image"),
     ],
 )
-def test_temperature_stays_one_where_nothing_speaks_for_another(labels: list[int], logits: list[list[float]]):
+def test_temperature_stays_one_where_nothing_speaks_for_another(
+    labels: list[int], logits: list[list[float]]
+):
     assert calibrate(np.array(logits, np.float32), np.array(labels, np.int64)) == 1.0
 
 

@@ -20,7 +20,7 @@ from PIL import Image
 
 from job import export
 from job.errors import Interrupted, ReleaseError
-from job.export import Bundle, Recipe, preprocess
+from job.export import Bundle, ExportRequest, preprocess
 from job.settings import BackboneSettings, HeadSettings
 
 CLASSES = ("bird", "cat", "dog", "ölfleck")
@@ -29,7 +29,7 @@ SIZE = 32
 
 @dataclass(frozen=True)
 class Trained:
-    recipe: Recipe
+    request: ExportRequest
     variables: list[Any]
     probabilities: Any
     model: Any
@@ -37,7 +37,9 @@ class Trained:
     encoded: list[bytes]
 
     def pack(self, folder: Path, **changes: Any) -> Bundle:
-        return export.pack(self.recipe.model_copy(update=changes), self.variables, self.probabilities, folder)
+        return export.pack(
+            self.request.model_copy(update=changes), self.variables, self.probabilities, folder
+        )
 
 
 def picture(path: Path, generator: np.random.Generator, side: tuple[int, int] = (90, 120)) -> Path:
@@ -50,21 +52,24 @@ def picture(path: Path, generator: np.random.Generator, side: tuple[int, int] = 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     folder, generator = tmp_path_factory.mktemp("images"), np.random.default_rng(1)
-    return [picture(folder / f"{index}.{'jpg' if index % 2 else 'png'}", generator) for index in range(6)]
+    return [
+        picture(folder / f"{index}.{'jpg' if index % 2 else 'png'}", generator)
+        for index in range(6)
+    ]
 
 
 @pytest.fixture(scope="module")
 def trained(images: list[Path]) -> Trained:
     """A classifier whose every tensor matters: with BatchNorm statistics as initialised, a lost one would not show."""
     from job import model
-    from job.export import reference, subject
+    from job.export import export_input, reference
 
     backbone = BackboneSettings(name="MobileNet", weights="none", image_size=SIZE)
-    classifier = model.build(backbone, HeadSettings(), CLASSES, subject.NO_WEIGHTS, seed=3)
+    classifier = model.build(backbone, HeadSettings(), CLASSES, export_input.NO_WEIGHTS, seed=3)
     encoded = reference.read_padded(images, 8)
     pixels = reference.decode(encoded, SIZE, "letterbox")
     enliven(classifier.model, pixels)
-    recipe = Recipe(
+    request = ExportRequest(
         backbone=backbone,
         head=HeadSettings(),
         classes=CLASSES,
@@ -75,7 +80,7 @@ def trained(images: list[Path]) -> Trained:
         batch_size=8,
     )
     return Trained(
-        recipe,
+        request,
         [variable.numpy() for variable in classifier.model.variables],
         reference.probabilities(classifier.model, images, SIZE, "letterbox", 8),
         classifier.model,
@@ -105,7 +110,10 @@ def everything(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Bu
 
 
 def digests(bundle: Bundle) -> dict[str, str]:
-    return {name: hashlib.sha256((bundle.folder / name).read_bytes()).hexdigest() for name in bundle.files}
+    return {
+        name: hashlib.sha256((bundle.folder / name).read_bytes()).hexdigest()
+        for name in bundle.files
+    }
 
 
 def test_every_format_is_there_and_agrees(everything: Bundle, trained: Trained) -> None:
@@ -128,16 +136,22 @@ def test_every_format_is_there_and_agrees(everything: Bundle, trained: Trained) 
     assert all(each.top1_agreement == 1 for each in everything.drift if each.format != "preprocess")
     assert drift["onnx"].bytes == (everything.folder / "model.onnx").stat().st_size
     assert set(everything.seconds) == {"saved_model", "keras", "onnx", "litert"}
-    assert len(np.unique(trained.probabilities.argmax(axis=1))) > 1  # else agreement would say nothing
+    assert (
+        len(np.unique(trained.probabilities.argmax(axis=1))) > 1
+    )  # else agreement would say nothing
 
 
-def test_two_exports_are_equal_byte_for_byte(everything: Bundle, trained: Trained, tmp_path: Path) -> None:
+def test_two_exports_are_equal_byte_for_byte(
+    everything: Bundle, trained: Trained, tmp_path: Path
+) -> None:
     again = trained.pack(tmp_path / "again", formats=("litert", "onnx", "keras", "saved_model"))
     assert digests(again) == digests(everything)
     assert again.drift == everything.drift
 
 
-def test_the_keras_file_loads_in_plain_keras(everything: Bundle, trained: Trained, tmp_path: Path) -> None:
+def test_the_keras_file_loads_in_plain_keras(
+    everything: Bundle, trained: Trained, tmp_path: Path
+) -> None:
     np.save(tmp_path / "pixels.npy", trained.pixels)
     script = f"""
 import keras, numpy as np, sys
@@ -150,10 +164,14 @@ assert not any(name.split(".")[0] == "job" for name in sys.modules)
     np.testing.assert_allclose(said, trained.probabilities, atol=1e-6)
 
 
-def test_the_saved_model_takes_files_and_names_the_best_class(everything: Bundle, trained: Trained) -> None:
+def test_the_saved_model_takes_files_and_names_the_best_class(
+    everything: Bundle, trained: Trained
+) -> None:
     import tensorflow as tf
 
-    signature = tf.saved_model.load(str(everything.folder / "saved_model/1")).signatures["serving_default"]
+    signature = tf.saved_model.load(str(everything.folder / "saved_model/1")).signatures[
+        "serving_default"
+    ]
     said = signature(images=tf.constant(trained.encoded[:2]))
     assert said["probabilities"].shape == (2, len(CLASSES))
     best = trained.probabilities[:2].argmax(axis=1)
@@ -182,7 +200,9 @@ def test_onnx_and_litert_take_any_batch(everything: Bundle, trained: Trained) ->
     interpreter = Interpreter(model_path=str(everything.folder / "model.tflite"))
     interpreter.resize_tensor_input(0, three.shape)
     np.testing.assert_allclose(
-        interpreter.get_signature_runner()(images=three)["probabilities"], trained.probabilities[:3], atol=1e-4
+        interpreter.get_signature_runner()(images=three)["probabilities"],
+        trained.probabilities[:3],
+        atol=1e-4,
     )
 
 
@@ -191,7 +211,10 @@ def test_what_disagrees_with_training_is_not_delivered(trained: Trained, tmp_pat
     (folder / "saved_model").mkdir(parents=True)
     (folder / "saved_model" / "kept").write_text("of before")
     lying = replace(trained, probabilities=trained.probabilities[:, ::-1])
-    with pytest.raises(ReleaseError, match=r"The saved_model export has a probability .* away from the trained model"):
+    with pytest.raises(
+        ReleaseError,
+        match=r"The saved_model export has a probability .* away from the trained model",
+    ):
         lying.pack(folder)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["kept"]
     assert list(tmp_path.iterdir()) == [folder]
@@ -214,7 +237,9 @@ def children(folder: Path) -> list[int]:
             arguments = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"job.export" in arguments and any(part.startswith(str(folder).encode()) for part in arguments):
+        if b"job.export" in arguments and any(
+            part.startswith(str(folder).encode()) for part in arguments
+        ):
             found.append(int(process.name))
     return found
 
@@ -236,7 +261,9 @@ def on_signal() -> Iterator[None]:
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_an_interrupted_parent_takes_its_child_with_it(trained: Trained, tmp_path: Path, on_signal: None) -> None:
+def test_an_interrupted_parent_takes_its_child_with_it(
+    trained: Trained, tmp_path: Path, on_signal: None
+) -> None:
     def interrupt() -> None:
         wait_until(lambda: children(tmp_path))
         os.kill(os.getpid(), signal.SIGUSR1)
@@ -251,14 +278,14 @@ def test_an_interrupted_parent_takes_its_child_with_it(trained: Trained, tmp_pat
 
 
 def test_a_parent_killed_with_9_leaves_no_child(trained: Trained, tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_text(trained.recipe.model_dump_json())
+    (tmp_path / "request.json").write_text(trained.request.model_dump_json())
     script = f"""
 from pathlib import Path
 import numpy as np
 from job import export
 folder = Path({str(tmp_path)!r})
-recipe = export.Recipe.model_validate_json((folder / "recipe.json").read_text())
-export.pack(recipe, [np.zeros(3)], np.zeros((6, 4), np.float32), folder / "bundle")
+request = export.ExportRequest.model_validate_json((folder / "request.json").read_text())
+export.pack(request, [np.zeros(3)], np.zeros((6, 4), np.float32), folder / "bundle")
 """
     parent = subprocess.Popen([sys.executable, "-c", script])
     wait_until(lambda: children(tmp_path))
@@ -267,13 +294,14 @@ export.pack(recipe, [np.zeros(3)], np.zeros((6, 4), np.float32), folder / "bundl
     wait_until(lambda: not children(tmp_path))
 
 
-# --- parts, without a process ----------------------------------------------------------------------------------------
+# --- parts, without a process
+# ----------------------------------------------------------------------------------------
 
 
 def proof_of(kernel_bytes: int = 10) -> Any:
-    from job.export.proof import Proof
+    from job.export.parity import ParityCheck
 
-    return Proof(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), kernel_bytes)
+    return ParityCheck(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), kernel_bytes)
 
 
 @pytest.mark.parametrize(
@@ -285,7 +313,9 @@ def proof_of(kernel_bytes: int = 10) -> Any:
         ([[np.nan, np.nan], [0.2, 0.8], [0.5, 0.5]], False),
     ],
 )
-def test_an_export_is_held_to_the_trained_model(tmp_path: Path, received: list[list[float]], accepted: bool) -> None:
+def test_an_export_is_held_to_the_trained_model(
+    tmp_path: Path, received: list[list[float]], accepted: bool
+) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"0" * 10)
     given = np.array(received, np.float32)
@@ -304,7 +334,7 @@ def test_an_export_smaller_than_its_weights_is_refused(tmp_path: Path) -> None:
 
 
 def test_tensors_of_another_architecture_are_refused(trained: Trained) -> None:
-    from job.export.subject import assign
+    from job.export.export_input import assign
 
     with pytest.raises(ReleaseError, match="the rest is equal"):
         assign(trained.model, trained.variables[:-1])
@@ -316,7 +346,7 @@ def test_a_keras_file_with_a_layer_of_our_own_is_refused(tmp_path: Path) -> None
     import keras
 
     from job.export import keras_archive
-    from job.export.subject import Subject
+    from job.export.export_input import ExportInput
 
     @keras.saving.register_keras_serializable("graft")
     class Ours(keras.layers.Layer):
@@ -326,7 +356,10 @@ def test_a_keras_file_with_a_layer_of_our_own_is_refused(tmp_path: Path) -> None
     place = keras.Input((2, 2, 3))
     model = keras.Model(place, Ours()(place))
     with pytest.raises(ReleaseError, match="needs custom objects to load: Ours"):
-        keras_archive.write(Subject(model, ("a",), 2, "squash", [], np.zeros(0, np.float32)), tmp_path / "model.keras")
+        keras_archive.write(
+            ExportInput(model, ("a",), 2, "squash", [], np.zeros(0, np.float32)),
+            tmp_path / "model.keras",
+        )
 
 
 def test_the_keras_file_carries_no_time_and_no_address(everything: Bundle) -> None:
@@ -335,7 +368,8 @@ def test_the_keras_file_carries_no_time_and_no_address(everything: Bundle) -> No
         assert json.loads(archive.read("metadata.json"))["date_saved"] == "1980-01-01@00:00:00"
 
 
-# --- preprocess.py against the graph ---------------------------------------------------------------------------------
+# --- preprocess.py against the graph
+# ---------------------------------------------------------------------------------
 
 
 def variants(folder: Path) -> dict[str, Path]:
@@ -378,6 +412,8 @@ def test_preprocess_py_makes_what_the_graph_makes(tmp_path: Path, fit: Any) -> N
     graph = reference.decode([path.read_bytes() for path in files.values()], 40, fit)
     assert ours.shape == graph.shape
     assert ours.dtype == np.float32
-    differences = {name: float(np.abs(a - b).mean()) for name, a, b in zip(files, ours, graph, strict=True)}
+    differences = {
+        name: float(np.abs(a - b).mean()) for name, a, b in zip(files, ours, graph, strict=True)
+    }
     assert differences.pop("turned.jpg") < 1.5  # grey levels: two JPEG decoders round differently
     assert max(differences.values()) < 1e-3, differences

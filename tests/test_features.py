@@ -32,21 +32,28 @@ def feed(tmp_path_factory: pytest.TempPathFactory) -> Feed:
         return Example(path, path.name, number % 2, sha256(path.read_bytes()).hexdigest())
 
     images = tuple(draw(number) for number in range(40))
-    splits = Splits(("a", "b"), images, images[:3], images[3:5], near_duplicates=(), leaks=(), given=False)
+    splits = Splits(
+        ("a", "b"), images, images[:3], images[3:5], near_duplicates=(), leaks=(), given=False
+    )
     return Feed(splits, SIZE, "letterbox", 4, 3, "none", 0.0, "none")
 
 
 def network(policy: str = "float32") -> Any:
     images = keras.Input((SIZE, SIZE, 3))
     kernel = keras.initializers.GlorotUniform(1)
-    return keras.Model(images, keras.layers.Conv2D(4, 3, strides=4, kernel_initializer=kernel, dtype=policy)(images))
+    return keras.Model(
+        images,
+        keras.layers.Conv2D(4, 3, strides=4, kernel_initializer=kernel, dtype=policy)(images),
+    )
 
 
 @pytest.fixture
 def cached(tmp_path: Path, feed: Feed) -> Caching:
     def cache(trunk: Any = None, key: str = "key", batches: Feed = feed, n: int = 40) -> np.ndarray:
         trunk = trunk or network()
-        return features.cache(trunk, batches, feed.splits.train[:n], key, tmp_path / "features", telemetry.silent())
+        return features.cache(
+            trunk, batches, feed.splits.train[:n], key, tmp_path / "features", telemetry.silent()
+        )
 
     return cache
 
@@ -55,14 +62,18 @@ def files(folder: Path) -> list[Path]:
     return sorted((folder / "features").glob("*"))
 
 
-def test_the_cache_holds_what_the_network_gives_in_the_order_of_the_examples(cached: Caching, feed: Feed) -> None:
+def test_the_cache_holds_what_the_network_gives_in_the_order_of_the_examples(
+    cached: Caching, feed: Feed
+) -> None:
     pixels = np.concatenate([batch.numpy() for batch in feed.plain(feed.splits.train)])[:40]
     rows = cached()
     assert rows.shape == (40, 4, 4, 4)
     np.testing.assert_allclose(rows, network()(pixels).numpy(), atol=1e-3)
 
 
-def test_warm_and_cold_are_equal_bytes_and_warm_computes_nothing(cached: Caching, tmp_path: Path) -> None:
+def test_warm_and_cold_are_equal_bytes_and_warm_computes_nothing(
+    cached: Caching, tmp_path: Path
+) -> None:
     cold = np.array(cached())
     (file,) = files(tmp_path)
     written = file.stat().st_mtime_ns
@@ -76,7 +87,9 @@ def test_an_image_has_the_same_bytes_whatever_images_come_with_it(cached: Cachin
     assert np.array_equal(cached(n=7), cached(n=40)[:7])
 
 
-def test_each_thing_that_decides_the_bytes_has_a_file_of_its_own(cached: Caching, feed: Feed, tmp_path: Path) -> None:
+def test_each_thing_that_decides_the_bytes_has_a_file_of_its_own(
+    cached: Caching, feed: Feed, tmp_path: Path
+) -> None:
     cached()
     cached(key="other")
     cached(n=5)
@@ -84,7 +97,9 @@ def test_each_thing_that_decides_the_bytes_has_a_file_of_its_own(cached: Caching
     assert len(files(tmp_path)) == 4
 
 
-def test_the_feed_of_the_training_does_not_matter_to_it(cached: Caching, feed: Feed, tmp_path: Path) -> None:
+def test_the_feed_of_the_training_does_not_matter_to_it(
+    cached: Caching, feed: Feed, tmp_path: Path
+) -> None:
     cached()
     cached(batches=replace(feed, batch_size=9, seed=8, augmentation="light", label_smoothing=0.1))
     assert len(files(tmp_path)) == 1
@@ -98,16 +113,25 @@ def test_bfloat16_is_kept_as_it_is(cached: Caching) -> None:
     assert np.array_equal(rows, cached(trunk))
 
 
-def test_a_run_that_dies_on_the_way_leaves_nothing(cached: Caching, feed: Feed, tmp_path: Path) -> None:
+def test_a_run_that_dies_on_the_way_leaves_nothing(
+    cached: Caching, feed: Feed, tmp_path: Path
+) -> None:
     missing = replace(feed.splits.train[-1], path=tmp_path / "gone.png")
     with pytest.raises(tf.errors.NotFoundError):
         features.cache(
-            network(), feed, (*feed.splits.train[:35], missing), "k", tmp_path / "features", telemetry.silent()
+            network(),
+            feed,
+            (*feed.splits.train[:35], missing),
+            "k",
+            tmp_path / "features",
+            telemetry.silent(),
         )
     assert files(tmp_path) == []
 
 
-def test_a_folder_that_cannot_be_written_is_an_error_with_a_cure(cached: Caching, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_an_error_with_a_cure(
+    cached: Caching, tmp_path: Path
+) -> None:
     (tmp_path / "features").write_text("a file is in the way")
     with pytest.raises(SettingsError, match="cannot be kept") as caught:
         cached()

@@ -25,12 +25,18 @@ def test_a_run_id_is_short_and_fit_for_a_path():
 
 
 def test_the_same_settings_data_and_code_are_the_same_run():
-    assert identity.resolve(SHAPING, "data") == identity.resolve(dict(reversed(SHAPING.items())), "data")
+    assert identity.resolve(SHAPING, "data") == identity.resolve(
+        dict(reversed(SHAPING.items())), "data"
+    )
 
 
 @pytest.mark.parametrize(
     ("shaping", "data"),
-    [(SHAPING | {"GRAFT_SEED": 1}, "data"), (SHAPING | {"GRAFT_NAME": "m"}, "data"), (SHAPING, "other")],
+    [
+        (SHAPING | {"GRAFT_SEED": 1}, "data"),
+        (SHAPING | {"GRAFT_NAME": "m"}, "data"),
+        (SHAPING, "other"),
+    ],
 )
 def test_another_setting_or_other_data_are_another_run(shaping, data):
     assert identity.resolve(shaping, data) != identity.resolve(SHAPING, "data")
@@ -46,7 +52,11 @@ def test_only_equal_values_have_equal_digests(one, other):
 def code_of(package: Path) -> str:
     script = "from job import identity; print(identity.code())"
     return subprocess.run(
-        [sys.executable, "-c", script], cwd=package.parent, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script],
+        cwd=package.parent,
+        capture_output=True,
+        text=True,
+        check=True,
     ).stdout.strip()
 
 
@@ -60,7 +70,9 @@ def test_another_code_is_another_run_and_byte_code_is_not(tmp_path: Path):
     first = code_of(package)
 
     (package / "__pycache__").mkdir(exist_ok=True)
-    (package / "__pycache__" / "other.cpython-311.pyc").write_bytes(b"what Python writes beside the sources")
+    (package / "__pycache__" / "other.cpython-311.pyc").write_bytes(
+        b"what Python writes beside the sources"
+    )
     assert code_of(package) == first
 
     (package / "identity.py").write_text((package / "identity.py").read_text() + "# changed\n")

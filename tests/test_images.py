@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from job import images
-from job.images.fitting import Fit
+from job.settings import ImageFit
 
 TAG = 0x0112
 
@@ -33,7 +33,9 @@ def smooth(height: int, width: int) -> np.ndarray:
 
 def encode(image: Image.Image | np.ndarray, form: str, **options: Any) -> bytes:
     buffer = io.BytesIO()
-    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(buffer, form, **options)
+    (image if isinstance(image, Image.Image) else Image.fromarray(image)).save(
+        buffer, form, **options
+    )
     return buffer.getvalue()
 
 
@@ -52,7 +54,9 @@ def decode_eagerly(data: bytes) -> np.ndarray:
 def pipeline() -> tuple[list[bytes], tf.data.Dataset]:
     """A pipeline traced once, and the list that it reads anew in each epoch."""
     source: list[bytes] = []
-    dataset = tf.data.Dataset.from_generator(lambda: iter(source), output_signature=tf.TensorSpec([], tf.string))
+    dataset = tf.data.Dataset.from_generator(
+        lambda: iter(source), output_signature=tf.TensorSpec([], tf.string)
+    )
     return source, dataset.map(images.decode)
 
 
@@ -73,7 +77,9 @@ def graph() -> Callable[[bytes], Any]:
 
 @pytest.mark.parametrize("decode", DECODERS)
 @pytest.mark.parametrize("form", ["PNG", "BMP", "WEBP"])
-def test_lossless_colour_comes_back_exactly(form: str, decode: Callable[[bytes], np.ndarray]) -> None:
+def test_lossless_colour_comes_back_exactly(
+    form: str, decode: Callable[[bytes], np.ndarray]
+) -> None:
     picture = noise(30, 40, 3)
     data = encode(picture, form, **({"lossless": True} if form == "WEBP" else {}))
     np.testing.assert_array_equal(decode(data), picture)
@@ -81,7 +87,9 @@ def test_lossless_colour_comes_back_exactly(form: str, decode: Callable[[bytes],
 
 @pytest.mark.parametrize("decode", DECODERS)
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"quality": 30}])
-def test_a_jpeg_is_what_pillow_makes_of_it(options: dict[str, Any], decode: Callable[[bytes], np.ndarray]) -> None:
+def test_a_jpeg_is_what_pillow_makes_of_it(
+    options: dict[str, Any], decode: Callable[[bytes], np.ndarray]
+) -> None:
     data = encode(smooth(90, 120), "JPEG", **options)
     difference = decode(data).astype(int) - np.asarray(Image.open(io.BytesIO(data)))
     assert np.abs(difference).mean() < 1.5  # TensorFlow takes libjpeg's faster, coarser transform
@@ -89,16 +97,30 @@ def test_a_jpeg_is_what_pillow_makes_of_it(options: dict[str, Any], decode: Call
 
 @pytest.mark.parametrize("decode", DECODERS)
 @pytest.mark.parametrize(
-    ("mode", "form"), [("L", "PNG"), ("1", "PNG"), ("L", "BMP"), ("L", "GIF"), ("P", "PNG"), ("P", "GIF"), ("P", "BMP")]
+    ("mode", "form"),
+    [
+        ("L", "PNG"),
+        ("1", "PNG"),
+        ("L", "BMP"),
+        ("L", "GIF"),
+        ("P", "PNG"),
+        ("P", "GIF"),
+        ("P", "BMP"),
+    ],
 )
-def test_grey_and_palettes_are_widened(mode: str, form: str, decode: Callable[[bytes], np.ndarray]) -> None:
+def test_grey_and_palettes_are_widened(
+    mode: str, form: str, decode: Callable[[bytes], np.ndarray]
+) -> None:
     data = encode(Image.fromarray(noise(30, 40, 3)).convert(mode), form)
-    np.testing.assert_array_equal(decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+    np.testing.assert_array_equal(
+        decode(data), np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+    )
 
 
 @pytest.mark.parametrize("decode", DECODERS)
 @pytest.mark.parametrize(
-    ("channels", "form", "options"), [(4, "PNG", {}), (2, "PNG", {}), (4, "WEBP", {"lossless": True, "exact": True})]
+    ("channels", "form", "options"),
+    [(4, "PNG", {}), (2, "PNG", {}), (4, "WEBP", {"lossless": True, "exact": True})],
 )
 def test_alpha_is_composited_on_white(
     channels: int, form: str, options: dict[str, Any], decode: Callable[[bytes], np.ndarray]
@@ -108,7 +130,9 @@ def test_alpha_is_composited_on_white(
 
 
 def test_a_palette_with_transparent_entries_is_composited_on_white() -> None:
-    data = encode(Image.fromarray(noise(30, 40, 3)).convert("P"), "PNG", transparency=bytes(range(256)))
+    data = encode(
+        Image.fromarray(noise(30, 40, 3)).convert("P"), "PNG", transparency=bytes(range(256))
+    )
     np.testing.assert_allclose(decode_eagerly(data).astype(int), on_white(data), atol=1)
 
 
@@ -146,7 +170,9 @@ def test_cmyk_becomes_rgb(decode: Callable[[bytes], np.ndarray]) -> None:
 
 
 @pytest.mark.parametrize("decode", DECODERS)
-@pytest.mark.parametrize(("form", "options"), [("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {})])
+@pytest.mark.parametrize(
+    ("form", "options"), [("GIF", {}), ("WEBP", {"lossless": True}), ("PNG", {})]
+)
 def test_an_animation_gives_its_first_frame(
     form: str, options: dict[str, Any], decode: Callable[[bytes], np.ndarray]
 ) -> None:
@@ -186,7 +212,15 @@ def tiff(endian: str, orientation: int, kind: int = 3) -> bytes:
     before = struct.pack(endian + "HHII", 0x010F, 2, 4, 0)
     entry = struct.pack(endian + "HHIHH", TAG, kind, 1, orientation, 0)
     mark = b"II*\0" if endian == "<" else b"MM\0*"
-    return mark + struct.pack(endian + "I", 12) + b"\0\0\0\0" + struct.pack(endian + "H", 2) + before + entry + bytes(4)
+    return (
+        mark
+        + struct.pack(endian + "I", 12)
+        + b"\0\0\0\0"
+        + struct.pack(endian + "H", 2)
+        + before
+        + entry
+        + bytes(4)
+    )
 
 
 def app1(payload: bytes, name: bytes = b"Exif\0\0") -> bytes:
@@ -219,41 +253,57 @@ def test_other_segments_before_the_exif_are_passed_over() -> None:
     ],
 )
 def test_malformed_exif_means_upright(payload: bytes) -> None:
-    np.testing.assert_array_equal(decode_eagerly(JPEG[:2] + app1(payload) + JPEG[2:]), decode_eagerly(JPEG))
+    np.testing.assert_array_equal(
+        decode_eagerly(JPEG[:2] + app1(payload) + JPEG[2:]), decode_eagerly(JPEG)
+    )
 
 
 @given(st.binary(max_size=60), st.sampled_from([b"", b"II*\0", b"MM\0*\0\0\0\x08"]))
 @settings(max_examples=60, deadline=None)
-def test_no_exif_whatever_fails_an_image(graph: Callable[[bytes], Any], payload: bytes, start: bytes) -> None:
+def test_no_exif_whatever_fails_an_image(
+    graph: Callable[[bytes], Any], payload: bytes, start: bytes
+) -> None:
     shape = graph(JPEG[:2] + app1(start + payload) + JPEG[2:]).shape
     assert sorted(shape) == [3, 30, 40]
 
 
-def test_a_segment_that_claims_more_than_there_is_fails_no_image_by_itself(graph: Callable[[bytes], Any]) -> None:
+def test_a_segment_that_claims_more_than_there_is_fails_no_image_by_itself(
+    graph: Callable[[bytes], Any],
+) -> None:
     webp = encode(noise(9, 7, 3), "WEBP", lossless=True) + b"EXIF\xff\xff\xff\xff" + bytes(4)
     assert graph(webp).shape == (9, 7, 3)
 
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"text", noise(500).tobytes(), JPEG[:-300], encode(noise(9, 9, 3), "PNG")[:-30], b"\xff\x0a" + bytes(80)],
+    [
+        b"",
+        b"text",
+        noise(500).tobytes(),
+        JPEG[:-300],
+        encode(noise(9, 9, 3), "PNG")[:-30],
+        b"\xff\x0a" + bytes(80),
+    ],
 )
-def test_what_is_no_image_is_an_invalid_argument(data: bytes, graph: Callable[[bytes], Any]) -> None:
+def test_what_is_no_image_is_an_invalid_argument(
+    data: bytes, graph: Callable[[bytes], Any]
+) -> None:
     for decode in (*DECODERS, graph):
         with pytest.raises(tf.errors.InvalidArgumentError):
             decode(data)
 
 
-FITS: list[Fit] = ["letterbox", "crop", "squash"]
+FITS: list[ImageFit] = ["letterbox", "crop", "squash"]
 
 
-def fit_with_pillow(picture: Image.Image, size: int, fit: Fit) -> np.ndarray:
+def fit_with_pillow(picture: Image.Image, size: int, fit: ImageFit) -> np.ndarray:
     width, height = picture.size
     if fit == "letterbox":
         scaled = [max(1, int(side * size / max(width, height) + 0.5)) for side in (width, height)]
         square = Image.new("RGB", (size, size), "white")
         square.paste(
-            picture.resize(scaled, Image.Resampling.BILINEAR), ((size - scaled[0]) // 2, (size - scaled[1]) // 2)
+            picture.resize(scaled, Image.Resampling.BILINEAR),
+            ((size - scaled[0]) // 2, (size - scaled[1]) // 2),
         )
         return np.asarray(square)
     if fit == "crop":
@@ -264,8 +314,10 @@ def fit_with_pillow(picture: Image.Image, size: int, fit: Fit) -> np.ndarray:
 
 
 @pytest.mark.parametrize("fit", FITS)
-@pytest.mark.parametrize(("height", "width"), [(300, 400), (400, 301), (20, 30), (64, 64), (31, 90)])
-def test_resizing_agrees_with_pillow(height: int, width: int, fit: Fit) -> None:
+@pytest.mark.parametrize(
+    ("height", "width"), [(300, 400), (400, 301), (20, 30), (64, 64), (31, 90)]
+)
+def test_resizing_agrees_with_pillow(height: int, width: int, fit: ImageFit) -> None:
     picture = smooth(height, width)
     prepared = images.prepare(tf.constant(encode(picture, "PNG")), 64, fit).numpy()
     difference = np.abs(prepared - fit_with_pillow(Image.fromarray(picture), 64, fit))
@@ -275,14 +327,16 @@ def test_resizing_agrees_with_pillow(height: int, width: int, fit: Fit) -> None:
 
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize(("height", "width"), [(1, 5000), (5000, 1), (1, 1), (2, 3)])
-def test_no_side_is_ever_empty(height: int, width: int, fit: Fit) -> None:
-    prepared = images.prepare(tf.constant(encode(np.zeros((height, width, 3), np.uint8), "PNG")), 32, fit).numpy()
+def test_no_side_is_ever_empty(height: int, width: int, fit: ImageFit) -> None:
+    prepared = images.prepare(
+        tf.constant(encode(np.zeros((height, width, 3), np.uint8), "PNG")), 32, fit
+    ).numpy()
     assert prepared.shape == (32, 32, 3)
     assert prepared.min() == 0
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_a_square_of_the_right_size_is_left_alone_and_float(fit: Fit) -> None:
+def test_a_square_of_the_right_size_is_left_alone_and_float(fit: ImageFit) -> None:
     picture = noise(32, 32, 3)
     prepared = images.prepare(tf.constant(encode(picture, "PNG")), 32, fit).numpy()
     assert prepared.dtype == np.float32
@@ -307,17 +361,28 @@ def several() -> list[bytes]:
 
 
 @pytest.mark.parametrize("fit", FITS)
-def test_a_saved_function_a_pipeline_and_eager_calls_give_the_same_batch(fit: Fit, tmp_path: Path) -> None:
+def test_a_saved_function_a_pipeline_and_eager_calls_give_the_same_batch(
+    fit: ImageFit, tmp_path: Path
+) -> None:
     encoded = several()
     one_by_one = np.stack([images.prepare(tf.constant(data), 24, fit) for data in encoded])
-    pipeline = tf.data.Dataset.from_tensor_slices(encoded).map(lambda data: images.prepare(data, 24, fit)).batch(4)
+    pipeline = (
+        tf.data.Dataset.from_tensor_slices(encoded)
+        .map(lambda data: images.prepare(data, 24, fit))
+        .batch(4)
+    )
     module = tf.Module()
     module.call = tf.function(
-        lambda encoded: images.batch(encoded, 24, fit), input_signature=[tf.TensorSpec([None], tf.string)]
+        lambda encoded: images.batch(encoded, 24, fit),
+        input_signature=[tf.TensorSpec([None], tf.string)],
     )
     tf.saved_model.save(module, tmp_path)
     loaded = tf.saved_model.load(tmp_path)
-    for batch in (next(iter(pipeline)), loaded.call(encoded), images.batch(tf.constant(encoded), 24, fit)):
+    for batch in (
+        next(iter(pipeline)),
+        loaded.call(encoded),
+        images.batch(tf.constant(encoded), 24, fit),
+    ):
         np.testing.assert_array_equal(batch, one_by_one)
 
 

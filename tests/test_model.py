@@ -23,7 +23,8 @@ from job.settings import BackboneSettings, HeadSettings
 from job.weights import Weights
 from tests.photographs import ensure_photographs, ensure_weights
 
-# Keras 3.15 turns its variables into arrays in a way that NumPy 2 will no longer take; only the tests make it do so.
+# Keras 3.15 turns its variables into arrays in a way that NumPy 2 will no longer take; only the
+# tests make it do so.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SUFFIXES = (".h5", ".weights.h5", ".keras")
@@ -36,9 +37,16 @@ def given(path: Path, kind: Any = "keras", classes: tuple[str, ...] = ()) -> Wei
 
 
 def build(
-    name: str, size: int = 32, weights: Weights = NONE, classes: tuple[str, ...] = CLASSES, seed: int = 7, **head: Any
+    name: str,
+    size: int = 32,
+    weights: Weights = NONE,
+    classes: tuple[str, ...] = CLASSES,
+    seed: int = 7,
+    **head: Any,
 ) -> Classifier:
-    return model.build(BackboneSettings(name=name, image_size=size), HeadSettings(**head), classes, weights, seed)
+    return model.build(
+        BackboneSettings(name=name, image_size=size), HeadSettings(**head), classes, weights, seed
+    )
 
 
 def pixels(size: int, batch: int = 2) -> Any:
@@ -67,27 +75,40 @@ def test_training_one_part_trains_the_others(mobile: Classifier) -> None:
 
 
 def test_the_lectures_recipe_has_the_lectures_number_of_parameters() -> None:
-    lecture = build("VGG16", 240, classes=("a", "b", "c", "d"), pooling="flatten", units=64, dropout=0.25)
+    lecture = build(
+        "VGG16", 240, classes=("a", "b", "c", "d"), pooling="flatten", units=64, dropout=0.25
+    )
     assert lecture.model.count_params() == 16_320_644
     assert sum(int(np.prod(v.shape)) for v in lecture.model.trainable_variables) == 16_320_644
-    assert [layer.name for layer in lecture.head.layers] == ["features", "hidden", "dropout", "logits"]
+    assert [layer.name for layer in lecture.head.layers] == [
+        "features",
+        "hidden",
+        "dropout",
+        "logits",
+    ]
     printed = model.summary(lecture, lecture.model.trainable_variables)
     assert "16,320,644" in printed
     assert "block5_conv3" in printed
 
 
-@pytest.mark.parametrize(("pooling", "width"), [("avg", 1280), ("max", 1280), ("flatten", 3 * 3 * 1280)])
+@pytest.mark.parametrize(
+    ("pooling", "width"), [("avg", 1280), ("max", 1280), ("flatten", 3 * 3 * 1280)]
+)
 def test_each_pooling_gives_one_vector(pooling: str, width: int) -> None:
     assert build("EfficientNetLite0", 96, pooling=pooling).pool.output.shape == (None, width)
 
 
 def test_an_image_below_the_backbones_least_size_is_a_settings_error() -> None:
-    with pytest.raises(SettingsError, match=r"InceptionV3 takes images from 75 x 75 pixels on. Received 74."):
+    with pytest.raises(
+        SettingsError, match=r"InceptionV3 takes images from 75 x 75 pixels on. Received 74."
+    ):
         build("InceptionV3", 74)
 
 
 def test_the_seed_decides_every_weight() -> None:
-    first, again, other = (build("MobileNetV3Small", units=8, seed=seed).model.get_weights() for seed in (7, 7, 8))
+    first, again, other = (
+        build("MobileNetV3Small", units=8, seed=seed).model.get_weights() for seed in (7, 7, 8)
+    )
     assert all(map(np.array_equal, first, again))
     assert not all(map(np.array_equal, first, other))
 
@@ -103,7 +124,9 @@ def test_keras_policy_is_put_back_and_the_ends_stay_float32() -> None:
     )
     assert keras.config.dtype_policy().name == "float32"
     assert half.backbone.output.dtype == "bfloat16"
-    assert (half.pool.output.dtype, half.head.output.dtype, half.model.output.dtype) == ("float32",) * 3
+    assert (half.pool.output.dtype, half.head.output.dtype, half.model.output.dtype) == (
+        "float32",
+    ) * 3
     assert half.head.get_layer("hidden").compute_dtype == "bfloat16"
     assert half.backbone.get_layer("normalization").compute_dtype == "float32"
     assert half.model(pixels(32)).dtype == "float32"
@@ -162,12 +185,19 @@ def test_a_cut_network_computes_exactly_what_the_whole_one_does(name: str, cuts:
     assert len(classifier.cuts) == cuts
     x = pixels(classifier.image_size)
     whole = np.array(classifier.backbone(x))
-    for cut in (classifier.cuts[0], classifier.cuts[len(classifier.cuts) // 2], classifier.cuts[-1]):
-        trunk, crown = classifier.trunk(cut), classifier.crown(cut)
-        assert np.array_equal(crown(trunk(x)), whole), cut
+    for cut in (
+        classifier.cuts[0],
+        classifier.cuts[len(classifier.cuts) // 2],
+        classifier.cuts[-1],
+    ):
+        trunk, top = classifier.trunk(cut), classifier.top(cut)
+        assert np.array_equal(top(trunk(x)), whole), cut
         assert trunk.output.shape[1:] == cut.shape
         assert cut.size == cut.shape[0]
-        assert (trunk.count_params(), crown.count_params()) == (cut.parameters_below, cut.parameters_above)
+        assert (trunk.count_params(), top.count_params()) == (
+            cut.parameters_below,
+            cut.parameters_above,
+        )
 
 
 def test_cuts_go_from_the_images_to_the_feature_map(mobile: Classifier) -> None:
@@ -183,14 +213,18 @@ def test_names_of_cuts_do_not_depend_on_what_was_built_before(mobile: Classifier
     names = [cut.name for cut in first.cuts]
     assert names == [cut.name for cut in second.cuts]
     assert len(set(names)) == len(names)
-    assert any(layer.name not in {x.name for x in first.backbone.layers} for layer in second.backbone.layers)
+    assert any(
+        layer.name not in {x.name for x in first.backbone.layers}
+        for layer in second.backbone.layers
+    )
 
 
 # --- weights from files ---
 
 
 @pytest.mark.parametrize(
-    ("name", "suffix"), [(n, s) for n in ("MobileNetV3Small", "ConvNeXtTiny") for s in SUFFIXES][:-1]
+    ("name", "suffix"),
+    [(n, s) for n in ("MobileNetV3Small", "ConvNeXtTiny") for s in SUFFIXES][:-1],
 )
 def test_every_tensor_of_keras_own_files_arrives(name: str, suffix: str, tmp_path: Path) -> None:
     network, _ = original(name, 32)
@@ -217,7 +251,9 @@ def write(network: keras.Model, path: Path) -> None:
 def test_weights_of_another_architecture_are_named_with_both(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"file{suffix}"
     write(original("VGG19", 32)[0], path)
-    with pytest.raises(WeightsError, match=r"is VGG19's, not VGG16's. Received 32 tensors") as caught:
+    with pytest.raises(
+        WeightsError, match=r"is VGG19's, not VGG16's. Received 32 tensors"
+    ) as caught:
         build("VGG16", weights=given(path))
     assert caught.value.exit_code == 4
 
@@ -225,11 +261,15 @@ def test_weights_of_another_architecture_are_named_with_both(suffix: str, tmp_pa
 def test_a_file_that_holds_more_than_the_backbone_is_refused(tmp_path: Path) -> None:
     top = keras.layers.Dense(5)(keras.layers.Flatten()(original("VGG16", 32)[0].output))
     keras.Model(original("VGG16", 32)[0].input, top).save_weights(tmp_path / "whole.weights.h5")
-    with pytest.raises(WeightsError, match=r"is another network's, not VGG16's. Received 28 tensors"):
+    with pytest.raises(
+        WeightsError, match=r"is another network's, not VGG16's. Received 28 tensors"
+    ):
         build("VGG16", weights=given(tmp_path / "whole.weights.h5"))
 
 
-def test_a_file_that_lacks_a_tensor_is_refused_and_not_filled_up_with_random_ones(tmp_path: Path) -> None:
+def test_a_file_that_lacks_a_tensor_is_refused_and_not_filled_up_with_random_ones(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "file.weights.h5"
     write(original("VGG16", 32)[0], path)
     with h5py.File(path, "a") as file:
@@ -259,7 +299,9 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5", ".pth"])
-@pytest.mark.parametrize("content", [b"", b"\x89HDF\r\n\x1a\n cut short", b"PK\x03\x04 nor a zip", b"<html>404</html>"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\x89HDF\r\n\x1a\n cut short", b"PK\x03\x04 nor a zip", b"<html>404</html>"]
+)
 def test_a_damaged_file_is_a_weights_error(suffix: str, content: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"file{suffix}"
     path.write_bytes(content)
@@ -269,14 +311,19 @@ def test_a_damaged_file_is_a_weights_error(suffix: str, content: bytes, tmp_path
 
 def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "bomb.keras"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("model.weights.h5", "w") as member:
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("model.weights.h5", "w") as member,
+    ):
         for _ in range(320):
             member.write(bytes(1 << 20))
     with pytest.raises(WeightsError, match="far larger than the network"):
         build("VGG16", weights=given(path))
 
 
-def test_efficientnet_sees_the_pixels_that_keras_shows_its_published_weights(tmp_path: Path) -> None:
+def test_efficientnet_sees_the_pixels_that_keras_shows_its_published_weights(
+    tmp_path: Path,
+) -> None:
     """Keras's files hold the deviation where the variance belongs, and Keras divides once more by its root."""
     network, _ = original("EfficientNetB0", 32)
     layer = network.get_layer(index=2)
@@ -317,7 +364,10 @@ def test_a_release_is_continued_with_its_classes_kept_in_place(tmp_path: Path) -
     assert classes == ("bee", "ant", "cat")
     ours = build("VGG16", weights=found, classes=classes, units=8, dropout=0.0, seed=9)
     features, logits = (
-        [np.array(part(pixels(32))) for part in (c.backbone, lambda x, c=c: c.head(c.pool(c.backbone(x))))]
+        [
+            np.array(part(pixels(32)))
+            for part in (c.backbone, lambda x, c=c: c.head(c.pool(c.backbone(x))))
+        ]
         for c in (release, ours)
     )
     assert np.array_equal(features[0], logits[0])
@@ -329,7 +379,9 @@ def test_a_release_with_another_head_is_refused(tmp_path: Path) -> None:
     release = build("VGG16", units=8)
     release.model.save(tmp_path / "model.keras")
     with pytest.raises(WeightsError, match="not this backbone with this head's"):
-        build("VGG16", weights=given(tmp_path / "model.keras", "release", release.classes), units=16)
+        build(
+            "VGG16", weights=given(tmp_path / "model.keras", "release", release.classes), units=16
+        )
 
 
 # --- EfficientNet-Lite0 ---

@@ -47,7 +47,12 @@ class Tensor:
     """What a state dict holds, with room for lies."""
 
     def __init__(
-        self, values: Any, key: str = "0", kind: str = "FloatStorage", length: int | None = None, **lies: Any
+        self,
+        values: Any,
+        key: str = "0",
+        kind: str = "FloatStorage",
+        length: int | None = None,
+        **lies: Any,
     ) -> None:
         base = values if values.base is None else values.base
         self.storage = Storage(key, base, base.size if length is None else length, kind)
@@ -67,14 +72,28 @@ class Pickler(pickle.Pickler):
     def persistent_id(self, item: Any) -> Any:
         if not isinstance(item, Storage):
             return None
-        return "storage", getattr(sys.modules["torch"], item.kind), item.key, "cpu", item.length, None
+        return (
+            "storage",
+            getattr(sys.modules["torch"], item.kind),
+            item.key,
+            "cpu",
+            item.length,
+            None,
+        )
 
 
 def write(
-    path: Path, state: Any, magic: Any = MAGIC, system: Any = SYSTEM, keys: Any = None, count: int | None = None
+    path: Path,
+    state: Any,
+    magic: Any = MAGIC,
+    system: Any = SYSTEM,
+    keys: Any = None,
+    count: int | None = None,
 ) -> Path:
     storages = (
-        {t.storage.key: t.storage for t in state.values() if isinstance(t, Tensor)} if isinstance(state, dict) else {}
+        {t.storage.key: t.storage for t in state.values() if isinstance(t, Tensor)}
+        if isinstance(state, dict)
+        else {}
     )
     file = io.BytesIO()
     for part in (magic, PROTOCOL, system, state, sorted(storages) if keys is None else keys):
@@ -113,7 +132,9 @@ class Shell:
 
 def test_a_file_that_would_run_a_command_is_refused_unrun(tmp_path: Path) -> None:
     path = write(tmp_path / "file.pth", {"a": Shell(tmp_path / "owned")})
-    with pytest.raises(WeightsError, match=r"asks for (posix|nt).system, which no tensor needs") as caught:
+    with pytest.raises(
+        WeightsError, match=r"asks for (posix|nt).system, which no tensor needs"
+    ) as caught:
         torch_file.read(path)
     assert caught.value.exit_code == 4
     assert not (tmp_path / "owned").exists()
@@ -135,7 +156,9 @@ def test_a_file_that_would_run_a_command_is_refused_unrun(tmp_path: Path) -> Non
         ({"kind": "HalfStorage"}, "HalfStorage"),
     ],
 )
-def test_a_tensor_that_lies_about_itself_is_refused(tmp_path: Path, lie: dict[str, Any], reason: str) -> None:
+def test_a_tensor_that_lies_about_itself_is_refused(
+    tmp_path: Path, lie: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(WeightsError, match=reason):
         torch_file.read(write(tmp_path / "file.pth", {"a": Tensor(FLOATS, **lie)}))
 
@@ -150,7 +173,9 @@ def test_a_tensor_that_lies_about_itself_is_refused(tmp_path: Path, lie: dict[st
         ({"count": 5}, "another length than its tensors say"),
     ],
 )
-def test_a_file_that_lies_about_itself_is_refused(tmp_path: Path, lie: dict[str, Any], reason: str) -> None:
+def test_a_file_that_lies_about_itself_is_refused(
+    tmp_path: Path, lie: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(WeightsError, match=reason):
         torch_file.read(write(tmp_path / "file.pth", {"a": Tensor(FLOATS)}, **lie))
 

@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TREE = ("job", "tests", "docs", "requirements", "Makefile", "pyproject.toml")
-# The copy borrows this checkout's .venv, which is therefore taken as finished whatever the copy's dates say.
+# The copy borrows this checkout's .venv, which is therefore taken as finished whatever the copy's
+# dates say.
 FINISHED = ("--old-file=.venv/locked", "--old-file=.venv/ready")
 CATALOGUE = "--old-file=.venv/catalogue"
 
@@ -30,10 +31,20 @@ def tree(tmp_path: Path) -> Path:
 
 def gate(tree: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
     """Run one gate as `make check` does, outside the outer make and outside the coverage of this process."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MAKE", "MFLAGS", "COV"))}
+    environment = {
+        key: value
+        for key, value in os.environ.items()
+        if not key.startswith(("MAKE", "MFLAGS", "COV"))
+    }
     command = ["make", *FINISHED, *options, name]
     return subprocess.run(
-        command, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        command,
+        cwd=tree,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
 
 
@@ -97,12 +108,32 @@ def test_a_type_error_is_stopped(tree: Path, fault: str, rule: str) -> None:
 @pytest.mark.parametrize(
     ("file", "fault", "contract"),
     [
-        ("job/errors.py", "import job.pipeline", "A room imports only rooms below it, and every room has its floor"),
-        ("job/odds_and_ends.py", "import json", "A room imports only rooms below it, and every room has its floor"),
+        (
+            "job/errors.py",
+            "import job.pipeline",
+            "A room imports only rooms below it, and every room has its floor",
+        ),
+        (
+            "job/odds_and_ends.py",
+            "import json",
+            "A room imports only rooms below it, and every room has its floor",
+        ),
         ("job/dataset/planted.py", "import boto3", "Only storage speaks to S3"),
-        ("job/publish/planted.py", "from botocore.exceptions import ClientError", "Only storage speaks to S3"),
-        ("job/training/planted.py", "import prometheus_client", "Only telemetry speaks to Prometheus"),
-        ("job/workers/planted.py", "from kubernetes import client", "Only launcher speaks to Kubernetes"),
+        (
+            "job/publish/planted.py",
+            "from botocore.exceptions import ClientError",
+            "Only storage speaks to S3",
+        ),
+        (
+            "job/training/planted.py",
+            "import prometheus_client",
+            "Only telemetry speaks to Prometheus",
+        ),
+        (
+            "job/workers/planted.py",
+            "from kubernetes import client",
+            "Only launcher speaks to Kubernetes",
+        ),
     ],
 )
 def test_a_forbidden_import_is_stopped(tree: Path, file: str, fault: str, contract: str) -> None:
@@ -122,7 +153,9 @@ def test_a_stale_reference_of_the_settings_is_stopped(tree: Path, name: str) -> 
 
 def test_a_changed_sentence_of_a_setting_makes_its_reference_stale(tree: Path) -> None:
     settings = tree / "job" / "settings" / "groups.py"
-    settings.write_text(settings.read_text().replace("Where the labelled images are.", "Where the pictures are."))
+    settings.write_text(
+        settings.read_text().replace("Where the labelled images are.", "Where the pictures are.")
+    )
     done = gate(tree, "fresh", CATALOGUE)
     assert done.returncode
     assert "Run `make generate`" in done.stdout

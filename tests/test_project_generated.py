@@ -66,7 +66,11 @@ def test_the_schema_refuses_what_the_job_would_refuse(draft: Any, values: dict[s
 
 
 def test_the_reference_names_every_variable_once_and_says_what_it_is() -> None:
-    rows = re.findall(r"^\| `(GRAFT_\w+)` \|.*\| (.+) \|$", (ROOT / "docs" / "settings.md").read_text(), re.MULTILINE)
+    rows = re.findall(
+        r"^\| `(GRAFT_\w+)` \|.*\| (.+) \|$",
+        (ROOT / "docs" / "settings.md").read_text(),
+        re.MULTILINE,
+    )
     assert sorted(name for name, _ in rows) == sorted(name for name, _ in variables())
     assert all(sentence.endswith(".") for _, sentence in rows)
 
@@ -76,12 +80,18 @@ def test_a_lock_pins_everything_by_hash_and_names_no_registry(lock: Path) -> Non
     text = lock.read_text()
     requirements = re.split(r"\n(?=[a-z0-9])", text)[1:]
     assert len(requirements) > 50
-    assert all(re.match(r"[\w.\[\],-]+==\S+ \\\n +--hash=sha256:[0-9a-f]{64}", entry) for entry in requirements)
+    assert all(
+        re.match(r"[\w.\[\],-]+==\S+ \\\n +--hash=sha256:[0-9a-f]{64}", entry)
+        for entry in requirements
+    )
     assert not re.search(r"://|--index|--find-links|--extra-index", text)
 
 
 def test_what_is_shipped_is_what_is_tested() -> None:
-    pins = {path.stem: set(re.findall(r"^([\w.-]+==\S+)", path.read_text(), re.MULTILINE)) for path in LOCKS}
+    pins = {
+        path.stem: set(re.findall(r"^([\w.-]+==\S+)", path.read_text(), re.MULTILINE))
+        for path in LOCKS
+    }
     assert pins["cpu"] <= pins["dev"]
     only_on_gpus = {pin for pin in pins["gpu"] - pins["cpu"] if not pin.startswith("nvidia-")}
     assert [pin.split("==")[0] for pin in only_on_gpus] == ["tensorflow"]

@@ -13,7 +13,8 @@ MODULES = sorted((ROOT / "job").rglob("*.py"))
 LONGEST_MODULE = 320
 LONGEST_FUNCTION = 35
 
-# Whoever runs `graft check`, `--help`, `verify` or mistypes a setting never pays seconds for TensorFlow.
+# Whoever runs `graft check`, `--help`, `verify` or mistypes a setting never pays seconds for
+# TensorFlow.
 IMPORTED_WITHOUT_TENSORFLOW = (
     "errors",
     "result",
@@ -40,7 +41,12 @@ for room in sys.argv[1:]:
 
 
 def test_a_command_that_needs_no_tensorflow_does_not_import_it() -> None:
-    command = [sys.executable, "-c", NAME_THE_ROOM_THAT_BRINGS_TENSORFLOW, *IMPORTED_WITHOUT_TENSORFLOW]
+    command = [
+        sys.executable,
+        "-c",
+        NAME_THE_ROOM_THAT_BRINGS_TENSORFLOW,
+        *IMPORTED_WITHOUT_TENSORFLOW,
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -51,13 +57,19 @@ def test_no_module_is_longer_than_what_one_reads_in_a_sitting() -> None:
 
 
 def test_no_function_is_longer_than_a_screen() -> None:
-    found = {f"{path.relative_to(ROOT)}:{name}": length for path in MODULES for name, length in _functions(path)}
+    found = {
+        f"{path.relative_to(ROOT)}:{name}": length
+        for path in MODULES
+        for name, length in _functions(path)
+    }
     assert {name: length for name, length in found.items() if length > LONGEST_FUNCTION} == {}
 
 
 def test_no_room_is_a_drawer_for_odds_and_ends() -> None:
     drawers = {"utils", "util", "helpers", "helper", "common", "manager", "misc"}
-    assert [path for path in MODULES if drawers & set(path.relative_to(ROOT).with_suffix("").parts)] == []
+    assert [
+        path for path in MODULES if drawers & set(path.relative_to(ROOT).with_suffix("").parts)
+    ] == []
 
 
 def _functions(path: Path) -> Iterator[tuple[str, int]]:

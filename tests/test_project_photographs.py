@@ -39,7 +39,10 @@ def test_two_processes_at_once_after_a_killed_one_leave_one_whole_result(tmp_pat
     command = [sys.executable, str(SCRIPT), "weights"]
     both = [subprocess.Popen(command, env={"XDG_CACHE_HOME": str(tmp_path)}) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
-    assert sorted(path.name for path in (tmp_path / "graft").iterdir()) == ["keras", "photographs.lock"]
+    assert sorted(path.name for path in (tmp_path / "graft").iterdir()) == [
+        "keras",
+        "photographs.lock",
+    ]
 
 
 def test_a_package_with_too_few_photographs_is_refused(tmp_path: Path) -> None:

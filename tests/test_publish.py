@@ -34,7 +34,13 @@ def fields(run_id: str, **changes: Any) -> dict[str, Any]:
         "name": "pets",
         "run_id": run_id,
         "settings": {"GRAFT_SEED": 0},
-        "data": {"digest": "d", "listing": "l", "test": "t", "classes": ["cat", "dog"], "images": {"train": 3}},
+        "data": {
+            "digest": "d",
+            "listing": "l",
+            "test": "t",
+            "classes": ["cat", "dog"],
+            "images": {"train": 3},
+        },
         "versions": {"code": "c"},
         "plan": {"mode": "none"},
         "scores": {"accuracy": 0.9},
@@ -53,8 +59,12 @@ def bundle(folder: Path, files: Mapping[str, bytes] = FILES) -> Path:
     return folder
 
 
-def released(model: Store, tmp_path: Path, run_id: str, files: Mapping[str, bytes] = FILES, **changes: Any) -> Manifest:
-    return publish.release(bundle(tmp_path / f"bundle-{run_id}", files), fields(run_id, **changes), model).manifest
+def released(
+    model: Store, tmp_path: Path, run_id: str, files: Mapping[str, bytes] = FILES, **changes: Any
+) -> Manifest:
+    return publish.release(
+        bundle(tmp_path / f"bundle-{run_id}", files), fields(run_id, **changes), model
+    ).manifest
 
 
 @pytest.fixture
@@ -88,7 +98,9 @@ def test_releasing_again_changes_nothing(model: Store, tmp_path: Path) -> None:
     assert again.manifest == first
 
 
-def test_the_manifest_that_came_first_is_kept(model: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_the_manifest_that_came_first_is_kept(
+    model: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     first = released(model, tmp_path, "run-1")
     with caplog.at_level(logging.INFO):
         other = released(model, tmp_path / "other", "run-1", {**FILES, "model.keras": b"other"})
@@ -134,7 +146,12 @@ from pathlib import Path
 release = publish.release(Path({str(folder)!r}), json.loads(sys.argv[1]), model)
 {then}
 """
-    promotion = {"decision": "promote", "by": "gate", "reason": "no champion yet", "comparison": None}
+    promotion = {
+        "decision": "promote",
+        "by": "gate",
+        "reason": "no champion yet",
+        "comparison": None,
+    }
     wanted = json.dumps(fields("run-1", promotion=promotion))
     assert subprocess.run([sys.executable, "-c", script, wanted], check=False).returncode == -9
 
@@ -145,34 +162,52 @@ def ours(tmp_path: Path) -> Path:
 
 
 def another_run(model: Store, tmp_path: Path, files: Mapping[str, bytes]) -> None:
-    publish.release(bundle(tmp_path / "theirs", {**FILES, **files}), fields("run-1", host="b"), model)
+    publish.release(
+        bundle(tmp_path / "theirs", {**FILES, **files}), fields("run-1", host="b"), model
+    )
 
 
-def test_of_two_runs_at_once_the_first_manifest_stays_with_its_files(model: Store, ours: Path, tmp_path: Path) -> None:
-    late = racing(model, "write_if", lambda: another_run(model, tmp_path, files={"model.keras": b"other bits"}))
+def test_of_two_runs_at_once_the_first_manifest_stays_with_its_files(
+    model: Store, ours: Path, tmp_path: Path
+) -> None:
+    late = racing(
+        model,
+        "write_if",
+        lambda: another_run(model, tmp_path, files={"model.keras": b"other bits"}),
+    )
     release = publish.release(ours, fields("run-1", host="a"), late)
     assert not release.ours
     assert release.manifest.fields["host"] == "b"
     publish.verify(model.child("releases/run-1"))
 
 
-def test_two_runs_with_equal_files_do_not_disturb_each_other(model: Store, ours: Path, tmp_path: Path) -> None:
-    late = racing(model, "upload", lambda: another_run(model, tmp_path, files={"logs/graft.log": b"at ten"}))
+def test_two_runs_with_equal_files_do_not_disturb_each_other(
+    model: Store, ours: Path, tmp_path: Path
+) -> None:
+    late = racing(
+        model, "upload", lambda: another_run(model, tmp_path, files={"logs/graft.log": b"at ten"})
+    )
     release = publish.release(ours, fields("run-1", host="a"), late)
     assert not release.ours
     publish.verify(model.child("releases/run-1"))
 
 
-def test_a_run_that_overwrote_a_finished_release_makes_it_whole_again(model: Store, ours: Path, tmp_path: Path) -> None:
+def test_a_run_that_overwrote_a_finished_release_makes_it_whole_again(
+    model: Store, ours: Path, tmp_path: Path
+) -> None:
     """Both began before either had a manifest, and on GPUs their bytes differ."""
-    late = racing(model, "upload", lambda: another_run(model, tmp_path, files={"model.keras": b"other bits"}))
+    late = racing(
+        model, "upload", lambda: another_run(model, tmp_path, files={"model.keras": b"other bits"})
+    )
     release = publish.release(ours, fields("run-1", host="a"), late)
     assert release.ours
     assert publish.verify(model.child("releases/run-1")).manifest.fields["host"] == "a"
     assert model.read("releases/run-1/model.keras") == FILES["model.keras"]
 
 
-def test_a_release_that_is_always_overwritten_ends_as_temporary(model: Store, ours: Path, tmp_path: Path) -> None:
+def test_a_release_that_is_always_overwritten_ends_as_temporary(
+    model: Store, ours: Path, tmp_path: Path
+) -> None:
     turns = iter(range(100))
 
     def another() -> None:
@@ -187,7 +222,9 @@ def test_a_release_that_is_always_overwritten_ends_as_temporary(model: Store, ou
 class Racing:
     """A real store, and another run that gets its turn just before the first use of a word (or before each)."""
 
-    def __init__(self, real: Store, word: str, turn: Callable[[], object], always: bool = False) -> None:
+    def __init__(
+        self, real: Store, word: str, turn: Callable[[], object], always: bool = False
+    ) -> None:
         self._real, self._word, self._turns, self._always = real, word, [turn], always
         self._lock = threading.Lock()
 
@@ -212,8 +249,12 @@ def racing(real: Store, word: str, turn: Callable[[], object], always: bool = Fa
 
 def test_a_manifest_without_its_fields_is_not_written(model: Store, tmp_path: Path) -> None:
     with pytest.raises(ReleaseError) as caught:
-        publish.release(bundle(tmp_path / "bundle"), {"run_id": "run-1", "data": {}, "exact": "yes"}, model)
-    assert {"name is missing", "exact is of another type", "data.classes is no list"} <= set(caught.value.problems)
+        publish.release(
+            bundle(tmp_path / "bundle"), {"run_id": "run-1", "data": {}, "exact": "yes"}, model
+        )
+    assert {"name is missing", "exact is of another type", "data.classes is no list"} <= set(
+        caught.value.problems
+    )
     assert list(model.list()) == []
 
 
@@ -244,11 +285,21 @@ def test_every_damage_is_named_at_once(model: Store, tmp_path: Path) -> None:
         (b"{", "it is no JSON"),
         (b"[]", "it is no JSON object"),
         (b'{"schema": 2}', "schema is 2, expected 1"),
-        (json.dumps({"schema": 1, **fields("run-1"), "files": {"../x": {}, "a": {"bytes": 1}}}).encode(), "'../x'"),
-        (json.dumps({"schema": 1, **fields("run-1"), "files": {"a": {"bytes": 1}}}).encode(), "lacks bytes or sha256"),
+        (
+            json.dumps(
+                {"schema": 1, **fields("run-1"), "files": {"../x": {}, "a": {"bytes": 1}}}
+            ).encode(),
+            "'../x'",
+        ),
+        (
+            json.dumps({"schema": 1, **fields("run-1"), "files": {"a": {"bytes": 1}}}).encode(),
+            "lacks bytes or sha256",
+        ),
     ],
 )
-def test_without_a_valid_manifest_there_is_no_release(model: Store, tmp_path: Path, raw: bytes, problem: str) -> None:
+def test_without_a_valid_manifest_there_is_no_release(
+    model: Store, tmp_path: Path, raw: bytes, problem: str
+) -> None:
     model.write("releases/run-1/manifest.json", raw)
     with pytest.raises(ReleaseError) as caught:
         publish.verify(f"{model.uri}/releases/run-1")
@@ -263,7 +314,7 @@ def test_a_models_uri_means_its_champion(model: Store, tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match=r"neither a release .* nor a model with a champion"):
         publish.verify(model.uri)
     released(model, tmp_path, "run-1")
-    publish.appoint(f"{model.uri}/releases/run-1")
+    publish.promote_manually(f"{model.uri}/releases/run-1")
     assert publish.verify(model.uri).manifest.run_id == "run-1"
 
     model.write("releases/run-1/manifest.json", model.read("releases/run-1/manifest.json") + b" ")
@@ -320,7 +371,9 @@ GATE = GateSettings(metric="accuracy", min_score=0.5, tolerance=0.02)
 
 
 def comparing(ours: float | None, theirs: float | None, images: int) -> Any:
-    return lambda store, manifest: Comparison(manifest.run_id, "accuracy", ours, theirs, -0.1, 0.1, images)
+    return lambda store, manifest: Comparison(
+        manifest.run_id, "accuracy", ours, theirs, -0.1, 0.1, images
+    )
 
 
 def never(*_: Any) -> Any:
@@ -329,7 +382,7 @@ def never(*_: Any) -> Any:
 
 def crowned(model: Store, tmp_path: Path, run_id: str = "old") -> Champion:
     released(model, tmp_path, run_id)
-    publish.appoint(f"{model.uri}/releases/{run_id}")
+    publish.promote_manually(f"{model.uri}/releases/{run_id}")
     champion = publish.champion(model)
     assert champion
     return champion
@@ -343,19 +396,29 @@ def test_below_the_gate_nothing_is_compared(model: Store, tmp_path: Path) -> Non
 
 def test_the_first_release_that_passes_the_gate_is_promoted(model: Store, tmp_path: Path) -> None:
     decision = publish.decide(GATE, 0.5, None, never)
-    manifest = released(model, tmp_path, "run-1", promotion=decision.record(), previous=decision.previous)
+    manifest = released(
+        model, tmp_path, "run-1", promotion=decision.record(), previous=decision.previous
+    )
     assert publish.promote(model, manifest, None, decision, never) is decision
 
     pointer = json.loads(model.read("promoted.json"))
     assert pointer["schema"] == 1
-    assert (pointer["run_id"], pointer["release"], pointer["by"]) == ("run-1", "releases/run-1", "gate")
-    assert pointer["manifest_sha256"] == hashlib.sha256(model.read("releases/run-1/manifest.json")).hexdigest()
+    assert (pointer["run_id"], pointer["release"], pointer["by"]) == (
+        "run-1",
+        "releases/run-1",
+        "gate",
+    )
+    assert (
+        pointer["manifest_sha256"]
+        == hashlib.sha256(model.read("releases/run-1/manifest.json")).hexdigest()
+    )
     assert pointer["comparison"] is None
     assert pointer["previous"] is None
 
 
 @pytest.mark.parametrize(
-    ("ours", "theirs", "promote"), [(0.8, 0.7, True), (0.7, 0.7, True), (0.68, 0.7, True), (0.67, 0.7, False)]
+    ("ours", "theirs", "promote"),
+    [(0.8, 0.7, True), (0.7, 0.7, True), (0.68, 0.7, True), (0.67, 0.7, False)],
 )
 def test_a_tie_within_the_tolerance_promotes(
     model: Store, tmp_path: Path, ours: float, theirs: float, promote: bool
@@ -385,7 +448,9 @@ def test_fewer_than_30_comparable_images_leave_it_to_the_gate_and_it_is_said(
     decision = publish.decide(GATE, 0.9, crowned(model, tmp_path), comparing(ours, theirs, images))
     assert decision.promote
     assert decision.by == "gate"
-    assert f"{images} of today's test images are new to the champion, fewer than 30" in decision.reason
+    assert (
+        f"{images} of today's test images are new to the champion, fewer than 30" in decision.reason
+    )
 
 
 def test_a_loser_leaves_the_pointer_alone(model: Store, tmp_path: Path) -> None:
@@ -396,7 +461,9 @@ def test_a_loser_leaves_the_pointer_alone(model: Store, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["pointer", "manifest", "files"])
-def test_a_damaged_champion_leaves_it_to_the_gate_and_is_replaced(model: Store, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_champion_leaves_it_to_the_gate_and_is_replaced(
+    model: Store, tmp_path: Path, damage: str
+) -> None:
     crowned(model, tmp_path)
 
     def cannot_be_judged(*_: Any) -> Comparison:
@@ -415,19 +482,25 @@ def test_a_damaged_champion_leaves_it_to_the_gate_and_is_replaced(model: Store, 
     assert publish.verify(model.uri).manifest.run_id == "new"
 
 
-def test_of_two_promoters_one_wins_and_the_other_compares_again(model: Store, tmp_path: Path) -> None:
+def test_of_two_promoters_one_wins_and_the_other_compares_again(
+    model: Store, tmp_path: Path
+) -> None:
     champion = crowned(model, tmp_path)
     manifests = {name: released(model, tmp_path, name) for name in ("one", "two")}
     start, compared = threading.Barrier(2), []
 
     def again(name: str, against: Champion | None) -> Decision:
         compared.append((name, found(against.manifest) if against else None))
-        return Decision(False, "comparison", "it is worse", None, against.sha256 if against else None)
+        return Decision(
+            False, "comparison", "it is worse", None, against.sha256 if against else None
+        )
 
     def run(name: str) -> None:
         wins = Decision(True, "comparison", "it is better", None, champion.sha256)
         start.wait()
-        publish.promote(model, manifests[name], champion, wins, lambda against: again(name, against))
+        publish.promote(
+            model, manifests[name], champion, wins, lambda against: again(name, against)
+        )
 
     threads = [threading.Thread(target=run, args=[name]) for name in manifests]
     for thread in threads:
@@ -450,12 +523,17 @@ def test_a_promoter_that_always_comes_late_gives_up_for_now(model: Store, tmp_pa
         crowned(model, tmp_path, f"other-{next(others)}")
 
     late = racing(model, "write_if", another_wins, always=True)
-    decision, manifest = Decision(True, "gate", "it is better", None, None), released(model, tmp_path, "new")
+    decision, manifest = (
+        Decision(True, "gate", "it is better", None, None),
+        released(model, tmp_path, "new"),
+    )
     with pytest.raises(TemporaryError, match="changed 5 times"):
         publish.promote(late, manifest, None, decision, lambda _: decision)
 
 
-def test_a_pointer_whose_answer_was_lost_counts_as_written(bucket: str, faulty: Any, tmp_path: Path) -> None:
+def test_a_pointer_whose_answer_was_lost_counts_as_written(
+    bucket: str, faulty: Any, tmp_path: Path
+) -> None:
     model = connect(f"{bucket}/pets")
     manifest = released(model, tmp_path, "run-1")
     faulty.fail("PUT", times=1, lose_answer=True)
@@ -464,42 +542,57 @@ def test_a_pointer_whose_answer_was_lost_counts_as_written(bucket: str, faulty: 
     assert found(publish.champion(model).manifest) == "run-1"  # type: ignore[union-attr]
 
 
-def test_killed_between_manifest_and_pointer_the_rerun_finishes_the_promotion(model: Store, tmp_path: Path) -> None:
+def test_killed_between_manifest_and_pointer_the_rerun_finishes_the_promotion(
+    model: Store, tmp_path: Path
+) -> None:
     then = "publish.promote(model, release.manifest, None, publish.Decision(True, 'gate', '', None, None), None)"
     kill_while("write_if, after=1", bundle(tmp_path / "bundle"), model, then)
 
     assert publish.champion(model) is None
     manifest = publish.find(model, "run-1")
     assert manifest
-    assert publish.finish(model, manifest)
+    assert publish.finish_promotion(model, manifest)
     assert publish.verify(model.uri).manifest == manifest
     assert json.loads(model.read("promoted.json"))["reason"] == "no champion yet"
-    assert publish.finish(model, manifest)  # a second time it has nothing to do
+    assert publish.finish_promotion(model, manifest)  # a second time it has nothing to do
 
 
 @pytest.mark.parametrize("why", ["it lost", "another champion came since"])
 def test_a_promotion_is_not_finished_when(model: Store, tmp_path: Path, why: str) -> None:
-    won = {"decision": "promote" if why != "it lost" else "keep", "by": "gate", "reason": "", "comparison": None}
+    won = {
+        "decision": "promote" if why != "it lost" else "keep",
+        "by": "gate",
+        "reason": "",
+        "comparison": None,
+    }
     manifest = released(model, tmp_path, "run-1", promotion=won)
     if why != "it lost":
         crowned(model, tmp_path, "other")
-    assert not publish.finish(model, manifest)
+    assert not publish.finish_promotion(model, manifest)
 
 
 def test_a_finish_that_loses_the_race_says_so(model: Store, tmp_path: Path) -> None:
     won = {"decision": "promote", "by": "gate", "reason": "", "comparison": None}
     manifest = released(model, tmp_path, "run-1", promotion=won)
     late = racing(model, "write_if", lambda: crowned(model, tmp_path, "other"))
-    assert not publish.finish(late, manifest)
+    assert not publish.finish_promotion(late, manifest)
 
 
-def test_by_hand_any_intact_release_is_promoted_and_the_earlier_one_rolls_back(model: Store, tmp_path: Path) -> None:
+def test_by_hand_any_intact_release_is_promoted_and_the_earlier_one_rolls_back(
+    model: Store, tmp_path: Path
+) -> None:
     crowned(model, tmp_path, "old")
-    assert publish.appoint(f"{model.uri}/releases/{found(released(model, tmp_path, 'new'))}/").endswith("/releases/new")
+    assert publish.promote_manually(
+        f"{model.uri}/releases/{found(released(model, tmp_path, 'new'))}/"
+    ).endswith("/releases/new")
     pointer = json.loads(model.read("promoted.json"))
-    assert (pointer["run_id"], pointer["by"], pointer["previous"]["run_id"]) == ("new", "manual", "old")
+    assert (pointer["run_id"], pointer["by"], pointer["previous"]["run_id"]) == (
+        "new",
+        "manual",
+        "old",
+    )
 
-    publish.appoint(f"{model.uri}/releases/old")
+    publish.promote_manually(f"{model.uri}/releases/old")
     assert publish.verify(model.uri).manifest.run_id == "old"
 
 
@@ -507,15 +600,17 @@ def test_by_hand_a_damaged_release_is_not_promoted(model: Store, tmp_path: Path)
     released(model, tmp_path, "run-1")
     model.write("releases/run-1/model.keras", b"damaged")
     with pytest.raises(ReleaseError, match=r"model\.keras has 7 bytes"):
-        publish.appoint(f"{model.uri}/releases/run-1")
+        publish.promote_manually(f"{model.uri}/releases/run-1")
     assert publish.champion(model) is None
 
 
 def test_by_hand_only_a_releases_uri_will_do(model: Store) -> None:
     with pytest.raises(SettingsError, match="expected the URI of a release"):
-        publish.appoint(model.uri)
+        publish.promote_manually(model.uri)
 
 
 def test_publish_is_imported_without_tensorflow() -> None:
-    check = "import sys, job.publish; assert not {'tensorflow', 'keras', 'sklearn'} & set(sys.modules)"
+    check = (
+        "import sys, job.publish; assert not {'tensorflow', 'keras', 'sklearn'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", check], check=True)

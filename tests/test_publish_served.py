@@ -35,7 +35,9 @@ def _save(folder: Path, classes: tuple[str, ...]) -> Path:
     module.colours = tf.Variable(tf.constant(colours, tf.float32))
 
     def mean_colour(encoded: Any) -> Any:
-        return tf.reduce_mean(tf.cast(tf.io.decode_image(encoded, 3, expand_animations=False), tf.float32), [0, 1])
+        return tf.reduce_mean(
+            tf.cast(tf.io.decode_image(encoded, 3, expand_animations=False), tf.float32), [0, 1]
+        )
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")], autograph=False)
     def serve(images: Any) -> dict[str, Any]:
@@ -43,7 +45,9 @@ def _save(folder: Path, classes: tuple[str, ...]) -> Path:
         distances = tf.norm(means[:, None] - module.colours[None], axis=-1)
         return {"probabilities": tf.nn.softmax(-distances / 50)}
 
-    tf.saved_model.save(module, str(folder / "saved_model" / "1"), signatures={"serving_default": serve})
+    tf.saved_model.save(
+        module, str(folder / "saved_model" / "1"), signatures={"serving_default": serve}
+    )
     (folder / "saved_model/1/fingerprint.pb").unlink()
     (folder / "saved_model/1/assets").rmdir()
     return folder
@@ -51,7 +55,9 @@ def _save(folder: Path, classes: tuple[str, ...]) -> Path:
 
 def example(folder: Path, index: int, classes: tuple[str, ...], name: str) -> Any:
     generator = np.random.default_rng(index)
-    pixels = np.clip(np.array(COLOURS[name]) + generator.integers(-15, 16, (8, 8, 3)), 0, 255).astype(np.uint8)
+    pixels = np.clip(
+        np.array(COLOURS[name]) + generator.integers(-15, 16, (8, 8, 3)), 0, 255
+    ).astype(np.uint8)
     path = folder / f"{index}.png"
     Image.fromarray(pixels).save(path)
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -89,11 +95,19 @@ def release(model: Store, folder: Path, classes: tuple[str, ...], inventory: byt
 
 
 def judged(
-    model: Store, manifest: Manifest, examples: list[Any], cache: Path, metric: str = "accuracy", right: float = 1.0
+    model: Store,
+    manifest: Manifest,
+    examples: list[Any],
+    cache: Path,
+    metric: str = "accuracy",
+    right: float = 1.0,
 ) -> Comparison:
     """The release against a challenger that is right about the first `right` share of the images."""
     classes = tuple(sorted(COLOURS))
-    said = [each.label if row < right * len(examples) else (each.label + 1) % 3 for row, each in enumerate(examples)]
+    said = [
+        each.label if row < right * len(examples) else (each.label + 1) % 3
+        for row, each in enumerate(examples)
+    ]
     challenger = Challenger(classes, examples, np.eye(3, dtype=np.float32)[said])
     store = model.child(f"releases/{manifest.run_id}")
     return publish.compare(store, manifest, challenger, metric, cache)
@@ -103,11 +117,17 @@ def test_the_champion_is_judged_again_on_images_that_it_has_not_learnt_from(
     store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
 ) -> None:
     classes = ("blue", "green", "red")
-    inventory = publish.inventory(splits(classes, train=examples[:2], val=examples[2:4], test=examples[4:8]))
+    inventory = publish.inventory(
+        splits(classes, train=examples[:2], val=examples[2:4], test=examples[4:8])
+    )
     manifest = release(store, saved_models[classes], classes, inventory)
 
     comparison = judged(store, manifest, examples, tmp_path / "cache", right=20 / 36)
-    assert (comparison.run_id, comparison.metric, comparison.images) == (manifest.run_id, "accuracy", 32)
+    assert (comparison.run_id, comparison.metric, comparison.images) == (
+        manifest.run_id,
+        "accuracy",
+        32,
+    )
     assert comparison.champion == 1
     assert comparison.challenger == pytest.approx(16 / 32)
     assert comparison.low is not None
@@ -118,23 +138,31 @@ def test_the_champion_is_judged_again_on_images_that_it_has_not_learnt_from(
 def test_a_class_that_the_champion_lacks_is_its_error(
     store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
 ) -> None:
-    manifest = release(store, saved_models["red", "green"], ("red", "green"), publish.inventory(splits(())))
+    manifest = release(
+        store, saved_models["red", "green"], ("red", "green"), publish.inventory(splits(()))
+    )
     comparison = judged(store, manifest, examples, tmp_path / "cache")
     assert comparison.champion == pytest.approx(24 / 36)
     assert comparison.challenger == 1
-    assert judged(store, manifest, examples, tmp_path / "cache", "balanced_accuracy").champion == pytest.approx(2 / 3)
+    assert judged(
+        store, manifest, examples, tmp_path / "cache", "balanced_accuracy"
+    ).champion == pytest.approx(2 / 3)
 
 
 def test_outputs_for_classes_gone_are_dropped_and_renormalised() -> None:
     said = np.array([[0.2, 0.6, 0.2], [0, 1, 0], [0.5, 0.25, 0.25]], np.float32)
     aligned = align(said, ("cat", "gone", "dog"), ("ape", "cat", "dog"))
-    np.testing.assert_allclose(aligned, [[0.0, 0.5, 0.5], [0.0, 0.0, 0.0], [0.0, 2 / 3, 1 / 3]], atol=1e-6)
+    np.testing.assert_allclose(
+        aligned, [[0.0, 0.5, 0.5], [0.0, 0.0, 0.0], [0.0, 2 / 3, 1 / 3]], atol=1e-6
+    )
 
 
 def test_a_champion_of_none_of_todays_classes_is_always_wrong(
     store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
 ) -> None:
-    manifest = release(store, saved_models["green", "violet"], ("gone", "violet"), publish.inventory(splits(())))
+    manifest = release(
+        store, saved_models["green", "violet"], ("gone", "violet"), publish.inventory(splits(()))
+    )
     assert judged(store, manifest, examples, tmp_path / "cache").champion == 0
 
 
@@ -142,12 +170,16 @@ def test_without_an_image_that_is_new_to_the_champion_nothing_is_compared(
     store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
 ) -> None:
     classes = ("blue", "green", "red")
-    manifest = release(store, saved_models[classes], classes, publish.inventory(splits(classes, train=examples)))
+    manifest = release(
+        store, saved_models[classes], classes, publish.inventory(splits(classes, train=examples))
+    )
     comparison = judged(store, manifest, examples, tmp_path / "cache")
     assert (comparison.images, comparison.champion, comparison.challenger) == (0, None, None)
 
 
-def test_a_damaged_champion_is_not_run(store: Store, saved_models: Any, examples: list[Any], tmp_path: Path) -> None:
+def test_a_damaged_champion_is_not_run(
+    store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
+) -> None:
     classes = ("blue", "green", "red")
     manifest = release(store, saved_models[classes], classes, publish.inventory(splits(())))
     key = f"releases/{manifest.run_id}/saved_model/1/saved_model.pb"
@@ -180,7 +212,10 @@ def test_a_saved_model_that_does_not_load_is_the_releases_fault(tmp_path: Path) 
 def test_the_inventory_knows_content_and_no_names(examples: list[Any]) -> None:
     classes = ("blue", "green", "red")
     raw = publish.inventory(splits(classes, train=examples[:3], test=examples[3:4]))
-    renamed = [SimpleNamespace(sha256=each.sha256, label=each.label, path=Path("x"), name="x") for each in examples]
+    renamed = [
+        SimpleNamespace(sha256=each.sha256, label=each.label, path=Path("x"), name="x")
+        for each in examples
+    ]
     assert raw == publish.inventory(splits(classes, train=renamed[2::-1], test=renamed[3:4]))
     images = json.loads(raw)["images"]
     assert {"sha256": examples[0].sha256, "label": "blue", "split": "train"} in images
@@ -192,7 +227,7 @@ def test_predict_answers_for_each_image_and_an_unreadable_one_stops_nothing(
 ) -> None:
     classes = ("blue", "green", "red")
     manifest = release(store, saved_models[classes], classes, publish.inventory(splits(())))
-    publish.appoint(f"{store.uri}/releases/{manifest.run_id}")
+    publish.promote_manually(f"{store.uri}/releases/{manifest.run_id}")
     text = tmp_path / "text.jpg"
     text.write_text("no image")
     images = [examples[0].path, text, tmp_path / "missing.png", examples[1].path]

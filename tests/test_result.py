@@ -15,7 +15,11 @@ from job.errors import DatasetError, Interrupted, JobError, SettingsError, Store
 from job.result import Failure, Result, failed, write
 
 # Any text, lone surrogates and control characters included, and much more of it than fits.
-TEXT = st.builds(lambda text, times: text * times, st.text(st.characters(), max_size=40), st.sampled_from([1, 3, 500]))
+TEXT = st.builds(
+    lambda text, times: text * times,
+    st.text(st.characters(), max_size=40),
+    st.sampled_from([1, 3, 500]),
+)
 NUMBERS = st.dictionaries(TEXT, st.floats(), max_size=60)
 ERRORS = st.builds(JobError, TEXT, TEXT, st.lists(TEXT, max_size=80).map(tuple))
 
@@ -26,7 +30,9 @@ def parsed(result: Result) -> dict[str, Any]:
 
 @settings(max_examples=150, deadline=None)
 @given(st.none() | TEXT, st.none() | TEXT, NUMBERS, NUMBERS, st.none() | TEXT, st.none() | ERRORS)
-def test_the_object_is_small_and_valid_whatever_happened(run_id, release, scores, seconds, plan, error):
+def test_the_object_is_small_and_valid_whatever_happened(
+    run_id, release, scores, seconds, plan, error
+):
     failure = error and Failure.of(error)
     text = Result("failed", run_id, release, False, scores, plan, failure, seconds).to_json()
     assert len(text.encode()) < 4_096
@@ -60,7 +66,9 @@ def test_a_release_says_what_came_out():
 
 
 def test_numbers_that_json_does_not_know_become_null():
-    assert parsed(Result("released", scores={"accuracy": math.nan, "macro_f1": -math.inf}))["scores"] == {
+    assert parsed(Result("released", scores={"accuracy": math.nan, "macro_f1": -math.inf}))[
+        "scores"
+    ] == {
         "accuracy": None,
         "macro_f1": None,
     }
@@ -68,9 +76,9 @@ def test_numbers_that_json_does_not_know_become_null():
 
 def test_problems_are_shortened_to_the_first_ones_and_counted():
     problems = tuple(f"image-{number:04}.jpg is broken" for number in range(1_000))
-    message = parsed(failed(DatasetError("Received 1,000 broken images.", "Remove them.", problems)))["error"][
-        "message"
-    ]
+    message = parsed(
+        failed(DatasetError("Received 1,000 broken images.", "Remove them.", problems))
+    )["error"]["message"]
     first, *listed, last = message.split("\n")
     assert first == "Received 1,000 broken images."
     assert listed == [f"  - {problem}" for problem in problems[: len(listed)]]
@@ -79,7 +87,9 @@ def test_problems_are_shortened_to_the_first_ones_and_counted():
 
 
 def test_a_few_problems_are_all_there():
-    error = parsed(failed(SettingsError("Two settings cannot work.", "Mend them.", ("A is 1", "B is 2"))))["error"]
+    error = parsed(
+        failed(SettingsError("Two settings cannot work.", "Mend them.", ("A is 1", "B is 2")))
+    )["error"]
     assert error == {
         "kind": "settings",
         "message": "Two settings cannot work.\n  - A is 1\n  - B is 2",
@@ -95,7 +105,10 @@ def test_a_long_message_is_cut_between_characters(letter):
 
 
 def test_a_file_name_that_is_no_utf8_does_not_break_the_object():
-    assert parsed(failed(DatasetError("Received '\udcff.jpg'.")))["error"]["message"] == "Received '?.jpg'."
+    assert (
+        parsed(failed(DatasetError("Received '\udcff.jpg'.")))["error"]["message"]
+        == "Received '?.jpg'."
+    )
 
 
 def test_an_address_that_does_not_fit_is_left_out_rather_than_cut():
@@ -129,7 +142,13 @@ def test_only_a_run_that_was_told_to_stop_is_interrupted():
 
 def test_what_was_known_before_the_failure_is_kept():
     result = parsed(
-        failed(DatasetError("x"), run_id="ab", plan="all", scores={"accuracy": 0.5}, seconds={"dataset": 2})
+        failed(
+            DatasetError("x"),
+            run_id="ab",
+            plan="all",
+            scores={"accuracy": 0.5},
+            seconds={"dataset": 2},
+        )
     )
     assert (result["run_id"], result["plan"], result["seconds"]) == ("ab", "all", {"dataset": 2.0})
 
@@ -142,11 +161,20 @@ def test_an_exception_that_is_not_ours_is_a_fault_of_graft():
 
 
 def test_everyone_is_told_the_same(tmp_path: Path):
-    termination, path, log = tmp_path / "termination-log", tmp_path / "deep" / "er" / "result.json", io.StringIO("")
+    termination, path, log = (
+        tmp_path / "termination-log",
+        tmp_path / "deep" / "er" / "result.json",
+        io.StringIO(""),
+    )
     termination.write_text("an older and much longer message " * 50)
     result = Result("unchanged", "ab12")
     write(result, path, log, termination)
-    assert termination.read_text() == log.getvalue().rstrip("\n") == path.read_text().rstrip("\n") == result.to_json()
+    assert (
+        termination.read_text()
+        == log.getvalue().rstrip("\n")
+        == path.read_text().rstrip("\n")
+        == result.to_json()
+    )
     assert [entry.name for entry in path.parent.iterdir()] == ["result.json"]
 
 
@@ -155,7 +183,9 @@ def test_outside_a_cluster_no_termination_message_is_made(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failing_write_is_said_and_does_not_fail_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture):
+def test_a_failing_write_is_said_and_does_not_fail_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
     (tmp_path / "file").write_text("")
     closed = io.StringIO()
     closed.close()
@@ -176,7 +206,9 @@ def test_a_person_reads_a_summary_without_json():
         "Add images.",
     ]
     scores = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "macro_f1": 0.7}
-    released = Result("released", release="file:///r", promoted=True, scores=scores, seconds={"a": 1, "b": 2})
+    released = Result(
+        "released", release="file:///r", promoted=True, scores=scores, seconds={"a": 1, "b": 2}
+    )
     assert released.summary().split("\n") == [
         "released in 3.0 s",
         "  accuracy            0.9000  (95 %: 0.8000 to 0.9500)",
@@ -184,4 +216,7 @@ def test_a_person_reads_a_summary_without_json():
         "  release             file:///r (promoted)",
         "  report              file:///r/report.html",
     ]
-    assert "  release             file:///r (not promoted)" in replace(released, promoted=False).summary()
+    assert (
+        "  release             file:///r (not promoted)"
+        in replace(released, promoted=False).summary()
+    )

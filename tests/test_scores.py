@@ -16,8 +16,12 @@ def test_each_metric_is_scikit_learns_over_the_classes_that_are_present(metric: 
     predicted, present = LOGITS.argmax(1), [0, 1, 2]
     rivals = {
         "accuracy": metrics.accuracy_score(LABELS, predicted),
-        "balanced_accuracy": metrics.recall_score(LABELS, predicted, labels=present, average="macro", zero_division=0),
-        "macro_f1": metrics.f1_score(LABELS, predicted, labels=present, average="macro", zero_division=0),
+        "balanced_accuracy": metrics.recall_score(
+            LABELS, predicted, labels=present, average="macro", zero_division=0
+        ),
+        "macro_f1": metrics.f1_score(
+            LABELS, predicted, labels=present, average="macro", zero_division=0
+        ),
     }
     assert score(metric, LABELS, LOGITS) == pytest.approx(rivals[metric])
 
@@ -30,7 +34,11 @@ def test_log_loss_is_scikit_learns_and_survives_extreme_logits() -> None:
 
 def test_a_prediction_beyond_the_classes_is_wrong_and_nothing_else() -> None:
     tally = Tally.of(np.array([0, 1]), np.array([0, 2]), 2)
-    assert (tally.hits.tolist(), tally.support.tolist(), tally.predicted.tolist()) == ([1, 0], [1, 1], [1, 0])
+    assert (tally.hits.tolist(), tally.support.tolist(), tally.predicted.tolist()) == (
+        [1, 0],
+        [1, 1],
+        [1, 0],
+    )
 
 
 def test_nothing_scores_zero() -> None:

@@ -57,7 +57,11 @@ def test_two_addresses_are_all_that_must_be_said(read):
 
 
 def test_the_first_word_is_the_group_and_the_rest_is_the_field(read):
-    settings = read(GRAFT_TRAINING_BATCH_SIZE="64", GRAFT_BACKBONE_WEIGHTS_SHA256="", GRAFT_TELEMETRY_PUSH_URL="")
+    settings = read(
+        GRAFT_TRAINING_BATCH_SIZE="64",
+        GRAFT_BACKBONE_WEIGHTS_SHA256="",
+        GRAFT_TELEMETRY_PUSH_URL="",
+    )
     assert settings.training.batch_size == 64
 
 
@@ -92,7 +96,9 @@ def test_a_misspelt_name_is_refused_with_the_nearest_one(problems, received: str
 
 
 def test_an_unknown_name_beside_valid_ones_is_refused(problems):
-    assert problems(GRAFT_SEED="3", GRAFT_SEDE="4") == ["GRAFT_SEDE is unknown; the nearest setting is GRAFT_SEED."]
+    assert problems(GRAFT_SEED="3", GRAFT_SEDE="4") == [
+        "GRAFT_SEDE is unknown; the nearest setting is GRAFT_SEED."
+    ]
 
 
 def test_a_name_in_small_letters_is_not_ours(read):
@@ -125,11 +131,23 @@ def test_what_kubernetes_injects_for_services_of_our_name_is_passed_over(read):
 
 
 def test_an_empty_value_is_an_unset_one(read):
-    assert read(GRAFT_SEED="", GRAFT_BACKBONE_IMAGE_SIZE="", GRAFT_CACHE_LIMIT="", GRAFT_EXPORT_FORMATS="") == read()
+    assert (
+        read(
+            GRAFT_SEED="",
+            GRAFT_BACKBONE_IMAGE_SIZE="",
+            GRAFT_CACHE_LIMIT="",
+            GRAFT_EXPORT_FORMATS="",
+        )
+        == read()
+    )
 
 
 def test_formats_are_separated_by_commas(read):
-    assert read(GRAFT_EXPORT_FORMATS="saved_model, onnx,litert,").export.formats == ("saved_model", "onnx", "litert")
+    assert read(GRAFT_EXPORT_FORMATS="saved_model, onnx,litert,").export.formats == (
+        "saved_model",
+        "onnx",
+        "litert",
+    )
 
 
 def test_a_tilde_in_the_cache_folder_is_the_home_folder(read, monkeypatch: pytest.MonkeyPatch):
@@ -154,7 +172,11 @@ def test_a_float_may_be_written_as_helm_writes_it(read, value: str):
         ("GRAFT_GATE_MIN_SCORE", "1.5", "less than or equal to 1"),
         ("GRAFT_GATE_METRIC", "f1", "'accuracy', 'balanced_accuracy' or 'macro_f1'"),
         ("GRAFT_TRANSFER_MODE", "some", "'auto', 'none', 'part' or 'all'"),
-        ("GRAFT_BACKBONE_NAME", "EfficientNetV2B99", "no such backbone; the nearest is EfficientNetV2B"),
+        (
+            "GRAFT_BACKBONE_NAME",
+            "EfficientNetV2B99",
+            "no such backbone; the nearest is EfficientNetV2B",
+        ),
         ("GRAFT_BACKBONE_WEIGHTS", "imagnet", "expected imagenet, none, the URI"),
         ("GRAFT_BACKBONE_WEIGHTS", "release:flowers", "release:<uri>"),
         ("GRAFT_BACKBONE_WEIGHTS_SHA256", "abc", "64 hex digits"),
@@ -168,7 +190,9 @@ def test_a_float_may_be_written_as_helm_writes_it(read, value: str):
         ("GRAFT_CACHE_LIMIT", "10Gi", "valid integer"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_with_what_was_expected(problems, name: str, value: str, said: str):
+def test_a_value_that_cannot_be_is_refused_with_what_was_expected(
+    problems, name: str, value: str, said: str
+):
     (problem,) = problems(**{name: value})
     assert problem.startswith(f"{name}=")
     assert said in problem
@@ -196,23 +220,41 @@ def test_all_problems_are_told_at_once(problems):
 @pytest.mark.parametrize(
     ("environment", "said"),
     [
-        ({"GRAFT_BACKBONE_NAME": "Xception", "GRAFT_BACKBONE_IMAGE_SIZE": "32"}, "too small for Xception: use 71"),
+        (
+            {"GRAFT_BACKBONE_NAME": "Xception", "GRAFT_BACKBONE_IMAGE_SIZE": "32"},
+            "too small for Xception: use 71",
+        ),
         ({"GRAFT_TRANSFER_MODE": "none", "GRAFT_BACKBONE_WEIGHTS": "none"}, "random: use `all`"),
         ({"GRAFT_EXPORT_FORMATS": "keras"}, "lacks saved_model: add it"),
-        ({"GRAFT_BACKBONE_WEIGHTS": "none", "GRAFT_BACKBONE_WEIGHTS_SHA256": "0" * 64}, "takes no GRAFT_BACKBONE_W"),
-        ({"GRAFT_TRAINING_BATCH_SIZE": "7", "GRAFT_DEVICES_LOGICAL_CPUS": "2"}, "make it a multiple"),
+        (
+            {"GRAFT_BACKBONE_WEIGHTS": "none", "GRAFT_BACKBONE_WEIGHTS_SHA256": "0" * 64},
+            "takes no GRAFT_BACKBONE_W",
+        ),
+        (
+            {"GRAFT_TRAINING_BATCH_SIZE": "7", "GRAFT_DEVICES_LOGICAL_CPUS": "2"},
+            "make it a multiple",
+        ),
     ],
 )
-def test_values_that_do_not_go_together_are_refused_with_the_cure(problems, environment: dict[str, str], said: str):
+def test_values_that_do_not_go_together_are_refused_with_the_cure(
+    problems, environment: dict[str, str], said: str
+):
     (problem,) = problems(**environment)
     assert said in problem
 
 
 def test_contradictions_and_unknown_names_are_told_together(problems):
-    assert len(problems(GRAFT_SEDE="3", GRAFT_EXPORT_FORMATS="keras", GRAFT_BACKBONE_IMAGE_SIZE="16")) == 3
+    assert (
+        len(problems(GRAFT_SEDE="3", GRAFT_EXPORT_FORMATS="keras", GRAFT_BACKBONE_IMAGE_SIZE="16"))
+        == 3
+    )
 
 
-@given(st.dictionaries(st.sampled_from([name for name, _ in variables()]), st.text(st.characters(codec="ascii"))))
+@given(
+    st.dictionaries(
+        st.sampled_from([name for name, _ in variables()]), st.text(st.characters(codec="ascii"))
+    )
+)
 def test_whatever_the_environment_holds_it_is_read_or_refused(values: dict[str, str]):
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (REQUIRED | values).items():
@@ -229,7 +271,8 @@ def test_settings_do_not_change(read):
         settings.training.epochs = 3
 
 
-# --- what enters the identity ----------------------------------------------------------------------------------------
+# --- what enters the identity
+# ----------------------------------------------------------------------------------------
 
 RUNNING = {
     "GRAFT_DATASET_URI": "s3://elsewhere/data",
@@ -267,7 +310,10 @@ SHAPING = {
 
 
 def test_where_and_how_a_run_works_does_not_shape_the_model(read):
-    assert read(**RUNNING).shaping() == read({}, **REQUIRED | dict.fromkeys(RUNNING.keys() - REQUIRED, "")).shaping()
+    assert (
+        read(**RUNNING).shaping()
+        == read({}, **REQUIRED | dict.fromkeys(RUNNING.keys() - REQUIRED, "")).shaping()
+    )
 
 
 @pytest.mark.parametrize(("name", "value"), SHAPING.items())
@@ -291,8 +337,16 @@ def test_a_release_remembers_the_address_of_its_data_but_of_nothing_else(read):
 def test_every_value_can_be_printed_and_read_back(read, monkeypatch: pytest.MonkeyPatch):
     values = read(**RUNNING, **SHAPING).values()
     assert list(values) == [name for name, _ in variables()]
-    written = {name: ",".join(value) if isinstance(value, list) else str(value) for name, value in values.items()}
-    assert read({}, **{name: "" if value == "None" else value for name, value in written.items()}).values() == values
+    written = {
+        name: ",".join(value) if isinstance(value, list) else str(value)
+        for name, value in values.items()
+    }
+    assert (
+        read(
+            {}, **{name: "" if value == "None" else value for name, value in written.items()}
+        ).values()
+        == values
+    )
 
 
 def test_the_size_is_that_of_the_backbone_unless_given(read):
@@ -307,12 +361,29 @@ def test_a_digest_of_settings_does_not_depend_on_their_order(read):
 
 # --- cost ------------------------------------------------------------------------------------------------------------
 
-HEAVY = {"tensorflow", "keras", "boto3", "botocore", "kubernetes", "scipy", "numpy", "sklearn", "jinja2", "PIL"}
+HEAVY = {
+    "tensorflow",
+    "keras",
+    "boto3",
+    "botocore",
+    "kubernetes",
+    "scipy",
+    "numpy",
+    "sklearn",
+    "jinja2",
+    "PIL",
+}
 
 
 @pytest.mark.parametrize(
     ("verb", "environment", "code"),
-    [("run", {"GRAFT_SEDE": "1"}, 2), ("check", {}, 2), ("plan", {}, 2), ("settings", REQUIRED, 0), ("--help", {}, 0)],
+    [
+        ("run", {"GRAFT_SEDE": "1"}, 2),
+        ("check", {}, 2),
+        ("plan", {}, 2),
+        ("settings", REQUIRED, 0),
+        ("--help", {}, 0),
+    ],
 )
 def test_what_needs_no_network_and_no_tensorflow_does_not_wait_for_them(verb, environment, code):
     script = f"""
@@ -325,7 +396,9 @@ except SystemExit as end:
 print("LOADED", *sorted({{name.split(".")[0] for name in sys.modules}}))
 sys.exit(code)
 """
-    process = Popen([sys.executable, "-c", script], env=environment, stdout=PIPE, stderr=PIPE, text=True)
+    process = Popen(
+        [sys.executable, "-c", script], env=environment, stdout=PIPE, stderr=PIPE, text=True
+    )
     out, err = process.communicate()
     assert process.returncode == code, err
     assert not HEAVY & set(out.splitlines()[-1].split()[1:])

@@ -27,7 +27,9 @@ def digest(number: int) -> str:
     return hashlib.sha256(str(number).encode()).hexdigest()
 
 
-def record(number: int, label: str, part: Any = None, group: str | None = None, name: str | None = None) -> Record:
+def record(
+    number: int, label: str, part: Any = None, group: str | None = None, name: str | None = None
+) -> Record:
     name = name or f"{part or ''}/{label}/{number}"
     return Record(Path(name), name, label, digest(number), 1, part, group)
 
@@ -35,7 +37,16 @@ def record(number: int, label: str, part: Any = None, group: str | None = None, 
 def census(records: list[Record], hashes: Mapping[str, int] | None = None) -> Census:
     far = {one.sha256: int(one.sha256[:16], 16) for one in records}
     kept = tuple(sorted(records, key=lambda one: (one.label, one.sha256, one.name)))
-    return Census(kept, tuple(sorted({one.label for one in kept})), (), (), (), (), (), {**far, **(hashes or {})})
+    return Census(
+        kept,
+        tuple(sorted({one.label for one in kept})),
+        (),
+        (),
+        (),
+        (),
+        (),
+        {**far, **(hashes or {})},
+    )
 
 
 def parts_of(splits: Splits) -> dict[str, str]:
@@ -63,7 +74,9 @@ def literal_rule(places: list[float]) -> list[str]:
 def records_at(places: list[float], label: str = "cat", first: int = 0) -> list[Record]:
     """Records whose u are close to the given ones, found by trying."""
     numbers = iter(range(first, 10**9))
-    return [record(next(n for n in numbers if abs(place(digest(n)) - u) < 0.004), label) for u in places]
+    return [
+        record(next(n for n in numbers if abs(place(digest(n)) - u) < 0.004), label) for u in places
+    ]
 
 
 def test_u_is_the_published_function_of_the_key() -> None:
@@ -110,7 +123,9 @@ RANK = {"test": 0, "val": 1, "train": 2}
 
 @given(st.randoms(use_true_random=False), st.integers(2, 12))
 @settings(max_examples=25, deadline=None)
-def test_200_images_grown_to_250_move_no_old_image_towards_test(chance: random.Random, num_classes: int) -> None:
+def test_200_images_grown_to_250_move_no_old_image_towards_test(
+    chance: random.Random, num_classes: int
+) -> None:
     labels = [f"class {number}" for number in range(num_classes)]
     numbers = chance.sample(range(10**9), 250)
     records = [record(number, chance.choice(labels)) for number in numbers]
@@ -120,14 +135,21 @@ def test_200_images_grown_to_250_move_no_old_image_towards_test(chance: random.R
     for one in records[:200]:
         u = place(one.sha256)
         by_place = "test" if u < 0.15 else "val" if u < 0.30 else "train"
-        gave_back = RANK[before[one.name]] > RANK[by_place]  # the stated repair: an empty train took it
-        assert RANK[after[one.name]] >= RANK[before[one.name]] or (gave_back and after[one.name] == by_place)
+        gave_back = (
+            RANK[before[one.name]] > RANK[by_place]
+        )  # the stated repair: an empty train took it
+        assert RANK[after[one.name]] >= RANK[before[one.name]] or (
+            gave_back and after[one.name] == by_place
+        )
 
 
 @given(st.randoms(use_true_random=False))
 @settings(max_examples=20, deadline=None)
 def test_the_split_knows_neither_order_nor_chance(chance: random.Random) -> None:
-    records = [record(n, "cat" if n % 3 else "dog", group=f"g{n % 40}" if n % 2 else None) for n in range(100)]
+    records = [
+        record(n, "cat" if n % 3 else "dog", group=f"g{n % 40}" if n % 2 else None)
+        for n in range(100)
+    ]
     want = split(census(records))
     chance.shuffle(records)
     chance.seed(7)
@@ -135,7 +157,9 @@ def test_the_split_knows_neither_order_nor_chance(chance: random.Random) -> None
 
 
 GROUPED = st.lists(
-    st.tuples(st.integers(0, 40), st.sampled_from(["cat", "dog", "owl"]), st.none() | st.integers(0, 12)),
+    st.tuples(
+        st.integers(0, 40), st.sampled_from(["cat", "dog", "owl"]), st.none() | st.integers(0, 12)
+    ),
     min_size=9,
     max_size=60,
 )
@@ -147,7 +171,8 @@ def can_be_dealt(records: list[Record]) -> bool:
     wanted = {(label, part) for unit in units for label in unit.labels for part in PARTS}
     deals = itertools.product(PARTS, repeat=len(units))
     return any(
-        {(label, part) for unit, part in zip(units, deal, strict=True) for label in unit.labels} == wanted
+        {(label, part) for unit, part in zip(units, deal, strict=True) for label in unit.labels}
+        == wanted
         for deal in deals
     )
 
@@ -159,7 +184,9 @@ def test_duplicates_and_groups_never_straddle_and_no_class_lacks_a_part(
 ) -> None:
     labels = {number: label for number, label, _ in drawn}  # one content has one label
     records = [
-        record(number, labels[number], group=None if group is None else f"g{group}", name=f"{index}")
+        record(
+            number, labels[number], group=None if group is None else f"g{group}", name=f"{index}"
+        )
         for index, (number, _, group) in enumerate(drawn)
     ]
     assume(not [*class_problems(sorted({one.label for one in records}), records)])
@@ -174,7 +201,9 @@ def test_duplicates_and_groups_never_straddle_and_no_class_lacks_a_part(
             places["content", example.sha256].add(part)
             if example.group:
                 places["group", example.group].add(part)
-        assert {splits.classes[example.label] for example in getattr(splits, part)} == set(splits.classes)
+        assert {splits.classes[example.label] for example in getattr(splits, part)} == set(
+            splits.classes
+        )
     assert all(len(found) == 1 for found in places.values())
 
 
@@ -199,7 +228,9 @@ def test_groups_of_several_classes_are_moved_so_that_no_class_lacks_a_part() -> 
 
 
 def test_groups_that_cannot_be_dealt_out_are_named() -> None:
-    records = [record(n, label, group=f"g{n % 2}") for n, label in enumerate(["cat"] * 6 + ["dog"] * 6)]
+    records = [
+        record(n, label, group=f"g{n % 2}") for n, label in enumerate(["cat"] * 6 + ["dog"] * 6)
+    ]
     with pytest.raises(DatasetError) as caught:
         split(census(records))
     assert caught.value.exit_code == 3
@@ -214,15 +245,21 @@ def test_examples_are_ordered_by_label_content_and_name() -> None:
         keys = [(example.label, example.sha256, example.name) for example in getattr(splits, part)]
         assert keys == sorted(keys)
     assert not splits.given
-    assert splits.train[0] == Example(Path(name := splits.train[0].name), name, 0, splits.train[0].sha256, None)
+    assert splits.train[0] == Example(
+        Path(name := splits.train[0].name), name, 0, splits.train[0].sha256, None
+    )
 
 
 def test_the_labels_follow_another_order_of_the_classes() -> None:
     splits = split(census([record(n, ("cat", "dog", "owl")[n % 3]) for n in range(60)]))
     reordered = splits.ordered(("owl", "cat", "dog"))
     for part in PARTS:
-        before = [(example.name, splits.classes[example.label]) for example in getattr(splits, part)]
-        assert [(example.name, reordered.classes[example.label]) for example in getattr(reordered, part)] == before
+        before = [
+            (example.name, splits.classes[example.label]) for example in getattr(splits, part)
+        ]
+        assert [
+            (example.name, reordered.classes[example.label]) for example in getattr(reordered, part)
+        ] == before
 
 
 def given_split(**counts: int) -> list[Record]:
@@ -256,7 +293,9 @@ def test_a_missing_part_is_carved_from_train_below_u_of_015(missing: str) -> Non
 
 def test_a_missing_part_of_a_tiny_class_is_the_lowest_u() -> None:
     records = [*records_at([0.5, 0.6, 0.7]), *records_at([0.1, 0.6, 0.7], "dog", 10**6)]
-    declared = [Record(one.path, one.name, one.label, one.sha256, 1, "train", None) for one in records]
+    declared = [
+        Record(one.path, one.name, one.label, one.sha256, 1, "train", None) for one in records
+    ]
     tests = [record(10**8 + n, label, "test") for n, label in enumerate(["cat", "dog"])]
     splits = split(census(declared + tests))
     assert {example.name for example in splits.val} == {records[0].name, records[3].name}
@@ -269,7 +308,10 @@ def test_a_layout_of_train_alone_is_split_by_the_whole_rule() -> None:
 
 
 def test_an_image_without_a_split_in_a_given_one_counts_as_train() -> None:
-    records = [*given_split(val=5, test=5), *(record(1000 + n, label) for n in range(10) for label in ("cat", "dog"))]
+    records = [
+        *given_split(val=5, test=5),
+        *(record(1000 + n, label) for n in range(10) for label in ("cat", "dog")),
+    ]
     dealt = parts_of(split(census(records)))
     assert all(dealt[one.name] == (one.split or "train") for one in records)
 
@@ -299,18 +341,30 @@ def test_a_picture_in_all_three_parts_stays_in_the_last() -> None:
 
 
 def test_a_class_without_a_train_image_in_a_given_split_is_an_error() -> None:
-    records = [*given_split(train=20, val=5, test=5), *(record(2000 + n, "owl", "test") for n in range(3))]
+    records = [
+        *given_split(train=20, val=5, test=5),
+        *(record(2000 + n, "owl", "test") for n in range(3)),
+    ]
     with pytest.raises(DatasetError, match="class 'owl' has no image for train"):
         split(census(records))
 
 
 def test_a_class_without_a_test_image_in_a_given_split_is_a_warning() -> None:
-    records = [*given_split(train=20, val=5, test=5), *(record(2000 + n, "owl", "train") for n in range(3))]
-    assert split(census(records)).warnings == ("class 'owl' has no image in val", "class 'owl' has no image in test")
+    records = [
+        *given_split(train=20, val=5, test=5),
+        *(record(2000 + n, "owl", "train") for n in range(3)),
+    ]
+    assert split(census(records)).warnings == (
+        "class 'owl' has no image in val",
+        "class 'owl' has no image in test",
+    )
 
 
 def test_a_given_split_that_tears_a_group_apart_is_a_warning() -> None:
-    torn = [record(3000, "cat", "train", group="patient 7"), record(3001, "cat", "test", group="patient 7")]
+    torn = [
+        record(3000, "cat", "train", group="patient 7"),
+        record(3001, "cat", "test", group="patient 7"),
+    ]
     splits = split(census([*given_split(train=20, val=5, test=5), *torn]))
     assert splits.warnings == ("the given split tears 1 group(s) apart, 'patient 7' for one",)
 
@@ -331,12 +385,19 @@ def test_look_alikes_within_a_split_are_nobodys_business() -> None:
 
 @given(st.randoms(use_true_random=False), st.integers(1, 60))
 @settings(max_examples=60, deadline=None)
-def test_the_nearest_is_the_one_that_comparing_all_with_all_finds(chance: random.Random, count: int) -> None:
+def test_the_nearest_is_the_one_that_comparing_all_with_all_finds(
+    chance: random.Random, count: int
+) -> None:
     """Hashes around few centres, so that there are many close pairs and crowded bands."""
     centres = [chance.getrandbits(64) for _ in range(3)]
-    flips = [sum(1 << chance.randrange(64) for _ in range(chance.randrange(5))) for _ in range(count)]
+    flips = [
+        sum(1 << chance.randrange(64) for _ in range(chance.randrange(5))) for _ in range(count)
+    ]
     examples = [Example(Path(), f"{n}", 0, digest(n)) for n in range(count)]
-    hashes = {one.sha256: (chance.choice(centres) ^ flip) % 2**64 for one, flip in zip(examples, flips, strict=True)}
+    hashes = {
+        one.sha256: (chance.choice(centres) ^ flip) % 2**64
+        for one, flip in zip(examples, flips, strict=True)
+    }
     parts: dict[Any, list[Example]] = {part: [] for part in PARTS}
     for one in examples:
         parts[chance.choice(PARTS)].append(one)
@@ -362,5 +423,7 @@ def test_a_hundred_thousand_images_are_compared_in_seconds() -> None:
         "val": examples[70_000:85_000],
         "test": examples[85_000:],
     }
-    found = near_duplicates(parts, {one.sha256: int(value) for one, value in zip(examples, values, strict=True)})
+    found = near_duplicates(
+        parts, {one.sha256: int(value) for one, value in zip(examples, values, strict=True)}
+    )
     assert sum(one.bits == 0 for one in found) == 6_000

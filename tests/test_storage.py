@@ -218,7 +218,9 @@ def test_a_probe_of_a_good_store_leaves_nothing_behind(store):
 
 
 def test_a_download_has_its_name_only_when_it_is_whole(store, tmp_path):
-    store.write("../weird//key", b"hello") if store.uri.startswith("s3") else store.write("key", b"hello")
+    store.write("../weird//key", b"hello") if store.uri.startswith("s3") else store.write(
+        "key", b"hello"
+    )
     (entry,) = store.list()
     store.download(entry.key, tmp_path / "made" / "local", entry)
     assert files(tmp_path / "made") == ["local"]
@@ -350,9 +352,7 @@ def test_one_object_is_read_through_the_folder_that_it_lies_in(store_uri):
 
 
 def test_whoever_needs_only_a_folder_does_not_wait_for_boto3(tmp_path):
-    code = (
-        "import sys; from job.storage import connect; connect(sys.argv[1]).probe(); assert 'boto3' not in sys.modules"
-    )
+    code = "import sys; from job.storage import connect; connect(sys.argv[1]).probe(); assert 'boto3' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, tmp_path.as_uri()], check=True)
 
 

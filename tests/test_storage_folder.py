@@ -34,7 +34,9 @@ def keys(store: Store) -> list[str]:
 # Nothing leaves the folder
 
 
-@pytest.mark.parametrize("key", ["../out", "a/../../out", "/etc/passwd", "a//b", "a/./b", "..", ".", "a/", "nul\0"])
+@pytest.mark.parametrize(
+    "key", ["../out", "a/../../out", "/etc/passwd", "a//b", "a/./b", "..", ".", "a/", "nul\0"]
+)
 def test_a_key_that_is_no_path_inside_is_refused(store, tmp_path, key):
     for word in (
         lambda: store.write(key, b"x"),
@@ -227,7 +229,10 @@ with ThreadPoolExecutor(4) as pool:
 def test_32_racers_in_8_processes_have_one_winner_and_lose_no_update(store, folder, tmp_path):
     store.write("counter", b"0")
     command = [sys.executable, "-c", RACER, folder.as_uri(), str(tmp_path / "start")]
-    racers = [subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True) for number in range(8)]
+    racers = [
+        subprocess.Popen([*command, str(number)], stdout=subprocess.PIPE, text=True)
+        for number in range(8)
+    ]
     (tmp_path / "start").touch()
     wins = [int(racer.communicate()[0]) for racer in racers]
     assert [racer.returncode for racer in racers] == [0] * 8
@@ -248,7 +253,9 @@ for number in itertools.count():
 
 def test_a_writer_killed_at_any_instant_leaves_a_whole_file(store, folder):
     for pause_seconds in (0.0, 0.004, 0.011):
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, folder.as_uri()], stdout=subprocess.PIPE)
+        writer = subprocess.Popen(
+            [sys.executable, "-c", WRITER, folder.as_uri()], stdout=subprocess.PIPE
+        )
         with writer:
             assert writer.stdout is not None
             writer.stdout.readline()

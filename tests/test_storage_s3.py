@@ -58,7 +58,19 @@ def head(store: Store, key: str) -> Entry:
 
 def test_a_key_is_an_opaque_string(bucket, tmp_path):
     store = connect(f"{bucket}/root")
-    keys = ["../../up", "..", "/in front", "a//b", "a..b", "a/./b", "x" * 1019, "é ü", "a?b#c&d=e+f%2e", "tab\t", "\r"]
+    keys = [
+        "../../up",
+        "..",
+        "/in front",
+        "a//b",
+        "a..b",
+        "a/./b",
+        "x" * 1019,
+        "é ü",
+        "a?b#c&d=e+f%2e",
+        "tab\t",
+        "\r",
+    ]
     for key in keys:
         store.write(key, key.encode())
     entries = list(store.list())
@@ -72,23 +84,35 @@ def test_a_key_is_an_opaque_string(bucket, tmp_path):
 def test_keys_that_no_folder_can_hold_together_are_kept_apart(store):
     for key in ("a", "a/b", "A"):
         store.write(key, key.encode())
-    assert [(entry.key, store.read(entry.key)) for entry in store.list()] == [("A", b"A"), ("a", b"a"), ("a/b", b"a/b")]
+    assert [(entry.key, store.read(entry.key)) for entry in store.list()] == [
+        ("A", b"A"),
+        ("a", b"a"),
+        ("a/b", b"a/b"),
+    ]
 
 
 def test_a_key_with_a_newline_is_listed(store, bucket):
-    from moto.s3.models import s3_backends  # moto's own front door does not take such a key, S3 does
+    from moto.s3.models import (
+        s3_backends,  # moto's own front door does not take such a key, S3 does
+    )
 
     backend = next(
-        account["global"] for account in s3_backends.values() if name_of(bucket) in account["global"].buckets
+        account["global"]
+        for account in s3_backends.values()
+        if name_of(bucket) in account["global"].buckets
     )
     backend.put_object(name_of(bucket), "a\nb", b"x")
     assert [entry.key for entry in store.list()] == ["a\nb"]
     assert store.delete() == 1
 
 
-def test_the_empty_objects_with_which_consoles_draw_folders_are_left_out_and_deleted_with_the_rest(bucket, direct):
+def test_the_empty_objects_with_which_consoles_draw_folders_are_left_out_and_deleted_with_the_rest(
+    bucket, direct
+):
     for key in ("cats/", "cats/black/", "cats/black/1.jpg"):
-        direct.put_object(Bucket=name_of(bucket), Key=key, Body=b"x" if key.endswith("jpg") else b"")
+        direct.put_object(
+            Bucket=name_of(bucket), Key=key, Body=b"x" if key.endswith("jpg") else b""
+        )
     store = connect(f"{bucket}/cats")
     assert [entry.key for entry in store.list()] == ["black/1.jpg"]
     store.delete()
@@ -103,7 +127,9 @@ def test_more_than_a_thousand_objects_are_listed_and_deleted(faulty, bucket):
 
     store = connect(bucket)
     backend = next(
-        account["global"] for account in s3_backends.values() if name_of(bucket) in account["global"].buckets
+        account["global"]
+        for account in s3_backends.values()
+        if name_of(bucket) in account["global"].buckets
     )
     for number in range(1100):
         backend.put_object(name_of(bucket), f"many/{number:04}", b"")
@@ -118,7 +144,9 @@ def test_a_refusal_inside_a_good_answer_to_a_deletion_is_not_swallowed(faulty, b
     store = connect(bucket)
     store.write("a/b", b"x")
     refusal = b"<Error><Key>a/b</Key><Code>AccessDenied</Code><Message>not yours</Message></Error>"
-    faulty.fail("POST", status=200, answer=b"<?xml version='1.0'?><DeleteResult>%s</DeleteResult>" % refusal)
+    faulty.fail(
+        "POST", status=200, answer=b"<?xml version='1.0'?><DeleteResult>%s</DeleteResult>" % refusal
+    )
     with pytest.raises(StoreForbidden, match=r"a/b: .*not yours"):
         store.delete("a")
 
@@ -255,20 +283,27 @@ def test_a_checksum_that_the_store_keeps_is_verified(faulty, bucket, direct, tmp
         store.download("a", tmp_path / "file", Entry("a", 5, "", 0.0))
 
 
-def test_an_object_under_a_key_of_its_own_has_no_md5_and_is_verified_by_size(store, bucket, direct, tmp_path):
-    direct.put_object(Bucket=name_of(bucket), Key="a", Body=b"hello", ServerSideEncryption="aws:kms")
+def test_an_object_under_a_key_of_its_own_has_no_md5_and_is_verified_by_size(
+    store, bucket, direct, tmp_path
+):
+    direct.put_object(
+        Bucket=name_of(bucket), Key="a", Body=b"hello", ServerSideEncryption="aws:kms"
+    )
     assert store.checksum("a") is None
     store.download("a", tmp_path / "file", Entry("a", 5, "", 0.0))
     assert (tmp_path / "file").read_bytes() == b"hello"
 
 
-def test_a_body_that_fails_the_checksum_sent_with_it_is_not_taken_for_whole(faulty, bucket, direct, monkeypatch):
+def test_a_body_that_fails_the_checksum_sent_with_it_is_not_taken_for_whole(
+    faulty, bucket, direct, monkeypatch
+):
     """Amazon's own endpoint sends a checksum with the body, which the SDK then verifies at the end of it."""
     direct.put_object(Bucket=name_of(bucket), Key="a", Body=b"hello", ChecksumAlgorithm="SHA256")
     store = connect(bucket)
     assert isinstance(store, S3Store)
     store._s3.meta.events.register(
-        "provide-client-params.s3.GetObject", lambda params, **_: params | {"ChecksumMode": "ENABLED"}
+        "provide-client-params.s3.GetObject",
+        lambda params, **_: params | {"ChecksumMode": "ENABLED"},
     )
     assert store.read("a") == b"hello"
     faulty.fail("GET", change_body=b"J")
@@ -411,7 +446,9 @@ def test_amazons_own_endpoint_keeps_the_sdks_checksums(s3, monkeypatch):
     ignoring = client()
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     for config in (ignoring.meta.config, client().meta.config):
-        assert (config.request_checksum_calculation, config.response_checksum_validation) == ("when_supported",) * 2
+        assert (config.request_checksum_calculation, config.response_checksum_validation) == (
+            "when_supported",
+        ) * 2
 
 
 # What the SDK raises
@@ -420,7 +457,11 @@ def test_amazons_own_endpoint_keeps_the_sdks_checksums(s3, monkeypatch):
 def sdk_exceptions() -> list[type[Exception]]:
     """Every exception class that botocore has, but the two roots: an answer is judged by its code, not by its class."""
     found = [kind for _, kind in inspect.getmembers(botocore.exceptions, inspect.isclass)]
-    return [kind for kind in found if issubclass(kind, Exception) and not issubclass(kind, Warning | ClientError)]
+    return [
+        kind
+        for kind in found
+        if issubclass(kind, Exception) and not issubclass(kind, Warning | ClientError)
+    ]
 
 
 @pytest.mark.parametrize("kind", sdk_exceptions(), ids=lambda kind: kind.__name__)
@@ -463,7 +504,10 @@ def test_a_new_exception_of_botocore_would_be_noticed():
     ],
 )
 def test_an_answer_is_judged_by_its_code_and_status(status, code, ours):
-    answer = {"Error": {"Code": code, "Message": "said"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    answer = {
+        "Error": {"Code": code, "Message": "said"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
     error = translate(ClientError(answer, "GetObject"), "s3://b/k")
     assert type(error) is ours
     assert error.message.startswith("s3://b/k: ")

@@ -17,8 +17,8 @@ import pytest
 
 from job.settings import TelemetrySettings
 from job.telemetry import Telemetry, configure_logs, serve, silent
-from job.telemetry.board import EPOCHS_KEPT, LINES_KEPT, Board
-from job.telemetry.view import Epoch, Line
+from job.telemetry.run_state import EPOCHS_KEPT, LINES_KEPT, RunState
+from job.telemetry.snapshot import Epoch, Line
 
 PHASES = ("survey", "dataset", "training")
 
@@ -39,8 +39,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def board(clock: Clock) -> Board:
-    return Board("flowers", PHASES, clock)
+def state(clock: Clock) -> RunState:
+    return RunState("flowers", PHASES, clock)
 
 
 @pytest.fixture
@@ -60,109 +60,112 @@ def records(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line, parse_constant=pytest.fail) for line in stream.getvalue().splitlines()]
 
 
-def test_a_phase_runs_and_then_is_done(board: Board, clock: Clock):
-    telemetry = Telemetry(board)
+def test_a_phase_runs_and_then_is_done(state: RunState, clock: Clock):
+    telemetry = Telemetry(state)
     with telemetry.phase("survey"):
         clock.now += 3
-        assert board.view().running == "survey"
+        assert state.snapshot().running == "survey"
         assert telemetry.seconds == {"survey": 3.0}
-    assert [(phase.name, phase.state) for phase in board.view().phases] == [
+    assert [(phase.name, phase.state) for phase in state.snapshot().phases] == [
         ("survey", "done"), ("dataset", "to come"), ("training", "to come"),
     ]  # fmt: skip
 
 
-def test_a_phase_entered_again_adds_up(board: Board, clock: Clock):
-    telemetry = Telemetry(board)
+def test_a_phase_entered_again_adds_up(state: RunState, clock: Clock):
+    telemetry = Telemetry(state)
     for seconds in (2, 5):
         with telemetry.phase("training"):
             clock.now += seconds
     assert telemetry.seconds == {"training": 7.0}
 
 
-def test_a_phase_that_nobody_announced_joins_the_list(board: Board):
-    with Telemetry(board).phase("tidying"):
+def test_a_phase_that_nobody_announced_joins_the_list(state: RunState):
+    with Telemetry(state).phase("tidying"):
         pass
-    assert board.view().phases[-1].name == "tidying"
+    assert state.snapshot().phases[-1].name == "tidying"
 
 
-def test_phases_do_not_nest(board: Board):
-    telemetry = Telemetry(board)
+def test_phases_do_not_nest(state: RunState):
+    telemetry = Telemetry(state)
     with telemetry.phase("survey"):
-        with pytest.raises(RuntimeError, match="'dataset' inside 'survey'"), telemetry.phase("dataset"):
+        with (
+            pytest.raises(RuntimeError, match="'dataset' inside 'survey'"),
+            telemetry.phase("dataset"),
+        ):
             pass
-        assert board.view().running == "survey"
+        assert state.snapshot().running == "survey"
 
 
-def test_an_error_passes_through_and_its_phase_is_marked(board: Board):
-    telemetry = Telemetry(board)
+def test_an_error_passes_through_and_its_phase_is_marked(state: RunState):
+    telemetry = Telemetry(state)
     with pytest.raises(ZeroDivisionError), telemetry.phase("dataset"):
         raise ZeroDivisionError
-    assert board.view().phases[1].state == "stopped"
+    assert state.snapshot().phases[1].state == "stopped"
     assert telemetry.seconds == {"dataset": 0.0}
 
 
-def test_the_time_left_follows_the_pace_so_far(board: Board, clock: Clock):
-    board.begin("dataset")
-    board.progress(100, 500, "images")  # a resumed download: the first 100 were there already
-    assert board.view().seconds_left is None
+def test_the_time_left_follows_the_pace_so_far(state: RunState, clock: Clock):
+    state.begin("dataset")
+    state.progress(100, 500, "images")  # a resumed download: the first 100 were there already
+    assert state.snapshot().seconds_left is None
     clock.now += 10
-    board.progress(200, 500, "images")
-    assert board.view().seconds_left == pytest.approx(30)
+    state.progress(200, 500, "images")
+    assert state.snapshot().seconds_left == pytest.approx(30)
     clock.now += 5
-    assert board.view().seconds_left == pytest.approx(25)
+    assert state.snapshot().seconds_left == pytest.approx(25)
     clock.now += 60
-    assert board.view().seconds_left == 0
+    assert state.snapshot().seconds_left == 0
 
 
-def test_threads_that_report_out_of_order_do_not_turn_the_progress_back(board: Board):
-    board.begin("dataset")
+def test_threads_that_report_out_of_order_do_not_turn_the_progress_back(state: RunState):
+    state.begin("dataset")
     for done in (2, 1, 4, 3, 10, 9):
-        board.progress(done, 10, "images")
-    view = board.view()
+        state.progress(done, 10, "images")
+    view = state.snapshot()
     assert view.progress is not None
     assert (view.progress.done, view.progress.ratio, view.phases[1].images) == (10, 1.0, 10)
 
 
-def test_the_next_epoch_counts_its_images_anew(board: Board):
-    board.begin("training")
+def test_the_next_epoch_counts_its_images_anew(state: RunState):
+    state.begin("training")
     for done in (5, 10, 5, 10):
-        board.progress(done, 10, "images")
-    board.progress(3, 8, "steps")
-    assert board.view().phases[2].images == 20
+        state.progress(done, 10, "images")
+    state.progress(3, 8, "steps")
+    assert state.snapshot().phases[2].images == 20
 
 
-def test_an_unknown_total_is_no_division_by_zero(board: Board):
-    board.begin("dataset")
-    board.progress(3, 0, "images")
-    progress = board.view().progress
+def test_an_unknown_total_is_no_division_by_zero(state: RunState):
+    state.begin("dataset")
+    state.progress(3, 0, "images")
+    progress = state.snapshot().progress
     assert progress is not None
     assert progress.ratio == 0.0
 
 
-def test_epochs_tell_how_long_the_stage_will_take_at_most(board: Board, clock: Clock):
-    board.begin("training")
+def test_epochs_tell_how_long_the_stage_will_take_at_most(state: RunState, clock: Clock):
+    state.begin("training")
     clock.now += 10
-    board.epoch(Epoch("probe", 1, 4, {}))
-    assert board.view().stage_seconds_left == pytest.approx(30)
+    state.epoch(Epoch("probe", 1, 4, {}))
+    assert state.snapshot().stage_seconds_left == pytest.approx(30)
     clock.now += 20
-    board.epoch(Epoch("part", 6, 10, {}))  # resumed in the middle: one epoch took 20 s
-    assert board.view().stage_seconds_left == pytest.approx(80)
-    board.end()
-    assert board.view().stage_seconds_left is None
+    state.epoch(Epoch("part", 6, 10, {}))  # resumed in the middle: one epoch took 20 s
+    assert state.snapshot().stage_seconds_left == pytest.approx(80)
+    state.end()
+    assert state.snapshot().stage_seconds_left is None
 
 
-def test_the_board_does_not_grow_with_the_run(board: Board):
+def test_the_board_does_not_grow_with_the_run(state: RunState):
     for number in range(EPOCHS_KEPT + 5):
-        board.epoch(Epoch("all", number + 1, 2_000, {}))
+        state.epoch(Epoch("all", number + 1, 2_000, {}))
     for number in range(LINES_KEPT + 5):
-        board.line(Line(0.0, "info", str(number)))
-    view = board.view()
+        state.line(Line(0.0, "info", str(number)))
+    view = state.snapshot()
     assert (len(view.history), view.history[-1].epoch) == (EPOCHS_KEPT, EPOCHS_KEPT + 5)
     assert (len(view.lines), view.lines[0].message) == (LINES_KEPT, "5")
 
 
-def test_many_threads_may_tell_at_once(board: Board):
-    telemetry = Telemetry(board)
+def test_many_threads_may_tell_at_once(state: RunState):
+    telemetry = Telemetry(state)
 
     def take_500_steps() -> None:
         for _ in range(500):
@@ -173,13 +176,13 @@ def test_many_threads_may_tell_at_once(board: Board):
         thread.start()
     for thread in work:
         thread.join()
-    assert sum(board.view().steps.counts) == 2_000
-    assert board.view().steps.seconds == pytest.approx(40)
+    assert sum(state.snapshot().steps.counts) == 2_000
+    assert state.snapshot().steps.seconds == pytest.approx(40)
 
 
-def test_telling_costs_a_step_next_to_nothing(board: Board):
-    telemetry = Telemetry(board)
-    board.begin("training")
+def test_telling_costs_a_step_next_to_nothing(state: RunState):
+    telemetry = Telemetry(state)
+    state.begin("training")
     began = time.perf_counter()
     for step in range(2_000):
         telemetry.step(0.1, 0.5)
@@ -187,13 +190,13 @@ def test_telling_costs_a_step_next_to_nothing(board: Board):
     assert (time.perf_counter() - began) / 2_000 < 0.001
 
 
-def test_a_container_logs_strict_json_lines(board: Board, logs: None):
+def test_a_container_logs_strict_json_lines(state: RunState, logs: None):
     stream = io.StringIO()
     configure_logs(stream, terminal=False)
     logging.getLogger("job.x").warning(
         "odd \udcff name", extra={"fields": {"loss": math.nan, "of": (1, "a"), "path": object}}
     )
-    telemetry = Telemetry(board)
+    telemetry = Telemetry(state)
     with telemetry.phase("survey"):
         telemetry.epoch("probe", 1, 3, {"val_accuracy": 0.5})
     odd, begins, epoch, done = records(stream)
@@ -201,7 +204,12 @@ def test_a_container_logs_strict_json_lines(board: Board, logs: None):
     assert (odd["level"], odd["logger"], odd["message"]) == ("warning", "job.x", "odd ? name")
     assert odd["fields"] == {"loss": None, "of": [1, "a"], "path": "<class 'object'>"}
     assert begins["fields"] == {"phase": "survey", "event": "begins"}
-    assert epoch["fields"] == {"stage": "probe", "epoch": 1, "epochs": 3, "scores": {"val_accuracy": 0.5}}
+    assert epoch["fields"] == {
+        "stage": "probe",
+        "epoch": 1,
+        "epochs": 3,
+        "scores": {"val_accuracy": 0.5},
+    }
     assert done["fields"] | {"seconds": 0} == {"phase": "survey", "event": "done", "seconds": 0}
 
 
@@ -252,10 +260,12 @@ def test_configured_twice_each_line_comes_once(logs: None):
     assert len(records(stream)) == 1
 
 
-def test_progress_is_logged_now_and_then(board: Board, clock: Clock, logs: None, monkeypatch: pytest.MonkeyPatch):
+def test_progress_is_logged_now_and_then(
+    state: RunState, clock: Clock, logs: None, monkeypatch: pytest.MonkeyPatch
+):
     stream = io.StringIO()
     configure_logs(stream, terminal=False)
-    telemetry = Telemetry(board)
+    telemetry = Telemetry(state)
     with telemetry.phase("dataset"):
         telemetry.progress(0, 4_000, "images")
         monkeypatch.setattr("job.telemetry.telemetry.PROGRESS_LINE_SECONDS", -1.0)
@@ -268,10 +278,10 @@ def test_progress_is_logged_now_and_then(board: Board, clock: Clock, logs: None,
     ]
 
 
-def test_a_terminal_shows_a_bar_and_whole_lines_above_it(board: Board, logs: None):
+def test_a_terminal_shows_a_bar_and_whole_lines_above_it(state: RunState, logs: None):
     terminal = io.StringIO()
     configure_logs(terminal, terminal=True)
-    with Telemetry(board, terminal=terminal) as telemetry, telemetry.phase("dataset"):
+    with Telemetry(state, terminal=terminal) as telemetry, telemetry.phase("dataset"):
         telemetry.progress(1, 4, "images")
         time.sleep(0.15)
         telemetry.progress(3, 4, "images")
@@ -296,7 +306,9 @@ def test_a_person_sees_the_traceback_and_no_json(logs: None):
     assert "error: it failed\nTraceback" in terminal.getvalue()
 
 
-def test_a_terminal_that_went_away_does_not_fail_the_run(logs: None, capsys: pytest.CaptureFixture[str]):
+def test_a_terminal_that_went_away_does_not_fail_the_run(
+    logs: None, capsys: pytest.CaptureFixture[str]
+):
     terminal = io.StringIO()
     configure_logs(terminal, terminal=True)
     terminal.close()
@@ -331,4 +343,9 @@ def test_a_busy_port_costs_a_warning_and_no_run(caplog: pytest.LogCaptureFixture
 
 def test_telemetry_does_not_import_tensorflow():
     code = "import sys, job.telemetry, job.result; print(sorted({'tensorflow', 'keras', 'boto3'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout
+        == "[]\n"
+    )

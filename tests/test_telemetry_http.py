@@ -21,22 +21,24 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from job.result import Result
 from job.settings import TelemetrySettings
 from job.telemetry import Telemetry, push, serve, server
-from job.telemetry.board import Board
 from job.telemetry.metrics import package_version, register
+from job.telemetry.run_state import RunState
 from job.telemetry.server import Server
 
 PHASES = (
     "settings", "survey", "dataset", "audit", "weights", "model", "features", "training",
     "evaluation", "export", "release",
 )  # fmt: skip
-RELEASED = Result("released", "ab12", "s3://models/flowers", True, {"accuracy": 0.9, "macro_f1": math.nan}).as_dict()
+RELEASED = Result(
+    "released", "ab12", "s3://models/flowers", True, {"accuracy": 0.9, "macro_f1": math.nan}
+).as_dict()
 
 
 @pytest.fixture
 def telemetry() -> Iterator[Telemetry]:
-    board, registry = Board("flowers", PHASES), CollectorRegistry()
-    register(board, registry)
-    with Telemetry(board, Server(board, registry, "127.0.0.1", 0)) as telemetry:
+    state, registry = RunState("flowers", PHASES), CollectorRegistry()
+    register(state, registry)
+    with Telemetry(state, Server(state, registry, "127.0.0.1", 0)) as telemetry:
         yield telemetry
 
 
@@ -60,7 +62,10 @@ def scrape(telemetry: Telemetry) -> dict[str, Metric]:
 
 
 def values(family: Metric) -> dict[tuple[str, ...], float]:
-    return {tuple(label for _, label in sorted(sample.labels.items())): sample.value for sample in family.samples}
+    return {
+        tuple(label for _, label in sorted(sample.labels.items())): sample.value
+        for sample in family.samples
+    }
 
 
 def lead_a_full_life(telemetry: Telemetry) -> None:
@@ -73,7 +78,9 @@ def lead_a_full_life(telemetry: Telemetry) -> None:
     telemetry.step(20.0)
     telemetry.epoch("probe", 3, 3, {"loss": 1.5})
     scores = {f"val_score_{number}": 0.5 for number in range(50)}
-    telemetry.epoch("part", 2, 10, {"loss": 0.4, "val_accuracy": 0.8, "learning_rate": 1e-3} | scores)
+    telemetry.epoch(
+        "part", 2, 10, {"loss": 0.4, "val_accuracy": 0.8, "learning_rate": 1e-3} | scores
+    )
     telemetry.checkpointed()
     telemetry.outcome(RELEASED)
 
@@ -83,7 +90,9 @@ def test_a_scrape_sees_what_the_run_told(telemetry: Telemetry):
     with telemetry.phase("dataset"):
         telemetry.progress(25, 100, "images")
         families = scrape(telemetry)
-    assert values(families["graft_phase"]) == {(phase,): float(phase == "dataset") for phase in PHASES}
+    assert values(families["graft_phase"]) == {
+        (phase,): float(phase == "dataset") for phase in PHASES
+    }
     assert values(families["graft_progress_ratio"]) == {(): 0.25}
     assert values(families["graft_images"]) == {("dataset",): 25}
     assert values(families["graft_run_status"])[("running",)] == 1
@@ -96,7 +105,12 @@ def test_a_scrape_sees_training_and_outcome(telemetry: Telemetry):
     lead_a_full_life(telemetry)
     families = scrape(telemetry)
     info = families["graft_info"].samples[0].labels
-    assert info == {"name": "flowers", "version": package_version(), "backbone": "EfficientNetB0", "plan": "part"}
+    assert info == {
+        "name": "flowers",
+        "version": package_version(),
+        "backbone": "EfficientNetB0",
+        "plan": "part",
+    }
     assert values(families["graft_epoch"]) == {("part",): 2}
     assert values(families["graft_epochs"]) == {("part",): 10}
     assert values(families["graft_learning_rate"]) == {(): 0.001}
@@ -105,7 +119,10 @@ def test_a_scrape_sees_training_and_outcome(telemetry: Telemetry):
     assert values(families["graft_score"])[("loss", "train")] == 0.4
     assert values(families["graft_score"])[("accuracy", "test")] == 0.9
     assert ("macro_f1", "test") not in values(families["graft_score"])
-    steps = {sample.labels.get("le", sample.name): sample.value for sample in families["graft_step_seconds"].samples}
+    steps = {
+        sample.labels.get("le", sample.name): sample.value
+        for sample in families["graft_step_seconds"].samples
+    }
     assert (steps["0.1"], steps["0.3"], steps["+Inf"]) == (0, 1, 2)
     assert steps["graft_step_seconds_count"] == 2
     assert steps["graft_step_seconds_sum"] == pytest.approx(20.2)
@@ -116,7 +133,11 @@ def test_a_scrape_sees_training_and_outcome(telemetry: Telemetry):
 def test_there_are_at_most_120_series(telemetry: Telemetry):
     lead_a_full_life(telemetry)
     logging.getLogger("job").error("counted")
-    lines = [line for line in ask(telemetry, "/metrics")[1].decode().splitlines() if not line.startswith("#")]
+    lines = [
+        line
+        for line in ask(telemetry, "/metrics")[1].decode().splitlines()
+        if not line.startswith("#")
+    ]
     assert len(lines) == len({line.rpartition(" ")[0] for line in lines})
     assert 60 < len(lines) <= 120
 
@@ -127,18 +148,23 @@ def test_names_follow_the_rules_of_prometheus(telemetry: Telemetry):
         assert re.fullmatch(r"(graft|process)_[a-z0-9_]+", family.name)
         assert family.documentation.endswith(".")
         assert not re.search(
-            r"_(milliseconds|ms|minutes|hours|percent|kilobytes|count|sum|bucket|created)$", family.name
+            r"_(milliseconds|ms|minutes|hours|percent|kilobytes|count|sum|bucket|created)$",
+            family.name,
         )
         names = {sample.name for sample in family.samples}
         assert family.type != "counter" or names == {family.name + "_total"}
         assert family.type == "counter" or not any(name.endswith("_total") for name in names)
         assert not re.search(r"(gauge|counter|histogram|metric)", family.name)
-        assert all(re.fullmatch(r"[a-z_]+", label) for sample in family.samples for label in sample.labels)
+        assert all(
+            re.fullmatch(r"[a-z_]+", label) for sample in family.samples for label in sample.labels
+        )
 
 
 def test_openmetrics_is_spoken_to_who_asks_for_it(telemetry: Telemetry):
     lead_a_full_life(telemetry)
-    answer, body = ask(telemetry, "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"})
+    answer, body = ask(
+        telemetry, "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
+    )
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text; version=1.0.0")
     assert "graft_phase" in {family.name for family in parse_openmetrics(body.decode())}
 
@@ -170,8 +196,8 @@ def test_serve_listens_on_the_port_of_the_settings():
 def test_it_listens_on_every_address_of_both_families(host: str):
     if ":" in host and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
-    board = Board("flowers")
-    listening = Server(board, CollectorRegistry(), host, 0)
+    state = RunState("flowers")
+    listening = Server(state, CollectorRegistry(), host, 0)
     addresses = {"": ["127.0.0.1", "::1"], "0.0.0.0": ["127.0.0.1"], "::1": ["::1"]}[host]
     if not socket.has_dualstack_ipv6():
         addresses.remove("::1")
@@ -182,7 +208,9 @@ def test_it_listens_on_every_address_of_both_families(host: str):
 
 def test_live_json_is_strict_and_names_no_path(telemetry: Telemetry):
     logging.getLogger("job").error("it broke", exc_info=ValueError("/secret/path"))
-    telemetry.facts(loss=math.nan, share=0.5, ok=True, devices=("CPU", "GPU"), odd="\udcff", other=object)
+    telemetry.facts(
+        loss=math.nan, share=0.5, ok=True, devices=("CPU", "GPU"), odd="\udcff", other=object
+    )
     telemetry.epoch("probe", 1, 3, {"val_loss": math.inf})
     answer, body = ask(telemetry, "/live.json")
     assert answer.headers["Content-Type"] == "application/json"
@@ -190,7 +218,9 @@ def test_live_json_is_strict_and_names_no_path(telemetry: Telemetry):
     assert data["facts"] == {
         "loss": None, "share": 0.5, "ok": True, "devices": ["CPU", "GPU"], "odd": "?", "other": "<class 'object'>",
     }  # fmt: skip
-    assert data["history"] == [{"stage": "probe", "epoch": 1, "epochs": 3, "scores": {"val_loss": None}}]
+    assert data["history"] == [
+        {"stage": "probe", "epoch": 1, "epochs": 3, "scores": {"val_loss": None}}
+    ]
     assert [line["message"] for line in data["lines"]] == ["it broke"]
     assert b"/secret" not in body
 
@@ -213,7 +243,9 @@ def test_head_says_the_same_without_a_body(telemetry: Telemetry, path: str):
     assert int(get.headers["Content-Length"]) == len(body) > 0
 
 
-@pytest.mark.parametrize("path", ["/nothing", "/metrics/", "/../etc/passwd", "/job/telemetry/page.html"])
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/metrics/", "/../etc/passwd", "/job/telemetry/page.html"]
+)
 def test_anything_else_is_not_found(telemetry: Telemetry, path: str):
     answer, body = ask(telemetry, path)
     assert (answer.status, body) == (404, b"404 Not Found\n")
@@ -238,7 +270,9 @@ def test_a_slow_client_is_dropped_and_many_do_not_hold_up_the_run(
 ):
     monkeypatch.setattr(server, "DEADLINE_SECONDS", 1.0)
     address = ("127.0.0.1", port_of(telemetry))
-    slow = [socket.create_connection(address, timeout=10) for _ in range(server.CONNECTIONS_AT_MOST + 4)]
+    slow = [
+        socket.create_connection(address, timeout=10) for _ in range(server.CONNECTIONS_AT_MOST + 4)
+    ]
     for wire in slow[: server.CONNECTIONS_AT_MOST]:
         wire.sendall(b"GET /metrics HTTP/1.1\r\n")
     began = time.monotonic()
@@ -258,7 +292,9 @@ def test_a_slow_client_is_dropped_and_many_do_not_hold_up_the_run(
     pytest.fail("the port did not recover")
 
 
-def test_a_client_that_goes_away_leaves_no_trace(telemetry: Telemetry, caplog: pytest.LogCaptureFixture):
+def test_a_client_that_goes_away_leaves_no_trace(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+):
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", port_of(telemetry)), timeout=10) as wire:
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -267,7 +303,9 @@ def test_a_client_that_goes_away_leaves_no_trace(telemetry: Telemetry, caplog: p
     assert caplog.text == ""
 
 
-def test_a_fault_of_ours_is_logged_and_the_run_goes_on(telemetry: Telemetry, caplog: pytest.LogCaptureFixture):
+def test_a_fault_of_ours_is_logged_and_the_run_goes_on(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+):
     telemetry.facts(broken={"a": Broken()})
     with pytest.raises((http.client.HTTPException, OSError)):
         ask(telemetry, "/live.json")
@@ -289,7 +327,9 @@ def test_an_open_page_gets_the_outcome_before_the_port_closes(telemetry: Telemet
     time.sleep(0.3)
     connection = http.client.HTTPConnection("127.0.0.1", port_of(telemetry), timeout=5)
     connection.request("GET", "/live.json")
-    assert json.loads(connection.getresponse().read())["outcome"]["release"] == "s3://models/flowers"
+    assert (
+        json.loads(connection.getresponse().read())["outcome"]["release"] == "s3://models/flowers"
+    )
     connection.close()
     closing.join(2)
     assert not closing.is_alive()
@@ -343,11 +383,15 @@ def outcome_at(url: str, result: Result) -> None:
 def test_a_release_is_pushed_under_the_models_name_and_never_the_runs():
     gateway = Gateway()
     before = time.time()
-    outcome_at(gateway.url, Result("released", "ab12", scores={"accuracy": 0.9, "macro_f1": math.nan}))
+    outcome_at(
+        gateway.url, Result("released", "ab12", scores={"accuracy": 0.9, "macro_f1": math.nan})
+    )
     gateway.close()
     ((method, path, body),) = gateway.requests
     samples = {
-        (sample.name, *sample.labels.values()): sample.value for family in parse(body) for sample in family.samples
+        (sample.name, *sample.labels.values()): sample.value
+        for family in parse(body)
+        for sample in family.samples
     }
     assert method == "POST"
     assert path == "/metrics/job/graft/model/red-flowers"
@@ -371,7 +415,9 @@ def test_a_failure_leaves_the_last_success_in_place():
     assert "score" not in body
 
 
-def test_a_gateway_that_is_away_costs_a_warning_without_its_address(caplog: pytest.LogCaptureFixture):
+def test_a_gateway_that_is_away_costs_a_warning_without_its_address(
+    caplog: pytest.LogCaptureFixture,
+):
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://someone:secret@127.0.0.1:{free.getsockname()[1]}"
     outcome_at(url, Result("released"))
@@ -379,7 +425,9 @@ def test_a_gateway_that_is_away_costs_a_warning_without_its_address(caplog: pyte
     assert "secret" not in caplog.text
 
 
-def test_a_gateway_that_hangs_is_not_waited_for(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch):
+def test_a_gateway_that_hangs_is_not_waited_for(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(push, "DEADLINE_SECONDS", 0.3)
     gateway = Gateway(delay=1.0)
     began = time.monotonic()

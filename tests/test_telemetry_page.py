@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 from job.errors import DatasetError
 from job.result import Result, failed
 from job.telemetry import Telemetry
-from job.telemetry.board import Board
+from job.telemetry.run_state import RunState
 from job.telemetry.server import Server
 
 PHASES = ("survey", "dataset", "training", "release")
@@ -37,12 +37,16 @@ class Visit:
             self.complaints.append(f"asked for {request.url}")
 
     def overflow(self) -> int:
-        return self.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        return self.page.evaluate(
+            "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+        )
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    system = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    system = next(
+        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+    )
     with sync_playwright() as playwright:
         sandbox = ["--no-sandbox"] if os.geteuid() == 0 else []
         yield playwright.chromium.launch(executable_path=system, args=sandbox)
@@ -50,11 +54,11 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def telemetry() -> Iterator[Telemetry]:
-    board = Board("flowers", PHASES)
+    state = RunState("flowers", PHASES)
     logger = logging.getLogger("job")
     level = logger.level
     logger.setLevel(logging.INFO)
-    with Telemetry(board, Server(board, CollectorRegistry(), "127.0.0.1", 0)) as telemetry:
+    with Telemetry(state, Server(state, CollectorRegistry(), "127.0.0.1", 0)) as telemetry:
         yield telemetry
     logger.setLevel(level)
 
@@ -83,8 +87,12 @@ def test_the_page_follows_the_run(visit: Visit):
     with telemetry.phase("training"):
         telemetry.facts(backbone="EfficientNetB0", classes=["cat", "dog"], images={"train": 2_000})
         for epoch in (1, 2):
-            telemetry.epoch("probe", epoch, 2, {"loss": 1 / epoch, "val_accuracy": 0.5 + epoch / 10})
-        telemetry.epoch("part", 1, 5, {"loss": 0.3, "val_accuracy": 0.9, "val_loss": 0.4, "learning_rate": 1e-3})
+            telemetry.epoch(
+                "probe", epoch, 2, {"loss": 1 / epoch, "val_accuracy": 0.5 + epoch / 10}
+            )
+        telemetry.epoch(
+            "part", 1, 5, {"loss": 0.3, "val_accuracy": 0.9, "val_loss": 0.4, "learning_rate": 1e-3}
+        )
         logging.getLogger("job.audit").warning("one image is broken")
         telemetry.checkpointed()
         expect(page.locator("#headline")).to_have_text("training, epoch 2 of at most 5")
@@ -106,7 +114,11 @@ def test_the_page_tells_the_outcome_and_that_the_run_is_over(visit: Visit):
     page, telemetry = visit.page, visit.telemetry
     with telemetry.phase("release"):
         pass
-    telemetry.outcome(Result("released", "ab", "s3://models/flowers/releases/ab", True, {"macro_f1": 0.91}).as_dict())
+    telemetry.outcome(
+        Result(
+            "released", "ab", "s3://models/flowers/releases/ab", True, {"macro_f1": 0.91}
+        ).as_dict()
+    )
     telemetry.close()  # waits for the open page
     expect(page.locator("#headline")).to_have_text("Released")
     expect(page.locator("#outcome")).to_contain_text("macro f1 0.91")
@@ -119,14 +131,18 @@ def test_a_failure_is_shown_with_its_cure(visit: Visit):
     error = DatasetError("Received one class.", "Add images of another.", ("only 'cat'",))
     visit.telemetry.outcome(failed(error).as_dict())
     expect(visit.page.locator("#headline")).to_have_text("Failed")
-    expect(visit.page.locator("#outcome.alarm")).to_contain_text("Received one class.\n  - only 'cat'")
+    expect(visit.page.locator("#outcome.alarm")).to_contain_text(
+        "Received one class.\n  - only 'cat'"
+    )
     expect(visit.page.locator("#outcome strong")).to_have_text("Add images of another.")
 
 
 def test_a_lost_connection_is_said(visit: Visit):
     expect(visit.page.locator("#headline")).to_have_text("Starting …")
     visit.telemetry.close()
-    expect(visit.page.locator("#lost")).to_contain_text("The run has ended or the connection is lost.")
+    expect(visit.page.locator("#lost")).to_contain_text(
+        "The run has ended or the connection is lost."
+    )
 
 
 def test_text_from_the_data_is_text_on_the_page(visit: Visit):

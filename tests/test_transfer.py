@@ -25,7 +25,11 @@ def classifier() -> model.Classifier:
 
 
 def splits(*counts: int) -> Splits:
-    train = tuple(example for label, n in enumerate(counts) for example in [Example(Path("x"), "x", label, "")] * n)
+    train = tuple(
+        example
+        for label, n in enumerate(counts)
+        for example in [Example(Path("x"), "x", label, "")] * n
+    )
     classes = tuple("abcdefgh"[: len(counts)])
     return Splits(classes, train, (), (), near_duplicates=(), leaks=(), given=False)
 
@@ -62,7 +66,8 @@ def test_a_setting_decides_whatever_the_data(classifier: model.Classifier, mode:
 
 def test_more_is_trainable_from_none_to_all(classifier: model.Classifier) -> None:
     plans = {
-        mode: transfer.choose(TransferSettings(mode=mode), classifier, splits(5, 5)) for mode in ("none", "part", "all")
+        mode: transfer.choose(TransferSettings(mode=mode), classifier, splits(5, 5))
+        for mode in ("none", "part", "all")
     }
     head = 1280 * 2 + 2
     assert plans["none"].trainable == head < plans["part"].trainable < plans["all"].trainable
@@ -71,7 +76,9 @@ def test_more_is_trainable_from_none_to_all(classifier: model.Classifier) -> Non
     assert {plan.total for plan in plans.values()} == {classifier.model.count_params()}
 
 
-def test_the_stages_of_a_plan_go_from_the_probe_to_the_tuning_at_a_lower_rate(classifier: model.Classifier) -> None:
+def test_the_stages_of_a_plan_go_from_the_probe_to_the_tuning_at_a_lower_rate(
+    classifier: model.Classifier,
+) -> None:
     def stages(**settings: Any) -> list[tuple[Any, ...]]:
         plan = transfer.choose(TransferSettings(**settings), classifier, splits(5, 5))
         return [(stage.name, stage.frees, stage.rate, stage.solved) for stage in plan.stages]
@@ -82,7 +89,9 @@ def test_the_stages_of_a_plan_go_from_the_probe_to_the_tuning_at_a_lower_rate(cl
     assert stages(mode="all", probe=False) == [("tune", "all", 1.0, False)]
 
 
-def test_a_head_is_solvable_if_it_is_linear_on_pooled_features(classifier: model.Classifier) -> None:
+def test_a_head_is_solvable_if_it_is_linear_on_pooled_features(
+    classifier: model.Classifier,
+) -> None:
     assert transfer.solvable(classifier)
     assert transfer.solvable(build(dropout=0.0, pooling="max"))
     assert not transfer.solvable(build(units=8))
@@ -106,10 +115,17 @@ def test_the_plan_tells_itself_in_json(classifier: model.Classifier) -> None:
         ("VGG16", 224, 28, 512),
     ],
 )
-def test_part_frees_the_last_resolution_and_nothing_before_it(name: str, size: int, side: int, channels: int) -> None:
+def test_part_frees_the_last_resolution_and_nothing_before_it(
+    name: str, size: int, side: int, channels: int
+) -> None:
     classifier = build(name, size)
     cut = transfer.last_stages(classifier.cuts, 1)
-    print(name, cut.name, cut.shape, f"above {cut.parameters_above / classifier.backbone.count_params():.0%}")
+    print(
+        name,
+        cut.name,
+        cut.shape,
+        f"above {cut.parameters_above / classifier.backbone.count_params():.0%}",
+    )
     assert cut.shape == (side, side, channels)
     assert 0 < cut.parameters_above < classifier.backbone.count_params()
 

@@ -28,12 +28,16 @@ class Place:
     """A cache, a Keras home and a mirror in one folder, and `locate` between them."""
 
     def __init__(self, folder: Path) -> None:
-        self.home, self.mirror, self.cache = (folder / name for name in ("keras", "mirror", "cache"))
+        self.home, self.mirror, self.cache = (
+            folder / name for name in ("keras", "mirror", "cache")
+        )
         (self.home / "models").mkdir(parents=True)
         self.mirror.mkdir()
 
     def locate(self, entry: Backbone = ENTRY, **backbone: Any) -> Weights:
-        return weights.locate(BackboneSettings(name=entry.name, **backbone), entry, self.cache, self.home)
+        return weights.locate(
+            BackboneSettings(name=entry.name, **backbone), entry, self.cache, self.home
+        )
 
 
 @pytest.fixture
@@ -52,7 +56,12 @@ def test_keras_home_serves_imagenet_in_place(place: Place) -> None:
     baked = place.home / "models" / "vgg.h5"
     baked.write_bytes(CONTENT)
     located = place.locate()
-    assert (located.kind, located.path, located.sha256, located.published) == ("keras", baked, SHA256, True)
+    assert (located.kind, located.path, located.sha256, located.published) == (
+        "keras",
+        baked,
+        SHA256,
+        True,
+    )
     assert not place.cache.exists()
 
 
@@ -65,7 +74,9 @@ def test_a_mirror_serves_what_keras_home_lacks(place: Place) -> None:
     assert located.origin == "vgg.h5 (ImageNet-1k)"
 
 
-def test_a_mirror_without_the_file_is_an_error_and_not_a_reason_to_ask_the_internet(place: Place) -> None:
+def test_a_mirror_without_the_file_is_an_error_and_not_a_reason_to_ask_the_internet(
+    place: Place,
+) -> None:
     entry = replace(ENTRY, origin="http://127.0.0.1:9/never-asked.h5")
     with pytest.raises(WeightsError, match=r"There are no weights at .*vgg.h5"):
         place.locate(entry, mirror=place.mirror.as_uri())
@@ -90,9 +101,13 @@ def test_both_kinds_of_published_hash_are_checked(place: Place, file_hash: str) 
     (place.home / "models" / "vgg.h5").write_bytes(CONTENT)
     assert place.locate(entry).published
     (place.home / "models" / "vgg.h5").write_bytes(CONTENT[:-1])
-    with pytest.raises(WeightsError, match=f"damaged or another file. Received hash .*expected {file_hash}"):
+    with pytest.raises(
+        WeightsError, match=f"damaged or another file. Received hash .*expected {file_hash}"
+    ):
         place.locate(entry)
-    assert (place.home / "models" / "vgg.h5").exists(), "Keras deletes such a file; it is not ours to delete"
+    assert (place.home / "models" / "vgg.h5").exists(), (
+        "Keras deletes such a file; it is not ours to delete"
+    )
 
 
 def test_a_hash_beside_the_uri_is_checked(place: Place) -> None:
@@ -164,9 +179,12 @@ def test_keras_own_address_is_the_last_resort_and_is_kept(place: Place, origin: 
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("gone.h5", WeightsError), ("busy.h5", TemporaryError), ("short.h5", TemporaryError)]
+    ("name", "kind"),
+    [("gone.h5", WeightsError), ("busy.h5", TemporaryError), ("short.h5", TemporaryError)],
 )
-def test_a_failed_download_leaves_nothing_behind(place: Place, origin: str, name: str, kind: type[JobError]) -> None:
+def test_a_failed_download_leaves_nothing_behind(
+    place: Place, origin: str, name: str, kind: type[JobError]
+) -> None:
     with pytest.raises(kind, match="download") as caught:
         place.locate(replace(ENTRY, origin=f"{origin}/{name}"))
     assert "GRAFT_BACKBONE_MIRROR" in caught.value.cure
@@ -192,10 +210,17 @@ def release(model: Path, **changes: Any) -> Path:
     return folder
 
 
-def test_a_release_its_model_and_its_pointer_all_lead_to_the_same_file(place: Place, tmp_path: Path) -> None:
+def test_a_release_its_model_and_its_pointer_all_lead_to_the_same_file(
+    place: Place, tmp_path: Path
+) -> None:
     model = tmp_path / "out" / "pets"
     folder = release(model)
-    uris = [folder.as_uri(), model.as_uri(), f"{model.as_uri()}/", f"{model.as_uri()}/promoted.json"]
+    uris = [
+        folder.as_uri(),
+        model.as_uri(),
+        f"{model.as_uri()}/",
+        f"{model.as_uri()}/promoted.json",
+    ]
     located = [place.locate(weights=f"release:{uri}") for uri in uris]
     assert {(one.kind, one.path, one.sha256, one.classes) for one in located} == {
         ("release", located[0].path, SHA256, ("dog", "ape"))
@@ -214,7 +239,9 @@ def test_a_damaged_release_is_refused(place: Place, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("changes", [{"files": 7}, {"data": {}}, {"files": {"model.keras": {}}}])
-def test_a_manifest_of_another_form_is_refused(place: Place, tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_a_manifest_of_another_form_is_refused(
+    place: Place, tmp_path: Path, changes: dict[str, Any]
+) -> None:
     folder = release(tmp_path / "pets", **changes)
     with pytest.raises(WeightsError, match="is not valid"):
         place.locate(weights=f"release:{folder.as_uri()}")
@@ -227,7 +254,9 @@ def test_a_manifest_that_the_pointer_does_not_mean_is_refused(place: Place, tmp_
         place.locate(weights=f"release:{(tmp_path / 'pets').as_uri()}")
 
 
-def test_a_release_without_the_keras_format_says_what_it_lacks(place: Place, tmp_path: Path) -> None:
+def test_a_release_without_the_keras_format_says_what_it_lacks(
+    place: Place, tmp_path: Path
+) -> None:
     folder = release(tmp_path / "pets", files={})
     with pytest.raises(WeightsError, match=r"has no model.keras"):
         place.locate(weights=f"release:{folder.as_uri()}")
@@ -239,7 +268,9 @@ def test_no_release_at_all_is_a_weights_error(place: Place, tmp_path: Path) -> N
         place.locate(weights=f"release:{(tmp_path / 'pets').as_uri()}")
 
 
-def test_kept_classes_keep_their_order_and_new_ones_are_appended(place: Place, tmp_path: Path) -> None:
+def test_kept_classes_keep_their_order_and_new_ones_are_appended(
+    place: Place, tmp_path: Path
+) -> None:
     located = place.locate(weights=f"release:{release(tmp_path / 'pets').as_uri()}")
     assert weights.order(("ape", "bee", "dog"), located) == ("dog", "ape", "bee")
     assert weights.order(("ape", "cat"), located) == ("ape", "cat")

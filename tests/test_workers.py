@@ -13,10 +13,10 @@ import time
 import pytest
 
 from job.errors import Interrupted, SettingsError
-from job.pipeline import Surroundings
+from job.pipeline import RunContext
 from job.settings import DevicesSettings
 from job.telemetry import silent
-from job.workers import ALONE, Crew, Stop, Terminated, Workers, join
+from job.workers import SINGLE_WORKER, Stop, Terminated, WorkerGroup, Workers, join
 
 STOPPED = "SIGTERM was received"
 
@@ -65,7 +65,7 @@ def swallow():
 
 
 def test_a_signal_that_native_code_swallowed_keeps_the_next_phase_from_beginning(stop, tmp_path):
-    around = Surroundings(silent(), stop, tmp_path)
+    around = RunContext(silent(), stop, tmp_path)
     with around.phase("audit"):
         swallow()
     with pytest.raises(Interrupted, match=STOPPED), around.phase("model"):
@@ -82,7 +82,9 @@ def test_what_follows_a_signal_is_told_as_the_stop_unless_it_says_so_itself(stop
 
 def test_an_error_that_native_code_made_of_a_signal_is_told_as_the_stop(tmp_path):
     """TensorFlow's own flatten, struck while it imports, ends with a SystemError or a TypeError."""
-    done = subprocess.run([sys.executable, "-c", STRUCK], capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", STRUCK], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
     assert done.returncode == 75, done.stderr
     assert json.loads(done.stderr.splitlines()[-1])["error"]["kind"] == "interrupted"
 
@@ -170,20 +172,22 @@ def tf_config(kind: str = "worker", index: object = 1, **jobs: object) -> str:
 
 
 def test_without_tf_config_a_worker_is_alone_and_the_chief():
-    assert Crew.parse("") == ALONE
-    assert (ALONE.size, ALONE.chief) == (1, True)
+    assert WorkerGroup.parse("") == SINGLE_WORKER
+    assert (SINGLE_WORKER.size, SINGLE_WORKER.chief) == (1, True)
 
 
 def test_tf_config_names_the_workers_and_the_first_is_the_chief():
-    assert Crew.parse(tf_config()) == Crew(("a:2222", "b:2222"), 1)
-    assert not Crew.parse(tf_config()).chief
-    assert Crew.parse(tf_config(index="0")).chief
+    assert WorkerGroup.parse(tf_config()) == WorkerGroup(("a:2222", "b:2222"), 1)
+    assert not WorkerGroup.parse(tf_config()).chief
+    assert WorkerGroup.parse(tf_config(index="0")).chief
 
 
 def test_a_chief_of_its_own_as_some_operators_write_it_comes_first():
     both = {"chief": ["c:1"], "worker": ["a:1", "b:1"]}
-    assert Crew.parse(tf_config("worker", 1, **both)) == Crew(("c:1", "a:1", "b:1"), 2)
-    assert Crew.parse(tf_config("chief", 0, **both)).chief
+    assert WorkerGroup.parse(tf_config("worker", 1, **both)) == WorkerGroup(
+        ("c:1", "a:1", "b:1"), 2
+    )
+    assert WorkerGroup.parse(tf_config("chief", 0, **both)).chief
 
 
 @pytest.mark.parametrize(
@@ -200,14 +204,14 @@ def test_a_chief_of_its_own_as_some_operators_write_it_comes_first():
 )
 def test_a_tf_config_that_describes_no_workers_is_refused_with_an_example(text, said):
     with pytest.raises(SettingsError, match=said) as refused:
-        Crew.parse(text)
+        WorkerGroup.parse(text)
     assert text in refused.value.message
     assert '"task": {"type": "worker", "index": 0}' in refused.value.cure
 
 
 def test_a_rehearsal_of_several_gpus_is_for_one_worker():
     with pytest.raises(SettingsError, match="GRAFT_DEVICES_LOGICAL_CPUS=2"):
-        join(DevicesSettings(logical_cpus=2), Crew(("a:1", "b:1"), 0))
+        join(DevicesSettings(logical_cpus=2), WorkerGroup(("a:1", "b:1"), 0))
 
 
 JOIN = """
@@ -235,7 +239,9 @@ print(tf.config.threading.get_intra_op_parallelism_threads())
 
 def test_devices_are_joined_as_the_settings_say():
     environment = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
-    process = subprocess.run([sys.executable, "-c", JOIN], env=environment, capture_output=True, text=True, check=False)
+    process = subprocess.run(
+        [sys.executable, "-c", JOIN], env=environment, capture_output=True, text=True, check=False
+    )
     assert process.returncode == 0, process.stderr
     *missing, team, fingerprint, installed, threads = process.stdout.splitlines()
     assert missing[0].startswith("75 0 GPUs are visible; GRAFT_DEVICES_GPUS=1 promises more.")

@@ -1,7 +1,7 @@
 """What is wrong with the images, and which of them train, validate and test.
 
-`inspect` decodes every image once and says what cannot be used and what looks odd; `split` deals the rest out as a
-function of their content.
+`inspect` decodes every image once and says what cannot be used and what looks odd; `split` deals
+the rest out as a function of their content.
 """
 
 from job.audit.census import Census, Finding, inspect

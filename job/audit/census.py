@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from job.audit.classes import class_problems, class_warnings
 from job.audit.verdicts import Verdict, verdicts
-from job.dataset.names import few
+from job.dataset.names import first_names
 from job.errors import DatasetError
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ class Census:
         return len(self.broken) + len(self.unsupported) + len(self.conflicting)
 
 
-def inspect(dataset: "Dataset", broken_share: float, cache_dir: Path, telemetry: "Telemetry") -> Census:
+def inspect(
+    dataset: "Dataset", broken_share: float, cache_dir: Path, telemetry: "Telemetry"
+) -> Census:
     """Decodes every image as the exported graph would, and judges what it finds.
 
     Args:
@@ -60,7 +62,8 @@ def inspect(dataset: "Dataset", broken_share: float, cache_dir: Path, telemetry:
         telemetry: told how many images were looked at.
 
     Raises:
-        DatasetError: too many broken, fewer than 2 classes, a class of fewer than 3 distinct images; all at once.
+        DatasetError: too many broken, fewer than 2 classes, a class of fewer than 3 distinct
+        images; all at once.
     """
     records = sorted(dataset.records, key=lambda record: (record.label, record.sha256, record.name))
     known = verdicts(records, cache_dir, telemetry)
@@ -82,7 +85,9 @@ def inspect(dataset: "Dataset", broken_share: float, cache_dir: Path, telemetry:
     return census
 
 
-def _findings(records: Iterable["Record"], known: Mapping[str, Verdict], kind: str) -> tuple[Finding, ...]:
+def _findings(
+    records: Iterable["Record"], known: Mapping[str, Verdict], kind: str
+) -> tuple[Finding, ...]:
     judged = ((record.name, known[record.sha256]) for record in records)
     return tuple(Finding(name, verdict.reason) for name, verdict in judged if verdict.kind == kind)
 
@@ -107,7 +112,11 @@ def _conflicts(records: Iterable["Record"]) -> dict[str, list[Finding]]:
 
 def _duplicates(kept: Iterable["Record"]) -> tuple[Finding, ...]:
     groups = _by_content(kept).values()
-    return tuple(Finding(again.name, f"the same content as {first.name}") for first, *rest in groups for again in rest)
+    return tuple(
+        Finding(again.name, f"the same content as {first.name}")
+        for first, *rest in groups
+        for again in rest
+    )
 
 
 def _require_usable(census: Census, num_images: int, broken_share: float) -> None:
@@ -123,5 +132,5 @@ def _require_usable(census: Census, num_images: int, broken_share: float) -> Non
         f"Received: a data set of {num_images} images that cannot be learnt from. "
         "Expected: at least 2 classes of at least 3 distinct images each, few of them broken.",
         cure="Mend, replace or remove what is named here; GRAFT_DATASET_BROKEN_SHARE says how many may be broken.",
-        problems=(*problems, *few([str(finding) for finding in left_out], _NAMED)),
+        problems=(*problems, *first_names([str(finding) for finding in left_out], _NAMED)),
     )

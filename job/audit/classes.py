@@ -40,9 +40,15 @@ def class_warnings(classes: Sequence[str], kept: Sequence["Record"]) -> tuple[st
     counts = _distinct_images(classes, kept)
     few = [label for label in classes if counts[label] < _FEW_IMAGES]
     warnings = [f"class {label!r} has only {counts[label]} distinct images" for label in few]
-    largest, smallest = max(counts, key=counts.__getitem__, default=""), min(counts, key=counts.__getitem__, default="")
+    largest, smallest = (
+        max(counts, key=counts.__getitem__, default=""),
+        min(counts, key=counts.__getitem__, default=""),
+    )
     if classes and counts[largest] > _LARGE_RATIO * counts[smallest]:
-        most, least = f"{largest!r} has {counts[largest]} images", f"{smallest!r} has {counts[smallest]}"
+        most, least = (
+            f"{largest!r} has {counts[largest]} images",
+            f"{smallest!r} has {counts[smallest]}",
+        )
         warnings.append(f"the classes are unbalanced: {most}, {least}")
     return tuple(warnings)
 

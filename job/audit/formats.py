@@ -10,42 +10,42 @@ HEAD_BYTES = 512
 """So much of a file tells its format."""
 
 
-class Format(NamedTuple):
+class ImageFormat(NamedTuple):
     name: str
     magic: bytes
     offset: int = 0
 
 
 _DECODABLE = (
-    Format("JPEG", b"\xff\xd8\xff"),
-    Format("PNG", b"\x89PNG\r\n\x1a\n"),
-    Format("GIF", b"GIF8"),
-    Format("BMP", b"BM"),
-    Format("WebP", b"WEBP", 8),
+    ImageFormat("JPEG", b"\xff\xd8\xff"),
+    ImageFormat("PNG", b"\x89PNG\r\n\x1a\n"),
+    ImageFormat("GIF", b"GIF8"),
+    ImageFormat("BMP", b"BM"),
+    ImageFormat("WebP", b"WEBP", 8),
 )
 _UNSUPPORTED = (
-    Format("TIFF", b"II*\0"),
-    Format("TIFF", b"MM\0*"),
-    Format("TIFF", b"II+\0"),
-    Format("TIFF", b"MM\0+"),
-    *(Format("AVIF", b"ftyp" + brand, 4) for brand in (b"avif", b"avis")),
+    ImageFormat("TIFF", b"II*\0"),
+    ImageFormat("TIFF", b"MM\0*"),
+    ImageFormat("TIFF", b"II+\0"),
+    ImageFormat("TIFF", b"MM\0+"),
+    *(ImageFormat("AVIF", b"ftyp" + brand, 4) for brand in (b"avif", b"avis")),
     *(
-        Format("HEIC", b"ftyp" + brand, 4)
+        ImageFormat("HEIC", b"ftyp" + brand, 4)
         for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
     ),
-    Format("JPEG XL", b"\xff\x0a"),
-    Format("JPEG XL", b"\0\0\0\x0cJXL "),
-    Format("JPEG 2000", b"\0\0\0\x0cjP  "),
-    Format("Photoshop", b"8BPS"),
-    Format("ICO", b"\0\0\x01\0"),
-    Format("SVG", b"<svg"),
+    ImageFormat("JPEG XL", b"\xff\x0a"),
+    ImageFormat("JPEG XL", b"\0\0\0\x0cJXL "),
+    ImageFormat("JPEG 2000", b"\0\0\0\x0cjP  "),
+    ImageFormat("Photoshop", b"8BPS"),
+    ImageFormat("ICO", b"\0\0\x01\0"),
+    ImageFormat("SVG", b"<svg"),
 )
 _OTHERWISE = (
-    Format("a Git LFS pointer: the image itself was not fetched", b"version https://git-lfs"),
-    Format("a web page, not an image", b"<!DOCTYPE html"),
-    Format("a web page, not an image", b"<html"),
-    Format("a PDF document, not an image", b"%PDF-"),
-    Format("a ZIP archive, not an image", b"PK\x03\x04"),
+    ImageFormat("a Git LFS pointer: the image itself was not fetched", b"version https://git-lfs"),
+    ImageFormat("a web page, not an image", b"<!DOCTYPE html"),
+    ImageFormat("a web page, not an image", b"<html"),
+    ImageFormat("a PDF document, not an image", b"%PDF-"),
+    ImageFormat("a ZIP archive, not an image", b"PK\x03\x04"),
 )
 
 
@@ -59,14 +59,16 @@ def unsupported(head: bytes) -> str | None:
     return _match(_UNSUPPORTED, head)
 
 
-def oddity(head: bytes) -> str:
+def describe_unknown(head: bytes) -> str:
     """What a file is that is no image, as an ending of "it is …"."""
     if not head:
         return "empty (0 bytes)"
-    return _match(_OTHERWISE, head) or ("text, not an image" if _is_text(head) else "in no known image format")
+    return _match(_OTHERWISE, head) or (
+        "text, not an image" if _is_text(head) else "in no known image format"
+    )
 
 
-def _match(formats: tuple[Format, ...], head: bytes) -> str | None:
+def _match(formats: tuple[ImageFormat, ...], head: bytes) -> str | None:
     return next((one.name for one in formats if head[one.offset :].startswith(one.magic)), None)
 
 
@@ -112,7 +114,10 @@ def _webp_pixels(data: bytes) -> tuple[int, int]:
     """Three kinds of WebP: extended (a canvas; 24 bits a side, less one), lossless (14 bits, less one), lossy (14)."""
     match data[12:16]:
         case b"VP8X":
-            width, height = struct.unpack_from("<xHB", data, 23), struct.unpack_from("<xHB", data, 26)
+            width, height = (
+                struct.unpack_from("<xHB", data, 23),
+                struct.unpack_from("<xHB", data, 26),
+            )
             return 1 + width[0] + (width[1] << 16), 1 + height[0] + (height[1] << 16)
         case b"VP8L":
             (bits,) = struct.unpack_from("<I", data, 21)
@@ -132,10 +137,17 @@ def too_large(width: int, height: int) -> str | None:
 def damage(name: str, data: bytes) -> str:
     """Why a file of a decodable format did not decode."""
     ends = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
-    sizes = {"BMP": (2, 0), "WebP": (4, 8)}  # where the file's size stands, and how much it leaves out
+    sizes = {
+        "BMP": (2, 0),
+        "WebP": (4, 8),
+    }  # where the file's size stands, and how much it leaves out
     if name in ends:
         is_short = not data.rstrip(b"\0\r\n").endswith(ends[name])
     else:
         at, rest = sizes[name]
         is_short = len(data) < int.from_bytes(data[at : at + 4], "little") + rest
-    return f"a {name} image that is cut short" if is_short else f"a {name} image that is damaged, or of a rare kind"
+    return (
+        f"a {name} image that is cut short"
+        if is_short
+        else f"a {name} image that is damaged, or of a rare kind"
+    )

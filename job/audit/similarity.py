@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from job.audit.dealing import PARTS, Part
+from job.audit.dealing import PARTS
+from job.settings import SplitName
 
 if TYPE_CHECKING:
     from job.audit.splitting import Example
@@ -35,7 +36,8 @@ class NearDuplicate:
 def difference_hash(image: Any) -> Any:
     """For each of 8x8 places: is it brighter than its right neighbour?
 
-    dHash: N. Krawetz, "Kind of like that" (2013); here a step must be larger than the noise of compression.
+    dHash: N. Krawetz, "Kind of like that" (2013); here a step must be larger than the noise of
+    compression.
 
     Args:
         image: uint8 [height, width, 3], RGB.
@@ -45,22 +47,30 @@ def difference_hash(image: Any) -> Any:
     """
     import tensorflow as tf
 
-    small = tf.image.resize(image, [8, 9], "bilinear", antialias=True)  # float32 [8, 9, 3]; grey later: small
+    small = tf.image.resize(
+        image, [8, 9], "bilinear", antialias=True
+    )  # float32 [8, 9, 3]; grey later: small
     grey = tf.tensordot(tf.cast(small, tf.float32), [0.299, 0.587, 0.114], 1)  # float32 [8, 9]
     return tf.reshape(grey[:, :-1] > grey[:, 1:] + _NOISE, [64])
 
 
-def near_duplicates(parts: Mapping[Part, Sequence["Example"]], hashes: Mapping[str, int]) -> tuple[NearDuplicate, ...]:
+def near_duplicates(
+    parts: Mapping[SplitName, Sequence["Example"]], hashes: Mapping[str, int]
+) -> tuple[NearDuplicate, ...]:
     """For each image of val and test the nearest in the earlier splits (train before val before test), if close."""
     where = [(part, example) for part in PARTS for example in parts[part]]
     ranks = np.repeat(np.arange(len(PARTS)), [len(parts[part]) for part in PARTS])
     values = np.array([hashes[example.sha256] for _, example in where], np.uint64)
-    nearest: dict[int, tuple[int, int]] = {}  # index of the later image -> (bits, index of the earlier one)
+    nearest: dict[
+        int, tuple[int, int]
+    ] = {}  # index of the later image -> (bits, index of the earlier one)
     for later, earlier, bits in _close_pairs(values, ranks):
         nearest[later] = min(nearest.get(later, (bits, earlier)), (bits, earlier))
     found = sorted((later, earlier, bits) for later, (bits, earlier) in nearest.items())
     return tuple(
-        NearDuplicate(where[later][1].name, where[later][0], where[earlier][1].name, where[earlier][0], bits)
+        NearDuplicate(
+            where[later][1].name, where[later][0], where[earlier][1].name, where[earlier][0], bits
+        )
         for later, earlier, bits in found
     )
 
@@ -71,7 +81,9 @@ def _close_pairs(values: Hashes, ranks: NDArray[np.int64]) -> Iterator[tuple[int
     Quadratic in a crowd (a thousand blank pictures), but one row at a time: it costs no memory.
     """
     for band in range(_BANDS):
-        keys = (values >> np.uint64(16 * band) & np.uint64(0xFFFF)).astype(np.int64) * len(PARTS) + ranks
+        keys = (values >> np.uint64(16 * band) & np.uint64(0xFFFF)).astype(np.int64) * len(
+            PARTS
+        ) + ranks
         order = np.argsort(keys, kind="stable")  # of equal bands the earlier splits come first
         starts, ends = (np.searchsorted(keys[order], each) for each in (keys - ranks, keys))
         for later in np.flatnonzero(starts < ends):

@@ -7,15 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from job.audit.census import Census, Finding
-from job.audit.dealing import PARTS, Part, deal
+from job.audit.dealing import PARTS, deal
 from job.audit.similarity import NearDuplicate, near_duplicates
 from job.audit.units import units_of
 from job.errors import DatasetError
+from job.settings import SplitName
 
 if TYPE_CHECKING:
     from job.dataset import Record
 
-_SHARES: Mapping[tuple[Part, ...], Mapping[Part, float]] = {
+_SHARES: Mapping[tuple[SplitName, ...], Mapping[SplitName, float]] = {
     ("val", "test"): {"test": 0.15, "val": 0.30},  # test: u < 0.15; val: of the rest u < 0.30
     ("val",): {"val": 0.15},
     ("test",): {"test": 0.15},
@@ -44,7 +45,9 @@ class Splits:
     val: tuple[Example, ...]
     test: tuple[Example, ...]
     near_duplicates: tuple[NearDuplicate, ...]  # across parts; reported, not moved
-    leaks: tuple[Finding, ...]  # of a given split: one content in two parts; left out of the earlier
+    leaks: tuple[
+        Finding, ...
+    ]  # of a given split: one content in two parts; left out of the earlier
     given: bool  # by the folders or the manifest
     warnings: tuple[str, ...] = ()
 
@@ -62,8 +65,9 @@ class Splits:
 def split(census: Census) -> Splits:
     """Deals the kept images out to train, val and test.
 
-    A given split is respected: an image without one in it counts as train, and a part that is missing altogether is
-    carved from train by the same rule. If only one is missing, the images of train with u < 0.15 become that part.
+    A given split is respected: an image without one in it counts as train, and a part that is
+    missing altogether is carved from train by the same rule. If only one is missing, the images of
+    train with u < 0.15 become that part.
 
     Raises:
         DatasetError: a class without an image to train on, or groups that cannot be dealt out.
@@ -82,11 +86,14 @@ def split(census: Census) -> Splits:
         near_duplicates=near_duplicates(examples, census.hashes),
         leaks=leaks,
         given=given,
-        warnings=(*(f"class {label!r} has no image in {part}" for label, part in gaps), *_straddling(parts)),
+        warnings=(
+            *(f"class {label!r} has no image in {part}" for label, part in gaps),
+            *_straddling(parts),
+        ),
     )
 
 
-def _declared(record: "Record") -> Part:
+def _declared(record: "Record") -> SplitName:
     return record.split or "train"
 
 
@@ -105,23 +112,25 @@ def _without_leaks(records: Sequence["Record"]) -> tuple[list["Record"], tuple[F
     return kept, tuple(leaks)
 
 
-def _carve(records: Sequence["Record"]) -> dict[Part, list["Record"]]:
+def _carve(records: Sequence["Record"]) -> dict[SplitName, list["Record"]]:
     """Fills what is missing of val and test from train: both, if nothing was given."""
     present = {_declared(record) for record in records}
     shares = _SHARES[tuple(part for part in PARTS if part not in present)]
     dealt = deal(units_of(record for record in records if _declared(record) == "train"), shares)
-    parts: dict[Part, list[Record]] = {part: [] for part in PARTS}
+    parts: dict[SplitName, list[Record]] = {part: [] for part in PARTS}
     for record in records:
         parts[dealt.get(record.sha256, _declared(record))].append(record)
     return parts
 
 
-def _gaps(classes: Sequence[str], parts: Mapping[Part, Sequence["Record"]]) -> list[tuple[str, Part]]:
+def _gaps(
+    classes: Sequence[str], parts: Mapping[SplitName, Sequence["Record"]]
+) -> list[tuple[str, SplitName]]:
     labels = {part: {record.label for record in parts[part]} for part in PARTS}
     return [(label, part) for label in classes for part in PARTS if label not in labels[part]]
 
 
-def _require_parts(gaps: Sequence[tuple[str, Part]]) -> None:
+def _require_parts(gaps: Sequence[tuple[str, SplitName]]) -> None:
     if gaps:
         raise DatasetError(
             "Received: images that leave a class without a part of the split. Expected: each class in each of them.",
@@ -130,15 +139,19 @@ def _require_parts(gaps: Sequence[tuple[str, Part]]) -> None:
         )
 
 
-def _straddling(parts: Mapping[Part, Sequence["Record"]]) -> Iterator[str]:
+def _straddling(parts: Mapping[SplitName, Sequence["Record"]]) -> Iterator[str]:
     """Only a given split can do that."""
     places = {(record.group, part) for part in PARTS for record in parts[part] if record.group}
-    astray = sorted(group for group, count in Counter(group for group, _ in places).items() if count > 1)
+    astray = sorted(
+        group for group, count in Counter(group for group, _ in places).items() if count > 1
+    )
     if astray:
         yield f"the given split tears {len(astray)} group(s) apart, {astray[0]!r} for one"
 
 
 def _examples(records: Iterable["Record"], classes: Sequence[str]) -> Iterator[Example]:
     labels = {name: label for label, name in enumerate(classes)}
-    for record in sorted(records, key=lambda record: (labels[record.label], record.sha256, record.name)):
+    for record in sorted(
+        records, key=lambda record: (labels[record.label], record.sha256, record.name)
+    ):
         yield Example(record.path, record.name, labels[record.label], record.sha256, record.group)

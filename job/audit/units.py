@@ -25,7 +25,8 @@ class Unit:
 def place(key: str) -> float:
     """The rule's u: the first 8 bytes (big-endian) of SHA-256("graft-split-1" + key) / 2^64.
 
-    The key, in UTF-8, is a file's SHA-256 as 64 hexadecimal digits in lower case, or the name of its group.
+    The key, in UTF-8, is a file's SHA-256 as 64 hexadecimal digits in lower case, or the name of
+    its group.
     """
     return int.from_bytes(hashlib.sha256(_SALT + key.encode()).digest()[:8], "big") / 2**64
 
@@ -33,8 +34,8 @@ def place(key: str) -> float:
 def units_of(records: Iterable["Record"]) -> list[Unit]:
     """The units, by place.
 
-    One content that stands in two groups ties them together. Such a unit has the highest place of its keys: to be tied
-    to another group later can move an image towards train, never towards test.
+    One content that stands in two groups ties them together. Such a unit has the highest place of
+    its keys: to be tied to another group later can move an image towards train, never towards test.
     """
     records = list(records)
     roots = _tied({(_key(record), record.sha256) for record in records})

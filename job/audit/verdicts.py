@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from job.dataset import Record
     from job.telemetry import Telemetry
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 _AT_ONCE = 256  # contents handed to the pool at a time: progress is told, and an interruption felt, this often
 _MOST_THREADS = 16
@@ -39,13 +39,16 @@ class Verdict:
     hash: int = 0  # the 64-bit difference hash of an image that decodes
 
 
-def verdicts(records: Sequence["Record"], cache_dir: Path, telemetry: "Telemetry") -> dict[str, Verdict]:
+def verdicts(
+    records: Sequence["Record"], cache_dir: Path, telemetry: "Telemetry"
+) -> dict[str, Verdict]:
     """One verdict for each SHA-256 among the records, from the cache where it is there, else by decoding.
 
-    What is known when an interruption or an error comes is kept, so that the next pod goes on from there.
+    What is known when an interruption or an error comes is kept, so that the next pod goes on from
+    there.
     """
     contents = {record.sha256: record for record in records}
-    cache = _Cache(cache_dir / "audit.jsonl", _version())
+    cache = _VerdictCache(cache_dir / "audit.jsonl", _version())
     known = {sha256: verdict for sha256, verdict in cache.read().items() if sha256 in contents}
     unknown = [record for sha256, record in contents.items() if sha256 not in known]
     try:
@@ -56,7 +59,9 @@ def verdicts(records: Sequence["Record"], cache_dir: Path, telemetry: "Telemetry
     return known
 
 
-def _judge_all(unknown: Sequence["Record"], known: dict[str, Verdict], telemetry: "Telemetry") -> None:
+def _judge_all(
+    unknown: Sequence["Record"], known: dict[str, Verdict], telemetry: "Telemetry"
+) -> None:
     total = len(known) + len(unknown)
     telemetry.progress(len(known), total, "images")
     if not unknown:
@@ -65,7 +70,13 @@ def _judge_all(unknown: Sequence["Record"], known: dict[str, Verdict], telemetry
     with ThreadPoolExecutor(min(_MOST_THREADS, len(os.sched_getaffinity(0)))) as pool:
         for start in range(0, len(unknown), _AT_ONCE):
             some = unknown[start : start + _AT_ONCE]
-            known.update(zip((one.sha256 for one in some), pool.map(judge, (one.path for one in some)), strict=True))
+            known.update(
+                zip(
+                    (one.sha256 for one in some),
+                    pool.map(judge, (one.path for one in some)),
+                    strict=True,
+                )
+            )
             telemetry.progress(len(known), total, "images")
 
 
@@ -113,7 +124,7 @@ def _judge() -> Callable[[Path], Verdict]:
 def _not_decodable(head: bytes) -> Verdict:
     if name := formats.unsupported(head):
         return Verdict("unsupported", f"{name} is not supported")
-    return Verdict("broken", formats.oddity(head))
+    return Verdict("broken", formats.describe_unknown(head))
 
 
 def _version() -> str:
@@ -125,7 +136,7 @@ def _version() -> str:
     return f"audit 1, decoder {images.DECODER}, tensorflow {tf.__version__}"
 
 
-class _Cache:
+class _VerdictCache:
     """The verdicts on the last data set: a line of JSON for each content, the version first. To lose it costs time."""
 
     def __init__(self, path: Path, version: str) -> None:
@@ -134,12 +145,17 @@ class _Cache:
     def read(self) -> dict[str, Verdict]:
         try:
             version, *lines = self._path.read_text().splitlines()
-            entries = [json.loads(line) for line in lines] if json.loads(version) == self._version else []
+            entries = (
+                [json.loads(line) for line in lines] if json.loads(version) == self._version else []
+            )
             return {sha256: Verdict(**fields) for sha256, fields in entries}
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError) as error:
-            log.warning("The audit's cache cannot be read: decoding anew.", extra={"fields": {"cause": repr(error)}})
+            logger.warning(
+                "The audit's cache cannot be read: decoding anew.",
+                extra={"fields": {"cause": repr(error)}},
+            )
             return {}
 
     def write(self, known: Mapping[str, Verdict]) -> None:
@@ -153,4 +169,6 @@ class _Cache:
         except OSError as error:
             with suppress(OSError):
                 part.unlink()
-            log.warning("The audit's cache was not written.", extra={"fields": {"cause": repr(error)}})
+            logger.warning(
+                "The audit's cache was not written.", extra={"fields": {"cause": repr(error)}}
+            )

@@ -1,7 +1,8 @@
 """Archives (.tar, .tar.gz, .tgz, .zip): looked through before they are unpacked, then read member by member.
 
-Nothing is ever extracted to a name from the archive. What could only be there by mistake or by malice (links, devices,
-names that lead outside, a bomb) refuses the whole archive before a byte of it is unpacked.
+Nothing is ever extracted to a name from the archive. What could only be there by mistake or by
+malice (links, devices, names that lead outside, a bomb) refuses the whole archive before a byte of
+it is unpacked.
 """
 
 import errno
@@ -19,15 +20,17 @@ from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
-from job.dataset.names import few
+from job.dataset.names import first_names
 from job.errors import DatasetError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
 MAX_MEMBERS = 2_000_000
-# Photographs hardly shrink and plain drawings shrink tenfold: a hundredfold is a bomb, unless it is small anyway.
+# Photographs hardly shrink and plain drawings shrink tenfold: a hundredfold is a bomb, unless it is
+# small anyway.
 MAX_RATIO = 100
 HARMLESS_BYTES = 100 * 2**20
-# tarfile reads extended headers whole; none is near this size unless it is meant to fill the memory.
+# tarfile reads extended headers whole; none is near this size unless it is meant to fill the
+# memory.
 MAX_READ = 4 * 2**20
 # Found by damaging archives at random: what the standard library says of them.
 CORRUPT = (
@@ -63,13 +66,18 @@ def look(path: Path, name: str) -> tuple[Member, ...]:
     """All files of the archive at `path`, which people know as `name`, without unpacking any.
 
     Raises:
-        DatasetError: the archive is corrupt, truncated or a bomb, or has members that are no plain files inside it.
+        DatasetError: the archive is corrupt, truncated or a bomb, or has members that are no plain
+        files inside it.
     """
     with _reading(name):
-        return _plain_files(_zip_headers(path) if _is_zip(name) else _tar_headers(path), name, path.stat().st_size)
+        return _plain_files(
+            _zip_headers(path) if _is_zip(name) else _tar_headers(path), name, path.stat().st_size
+        )
 
 
-def unpack(path: Path, name: str, wanted: Collection[str], take: Callable[[str, IO[bytes]], None]) -> None:
+def unpack(
+    path: Path, name: str, wanted: Collection[str], take: Callable[[str, IO[bytes]], None]
+) -> None:
     """Hand each wanted member to `take`, in the order of the archive.
 
     Raises:
@@ -94,7 +102,9 @@ def _reading(name: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # of the disk; that of gzip, bz2 and a wrong offset has no other number
         cure = "Make the archive again, and check that it was uploaded whole."
-        raise DatasetError(f"{name} is damaged or cut short: {error or type(error).__name__}.", cure) from error
+        raise DatasetError(
+            f"{name} is damaged or cut short: {error or type(error).__name__}.", cure
+        ) from error
 
 
 def _plain_files(found: Iterable[_Found], name: str, packed_bytes: int) -> tuple[Member, ...]:
@@ -105,23 +115,37 @@ def _plain_files(found: Iterable[_Found], name: str, packed_bytes: int) -> tuple
         total_bytes += item.size
         _refuse_bomb(name, count, total_bytes, packed_bytes)
         member = _normal(item.name)
-        if fault := item.fault or _name_fault(item.name) or ("occurs twice" if member in members else None):
+        if (
+            fault := item.fault
+            or _name_fault(item.name)
+            or ("occurs twice" if member in members else None)
+        ):
             faults.append(f"{item.name} {fault}")
         elif item.is_file:
             members[member] = Member(member, item.size)
     if faults:
         cure = "Pack the image files alone, with relative names: `tar -C <folder> -cf <archive> .`"
-        raise DatasetError(f"{name} has members that are no plain files inside it:", cure, few(faults))
+        raise DatasetError(
+            f"{name} has members that are no plain files inside it:", cure, first_names(faults)
+        )
     return tuple(members.values())
 
 
 def _refuse_bomb(name: str, count: int, total_bytes: int, packed_bytes: int) -> None:
     if total_bytes > max(HARMLESS_BYTES, MAX_RATIO * packed_bytes):
-        received = f"{name} would unpack to more than {MAX_RATIO} times its own {packed_bytes:,} bytes"
-        raise DatasetError(f"{received}: it looks like a bomb.", "Give the unpacked folder if it is really meant so.")
+        received = (
+            f"{name} would unpack to more than {MAX_RATIO} times its own {packed_bytes:,} bytes"
+        )
+        raise DatasetError(
+            f"{received}: it looks like a bomb.",
+            "Give the unpacked folder if it is really meant so.",
+        )
     if count > MAX_MEMBERS:
         received = f"{name} has more than {MAX_MEMBERS:,} members"
-        raise DatasetError(f"{received}: it looks like a bomb.", "Give the unpacked folder if it is really meant so.")
+        raise DatasetError(
+            f"{received}: it looks like a bomb.",
+            "Give the unpacked folder if it is really meant so.",
+        )
 
 
 def _normal(name: str) -> str:
@@ -137,7 +161,9 @@ def _name_fault(name: str) -> str | None:
 def _zip_headers(path: Path) -> Iterator[_Found]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
-            yield _Found(info.filename, info.file_size, not info.filename.endswith("/"), _zip_fault(info))
+            yield _Found(
+                info.filename, info.file_size, not info.filename.endswith("/"), _zip_fault(info)
+            )
 
 
 def _zip_fault(info: zipfile.ZipInfo) -> str | None:

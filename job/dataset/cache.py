@@ -1,11 +1,12 @@
 """The files of all runs, kept once by content below one folder, which may be a volume that pods share.
 
     objects/ab/abcd…          a file named by its SHA-256; it appears by rename, whole or not at all
-    index/<root>/<run>.jsonl  a line for each arrival: [key, size, etag, sha256]; one writer each, read by all
-    incoming/<n>/             half-arrived files of the one run that holds `incoming/<n>.lock`
+    index/<root>/<run>.jsonl  a line for each arrival: [key, size, etag, sha256]; one writer each,
+    read by all incoming/<n>/             half-arrived files of the one run that holds
+    `incoming/<n>.lock`
 
-No name here comes from a key. A content is hashed when it enters and its size is checked at each use: an object that
-was lost or cut short since is fetched again. Nothing is evicted.
+No name here comes from a key. A content is hashed when it enters and its size is checked at each
+use: an object that was lost or cut short since is fetched again. Nothing is evicted.
 """
 
 import errno
@@ -47,23 +48,27 @@ def digest(path: Path) -> str:
 
 
 @contextmanager
-def opened(folder: Path, limit: int | None, root: str) -> Iterator["Cache"]:
+def opened(folder: Path, limit: int | None, root: str) -> Iterator["DatasetCache"]:
     """The cache below `folder`, held by this run while files of the store root `root` arrive.
 
-    Half-arrived files stay after a failure, so that the next run goes on from them, and go after a success.
+    Half-arrived files stay after a failure, so that the next run goes on from them, and go after a
+    success.
 
     Raises:
-        SettingsError: the folder cannot be written, or its disk is full; nothing half-written has a final name then.
+        SettingsError: the folder cannot be written, or its disk is full; nothing half-written has a
+        final name then.
     """
     folder = folder.expanduser()
     with _writable(folder), _desk(folder / "incoming") as desk:
-        with closing(_Index(folder / "index" / hashlib.sha256(root.encode()).hexdigest()[:32])) as index:
-            yield Cache(folder, limit, index, desk)
+        with closing(
+            _Index(folder / "index" / hashlib.sha256(root.encode()).hexdigest()[:32])
+        ) as index:
+            yield DatasetCache(folder, limit, index, desk)
         for left_over in desk.iterdir():
             left_over.unlink()
 
 
-class Cache:
+class DatasetCache:
     """One run's hold on the cache. Safe to share between threads."""
 
     def __init__(self, folder: Path, limit: int | None, index: "_Index", desk: Path) -> None:
@@ -118,7 +123,11 @@ class Cache:
     def arrived(self, entries: Iterable[Entry]) -> int:
         """Bytes of these objects that an interrupted run has left for this one."""
         names = {self.incoming(entry).name for entry in entries}
-        return sum(path.stat().st_size for path in self._desk.iterdir() if path.name.partition(".")[0] in names)
+        return sum(
+            path.stat().st_size
+            for path in self._desk.iterdir()
+            if path.name.partition(".")[0] in names
+        )
 
     def require(self, sizes: Iterable[int], what: str, arrived: int = 0) -> None:
         """Refuse, before they arrive, files of these sizes that cannot fit; all in bytes, less those `arrived`.
@@ -132,14 +141,18 @@ class Cache:
         received = f"{what} need {need:,} more bytes in {self._folder}"
         if self._limit is not None and (least := self._used() + need) > self._limit:
             cure = f"Set GRAFT_CACHE_LIMIT to at least {least}, on a volume larger than that, or empty the cache."
-            raise SettingsError(f"{received}, and GRAFT_CACHE_LIMIT={self._limit} does not allow it.", cure)
+            raise SettingsError(
+                f"{received}, and GRAFT_CACHE_LIMIT={self._limit} does not allow it.", cure
+            )
         if need > (free := shutil.disk_usage(self._folder).free):
             cure = f"Give GRAFT_CACHE_DIR a volume with {need - free:,} bytes more, or empty it."
             raise SettingsError(f"{received}, and its disk has {free:,} left.", cure)
 
     def _used(self) -> int:
         """Bytes on the disk of all that is cached, by every room."""
-        paths = (Path(folder) / name for folder, _, names in os.walk(self._folder) for name in names)
+        paths = (
+            Path(folder) / name for folder, _, names in os.walk(self._folder) for name in names
+        )
         return sum(_on_disk(_size(path) or 0) for path in paths)
 
 
@@ -159,7 +172,8 @@ def _on_disk(size: int) -> int:
 class _Index:
     """Which content each version of an object has, so that it need not be fetched to know.
 
-    Each run appends to a file of its own: runs at once cannot harm each other, and a line cut short by a crash is none.
+    Each run appends to a file of its own: runs at once cannot harm each other, and a line cut short
+    by a crash is none.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -219,6 +233,10 @@ def _writable(folder: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in FULL:
             received = f"The disk of the cache {folder} is full: {error.strerror}."
-            raise SettingsError(received, "Give GRAFT_CACHE_DIR a larger volume, or empty it.") from error
+            raise SettingsError(
+                received, "Give GRAFT_CACHE_DIR a larger volume, or empty it."
+            ) from error
         received = f"The cache {folder} cannot be used: {error}."
-        raise SettingsError(received, "Set GRAFT_CACHE_DIR to a folder that the job may write to.") from error
+        raise SettingsError(
+            received, "Set GRAFT_CACHE_DIR to a folder that the job may write to."
+        ) from error

@@ -1,19 +1,19 @@
 """Names of files -> what each image is: its class and, where one is given, its part of the split.
 
-Two layouts: `class/…/image`, and `train|val|test/class/…/image` when every folder at the top is a part of a split.
-Folders below the class folder do not matter. Nothing is opened: a file is no image only if its name says so.
+Two layouts: `class/…/image`, and `train|val|test/class/…/image` when every folder at the top is a
+part of a split. Folders below the class folder do not matter. Nothing is opened: a file is no image
+only if its name says so.
 """
 
 import unicodedata
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
-from job.dataset.names import UNPRINTABLE, few, readable
+from job.dataset.names import UNPRINTABLE, first_names, printable
 from job.errors import DatasetError
+from job.settings import SplitName
 
-Split = Literal["train", "val", "test"]
-SPLITS: Mapping[str, Split] = {
+SPLITS: Mapping[str, SplitName] = {
     "train": "train",
     "val": "val",
     "valid": "val",
@@ -21,13 +21,52 @@ SPLITS: Mapping[str, Split] = {
     "dev": "val",
     "test": "test",
 }
-# Files that lie beside images in the wild. All other files, whatever their extension, are left to the decoder.
-# fmt: off
-NOT_IMAGES = frozenset((
-    "7z", "cfg", "css", "csv", "db", "doc", "docx", "gz", "htm", "html", "ini", "ipynb", "js", "json",
-    "jsonl", "log", "mat", "md", "npy", "npz", "parquet", "pdf", "pkl", "py", "rtf", "sh", "sha256", "sqlite",
-    "tar", "tfrecord", "tgz", "toml", "tsv", "txt", "xls", "xlsx", "xml", "yaml", "yml", "zip",
-))
+# Files that lie beside images in the wild. All other files, whatever their extension, are left to
+# the decoder. fmt: off
+NOT_IMAGES = frozenset(
+    (
+        "7z",
+        "cfg",
+        "css",
+        "csv",
+        "db",
+        "doc",
+        "docx",
+        "gz",
+        "htm",
+        "html",
+        "ini",
+        "ipynb",
+        "js",
+        "json",
+        "jsonl",
+        "log",
+        "mat",
+        "md",
+        "npy",
+        "npz",
+        "parquet",
+        "pdf",
+        "pkl",
+        "py",
+        "rtf",
+        "sh",
+        "sha256",
+        "sqlite",
+        "tar",
+        "tfrecord",
+        "tgz",
+        "toml",
+        "tsv",
+        "txt",
+        "xls",
+        "xlsx",
+        "xml",
+        "yaml",
+        "yml",
+        "zip",
+    )
+)
 # fmt: on
 EXPECTED = (
     "Expected <class>/<image>, or train|val|test/<class>/<image>, or a manifest (.csv, .jsonl). Put each image into a "
@@ -40,7 +79,7 @@ class Place:
     """What is known of an image before it is opened. `split` is None where none is given."""
 
     label: str
-    split: Split | None = None
+    split: SplitName | None = None
     group: str | None = None
 
 
@@ -55,11 +94,13 @@ class Layout:
 def read(names: Collection[str], *, wrapped: bool = False) -> Layout:
     """Find the class of each file by its folders.
 
-    `train` alone is a split without its other parts; those are carved out of it later. With `wrapped`, a single folder
-    around everything is stepped into, as archives have one by convention.
+    `train` alone is a split without its other parts; those are carved out of it later. With
+    `wrapped`, a single folder around everything is stepped into, as archives have one by
+    convention.
 
     Raises:
-        DatasetError: no file lies in a class folder, the folders at the top are part split and part class, or a class
+        DatasetError: no file lies in a class folder, the folders at the top are part split and part
+        class, or a class
             has an unprintable name.
     """
     steps = {name: path for name in names if (path := _image_path(name))}
@@ -78,15 +119,22 @@ def require_classes(places: Mapping[str, Place], names: Collection[str]) -> None
         DatasetError: no image at all, no training image, or a class with an unprintable name.
     """
     if not places:
-        found = "; ".join(few(sorted(names))) or "nothing"
+        found = "; ".join(first_names(sorted(names))) or "nothing"
         raise DatasetError(f"No image lies in a class folder. Found: {found}.", EXPECTED)
-    if unprintable := sorted({place.label for place in places.values() if UNPRINTABLE.search(place.label)}):
+    if unprintable := sorted(
+        {place.label for place in places.values() if UNPRINTABLE.search(place.label)}
+    ):
         raise DatasetError(
-            "Names of classes must be printable text:", "Rename these classes.", few([ascii(x) for x in unprintable])
+            "Names of classes must be printable text:",
+            "Rename these classes.",
+            first_names([ascii(x) for x in unprintable]),
         )
     if (splits := {place.split for place in places.values()}).isdisjoint({"train", None}):
         given = ", ".join(sorted(filter(None, splits)))
-        raise DatasetError(f"The split has images in {given} but none in train.", "Add a train part, or give no split.")
+        raise DatasetError(
+            f"The split has images in {given} but none in train.",
+            "Add a train part, or give no split.",
+        )
 
 
 def _image_path(name: str) -> tuple[str, ...]:
@@ -112,9 +160,9 @@ def _is_split(folders: set[str]) -> bool:
     if folders == parts:
         return bool(parts)
     if "train" in kinds and len(kinds) > 1:
-        others = "; ".join(few(sorted(folders - parts)))
+        others = "; ".join(first_names(sorted(folders - parts)))
         raise DatasetError(
-            f"The top folders are a split ({', '.join(sorted(map(readable, parts)))}) beside others: {others}.",
+            f"The top folders are a split ({', '.join(sorted(map(printable, parts)))}) beside others: {others}.",
             "Move the other folders elsewhere, or rename the classes that are called like a split.",
         )
     return False

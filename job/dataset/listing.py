@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os.path import commonprefix
 
-from job.dataset import archive, layout, manifest
+from job.dataset import archive, image_manifest, layout
 from job.dataset.layout import Place
-from job.dataset.names import few, readable
+from job.dataset.names import first_names, printable
 from job.errors import DatasetError, StoreForbidden, StoreNotFound
 from job.settings import DatasetSettings
 from job.storage import Entry, Store, connect, split
@@ -21,10 +21,13 @@ class Listing:
 
     Attributes:
         uri: as written in the settings.
-        entries: the images, and the manifest or the archive that they come from; keys are relative to `root`.
-        digest: SHA-256 over (key, size, ETag) of the entries: equal digests mean equal data without a look inside.
+        entries: the images, and the manifest or the archive that they come from; keys are relative
+            to `root`.
+        digest: SHA-256 over (key, size, ETag) of the entries: equal digests mean equal data without
+            a look inside.
         root: URI of the folder or prefix that the keys are relative to.
-        places: class and split of each image, by key; empty for an archive, which has to be opened first.
+        places: class and split of each image, by key; empty for an archive, which has to be opened
+            first.
         ignored: keys that are no images of any class, or that the manifest does not name.
         archive: whether the one entry is an archive.
     """
@@ -41,11 +44,12 @@ class Listing:
 def survey(dataset: DatasetSettings) -> Listing:
     """List the data set without fetching an image; a manifest is read, an archive is not.
 
-    A URI that ends like an archive or a manifest means that object if there is one, else the folder of that name. A
-    folder that holds nothing but one archive means the archive.
+    A URI that ends like an archive or a manifest means that object if there is one, else the folder
+    of that name. A folder that holds nothing but one archive means the archive.
 
     Raises:
-        DatasetError: nothing is there, or it may not be read, or no file lies in a class folder, or rows of the
+        DatasetError: nothing is there, or it may not be read, or no file lies in a class folder, or
+        rows of the
             manifest cannot be used.
         StoreUnavailable: the store is away; a retry may help.
     """
@@ -66,7 +70,9 @@ def reading(uri: str) -> Iterator[None]:
     try:
         yield
     except (StoreNotFound, StoreForbidden) as error:
-        raise DatasetError(f"Cannot read the data set {readable(uri)}: {error.message}", error.cure) from error
+        raise DatasetError(
+            f"Cannot read the data set {printable(uri)}: {error.message}", error.cure
+        ) from error
 
 
 def _ends(name: str, suffixes: tuple[str, ...]) -> bool:
@@ -74,7 +80,7 @@ def _ends(name: str, suffixes: tuple[str, ...]) -> bool:
 
 
 def _one_object(uri: str) -> tuple[str, Store, Entry] | None:
-    if not _ends(uri, archive.SUFFIXES + manifest.SUFFIXES):
+    if not _ends(uri, archive.SUFFIXES + image_manifest.SUFFIXES):
         return None
     folder, name = split(uri)
     store = connect(folder)
@@ -83,15 +89,17 @@ def _one_object(uri: str) -> tuple[str, Store, Entry] | None:
 
 
 def _of_object(uri: str, root: str, store: Store, entry: Entry) -> Listing:
-    if _ends(entry.key, manifest.SUFFIXES):
+    if _ends(entry.key, image_manifest.SUFFIXES):
         return _of_manifest(uri, root, store, entry)
     return Listing(uri, (entry,), _digest((entry,)), root, {}, archive=True)
 
 
 def _of_folder(uri: str, entries: tuple[Entry, ...]) -> Listing:
     if not entries:
-        files = f"is one object; those that can be read end in {', '.join(archive.SUFFIXES + manifest.SUFFIXES)}"
-        raise DatasetError(f"{readable(uri)} {files if _is_file(uri) else 'holds nothing'}.", layout.EXPECTED)
+        files = f"is one object; those that can be read end in {', '.join(archive.SUFFIXES + image_manifest.SUFFIXES)}"
+        raise DatasetError(
+            f"{printable(uri)} {files if _is_file(uri) else 'holds nothing'}.", layout.EXPECTED
+        )
     found = layout.read([entry.key for entry in entries])
     images = tuple(entry for entry in entries if entry.key in found.places)
     return Listing(uri, images, _digest(images), uri, found.places, found.ignored)
@@ -113,12 +121,12 @@ def _is_file(uri: str) -> bool:
 
 
 def _of_manifest(uri: str, root: str, store: Store, entry: Entry) -> Listing:
-    table = manifest.read(b"".join(store.stream(entry.key, etag=entry.etag)), readable(uri))
+    table = image_manifest.read(b"".join(store.stream(entry.key, etag=entry.etag)), printable(uri))
     listed = {found.key: found for found in store.list(_common_folder(table.places))}
     absent = [f"{image} is in no file" for image in table.places if image not in listed]
     if problems := (*table.problems, *absent):
-        received = f"{readable(uri)} has {len(problems):,} rows that cannot be used:"
-        raise DatasetError(received, manifest.CURE, few(problems))
+        received = f"{printable(uri)} has {len(problems):,} rows that cannot be used:"
+        raise DatasetError(received, image_manifest.CURE, first_names(problems))
     layout.require_classes(table.places, listed)
     entries = (entry, *(listed[image] for image in sorted(table.places)))
     ignored = tuple(key for key in listed if key not in table.places and key != entry.key)

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
-def readable(name: str) -> str:
+def printable(name: str) -> str:
     """The name on one line, with control characters and undecodable bytes as escapes."""
     return UNPRINTABLE.sub(lambda match: match.group().encode("unicode_escape").decode(), name)
 
 
-def few(names: Sequence[str], limit: int = 5) -> tuple[str, ...]:
+def first_names(names: Sequence[str], limit: int = 5) -> tuple[str, ...]:
     """The first names, and how many more there are."""
-    shown = tuple(readable(name) for name in names[:limit])
+    shown = tuple(printable(name) for name in names[:limit])
     return (*shown, f"and {len(names) - limit:,} more") if len(names) > limit else shown

@@ -1,7 +1,7 @@
 """How far the model's confidence can be believed, and from which confidence on it should answer alone.
 
-Temperature and expected calibration error follow Guo et al. 2017, "On Calibration of Modern Neural Networks"
-(arXiv 1706.04599).
+Temperature and expected calibration error follow Guo et al. 2017, "On Calibration of Modern Neural
+Networks" (arXiv 1706.04599).
 """
 
 from typing import Any
@@ -29,8 +29,9 @@ def calibrate(logits: NDArray[np.float32], labels: Labels) -> float:
         labels: int [n].
 
     Returns:
-        The temperature, within `TEMPERATURES`. 1.0 for fewer than `LEAST_IMAGES` images, and where the likelihood only
-        grows towards temperature 0, as it does when every image is right: that says nothing about how sure to be.
+        The temperature, within `TEMPERATURES`. 1.0 for fewer than `LEAST_IMAGES` images, and where
+        the likelihood only grows towards temperature 0, as it does when every image is right: that
+        says nothing about how sure to be.
     """
     if len(labels) < LEAST_IMAGES:
         return 1.0
@@ -49,7 +50,8 @@ def reliability(labels: Labels, probabilities: Probabilities) -> list[dict[str, 
     """Sort the images into 15 bins of equal width by confidence; in each, confidence and accuracy should agree.
 
     Returns:
-        One row a bin that holds an image: low and high (the bin is open at low), images, confidence, accuracy.
+        One row a bin that holds an image: low and high (the bin is open at low), images,
+        confidence, accuracy.
     """
     confidence, right = _confidence(labels, probabilities)
     bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
@@ -70,13 +72,17 @@ def calibration_error(bins: list[dict[str, Any]]) -> float | None:
     images = sum(row["images"] for row in bins)
     if images == 0:
         return None
-    return float(sum(row["images"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / images)
+    return float(
+        sum(row["images"] * abs(row["accuracy"] - row["confidence"]) for row in bins) / images
+    )
 
 
 def coverage(labels: Labels, probabilities: Probabilities) -> list[dict[str, Any]]:
     """At each threshold of confidence: the share of images that is answered, and how many answers are right."""
     confidence, right = _confidence(labels, probabilities)
-    return [_kept(threshold, right[confidence >= threshold], len(labels)) for threshold in THRESHOLDS]
+    return [
+        _kept(threshold, right[confidence >= threshold], len(labels)) for threshold in THRESHOLDS
+    ]
 
 
 def abstention(labels: Labels, probabilities: Probabilities) -> list[dict[str, Any]]:
@@ -94,11 +100,18 @@ def abstention(labels: Labels, probabilities: Probabilities) -> list[dict[str, A
         good = ends[hits[ends] / (ends + 1) >= target]
         if good.size:
             last = good[-1]
-            rows.append({"target": target, **_kept(float(ranked[last]), right[order[: last + 1]], len(labels))})
+            rows.append(
+                {
+                    "target": target,
+                    **_kept(float(ranked[last]), right[order[: last + 1]], len(labels)),
+                }
+            )
     return rows
 
 
-def _confidence(labels: Labels, probabilities: Probabilities) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _confidence(
+    labels: Labels, probabilities: Probabilities
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     confidence = probabilities.max(axis=1, initial=0).astype(np.float64)
     return confidence, probabilities.argmax(axis=1) == labels
 

@@ -45,9 +45,15 @@ class Axis:
     unit: str = ""
 
     def ticks(self) -> list[tuple[float, str]]:
-        first, last = math.ceil(self.low / self.step - 1e-9), math.floor(self.high / self.step + 1e-9)
+        first, last = (
+            math.ceil(self.low / self.step - 1e-9),
+            math.floor(self.high / self.step + 1e-9),
+        )
         values = sorted({self.low, *(index * self.step for index in range(first, last + 1))})
-        return [(value, f"{100 * value:.0f}" if self.unit == "%" else f"{value:.10g}") for value in values]
+        return [
+            (value, f"{100 * value:.0f}" if self.unit == "%" else f"{value:.10g}")
+            for value in values
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +81,13 @@ class Chart:
     def line(self, points: Points) -> str:
         return " ".join("{},{}".format(*self.place(x, y)) for x, y in points)
 
-    def dots(self, points: Points, titles: Sequence[str], radii: Sequence[float]) -> tuple[Dot, ...]:
+    def dots(
+        self, points: Points, titles: Sequence[str], radii: Sequence[float]
+    ) -> tuple[Dot, ...]:
         places = (self.place(x, y) for x, y in points)
-        return tuple(Dot(*at, round(r, 1), title) for at, r, title in zip(places, radii, titles, strict=True))
+        return tuple(
+            Dot(*at, round(r, 1), title) for at, r, title in zip(places, radii, titles, strict=True)
+        )
 
 
 def share(label: str) -> Axis:

@@ -62,7 +62,9 @@ def _rows(told: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "readable": len(told["images"]) <= READABLE_CLASSES,
         "shown": SHOWN,
-        "cells": {(cell["true"], cell["predicted"]): cell["images"] for cell in told["test"]["confusion"]},
+        "cells": {
+            (cell["true"], cell["predicted"]): cell["images"] for cell in told["test"]["confusion"]
+        },
         "solved": any("penalty" in row for row in told["history"]),
         "leaked": [(row["name"], row["reason"]) for row in told["leaks"]],
         "alike": [
@@ -98,7 +100,9 @@ def worst_pairs(test: Mapping[str, Any]) -> list[dict[str, Any]]:
     support = {row["name"]: row["support"] for row in test["per_class"]}
     wrong = [cell for cell in test["confusion"] if cell["true"] != cell["predicted"]]
     wrong.sort(key=lambda cell: (-cell["images"], -cell["images"] / support[cell["true"]]))
-    return [{**cell, "share": cell["images"] / support[cell["true"]]} for cell in wrong[:WORST_PAIRS]]
+    return [
+        {**cell, "share": cell["images"] / support[cell["true"]]} for cell in wrong[:WORST_PAIRS]
+    ]
 
 
 def percent(value: float | None) -> str:
@@ -123,7 +127,10 @@ def words(name: str) -> str:
 
 def _hundredths(share: float) -> str:
     texts = (f"{100 * share:.{digits}f}" for digits in range(7))
-    return next((text for text in texts if share in (0, 1) or float(text) not in (0, 100)), f"{100 * share:.0f}")
+    return next(
+        (text for text in texts if share in (0, 1) or float(text) not in (0, 100)),
+        f"{100 * share:.0f}",
+    )
 
 
 def _flat(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -137,7 +144,9 @@ def _flat(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 def _markdown(text: object) -> str:
     """Make a name inert in Markdown and in the HTML that Markdown lets through."""
-    line = " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = (
+        " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    )
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", line)
 
 

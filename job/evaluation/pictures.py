@@ -15,7 +15,8 @@ def thumbnail(path: Path) -> str | None:
     """Shrink an image to a JPEG of at most `SIDE` pixels a side: upright by its EXIF, transparency on white.
 
     Returns:
-        A data: URI, or None where Pillow cannot read what TensorFlow could: the page then shows the name alone.
+        A data: URI, or None where Pillow cannot read what TensorFlow could: the page then shows the
+        name alone.
     """
     try:
         with Image.open(path) as image:
@@ -32,4 +33,8 @@ def thumbnail(path: Path) -> str | None:
 
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Pillow would cut 16 bits off at 255 instead of keeping the upper 8."""
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)) if image.mode.startswith("I") else image
+    return (
+        Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode.startswith("I")
+        else image
+    )

@@ -13,7 +13,8 @@ Rows = Sequence[Mapping[str, Any]]
 def curves(history: Rows, metric: str) -> tuple[Chart, ...]:
     """Loss and score by epoch, over all stages; nothing for a history of fewer than two rows.
 
-    Losses are the columns that end in `loss`; scores are those that end in the gate's metric or in `accuracy`.
+    Losses are the columns that end in `loss`; scores are those that end in the gate's metric or in
+    `accuracy`.
     """
     if len(history) < 2:
         return ()
@@ -34,13 +35,17 @@ def reliability_chart(calibration: Mapping[str, Any]) -> Chart:
     chart = Chart("How often it is right, %, by its confidence", share("confidence, %"), share(""))
     diagonal = Series("honest", "guide", chart.line([(0, 0), (1, 1)]))
     stages = (("before", "as trained", "second"), ("after", "as released", "main"))
-    dots = (_bins(chart, calibration[stage]["bins"], label, style) for stage, label, style in stages)
+    dots = (
+        _bins(chart, calibration[stage]["bins"], label, style) for stage, label, style in stages
+    )
     return replace(chart, series=(diagonal, *dots))
 
 
 def abstention_chart(coverage: Rows) -> Chart:
     """What happens when the model answers only from a confidence on."""
-    chart = Chart("If it only answers when it is sure, %", share("least confidence to answer, %"), share(""))
+    chart = Chart(
+        "If it only answers when it is sure, %", share("least confidence to answer, %"), share("")
+    )
     rows = [(row["threshold"], row["accuracy"]) for row in coverage if row["accuracy"] is not None]
     answered = [(row["threshold"], row["coverage"]) for row in coverage]
     return replace(
@@ -56,7 +61,9 @@ def _columns(history: Rows, endings: tuple[str, ...]) -> dict[str, Points]:
     """The points of each matching column, by epoch counted over all stages."""
     names = sorted({name for row in history for name in row if name.endswith(endings)})
     columns = {
-        name: [(epoch, row[name]) for epoch, row in enumerate(history, 1) if row.get(name) is not None]
+        name: [
+            (epoch, row[name]) for epoch, row in enumerate(history, 1) if row.get(name) is not None
+        ]
         for name in names
     }
     return {name: points for name, points in columns.items() if points}
@@ -64,11 +71,16 @@ def _columns(history: Rows, endings: tuple[str, ...]) -> dict[str, Points]:
 
 def _lines(chart: Chart, columns: Mapping[str, Points]) -> tuple[Series, ...]:
     """Validation in the accent colour, training in grey; further lines are dashed."""
-    styles = {True: iter(("main", "main dashed", "main dotted")), False: iter(("second", "second dashed"))}
+    styles = {
+        True: iter(("main", "main dashed", "main dotted")),
+        False: iter(("second", "second dashed")),
+    }
     drawn = []
     for name, points in columns.items():
         style = next(styles[name.startswith("val_")], "second dotted")
-        label = ("" if name.startswith("val_") else "training ") + name.replace("val_", "validation ").replace("_", " ")
+        label = ("" if name.startswith("val_") else "training ") + name.replace(
+            "val_", "validation "
+        ).replace("_", " ")
         drawn.append(Series(label, style, chart.line(points)))
     return tuple(drawn)
 
@@ -87,7 +99,10 @@ def _bins(chart: Chart, bins: Rows, label: str, style: str) -> Series:
         style,
         dots=chart.dots(
             [(row["confidence"], row["accuracy"]) for row in bins],
-            [f"{row['images']} images: {row['confidence']:.0%} sure, {row['accuracy']:.0%} right" for row in bins],
+            [
+                f"{row['images']} images: {row['confidence']:.0%} sure, {row['accuracy']:.0%} right"
+                for row in bins
+            ],
             [3 + 8 * math.sqrt(row["images"] / most) for row in bins],
         ),
     )

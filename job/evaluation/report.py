@@ -12,13 +12,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
 
-from job.evaluation.calibration import abstention, calibrate, calibration_error, coverage, reliability
+from job.evaluation.calibration import (
+    abstention,
+    calibrate,
+    calibration_error,
+    coverage,
+    reliability,
+)
 from job.evaluation.page import render_card, render_page
 from job.evaluation.pictures import thumbnail
 from job.evaluation.scores import Probabilities, scores
 from job.scores import Labels
 
-if TYPE_CHECKING:  # `publish` compares two models without loading TensorFlow, which `audit` brings along.
+if (
+    TYPE_CHECKING
+):  # `publish` compares two models without loading TensorFlow, which `audit` brings along.
     from job.audit import Example, Splits
 
 SCHEMA = 1
@@ -54,24 +62,25 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Context:
+class ReportContext:
     """What the pages tell beside the scores: plain values, without times and host names.
 
     Attributes:
         name, run_id: of the run.
         backbone: its Keras name.
         image_size: side of the square input in pixels.
-        plan: mode (none | part | all), reason, rule (who decided), cut (a layer or None), stages, and the number of
-            trainable and total parameters; as `transfer.Plan.facts` gives them.
+        plan: mode (none | part | all), reason, rule (who decided), cut (a layer or None), stages,
+            and the number of trainable and total parameters; as `transfer.Plan.facts` gives them.
         gate: metric (a key of `METRICS`) and min_score.
         weights: origin, licence and sha256 of the pre-trained weights.
         source, digest: the data set's address and the digest of its content.
         left_out: (image, reason) of each image that was not used.
         duplicates: (image, reason) of each image whose content occurred before.
         warnings: sentences about the data.
-        history: rows in order: stage, epoch, loss and scores, among them val_loss and val_<metric>; with a penalty
-            where the head was solved.
-        exports: format, path, max_difference of a probability, top1_agreement, bytes; as `export.Drift` has them.
+        history: rows in order: stage, epoch, loss and scores, among them val_loss and val_<metric>;
+            with a penalty where the head was solved.
+        exports: format, path, max_difference of a probability, top1_agreement, bytes; as
+            `export.Parity` has them.
         judged_before: earlier releases that were judged on these very test images.
         settings: as they were used, nested by group.
         versions: by package.
@@ -96,7 +105,9 @@ class Context:
     versions: Mapping[str, str]
 
 
-def judge(logits_test: NDArray[np.float32], logits_val: NDArray[np.float32], splits: "Splits") -> Report:
+def judge(
+    logits_test: NDArray[np.float32], logits_val: NDArray[np.float32], splits: "Splits"
+) -> Report:
     """Measure the trained model on the test images, after its temperature is fitted on the validation images.
 
     Args:
@@ -130,10 +141,12 @@ def judge(logits_test: NDArray[np.float32], logits_val: NDArray[np.float32], spl
     return Report(figures, temperature, data, _worst(splits, labels, probabilities))
 
 
-def write(report: Report, context: Context, folder: Path) -> None:
+def write(report: Report, context: ReportContext, folder: Path) -> None:
     """Write report.json, report.html and model-card.md into `folder`: the same bytes for the same input."""
     folder.mkdir(parents=True, exist_ok=True)
-    told = _plain({"schema": SCHEMA, **report.data, **_named(context), "mistakes": _listed(report.mistakes)})
+    told = _plain(
+        {"schema": SCHEMA, **report.data, **_named(context), "mistakes": _listed(report.mistakes)}
+    )
     pictures = [thumbnail(mistake.path) for mistake in report.mistakes]
     text = json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
     for name, content in (
@@ -142,7 +155,9 @@ def write(report: Report, context: Context, folder: Path) -> None:
         ("model-card.md", render_card(told)),
     ):
         # A file name that is no UTF-8 holds lone surrogates: they are written as \udcXX.
-        (folder / name).write_text(content, encoding="utf-8", errors="backslashreplace", newline="\n")
+        (folder / name).write_text(
+            content, encoding="utf-8", errors="backslashreplace", newline="\n"
+        )
 
 
 def _labels(examples: Sequence["Example"]) -> Labels:
@@ -153,13 +168,17 @@ def _baseline(splits: "Splits") -> float:
     """The accuracy of always naming the class that has most training images."""
     most = Counter(example.label for example in splits.train).most_common(1)
     return (
-        sum(example.label == most[0][0] for example in splits.test) / len(splits.test) if most and splits.test else 0.0
+        sum(example.label == most[0][0] for example in splits.test) / len(splits.test)
+        if most and splits.test
+        else 0.0
     )
 
 
 def _counts(splits: "Splits") -> list[dict[str, Any]]:
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
-    counts = {part: Counter(example.label for example in examples) for part, examples in parts.items()}
+    counts = {
+        part: Counter(example.label for example in examples) for part, examples in parts.items()
+    }
     return [
         {"name": name, **{part: count[label] for part, count in counts.items()}}
         for label, name in enumerate(splits.classes)
@@ -184,7 +203,10 @@ def _worst(splits: "Splits", labels: Labels, probabilities: Probabilities) -> tu
 
 def _listed(mistakes: Sequence[Mistake]) -> list[dict[str, Any]]:
     """Without the paths, which differ from machine to machine."""
-    return [{name: value for name, value in _named(mistake).items() if name != "path"} for mistake in mistakes]
+    return [
+        {name: value for name, value in _named(mistake).items() if name != "path"}
+        for mistake in mistakes
+    ]
 
 
 def _named(value: Any) -> dict[str, Any]:

@@ -35,10 +35,11 @@ def scores(labels: Labels, probabilities: Probabilities, classes: Sequence[str])
         classes: the names, in the order of the columns.
 
     Returns:
-        JSON-able: images, accuracy with its 95 % Wilson interval (accuracy_low, accuracy_high), top_k with its k,
-        balanced_accuracy, macro_f1, log_loss in nats (None without images), per_class (None where there is nothing to
-        divide by) and confusion (the cells that are not empty, by name).
-        Without images each share is 0.0 in an interval from 0 to 1: a gate stays shut.
+        JSON-able: images, accuracy with its 95 % Wilson interval (accuracy_low, accuracy_high),
+        top_k with its k, balanced_accuracy, macro_f1, log_loss in nats (None without images),
+        per_class (None where there is nothing to divide by) and confusion (the cells that are not
+        empty, by name). Without images each share is 0.0 in an interval from 0 to 1: a gate stays
+        shut.
     """
     predicted = probabilities.argmax(axis=1)
     tally = Tally.of(labels, predicted, len(classes))
@@ -57,14 +58,16 @@ def scores(labels: Labels, probabilities: Probabilities, classes: Sequence[str])
     }
 
 
-def paired(labels: Labels, challenger: Probabilities, champion: Probabilities, metric: str) -> Paired:
+def paired(
+    labels: Labels, challenger: Probabilities, champion: Probabilities, metric: str
+) -> Paired:
     """Compare two models on the same images: both scores and the 95 % paired bootstrap interval of their difference.
 
     Args:
         labels: int [n], indices into the columns.
         challenger: probabilities float32 [n, classes].
-        champion: the same, in the same order of classes. A row without any mass (the champion knows none of these
-            classes) is an error, whatever its label.
+        champion: the same, in the same order of classes. A row without any mass (the champion knows
+            none of these classes) is an error, whatever its label.
         metric: a key of `METRICS`.
     """
     width = challenger.shape[1]
@@ -100,7 +103,9 @@ def _calls(probabilities: Probabilities) -> Labels:
 
 def _top(labels: Labels, probabilities: Probabilities, k: int) -> float:
     own = probabilities[np.arange(len(labels)), labels][:, None]
-    is_earlier = np.arange(probabilities.shape[1]) < labels[:, None]  # among equals the first wins, as with argmax
+    is_earlier = (
+        np.arange(probabilities.shape[1]) < labels[:, None]
+    )  # among equals the first wins, as with argmax
     rank = ((probabilities > own) | ((probabilities == own) & is_earlier)).sum(axis=1)
     return mean(rank < k)
 
@@ -122,7 +127,9 @@ def _per_class(tally: Tally, classes: Sequence[str]) -> list[dict[str, Any]]:
             "recall": hits / support if support else None,
             "f1": 2 * hits / (support + called) if support else None,
         }
-        for name, hits, support, called in zip(classes, *(counts.tolist() for counts in tally), strict=True)
+        for name, hits, support, called in zip(
+            classes, *(counts.tolist() for counts in tally), strict=True
+        )
     ]
 
 

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from job.export import preprocess
-from job.export.subject import Subject
+from job.export.export_input import ExportInput
 
 
-def write(subject: Subject, bundle: Path) -> Path:
+def write(subject: ExportInput, bundle: Path) -> Path:
     """Write the three; returns the script's path."""
     _write_json(bundle / "labels.json", list(subject.classes))
     _write_json(bundle / "preprocess.json", describe(subject.size, subject.fit))

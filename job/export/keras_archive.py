@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from job.errors import ReleaseError
+from job.export.export_input import ExportInput
 from job.export.reference import classify
-from job.export.subject import Subject
 
 EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
 DATE_SAVED = "1980-01-01@00:00:00"
 
 
-def write(subject: Subject, path: Path) -> None:
+def write(subject: ExportInput, path: Path) -> None:
     """Save, and repack without times and addresses.
 
     Raises:
@@ -39,7 +39,7 @@ def write(subject: Subject, path: Path) -> None:
             archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
 
 
-def run(subject: Subject, path: Path) -> npt.NDArray[np.float32]:
+def run(subject: ExportInput, path: Path) -> npt.NDArray[np.float32]:
     """The loaded model's probabilities for the pixels, [batch, classes]."""
     return classify(keras.models.load_model(path, compile=False), subject.pixels)
 
@@ -55,7 +55,9 @@ def _require_plain(config: dict[str, Any]) -> None:
 
 def _renumber(node: Any, seen: dict[int, int]) -> None:
     """Number shared objects as they come: Keras writes their addresses in memory, which no two processes share."""
-    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+    for child in (
+        node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    ):
         _renumber(child, seen)
     if isinstance(node, dict) and "shared_object_id" in node:
         node["shared_object_id"] = seen.setdefault(node["shared_object_id"], len(seen))
@@ -67,6 +69,9 @@ def _foreign_classes(node: Any) -> set[str]:
     found = set().union(*map(_foreign_classes, children))
     if isinstance(node, dict) and "module" in node and "class_name" in node:
         module = (node["module"] or "").split(".")[0]
-        if module not in ("keras", "builtins") or node.get("registered_name") not in (None, node["class_name"]):
+        if module not in ("keras", "builtins") or node.get("registered_name") not in (
+            None,
+            node["class_name"],
+        ):
             found.add(str(node["class_name"]))
     return found

@@ -12,19 +12,23 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from job.export import saved_model
-from job.export.subject import Subject, from_pixels
+from job.export.export_input import ExportInput, from_pixels
 
 
-def write(subject: Subject, path: Path) -> None:
+def write(subject: ExportInput, path: Path) -> None:
     """Convert a SavedModel over the variables alone: from concrete functions comes NaN, silently (facts 5)."""
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         saved_model.save(subject.model, from_pixels(subject), Path(scratch, "1"))
-        path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(str(Path(scratch, "1"))).convert())
+        path.write_bytes(
+            tf.lite.TFLiteConverter.from_saved_model(str(Path(scratch, "1"))).convert()
+        )
 
 
-def run(subject: Subject, path: Path) -> npt.NDArray[np.float32]:
+def run(subject: ExportInput, path: Path) -> npt.NDArray[np.float32]:
     """The written model's probabilities for the pixels in the LiteRT interpreter, [batch, classes]."""
     interpreter = Interpreter(model_path=str(path))
-    interpreter.resize_tensor_input(interpreter.get_input_details()[0]["index"], subject.pixels.shape)
+    interpreter.resize_tensor_input(
+        interpreter.get_input_details()[0]["index"], subject.pixels.shape
+    )
     runner = interpreter.get_signature_runner()
     return runner(images=subject.pixels)["probabilities"]

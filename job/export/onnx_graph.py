@@ -13,7 +13,7 @@ import tensorflow as tf
 import tf2onnx
 from tf2onnx.handler import tf_op
 
-from job.export.subject import Subject, from_pixels
+from job.export.export_input import ExportInput, from_pixels
 from job.model import architecture
 
 OPSET = 17
@@ -21,10 +21,12 @@ OPSET = 17
 COUNTER = re.compile(r"(__\d+)*(:\d+)?$")
 
 
-def write(subject: Subject, path: Path) -> None:
+def write(subject: ExportInput, path: Path) -> None:
     """Convert the model with names of our own for its input and output."""
     layer = architecture.statistics(subject.model)
-    if layer is not None:  # as tensors, as Keras keeps them, they would become inputs of the ONNX graph
+    if (
+        layer is not None
+    ):  # as tensors, as Keras keeps them, they would become inputs of the ONNX graph
         layer.mean, layer.variance = np.array(layer.mean), np.array(layer.variance)
     function = from_pixels(subject)
     with _inner_functions_inlined():
@@ -54,14 +56,20 @@ class Erfc:
         shapes, dtypes = node.output_shapes, node.output_dtypes
         graph.remove_node(node.name)
         graph.make_node(
-            "Sub", [one.output[0], erf.output[0]], name=node.name, outputs=node.output, shapes=shapes, dtypes=dtypes
+            "Sub",
+            [one.output[0], erf.output[0]],
+            name=node.name,
+            outputs=node.output,
+            shapes=shapes,
+            dtypes=dtypes,
         )
 
 
 def canonicalise(graph: Any) -> None:
     """Order and name the nodes and constants of an ONNX graph by its structure alone, in place.
 
-    tf2onnx walks sets of objects, whose order differs from process to process: the same arithmetic under other names.
+    tf2onnx walks sets of objects, whose order differs from process to process: the same arithmetic
+    under other names.
     """
     makers = {tensor: node for node in graph.node for tensor in node.output}
     constants = {constant.name: constant for constant in graph.initializer}
@@ -71,7 +79,9 @@ def canonicalise(graph: Any) -> None:
         base = "constant" if tensor in constants else COUNTER.sub("", tensor)
         names.setdefault(tensor, f"{base}__{index}")
     used = [constants[tensor] for tensor in order if tensor in constants]
-    nodes = list({id(makers[tensor]): makers[tensor] for tensor in order if tensor in makers}.values())
+    nodes = list(
+        {id(makers[tensor]): makers[tensor] for tensor in order if tensor in makers}.values()
+    )
     for constant in used:
         constant.name = names[constant.name]
     for node in nodes:
@@ -80,11 +90,15 @@ def canonicalise(graph: Any) -> None:
         node.name = node.output[0]
     _replace(graph.initializer, used)
     _replace(graph.node, nodes)
-    for dimension in (each for place in [*graph.input, *graph.output] for each in place.type.tensor_type.shape.dim):
+    for dimension in (
+        each for place in [*graph.input, *graph.output] for each in place.type.tensor_type.shape.dim
+    ):
         if dimension.dim_param:
             dimension.dim_param = "batch"
     graph.doc_string = ""  # the number of a function
-    del graph.value_info[:]  # shapes of what lies between, under the old names; any runtime infers them
+    del graph.value_info[
+        :
+    ]  # shapes of what lies between, under the old names; any runtime infers them
 
 
 def _order(graph: Any, makers: Mapping[str, Any]) -> list[str]:
@@ -93,7 +107,9 @@ def _order(graph: Any, makers: Mapping[str, Any]) -> list[str]:
     open_tensors = [output.name for output in graph.output]
     while open_tensors:
         maker = makers.get(open_tensors[-1])
-        missing = [tensor for tensor in (maker.input if maker else ()) if tensor and tensor not in done]
+        missing = [
+            tensor for tensor in (maker.input if maker else ()) if tensor and tensor not in done
+        ]
         if missing:
             open_tensors.append(missing[0])
         else:
@@ -108,7 +124,7 @@ def _replace(field: Any, messages: list[Any]) -> None:
     field.extend(copies)
 
 
-def run(subject: Subject, path: Path) -> npt.NDArray[np.float32]:
+def run(subject: ExportInput, path: Path) -> npt.NDArray[np.float32]:
     """The written graph's probabilities for the pixels in ONNX Runtime, [batch, classes]."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1  # so that the measured drift is the same on every node

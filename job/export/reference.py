@@ -9,25 +9,31 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from job.images import batch
-from job.images.fitting import Fit
+from job.settings import ImageFit
 
 
-def probabilities(model: Any, images: Sequence[Path], size: int, fit: Fit, batch_size: int) -> npt.NDArray[np.float32]:
-    """The trained model's probabilities for `Recipe.images`: float32 [len(images), classes].
+def probabilities(
+    model: Any, images: Sequence[Path], size: int, fit: ImageFit, batch_size: int
+) -> npt.NDArray[np.float32]:
+    """The trained model's probabilities for `ExportRequest.images`: float32 [len(images), classes].
 
     `model.predict` would compile with XLA, which rounds otherwise; hence `classify`.
     """
     return classify(model, decode(read_padded(images, batch_size), size, fit))[: len(images)]
 
 
-def decode(encoded: list[bytes], size: int, fit: Fit) -> npt.NDArray[np.float32]:
+def decode(encoded: list[bytes], size: int, fit: ImageFit) -> npt.NDArray[np.float32]:
     """The pixels as training sees them: float32 [len(encoded), size, size, 3]."""
-    return tf.function(lambda images: batch(images, size, fit), autograph=False)(tf.constant(encoded)).numpy()
+    return tf.function(lambda images: batch(images, size, fit), autograph=False)(
+        tf.constant(encoded)
+    ).numpy()
 
 
 def classify(model: Any, pixels: Any) -> npt.NDArray[np.float32]:
     """Run a Keras model as a graph, in inference mode: float32 [batch, size, size, 3] to float32 [batch, classes]."""
-    return tf.function(lambda images: model(images, training=False), autograph=False)(pixels).numpy()
+    return tf.function(lambda images: model(images, training=False), autograph=False)(
+        pixels
+    ).numpy()
 
 
 def read_padded(images: Sequence[Path], batch_size: int) -> list[bytes]:

@@ -7,14 +7,15 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from job.export.subject import Subject
+from job.export.export_input import ExportInput
 from job.images import batch
 
 
-def write(subject: Subject, path: Path) -> None:
+def write(subject: ExportInput, path: Path) -> None:
     """Write the signature `serving_default`, from `images` string [batch].
 
-    It gives `probabilities` float32 [batch, classes] and `labels` string [batch], the name of the best class.
+    It gives `probabilities` float32 [batch, classes] and `labels` string [batch], the name of the
+    best class.
     """
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")], autograph=False)
@@ -29,14 +30,17 @@ def write(subject: Subject, path: Path) -> None:
 def save(model: Any, function: Any, path: Path) -> None:
     """Write one signature over a Keras model's variables, with equal bytes in every fresh process."""
     module = tf.Module()
-    # The variables alone: with the Keras model tracked, LiteRT made from this loses its weights silently (facts 5).
+    # The variables alone: with the Keras model tracked, LiteRT made from this loses its weights
+    # silently (facts 5).
     module.tensors = [variable.value for variable in model.variables]
-    tf.saved_model.save(module, str(path), signatures={"serving_default": function.get_concrete_function()})
+    tf.saved_model.save(
+        module, str(path), signatures={"serving_default": function.get_concrete_function()}
+    )
     (path / "fingerprint.pb").unlink()  # a random uuid
     (path / "assets").rmdir()  # always empty, and a bucket has no empty folders
 
 
-def run(subject: Subject, path: Path) -> npt.NDArray[np.float32]:
+def run(subject: ExportInput, path: Path) -> npt.NDArray[np.float32]:
     """The written model's probabilities for the encoded images, [batch, classes]."""
     signature = tf.saved_model.load(str(path)).signatures["serving_default"]
     return signature(images=tf.constant(subject.encoded))["probabilities"].numpy()

@@ -11,51 +11,58 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from job.export import companions, keras_archive, litert, onnx_graph, saved_model
-from job.export.packing import Desk
-from job.export.proof import Proof
-from job.export.recipe import Drift, Recipe
+from job.export.export_input import ExportInput, rebuild
+from job.export.packing import ExportFolder
+from job.export.parity import ParityCheck
 from job.export.reference import classify
-from job.export.subject import Subject, rebuild
+from job.export.request import ExportRequest, Parity
 
-# Converters reorder and fuse the arithmetic: 1e-5 to 2e-5 (facts 5). A lost or misread weight shows far above this.
+# Converters reorder and fuse the arithmetic: 1e-5 to 2e-5 (facts 5). A lost or misread weight shows
+# far above this.
 CONVERTED = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """One way to write a classifier and to run what was written. `tolerance` None means the recipe's."""
+class ExportFormat:
+    """One way to write a classifier and to run what was written. `tolerance` None means the request's."""
 
     path: str
-    write: Callable[[Subject, Path], None]
-    run: Callable[[Subject, Path], npt.NDArray[np.float32]]
+    write: Callable[[ExportInput, Path], None]
+    run: Callable[[ExportInput, Path], npt.NDArray[np.float32]]
     tolerance: float | None = None
 
 
 FORMATS = {
-    "saved_model": Format("saved_model/1", saved_model.write, saved_model.run),
-    "keras": Format("model.keras", keras_archive.write, keras_archive.run),
-    "onnx": Format("model.onnx", onnx_graph.write, onnx_graph.run, CONVERTED),
-    "litert": Format("model.tflite", litert.write, litert.run, CONVERTED),
+    "saved_model": ExportFormat("saved_model/1", saved_model.write, saved_model.run),
+    "keras": ExportFormat("model.keras", keras_archive.write, keras_archive.run),
+    "onnx": ExportFormat("model.onnx", onnx_graph.write, onnx_graph.run, CONVERTED),
+    "litert": ExportFormat("model.tflite", litert.write, litert.run, CONVERTED),
 }
 
 
-def write_all(recipe: Recipe, desk: Desk) -> tuple[list[Drift], dict[str, float]]:
-    """Write the recipe's formats. Returns how far each drifts, and the wall seconds that each took.
+def write_all(
+    request: ExportRequest, export_folder: ExportFolder
+) -> tuple[list[Parity], dict[str, float]]:
+    """Write the request's formats. Returns how far each drifts, and the wall seconds that each took.
 
     Raises:
-        ReleaseError: the tensors do not fit the architecture, or a format disagrees with the trained model.
+        ReleaseError: the tensors do not fit the architecture, or a format disagrees with the
+        trained model.
     """
-    _configure(recipe.threads)
-    arrays = _variables(desk)
-    subject = rebuild(recipe, arrays)
-    proof = Proof(np.load(desk.probabilities, allow_pickle=False), sum(each.nbytes for each in arrays if each.ndim > 1))
-    drifts: list[Drift] = []
+    _configure(request.threads)
+    arrays = _variables(export_folder)
+    subject = rebuild(request, arrays)
+    proof = ParityCheck(
+        np.load(export_folder.probabilities, allow_pickle=False),
+        sum(each.nbytes for each in arrays if each.ndim > 1),
+    )
+    drifts: list[Parity] = []
     seconds: dict[str, float] = {}
-    for name in (name for name in FORMATS if name in recipe.formats):
+    for name in (name for name in FORMATS if name in request.formats):
         start = time.monotonic()
-        drifts.append(_write(name, subject, desk.bundle, proof, recipe.tolerance))
+        drifts.append(_write(name, subject, export_folder.bundle, proof, request.tolerance))
         seconds[name] = round(time.monotonic() - start, 3)
-    return [*drifts, _write_companions(subject, recipe, desk.bundle, proof)], seconds
+    return [*drifts, _write_companions(subject, request, export_folder.bundle, proof)], seconds
 
 
 def _configure(threads: int) -> None:
@@ -65,12 +72,14 @@ def _configure(threads: int) -> None:
     tf.config.experimental.enable_op_determinism()
 
 
-def _variables(desk: Desk) -> list[npt.NDArray[Any]]:
-    with np.load(desk.variables, allow_pickle=False) as stored:
+def _variables(export_folder: ExportFolder) -> list[npt.NDArray[Any]]:
+    with np.load(export_folder.variables, allow_pickle=False) as stored:
         return [stored[key] for key in sorted(stored.files)]
 
 
-def _write(name: str, subject: Subject, bundle: Path, proof: Proof, exact: float) -> Drift:
+def _write(
+    name: str, subject: ExportInput, bundle: Path, proof: ParityCheck, exact: float
+) -> Parity:
     chosen = FORMATS[name]
     path = bundle / chosen.path
     path.parent.mkdir(exist_ok=True)
@@ -79,8 +88,10 @@ def _write(name: str, subject: Subject, bundle: Path, proof: Proof, exact: float
     return proof.check(name, bundle, path, chosen.run(subject, path), tolerance)
 
 
-def _write_companions(subject: Subject, recipe: Recipe, bundle: Path, proof: Proof) -> Drift:
+def _write_companions(
+    subject: ExportInput, request: ExportRequest, bundle: Path, proof: ParityCheck
+) -> Parity:
     """The files beside the model. preprocess.py decodes by another library: its drift is measured, not judged."""
     script = companions.write(subject, bundle)
-    pixels = companions.run(script, recipe.images, len(subject.encoded))
+    pixels = companions.run(script, request.images, len(subject.encoded))
     return proof.measure("preprocess", bundle, script, classify(subject.model, pixels))

@@ -1,7 +1,7 @@
 """Encoded bytes to RGB pixels in the graph: the one decoder that training, audit and the exported SavedModel share.
 
-Every function is made of TensorFlow operations only, so it means the same eagerly, in a `tf.data` pipeline and in a
-saved `tf.function` that knows neither the images' sizes nor their number.
+Every function is made of TensorFlow operations only, so it means the same eagerly, in a `tf.data`
+pipeline and in a saved `tf.function` that knows neither the images' sizes nor their number.
 """
 
 from job.images.decoding import decode

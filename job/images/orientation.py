@@ -1,7 +1,8 @@
 """EXIF orientation, read in the graph; TensorFlow's decoders do not look at it.
 
-An EXIF block is a small TIFF file. JPEG keeps it in an APP1 segment, PNG in an `eXIf` chunk, WebP in an `EXIF` chunk:
-three containers of blocks that each say how long they are. Malformed EXIF never fails an image: it means "upright".
+An EXIF block is a small TIFF file. JPEG keeps it in an APP1 segment, PNG in an `eXIf` chunk, WebP
+in an `EXIF` chunk: three containers of blocks that each say how long they are. Malformed EXIF never
+fails an image: it means "upright".
 """
 
 from collections.abc import Callable
@@ -48,10 +49,14 @@ def orientation(encoded: Tensor) -> Tensor:
 
 def _starts(text: Tensor, at: Any, magic: bytes) -> Tensor:
     length = tf.strings.length(text)
-    return tf.equal(tf.strings.substr(text, tf.minimum(tf.cast(at, tf.int32), length), len(magic)), magic)
+    return tf.equal(
+        tf.strings.substr(text, tf.minimum(tf.cast(at, tf.int32), length), len(magic)), magic
+    )
 
 
-def _find(encoded: Tensor, start: int, read_block: Callable[[Tensor, Tensor, Tensor], Block]) -> Tensor:
+def _find(
+    encoded: Tensor, start: int, read_block: Callable[[Tensor, Tensor, Tensor], Block]
+) -> Tensor:
     """The payload of the first EXIF block, or nothing: string []."""
     length = tf.cast(tf.strings.length(encoded), tf.int64)
 
@@ -78,13 +83,21 @@ def _jpeg_segment(encoded: Tensor, head: Tensor, at: Tensor) -> Block:
 def _png_chunk(encoded: Tensor, head: Tensor, at: Tensor) -> Block:
     """Length (4 bytes), name, payload, checksum. EXIF behind the pixels is not sought: they may be thousands."""
     size = _number(head, 0, 4, tf.constant(False))
-    return Block(_starts(encoded, at + 4, b"eXIf"), _starts(encoded, at + 4, b"IDAT"), at + 8, size, at + 12 + size)
+    return Block(
+        _starts(encoded, at + 4, b"eXIf"),
+        _starts(encoded, at + 4, b"IDAT"),
+        at + 8,
+        size,
+        at + 12 + size,
+    )
 
 
 def _webp_chunk(encoded: Tensor, head: Tensor, at: Tensor) -> Block:
     """Name, length (4 bytes, little-endian), payload, a byte of padding after an odd length."""
     size = _number(head, 4, 4, tf.constant(True))
-    return Block(_starts(encoded, at, b"EXIF"), tf.constant(False), at + 8, size, at + 8 + size + size % 2)
+    return Block(
+        _starts(encoded, at, b"EXIF"), tf.constant(False), at + 8, size, at + 8 + size + size % 2
+    )
 
 
 def _exif_orientation(exif: Tensor) -> Tensor:
@@ -96,7 +109,9 @@ def _exif_orientation(exif: Tensor) -> Tensor:
     directory = _number(data, 4, 4, is_little)
     num_entries = _number(data, directory, 2, is_little)
     entries = data[directory + 2 : directory + 2 + 12 * num_entries]
-    entries = tf.reshape(entries[: tf.size(entries) // 12 * 12], [-1, 12])  # tag, type, count, value
+    entries = tf.reshape(
+        entries[: tf.size(entries) // 12 * 12], [-1, 12]
+    )  # tag, type, count, value
 
     def column(at: int) -> Tensor:
         first, second = entries[:, at], entries[:, at + 1]

@@ -4,8 +4,9 @@
     run = submit(cluster, "flowers", {"GRAFT_TRAINING_EPOCHS": "5"}, key="workflow-uid")
     outcome = watch(cluster, run.name, tell=print)
 
-Objects of Kubernetes stay what they are on the wire, plain JSON: a field that this client has never heard of is copied
-with the rest. A watch only wakes us: what is true is read anew each time, so one that expires or drops loses nothing.
+Objects of Kubernetes stay what they are on the wire, plain JSON: a field that this client has never
+heard of is copied with the rest. A watch only wakes us: what is true is read anew each time, so one
+that expires or drops loses nothing.
 """
 
 from job.launcher.cluster import Cluster, connect

@@ -46,22 +46,29 @@ CURES: dict[type[JobError], str] = {
 def translated(asked: str) -> Iterator[None]:
     """Let what the client raises leave as one of ours, with what was `asked` in its message.
 
-    What is wrong on the way (no route, a broken answer) comes from urllib3; a certificate that cannot be trusted comes
-    as an `ApiException` of status 0; what the server refuses comes by `refusal`.
+    What is wrong on the way (no route, a broken answer) comes from urllib3; a certificate that
+    cannot be trusted comes as an `ApiException` of status 0; what the server refuses comes by
+    `refusal`.
     """
     from kubernetes.client import ApiException
 
     try:
         yield
     except HTTPError as error:
-        raise ClusterUnavailable(f"Could not {asked}: {_innermost(error)}.", CURES[ClusterUnavailable]) from error
+        raise ClusterUnavailable(
+            f"Could not {asked}: {_innermost(error)}.", CURES[ClusterUnavailable]
+        ) from error
     except ApiException as error:
-        raise _error(error.status or 0, f"Could not {asked}: {_message(error.body) or error.reason}.") from error
+        raise _error(
+            error.status or 0, f"Could not {asked}: {_message(error.body) or error.reason}."
+        ) from error
 
 
 def refusal(status: int, body: bytes, asked: str) -> JobError:
     """The error for an answer of `status`; the server's own message names verb, resource and reason."""
-    return _error(status, f"Could not {asked}: {_message(body) or f'the API server answered {status}'}.")
+    return _error(
+        status, f"Could not {asked}: {_message(body) or f'the API server answered {status}'}."
+    )
 
 
 def _error(status: int, message: str) -> JobError:

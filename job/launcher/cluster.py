@@ -39,7 +39,8 @@ def connect(namespace: str | None, kubeconfig: str | None) -> "Cluster":
 
     Args:
         namespace: None takes that of the context or, in a pod, the pod's own.
-        kubeconfig: value of `KUBECONFIG`; None takes `~/.kube/config`, or the service account if there is none.
+        kubeconfig: value of `KUBECONFIG`; None takes `~/.kube/config`, or the service account if
+            there is none.
 
     Raises:
         SettingsError: no configuration, or one that cannot be read.
@@ -76,7 +77,9 @@ class Cluster:
     def template(self, name: str) -> Json:
         """The CronJob `name`: a template or a schedule."""
         try:
-            return self._read(self._batch.read_namespaced_cron_job, f"read the template {name}", name=name)
+            return self._read(
+                self._batch.read_namespaced_cron_job, f"read the template {name}", name=name
+            )
         except ClusterNotFound as error:
             raise self._missing("template", name, self._batch.list_namespaced_cron_job) from error
 
@@ -107,7 +110,9 @@ class Cluster:
         """The pods of one run or of all runs, from the oldest to the newest."""
         selector = f"{RUN_LABEL}={run}" if run else RUN_LABEL
         pods = self._items(self._core.list_namespaced_pod, "list pods", label_selector=selector)
-        return sorted(pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"]))
+        return sorted(
+            pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"])
+        )
 
     def events(self, kind: str, name: str) -> list[Json]:
         """What happened to one object, in no order."""
@@ -120,22 +125,34 @@ class Cluster:
         silence = LOG_SILENCE if follow else TIMEOUT[1]
         request = self._core.read_namespaced_pod_log
         arguments = {"name": pod, "container": MAIN, "follow": follow, "timestamps": True, **more}
-        with self._asked(request, f"read the log of {pod}", (TIMEOUT[0], silence), **arguments) as answer:
+        with self._asked(
+            request, f"read the log of {pod}", (TIMEOUT[0], silence), **arguments
+        ) as answer:
             yield from _lines(answer)
 
     def await_change(self, job: Json, seconds: int) -> None:
         """Return when this Job changes, or when `seconds` are over, or when the watch cannot go on."""
         began, name = time.monotonic(), job["metadata"]["name"]
         request, timeout = self._batch.list_namespaced_job, (TIMEOUT[0], seconds + TIMEOUT[1])
-        arguments = {"field_selector": f"metadata.name={name}", "resource_version": job["metadata"]["resourceVersion"]}
+        arguments = {
+            "field_selector": f"metadata.name={name}",
+            "resource_version": job["metadata"]["resourceVersion"],
+        }
         try:
             with self._asked(
-                request, f"watch the run {name}", timeout, watch=True, timeout_seconds=seconds, **arguments
+                request,
+                f"watch the run {name}",
+                timeout,
+                watch=True,
+                timeout_seconds=seconds,
+                **arguments,
             ) as answer:
                 changed = _is_change(next(_lines(answer), ""))
         except (ClusterUnavailable, ClusterExpired):
             changed = False
-        if not changed:  # Over, broken or expired: whoever asked reads again, but not at once and for ever.
+        if (
+            not changed
+        ):  # Over, broken or expired: whoever asked reads again, but not at once and for ever.
             time.sleep(max(0.0, min(PAUSE, began + seconds - time.monotonic())))
 
     def _missing(self, what: str, name: str, listing: Callable[..., Any]) -> ClusterNotFound:
@@ -159,17 +176,27 @@ class Cluster:
 
     @contextmanager
     def _asked(
-        self, request: Callable[..., Any], asked: str, timeout: tuple[float, float] = TIMEOUT, **arguments: Any
+        self,
+        request: Callable[..., Any],
+        asked: str,
+        timeout: tuple[float, float] = TIMEOUT,
+        **arguments: Any,
     ) -> Iterator[Any]:
         """The open answer to `request`, of which nothing has been read."""
         asked = f"{asked} in the namespace {self.namespace}"
-        options = {"namespace": self.namespace, "_preload_content": False, "_request_timeout": timeout}
+        options = {
+            "namespace": self.namespace,
+            "_preload_content": False,
+            "_request_timeout": timeout,
+        }
         with translated(asked), closing(request(**options, **arguments)) as answer:
             if not 200 <= answer.status < 300:
                 raise refusal(answer.status, answer.read(), asked)
             yield answer
 
-    def _post(self, *, namespace: str, body: Json, _request_timeout: tuple[float, float], **_: bool) -> Any:
+    def _post(
+        self, *, namespace: str, body: Json, _request_timeout: tuple[float, float], **_: bool
+    ) -> Any:
         """Create a Job from JSON: the client's own method refuses fields that are newer than itself."""
         request = self._api.param_serialize(
             method="POST",

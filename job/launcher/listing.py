@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from job.launcher import outcome, reasons
 from job.launcher.cluster import RUN_LABEL, Cluster, Json
-from job.launcher.sight import Sight, at_work, chiefs
+from job.launcher.snapshot import RunSnapshot, at_work, chiefs
 from job.result import Result
 
 UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
@@ -31,7 +31,9 @@ def runs(cluster: Cluster) -> tuple[Run, ...]:
     for pod in cluster.pods():
         pods[pod["metadata"]["labels"][RUN_LABEL]].append(pod)
     now = datetime.now(UTC)
-    listed = (_run(Sight(job, chiefs(pods[job["metadata"]["name"]])), now) for job in cluster.jobs())
+    listed = (
+        _run(RunSnapshot(job, chiefs(pods[job["metadata"]["name"]])), now) for job in cluster.jobs()
+    )
     return tuple(sorted(listed, key=lambda run: (run.age, run.name)))
 
 
@@ -42,12 +44,12 @@ def table(listed: Iterable[Run]) -> str:
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def _run(sight: Sight, now: datetime) -> Run:
-    made = datetime.fromisoformat(sight.job["metadata"]["creationTimestamp"])
-    result = outcome.of(sight) if sight.end else None
+def _run(snapshot: RunSnapshot, now: datetime) -> Run:
+    made = datetime.fromisoformat(snapshot.job["metadata"]["creationTimestamp"])
+    result = outcome.of(snapshot) if snapshot.end else None
     return Run(
-        name=sight.run,
-        status=_status(sight, result),
+        name=snapshot.run,
+        status=_status(snapshot, result),
         plan=(result and result.plan) or "",
         accuracy=result.scores.get("accuracy") if result else None,
         release=(result and result.release) or "",
@@ -55,13 +57,13 @@ def _run(sight: Sight, now: datetime) -> Run:
     )
 
 
-def _status(sight: Sight, result: Result | None) -> str:
+def _status(snapshot: RunSnapshot, result: Result | None) -> str:
     """`pending` (and why) or `running`; in the end that of the result, and what kind of error it was."""
     if result:
         return f"{result.status} ({result.error.kind})" if result.error else result.status
-    if sight.newest and at_work(sight.newest):
+    if snapshot.newest and at_work(snapshot.newest):
         return "running"
-    reason = reasons.standing(sight)
+    reason = reasons.standing(snapshot)
     return f"pending ({reason.word})" if reason else "pending"
 
 

@@ -6,32 +6,39 @@ from typing import Any, get_args
 
 from job.launcher import reasons
 from job.launcher.cluster import Json
-from job.launcher.sight import Sight, state
+from job.launcher.snapshot import RunSnapshot, state
 from job.result import Failure, Result, Status
 
 TEMPORARY = 75
 
 
-def of(sight: Sight) -> Result:
+def of(snapshot: RunSnapshot) -> Result:
     """How an ended run ended. Its `exit_code` is the one of its last container, if there was one."""
-    ended = state(sight.newest or {}).get("terminated") or {}
+    ended = state(snapshot.newest or {}).get("terminated") or {}
     written = read(ended.get("message", ""), ended.get("exitCode", 0))
-    if written and (written.exit_code == 0) == sight.completed:
+    if written and (written.exit_code == 0) == snapshot.completed:
         return written
-    return _lost() if sight.completed else built(reasons.final(sight), ended.get("exitCode") or TEMPORARY)
+    return (
+        _lost()
+        if snapshot.completed
+        else built(reasons.final(snapshot), ended.get("exitCode") or TEMPORARY)
+    )
 
 
 def built(reason: reasons.Reason, exit_code: int) -> Result:
     """The result of a run that could not write one."""
     message = f"{reason.word}: {reason.message}" if reason.message else reason.word
     status: Status = "interrupted" if exit_code == TEMPORARY else "failed"
-    return Result(status, error=Failure(reason.word.lower(), message, reason.cure, exit_code=exit_code))
+    return Result(
+        status, error=Failure(reason.word.lower(), message, reason.cure, exit_code=exit_code)
+    )
 
 
 def read(message: str, exit_code: int = 0) -> Result | None:
     """The result that a termination message holds; None if there is none in it.
 
-    Where the run could not write the message, it is the log's end, whose last line may be that object, too.
+    Where the run could not write the message, it is the log's end, whose last line may be that
+    object, too.
     """
     lines = message.strip().splitlines()
     try:
@@ -50,7 +57,8 @@ def _result(value: Json, exit_code: int) -> Result:
         promoted=value["promoted"],
         scores=_numbers(value["scores"]),
         plan=value["plan"],
-        error=error and Failure(error["kind"], error["message"], error["cure"], exit_code=exit_code),
+        error=error
+        and Failure(error["kind"], error["message"], error["cure"], exit_code=exit_code),
         seconds=_numbers(value["seconds"]),
     )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from job.errors import JobError
 from job.launcher.answers import ClusterForbidden, ClusterNotFound
 from job.launcher.cluster import Cluster
-from job.launcher.sight import has_run, look, look_again, over, state
+from job.launcher.snapshot import has_run, observe, observe_again, over, state
 
 logger = logging.getLogger(__name__)
 
@@ -26,17 +26,21 @@ def logs(cluster: Cluster, run: str) -> Iterator[str]:
         ClusterNotFound: there is no such run.
     """
     done: set[str] = set()
-    sight = look(cluster, run)
+    snapshot = observe(cluster, run)
     while True:
-        ready = [pod["metadata"]["name"] for pod in sight.pods if has_run(pod) and pod["metadata"]["name"] not in done]
+        ready = [
+            pod["metadata"]["name"]
+            for pod in snapshot.pods
+            if has_run(pod) and pod["metadata"]["name"] not in done
+        ]
         if ready:
             yield from _whole(cluster, run, ready[0])
             done.add(ready[0])
-        elif sight.end:
+        elif snapshot.end:
             return
         else:
-            cluster.await_change(sight.job, TICK)
-        sight = look_again(cluster, run)
+            cluster.await_change(snapshot.job, TICK)
+        snapshot = observe_again(cluster, run)
 
 
 def _whole(cluster: Cluster, run: str, pod: str) -> Iterator[str]:
@@ -61,7 +65,7 @@ def _whole(cluster: Cluster, run: str, pod: str) -> Iterator[str]:
 
 def _finished(cluster: Cluster, run: str, name: str) -> bool:
     """Whether nothing will be added to the log of the pod `name`."""
-    pods = (pod for pod in look_again(cluster, run).pods if pod["metadata"]["name"] == name)
+    pods = (pod for pod in observe_again(cluster, run).pods if pod["metadata"]["name"] == name)
     return all(over(pod) or "terminated" in state(pod) for pod in pods)
 
 
@@ -81,6 +85,8 @@ class LogReader:
         seconds = int(time.monotonic() - self._heard) + OVERLAP if before else None
         for stamped in self._cluster.log(self._pod, follow=follow, seconds=seconds):
             stamp, _, line = stamped.partition(" ")
-            if stamp > before:  # Kubernetes writes all nine digits, so that text sorts as time does.
+            if (
+                stamp > before
+            ):  # Kubernetes writes all nine digits, so that text sorts as time does.
                 self._last, self._heard = stamp, time.monotonic()
                 yield line

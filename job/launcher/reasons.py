@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from job.launcher.cluster import Json
-from job.launcher.sight import Sight, condition, has_run, over, state
+from job.launcher.snapshot import RunSnapshot, condition, has_run, over, state
 from job.launcher.template import KUEUE
 
 
@@ -18,7 +18,9 @@ class Reason:
 
     def __str__(self) -> str:
         message = " ".join(self.message.split()).rstrip(".")
-        return " ".join(filter(None, [f"{self.word}: {message}." if message else f"{self.word}.", self.cure]))
+        return " ".join(
+            filter(None, [f"{self.word}: {message}." if message else f"{self.word}.", self.cure])
+        )
 
 
 IMAGE = "Check the image's name and tag, imagePullSecrets, and that the nodes reach its registry."
@@ -47,17 +49,17 @@ GPU_CURE = (
 WARNINGS = ("FailedMount", "FailedAttachVolume", "FailedCreatePodSandBox", "FailedCreate")
 
 
-def standing(sight: Sight) -> Reason | None:
+def standing(snapshot: RunSnapshot) -> Reason | None:
     """Why the run has not begun; None if it has, or if there is nothing to say but to wait."""
-    if sight.suspended:
-        return _named(*_suspension(sight.job))
-    pod = sight.newest
+    if snapshot.suspended:
+        return _named(*_suspension(snapshot.job))
+    pod = snapshot.newest
     if pod is None or over(pod):
-        return _warned(sight, "Job")
+        return _warned(snapshot, "Job")
     if has_run(pod):
         return None
-    looks: tuple[Callable[[Json], Reason | None], ...] = (_unscheduled, _waiting)
-    return next(filter(None, (look(pod) for look in looks)), None) or _warned(sight, "Pod")
+    finders: tuple[Callable[[Json], Reason | None], ...] = (_unscheduled, _waiting)
+    return next(filter(None, (find(pod) for find in finders)), None) or _warned(snapshot, "Pod")
 
 
 def gone(pod: Json) -> Reason | None:
@@ -69,21 +71,33 @@ def gone(pod: Json) -> Reason | None:
         return _named(status["reason"], status.get("message", ""))
     if disruption := condition(pod, "DisruptionTarget", "True"):
         return _named(disruption.get("reason", "DisruptionTarget"), disruption.get("message", ""))
-    if ended.get("reason", "Completed") not in ("Completed", "Error"):  # ContainerCannotRun, StartError, …
+    if ended.get("reason", "Completed") not in (
+        "Completed",
+        "Error",
+    ):  # ContainerCannotRun, StartError, …
         return _named(ended["reason"], ended.get("message", ""))
     if pod["metadata"].get("deletionTimestamp"):
         return Reason("Deleted", f"{_where(pod)} was deleted")
     return None
 
 
-def final(sight: Sight) -> Reason:
+def final(snapshot: RunSnapshot) -> Reason:
     """Why a Job has failed: what ended its last pod, else what the Job itself says."""
-    end = sight.end or {}
-    pod = sight.newest
+    end = snapshot.end or {}
+    pod = snapshot.newest
     if end.get("reason") != "DeadlineExceeded" and pod and (ended := gone(pod)):
         return ended
-    if end.get("reason") == "DeadlineExceeded" and pod and not over(pod) and (stuck := standing(sight)):
-        return Reason("DeadlineExceeded", f"{end.get('message')}; until then {stuck.word}: {stuck.message}", stuck.cure)
+    if (
+        end.get("reason") == "DeadlineExceeded"
+        and pod
+        and not over(pod)
+        and (stuck := standing(snapshot))
+    ):
+        return Reason(
+            "DeadlineExceeded",
+            f"{end.get('message')}; until then {stuck.word}: {stuck.message}",
+            stuck.cure,
+        )
     return _named(end.get("reason", "Failed"), end.get("message", ""))
 
 
@@ -93,7 +107,11 @@ def _named(word: str, message: str) -> Reason:
 
 def _suspension(job: Json) -> tuple[str, str]:
     queue = job["metadata"].get("labels", {}).get(KUEUE)
-    return ("Queued", f"it waits in Kueue's queue {queue}") if queue else ("Suspended", "the Job is suspended")
+    return (
+        ("Queued", f"it waits in Kueue's queue {queue}")
+        if queue
+        else ("Suspended", "the Job is suspended")
+    )
 
 
 def _unscheduled(pod: Json) -> Reason | None:
@@ -112,27 +130,35 @@ def _wants_gpu(message: str) -> bool:
 def _waiting(pod: Json) -> Reason | None:
     """What the kubelet waits for, in any container: one of init, or a sidecar, holds ours up as well."""
     status = pod.get("status", {})
-    for each in [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]:
+    for each in [
+        *(status.get("initContainerStatuses") or []),
+        *(status.get("containerStatuses") or []),
+    ]:
         waiting = (each.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") not in (None, "ContainerCreating", "PodInitializing"):
             return _named(waiting["reason"], waiting.get("message", ""))
     return None
 
 
-def _warned(sight: Sight, kind: str) -> Reason | None:
+def _warned(snapshot: RunSnapshot, kind: str) -> Reason | None:
     """The last warning about the Job or the pod that says why nothing comes of it."""
-    warnings = sorted(_warnings(sight, kind), key=_when)
+    warnings = sorted(_warnings(snapshot, kind), key=_when)
     return _named(warnings[-1]["reason"], warnings[-1].get("message", "")) if warnings else None
 
 
-def _warnings(sight: Sight, kind: str) -> Iterator[Json]:
-    for event in sight.events:
+def _warnings(snapshot: RunSnapshot, kind: str) -> Iterator[Json]:
+    for event in snapshot.events:
         if event["involvedObject"].get("kind") == kind and event.get("reason") in WARNINGS:
             yield event
 
 
 def _when(event: Json) -> str:
-    return event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or ""
+    return (
+        event.get("lastTimestamp")
+        or event.get("eventTime")
+        or event["metadata"].get("creationTimestamp")
+        or ""
+    )
 
 
 def _where(pod: Json) -> str:

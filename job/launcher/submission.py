@@ -10,7 +10,9 @@ from job import settings
 from job.launcher.cluster import Cluster, Json
 from job.launcher.template import job_from, main_of
 
-UNREAD = {f"{settings.PREFIX}{group}_URI": "s3://read-in-the-cluster" for group in ("DATASET", "OUTPUT")}
+UNREAD = {
+    f"{settings.PREFIX}{group}_URI": "s3://read-in-the-cluster" for group in ("DATASET", "OUTPUT")
+}
 """Stands for a required address that only the pod will see."""
 
 
@@ -23,17 +25,20 @@ class Submitted:
     differs: tuple[str, ...] = ()
 
 
-def submit(cluster: Cluster, template: str, changes: Mapping[str, str], key: str | None = None) -> Submitted:
+def submit(
+    cluster: Cluster, template: str, changes: Mapping[str, str], key: str | None = None
+) -> Submitted:
     """Create a Job from the CronJob `template`, or attach to the one that the same `key` has created.
 
     Args:
         template: name of a CronJob of the chart.
         changes: settings by variable name, in place of the template's own.
-        key: the identity of whoever asks, such as a workflow's uid: the same key never starts a second run.
+        key: the identity of whoever asks, such as a workflow's uid: the same key never starts a
+            second run.
 
     Raises:
-        SettingsError: the settings cannot work, or the cluster refuses the Job; nothing has been created.
-        ClusterNotFound: there is no such template; the message names those that are there.
+        SettingsError: the settings cannot work, or the cluster refuses the Job; nothing has been
+        created. ClusterNotFound: there is no such template; the message names those that are there.
     """
     job = job_from(cluster.template(template), changes, key)
     check(main_of(job["spec"]))
@@ -41,28 +46,36 @@ def submit(cluster: Cluster, template: str, changes: Mapping[str, str], key: str
     if cluster.create(job):
         return Submitted(name)
     there = cluster.job(name)
-    return Submitted(name, attached=True, differs=tuple(_differences(main_of(job["spec"]), main_of(there["spec"]))))
+    return Submitted(
+        name,
+        attached=True,
+        differs=tuple(_differences(main_of(job["spec"]), main_of(there["spec"]))),
+    )
 
 
 def check(container: Json) -> None:
     """Refuse settings that the run itself would refuse.
 
-    What comes from a Secret, a ConfigMap or a field of the pod (`valueFrom`, `envFrom`) is only known in the cluster:
-    the name of such a variable is checked, its value is taken for good.
+    What comes from a Secret, a ConfigMap or a field of the pod (`valueFrom`, `envFrom`) is only
+    known in the cluster: the name of such a variable is checked, its value is taken for good.
 
     Raises:
         SettingsError: every problem at once.
     """
     entries = {entry["name"]: entry for entry in container.get("env") or []}
     values = _expanded(entries)
-    unread = {name for name in UNREAD if "valueFrom" in entries.get(name, {}) or container.get("envFrom")}
+    unread = {
+        name for name in UNREAD if "valueFrom" in entries.get(name, {}) or container.get("envFrom")
+    }
     with _environment({name: UNREAD[name] for name in unread} | values | _named(entries, unread)):
         settings.load()
 
 
 def _named(entries: Mapping[str, Json], unread: set[str]) -> dict[str, str]:
     """Variables without a value to check, empty: the name is seen, the value is not."""
-    return {name: "" for name, entry in entries.items() if "valueFrom" in entry and name not in unread}
+    return {
+        name: "" for name, entry in entries.items() if "valueFrom" in entry and name not in unread
+    }
 
 
 def _expanded(entries: Mapping[str, Json]) -> dict[str, str]:
@@ -98,5 +111,7 @@ def _exchange(old: Mapping[str, str], new: Mapping[str, str]) -> None:
 
 def _differences(wanted: Json, there: Json) -> Iterator[str]:
     """Variables that the run does not have as they were asked for."""
-    asked, given = ({entry["name"]: entry for entry in each.get("env") or []} for each in (wanted, there))
+    asked, given = (
+        {entry["name"]: entry for entry in each.get("env") or []} for each in (wanted, there)
+    )
     return (name for name in sorted(asked | given) if asked.get(name) != given.get(name))

@@ -50,14 +50,17 @@ def main_of(spec: Json) -> Json:
             found: Json = container
             return found
     raise SettingsError(
-        f"The template has no container named {MAIN}: the chart did not make it.", "Name a CronJob of the chart."
+        f"The template has no container named {MAIN}: the chart did not make it.",
+        "Name a CronJob of the chart.",
     )
 
 
 def replaced(env: list[Json], changes: Mapping[str, str]) -> list[Json]:
     """`env` with the changes, each in the place of the entry of that name, new ones at the end; every name once."""
     # Kubernetes would put another variable in the place of $(NAME): a value means what it says.
-    changed = {name: {"name": name, "value": value.replace("$", "$$")} for name, value in changes.items()}
+    changed = {
+        name: {"name": name, "value": value.replace("$", "$$")} for name, value in changes.items()
+    }
     return list(({entry["name"]: entry for entry in env} | changed).values())
 
 
@@ -78,4 +81,9 @@ def _index_length(spec: Json) -> int:
 def _owner(template: Json) -> Json:
     """Collected with the template, but not as its controller, which would count, warn about and delete the Job."""
     metadata = template["metadata"]
-    return {"apiVersion": "batch/v1", "kind": "CronJob", "name": metadata["name"], "uid": metadata["uid"]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }

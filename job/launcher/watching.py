@@ -10,7 +10,7 @@ from job.launcher import outcome, reasons
 from job.launcher.answers import ClusterForbidden
 from job.launcher.cluster import Cluster, Json
 from job.launcher.reading import LogReader
-from job.launcher.sight import Sight, has_run, look, look_again, over, state
+from job.launcher.snapshot import RunSnapshot, has_run, observe, observe_again, over, state
 from job.result import Result
 from job.workers import Terminated
 
@@ -26,14 +26,20 @@ class NotStarted(TemporaryError):
 
 
 def watch(
-    cluster: Cluster, run: str, tell: Tell, *, start_timeout: float | None = None, cancel: bool = False
+    cluster: Cluster,
+    run: str,
+    tell: Tell,
+    *,
+    start_timeout: float | None = None,
+    cancel: bool = False,
 ) -> Result:
     """Follow `run` until it ends.
 
     Args:
         cluster: where it is.
         run: its name.
-        tell: gets a line for each thing that is new: phases, what holds it up, what became of its pods.
+        tell: gets a line for each thing that is new: phases, what holds it up, what became of its
+            pods.
         start_timeout: seconds within which a pod has to have begun.
         cancel: end the run too, if we stop before it does.
 
@@ -56,34 +62,42 @@ def _left(error: BaseException, run: str, cancelled: bool) -> TemporaryError:
     became = "was cancelled; its checkpoint is kept" if cancelled else "goes on"
     cure = "Submit it again to go on." if cancelled else f"`graft watch {run}` follows it again."
     if isinstance(error, NotStarted):
-        return NotStarted(f"{error.message} The run {run} {became}.", " ".join(filter(None, [error.cure, cure])))
+        return NotStarted(
+            f"{error.message} The run {run} {became}.", " ".join(filter(None, [error.cure, cure]))
+        )
     return Interrupted(f"The wait was stopped; the run {run} {became}.", cure)
 
 
-def _followed(cluster: Cluster, run: str, narrator: "Narrator", start_timeout: float | None) -> Result:
+def _followed(
+    cluster: Cluster, run: str, narrator: "Narrator", start_timeout: float | None
+) -> Result:
     latest = time.monotonic() + start_timeout if start_timeout is not None else None
-    for sight in _sights(cluster, run):
-        narrator.tell_of(sight)
-        if sight.end:
+    for snapshot in _sights(cluster, run):
+        narrator.tell_of(snapshot)
+        if snapshot.end:
             break
-        if latest and not sight.started and time.monotonic() >= latest:
-            raise _not_started(sight, start_timeout)
-    return outcome.of(sight)
+        if latest and not snapshot.started and time.monotonic() >= latest:
+            raise _not_started(snapshot, start_timeout)
+    return outcome.of(snapshot)
 
 
-def _not_started(sight: Sight, seconds: float | None) -> NotStarted:
-    reason = reasons.standing(sight) or reasons.Reason("Pending", "the cluster gives no reason yet")
-    return NotStarted(f"No pod has started within {seconds:g} s: {reason.word}: {reason.message}.", reason.cure)
+def _not_started(snapshot: RunSnapshot, seconds: float | None) -> NotStarted:
+    reason = reasons.standing(snapshot) or reasons.Reason(
+        "Pending", "the cluster gives no reason yet"
+    )
+    return NotStarted(
+        f"No pod has started within {seconds:g} s: {reason.word}: {reason.message}.", reason.cure
+    )
 
 
-def _sights(cluster: Cluster, run: str) -> Iterator[Sight]:
+def _sights(cluster: Cluster, run: str) -> Iterator[RunSnapshot]:
     """The run as it is now, and again after each change, at most `TICK` seconds later; the last one is its end."""
-    sight = look(cluster, run)
-    while not sight.end:
-        yield sight
-        cluster.await_change(sight.job, TICK)
-        sight = look_again(cluster, run)
-    yield sight
+    snapshot = observe(cluster, run)
+    while not snapshot.end:
+        yield snapshot
+        cluster.await_change(snapshot.job, TICK)
+        snapshot = observe_again(cluster, run)
+    yield snapshot
 
 
 class Narrator:
@@ -96,18 +110,18 @@ class Narrator:
         self._readers: dict[str, LogReader] = {}
         self._read_out: set[str] = set()
 
-    def tell_of(self, sight: Sight) -> None:
+    def tell_of(self, snapshot: RunSnapshot) -> None:
         """Say what is new."""
-        for pod in sight.pods:
+        for pod in snapshot.pods:
             self._pod(pod)
-        for name in self._readers.keys() - {pod["metadata"]["name"] for pod in sight.pods}:
+        for name in self._readers.keys() - {pod["metadata"]["name"] for pod in snapshot.pods}:
             self._once(f"pod {name} is gone: it was deleted, or lost with its node")
-        if not sight.end and not sight.started and not sight.pods:
-            self._once(f"{sight.run} is pending")
-        if not sight.end and (reason := reasons.standing(sight)):
+        if not snapshot.end and not snapshot.started and not snapshot.pods:
+            self._once(f"{snapshot.run} is pending")
+        if not snapshot.end and (reason := reasons.standing(snapshot)):
             self._once(f"it waits: {reason}")
-        if sight.end:
-            self._once(f"{sight.run} is {sight.end['type'].lower()}" + _because(sight))
+        if snapshot.end:
+            self._once(f"{snapshot.run} is {snapshot.end['type'].lower()}" + _because(snapshot))
 
     def _pod(self, pod: Json) -> None:
         name = pod["metadata"]["name"]
@@ -151,5 +165,5 @@ def _phase(line: str) -> str | None:
         return None
 
 
-def _because(sight: Sight) -> str:
-    return "" if sight.completed else f": {reasons.final(sight)}"
+def _because(snapshot: RunSnapshot) -> str:
+    return "" if snapshot.completed else f": {reasons.final(snapshot)}"

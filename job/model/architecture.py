@@ -36,21 +36,26 @@ def _features(name: str, pixels: Any) -> Any:
     application = getattr(keras.applications, name)
     options: dict[str, Any] = {"include_top": False, "weights": None, "input_tensor": pixels}
     if "include_preprocessing" in inspect.signature(application).parameters:
-        options["include_preprocessing"] = False  # ours runs in float32 whatever the precision of the network is
+        options["include_preprocessing"] = (
+            False  # ours runs in float32 whatever the precision of the network is
+        )
     return application(**options, input_shape=pixels.shape[1:]).output
 
 
 def statistics(network: keras.Model) -> Any:
     """The layer of EfficientNet B0-B7 that keeps the mean and variance of ImageNet among its weights; else None."""
-    return next((x for x in network.layers if isinstance(x, keras.layers.Normalization) and x.weights), None)
+    return next(
+        (x for x in network.layers if isinstance(x, keras.layers.Normalization) and x.weights), None
+    )
 
 
 def settle(network: keras.Model) -> None:
     """Give that layer ImageNet's statistics, whatever weights come later: they are part of the architecture.
 
-    Keras's published files hold the deviation where the variance belongs (tensorflow/tensorflow#49930), which
-    `keras.applications` mends by one more layer, but only for these very files. And the layer computes with copies that
-    an assignment to its variables does not reach. Here it is right from the start and stays so.
+    Keras's published files hold the deviation where the variance belongs
+    (tensorflow/tensorflow#49930), which `keras.applications` mends by one more layer, but only for
+    these very files. And the layer computes with copies that an assignment to its variables does
+    not reach. Here it is right from the start and stays so.
     """
     layer = statistics(network)
     if layer is not None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import keras
 from keras import initializers, layers
@@ -12,10 +12,8 @@ from job.catalogue import BACKBONES
 from job.errors import WeightsError
 from job.model import architecture, cuts, lite0, tensors, torch_file
 from job.model.cuts import Cut
-from job.settings import BackboneSettings, HeadSettings
+from job.settings import BackboneSettings, DtypePolicy, HeadSettings, Pooling
 from job.weights import Weights
-
-Precision = Literal["float32", "mixed_bfloat16", "mixed_float16"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,8 @@ class Classifier:
     """A network and its parts, which share their layers: training one trains the others.
 
     Attributes:
-        model: images float32 [batch, size, size, 3], RGB 0..255 -> probabilities float32 [batch, classes].
+        model: images float32 [batch, size, size, 3], RGB 0..255 -> probabilities float32 [batch,
+            classes].
         backbone: images -> feature map [batch, h, w, channels], with the preprocessing inside.
         pool: feature map -> features float32 [batch, d].
         head: features -> logits float32 [batch, classes]. Its last layer is a Dense named "logits".
@@ -40,18 +39,20 @@ class Classifier:
     cuts: tuple[Cut, ...]
     image_size: int
     classes: tuple[str, ...]
-    pooling: Literal["avg", "max", "flatten"]
+    pooling: Pooling
 
     def trunk(self, cut: Cut) -> keras.Model:
         """The part below a cut: images -> its tensor."""
         return keras.Model(self.backbone.input, cut.tensor, name="trunk")
 
-    def crown(self, cut: Cut) -> keras.Model:
-        """The part above a cut: its tensor -> feature map. `crown(trunk(x))` equals `backbone(x)` exactly."""
-        if cut.tensor is self.backbone.output:  # nothing lies above, and Keras knows no model without a layer
+    def top(self, cut: Cut) -> keras.Model:
+        """The part above a cut: its tensor -> feature map. `top(trunk(x))` equals `backbone(x)` exactly."""
+        if (
+            cut.tensor is self.backbone.output
+        ):  # nothing lies above, and Keras knows no model without a layer
             same = keras.Input(cut.shape, dtype=cut.tensor.dtype)
-            return keras.Model(same, layers.Identity(dtype=same.dtype)(same), name="crown")
-        return keras.Model(cut.tensor, self.backbone.output, name="crown")
+            return keras.Model(same, layers.Identity(dtype=same.dtype)(same), name="top")
+        return keras.Model(cut.tensor, self.backbone.output, name="top")
 
 
 def build(
@@ -60,17 +61,19 @@ def build(
     classes: Sequence[str],
     weights: Weights,
     seed: int,
-    precision: Precision = "float32",
+    precision: DtypePolicy = "float32",
 ) -> Classifier:
     """Build the architecture by code, then read the weights into it.
 
     Args:
         backbone: the `backbone` group.
         head: the `head` group.
-        classes: class names in the order of the outputs; `weights.order` makes it where a release is continued.
+        classes: class names in the order of the outputs; `weights.order` makes it where a release
+            is continued.
         weights: what `weights.locate` found.
         seed: of every random initialisation and of Dropout.
-        precision: Keras dtype policy of the layers. Preprocessing, pooling, logits and softmax are always float32.
+        precision: Keras dtype policy of the layers. Preprocessing, pooling, logits and softmax are
+            always float32.
 
     Raises:
         SettingsError: the images are too small for the backbone.
@@ -83,7 +86,9 @@ def build(
         network = architecture.construct(entry, size)
         classifier = _assemble(network, head, tuple(classes), seed, size)
         if weights.kind == "release":
-            steady = head.model_copy(update={"dropout": 0.0})  # it has no tensors, and may differ from the release's
+            steady = head.model_copy(
+                update={"dropout": 0.0}
+            )  # it has no tensors, and may differ from the release's
             former = _assemble(network, steady, weights.classes, seed, size)
             _continue(former, classifier, weights)
         else:
@@ -117,18 +122,28 @@ def _assemble(
 ) -> Classifier:
     """Put a new head on a backbone."""
     pooling = _pooling(settings.pooling)
-    feature_map = keras.Input(network.output.shape[1:], dtype=network.output.dtype, name="feature_map")
+    feature_map = keras.Input(
+        network.output.shape[1:], dtype=network.output.dtype, name="feature_map"
+    )
     pool = keras.Model(feature_map, pooling(feature_map), name="pool")
     stack = _head(settings, len(classes), seed)
     vector = keras.Input(pool.output.shape[1:], dtype="float32", name="features")
     head = keras.Model(vector, _through(stack, vector), name="head")
     softmax = layers.Softmax(dtype="float32", name="probabilities")
-    model = keras.Model(network.input, softmax(_through(stack, pooling(network.output))), name="classifier")
-    return Classifier(model, network, pool, head, cuts.find(network), size, classes, settings.pooling)
+    model = keras.Model(
+        network.input, softmax(_through(stack, pooling(network.output))), name="classifier"
+    )
+    return Classifier(
+        model, network, pool, head, cuts.find(network), size, classes, settings.pooling
+    )
 
 
 def _pooling(kind: str) -> keras.Layer:
-    kinds = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D, "flatten": layers.Flatten}
+    kinds = {
+        "avg": layers.GlobalAveragePooling2D,
+        "max": layers.GlobalMaxPooling2D,
+        "flatten": layers.Flatten,
+    }
     return kinds[kind](dtype="float32", name="pooling")
 
 
@@ -172,10 +187,14 @@ def _continue(former: Classifier, classifier: Classifier, weights: Weights) -> N
     tensors.read_into(former.model, weights.path, "this backbone with this head")
     architecture.settle(former.backbone)
     kept = [
-        (place, former.classes.index(name)) for place, name in enumerate(classifier.classes) if name in former.classes
+        (place, former.classes.index(name))
+        for place, name in enumerate(classifier.classes)
+        if name in former.classes
     ]
     for layer in classifier.head.layers:
-        for variable, known in zip(layer.weights, former.head.get_layer(layer.name).weights, strict=True):
+        for variable, known in zip(
+            layer.weights, former.head.get_layer(layer.name).weights, strict=True
+        ):
             if layer.name != "logits":
                 variable.assign(known)
             else:  # a kernel [d, classes] or a bias [classes]
@@ -186,7 +205,7 @@ def _continue(former: Classifier, classifier: Classifier, weights: Weights) -> N
 
 
 @contextmanager
-def _policy(precision: Precision) -> Iterator[None]:
+def _policy(precision: DtypePolicy) -> Iterator[None]:
     """`keras.applications` takes no dtype: the policy for new layers is global, and put back."""
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)

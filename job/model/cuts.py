@@ -11,14 +11,14 @@ import keras
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A tensor that divides the backbone into a trunk below and a crown above.
+    """A tensor that divides the backbone into a trunk below and a top above.
 
     Attributes:
         name: depth and layer; equal in every process, whatever was built before.
         depth: how many steps of the network lie below, counted from the images.
         shape: of the tensor without the batch, [height, width, channels].
         parameters_below: numbers in the weights of the trunk.
-        parameters_above: numbers in the weights of the crown.
+        parameters_above: numbers in the weights of the top.
         size: the tensor's height in pixels of its own grid.
         tensor: the symbolic tensor itself.
     """
@@ -52,20 +52,30 @@ def find(backbone: keras.Model) -> tuple[Cut, ...]:
 
 def _bottlenecks(backbone: keras.Model) -> Iterator[tuple[int, Any, Any, int]]:
     """Walk the graph from the images on, and stop where exactly one tensor is still needed."""
-    nodes = [node for _, level in sorted(backbone._nodes_by_depth.items(), reverse=True) for node in level]
-    last_use: dict[int, float] = {id(t): step for step, node in enumerate(nodes) for t in node.input_tensors}
+    nodes = [
+        node
+        for _, level in sorted(backbone._nodes_by_depth.items(), reverse=True)
+        for node in level
+    ]
+    last_use: dict[int, float] = {
+        id(t): step for step, node in enumerate(nodes) for t in node.input_tensors
+    }
     last_use[id(backbone.output)] = inf
     alive: dict[int, Any] = {}
     seen: dict[int, int] = {}
     for step, node in enumerate(nodes):
         alive.update((id(tensor), tensor) for tensor in node.outputs)
         alive = {key: tensor for key, tensor in alive.items() if last_use[key] > step}
-        seen[id(node.operation)] = sum(prod(v.shape) for v in getattr(node.operation, "weights", ()))
+        seen[id(node.operation)] = sum(
+            prod(v.shape) for v in getattr(node.operation, "weights", ())
+        )
         if len(alive) == 1:
             yield step, node.operation, next(iter(alive.values())), sum(seen.values())
 
 
 def _stable_name(operation: Any) -> str:
     """The operation's name, without the number that Keras gives to nameless ones in the order of their making."""
-    kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(operation).__name__).lower()
+    kind = re.sub(
+        r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", type(operation).__name__
+    ).lower()
     return kind if re.fullmatch(rf"{kind}(_\d+)?", operation.name) else operation.name

@@ -1,7 +1,8 @@
 """EfficientNet-Lite0: EfficientNet-B0 without squeeze-and-excitation and with ReLU6, for the edge.
 
-Architecture: EfficientNet (arXiv 1905.11946) and the EfficientNet-Lite of TensorFlow's TPU models. Padding is "same",
-as in TensorFlow's original. Each layer is named after its block, so that tensors from elsewhere find their place.
+Architecture: EfficientNet (arXiv 1905.11946) and the EfficientNet-Lite of TensorFlow's TPU models.
+Padding is "same", as in TensorFlow's original. Each layer is named after its block, so that tensors
+from elsewhere find their place.
 """
 
 import re
@@ -17,7 +18,7 @@ from keras import layers
 from job.errors import WeightsError
 
 
-class Stage(NamedTuple):
+class BlockGroup(NamedTuple):
     repeats: int
     kernel: int
     stride: int
@@ -27,13 +28,13 @@ class Stage(NamedTuple):
 
 STEM_CHANNELS: Final = 32
 STAGES: Final = (
-    Stage(repeats=1, kernel=3, stride=1, expansion=1, channels=16),
-    Stage(repeats=2, kernel=3, stride=2, expansion=6, channels=24),
-    Stage(repeats=2, kernel=5, stride=2, expansion=6, channels=40),
-    Stage(repeats=3, kernel=3, stride=2, expansion=6, channels=80),
-    Stage(repeats=3, kernel=5, stride=1, expansion=6, channels=112),
-    Stage(repeats=4, kernel=5, stride=2, expansion=6, channels=192),
-    Stage(repeats=1, kernel=3, stride=1, expansion=6, channels=320),
+    BlockGroup(repeats=1, kernel=3, stride=1, expansion=1, channels=16),
+    BlockGroup(repeats=2, kernel=3, stride=2, expansion=6, channels=24),
+    BlockGroup(repeats=2, kernel=5, stride=2, expansion=6, channels=40),
+    BlockGroup(repeats=3, kernel=3, stride=2, expansion=6, channels=80),
+    BlockGroup(repeats=3, kernel=5, stride=1, expansion=6, channels=112),
+    BlockGroup(repeats=4, kernel=5, stride=2, expansion=6, channels=192),
+    BlockGroup(repeats=1, kernel=3, stride=1, expansion=6, channels=320),
 )
 HEAD_CHANNELS: Final = 1280
 
@@ -68,10 +69,15 @@ def assign(network: keras.Model, tensors: Mapping[str, npt.NDArray[Any]], path: 
     """Fill the network with the tensors of an efficientnet_pytorch state dict; its 1000-way top is left out.
 
     Raises:
-        WeightsError: a tensor is missing, is one too many, or has another shape than the architecture.
+        WeightsError: a tensor is missing, is one too many, or has another shape than the
+        architecture.
     """
     wanted = {name: (variable, axes) for name, variable, axes in _places(network)}
-    given = {name for name in tensors if not name.startswith("_fc.") and not name.endswith(".num_batches_tracked")}
+    given = {
+        name
+        for name in tensors
+        if not name.startswith("_fc.") and not name.endswith(".num_batches_tracked")
+    }
     if given != wanted.keys():
         raise _misfit(path, f"it differs in {', '.join(sorted(given ^ wanted.keys())[:3])}")
     for name, (variable, axes) in wanted.items():
@@ -89,7 +95,9 @@ def _places(network: keras.Model) -> Iterator[tuple[str, Any, tuple[int, ...]]]:
         block, part = re.fullmatch(r"(?:block(\d+)_)?(\w+)", layer.name).groups()  # type: ignore[union-attr]
         name = f"_blocks.{block}.{TORCH_NAMES[part]}" if block else TORCH_NAMES[part]
         if isinstance(layer, layers.BatchNormalization):
-            for variable, kind in zip(layer.weights, ("weight", "bias", "running_mean", "running_var"), strict=True):
+            for variable, kind in zip(
+                layer.weights, ("weight", "bias", "running_mean", "running_var"), strict=True
+            ):
                 yield f"{name}.{kind}", variable, (0,)
         else:  # PyTorch's OIHW to HWIO; a depthwise kernel's O is our I, and its I our multiplier
             depthwise = isinstance(layer, layers.DepthwiseConv2D)
@@ -103,14 +111,18 @@ def _misfit(path: Path, detail: str) -> WeightsError:
     )
 
 
-def _block(x: Any, stage: Stage, stride: int, name: str) -> Any:
+def _block(x: Any, stage: BlockGroup, stride: int, name: str) -> Any:
     """A mobile inverted bottleneck: widen, filter each channel, narrow, and add the input where the shape allows."""
     entered, channels = x, x.shape[-1]
     if stage.expansion > 1:
         x = _convolution(x, channels * stage.expansion, 1, 1, f"{name}_expand")
-    x = layers.DepthwiseConv2D(stage.kernel, stride, "same", use_bias=False, name=f"{name}_depthwise_conv")(x)
+    x = layers.DepthwiseConv2D(
+        stage.kernel, stride, "same", use_bias=False, name=f"{name}_depthwise_conv"
+    )(x)
     x = _activation(_normalise(x, f"{name}_depthwise"), f"{name}_depthwise")
-    x = layers.Conv2D(stage.channels, 1, padding="same", use_bias=False, name=f"{name}_project_conv")(x)
+    x = layers.Conv2D(
+        stage.channels, 1, padding="same", use_bias=False, name=f"{name}_project_conv"
+    )(x)
     x = _normalise(x, f"{name}_project")
     if stride == 1 and channels == stage.channels:
         x = layers.Add(name=f"{name}_add")([x, entered])

@@ -1,7 +1,8 @@
 """Tensors from a file into an architecture that our code has built: all of them, each in its shape, and nothing else.
 
-Keras's own readers of weights are used; they deserialise no configuration and follow no link out of the file. What they
-let pass is caught here: tensors that nobody asked for, and numbers that are none.
+Keras's own readers of weights are used; they deserialise no configuration and follow no link out of
+the file. What they let pass is caught here: tensors that nobody asked for, and numbers that are
+none.
 """
 
 import tempfile
@@ -45,7 +46,9 @@ def _read(network: keras.Model, file: Path, path: Path, name: str) -> None:
     contents = _Contents.of(file, path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)  # "layers will retain their freshly-initialized weights"
+            warnings.simplefilter(
+                "error", UserWarning
+            )  # "layers will retain their freshly-initialized weights"
             network.load_weights(file)
     except (UserWarning, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
         raise _misfit(network, contents, path, name) from error
@@ -62,13 +65,23 @@ def _extract(path: Path, folder: Path, parameters: int) -> Path:
     """The one member of a `.keras` archive that holds tensors; its configuration is never looked at."""
     try:
         with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(ARCHIVED_WEIGHTS).file_size > MOST_BYTES_A_PARAMETER * parameters + OVERHEAD_BYTES:
+            if (
+                archive.getinfo(ARCHIVED_WEIGHTS).file_size
+                > MOST_BYTES_A_PARAMETER * parameters + OVERHEAD_BYTES
+            ):
                 raise WeightsError(
                     f"The weights in {path.name} are far larger than the network, which has {parameters:,} parameters.",
                     "Give the weights of this very backbone.",
                 )
             return Path(archive.extract(ARCHIVED_WEIGHTS, folder))
-    except (zipfile.BadZipFile, KeyError, EOFError, OSError, NotImplementedError, RuntimeError) as error:
+    except (
+        zipfile.BadZipFile,
+        KeyError,
+        EOFError,
+        OSError,
+        NotImplementedError,
+        RuntimeError,
+    ) as error:
         raise _damaged(path, error) from error
 
 
@@ -85,13 +98,20 @@ class _Contents:
         sizes: list[int] = []
 
         def visit(name: str, item: Any) -> None:
-            if isinstance(item, h5py.Dataset) and not name.startswith("optimizer") and "seed_generator" not in name:
+            if (
+                isinstance(item, h5py.Dataset)
+                and not name.startswith("optimizer")
+                and "seed_generator" not in name
+            ):
                 sizes.append(int(np.prod(item.shape)))
 
         try:
             with h5py.File(file, "r") as opened:
                 opened.visititems(visit)
-                legacy = any("layer_names" in part.attrs or "layer_names0" in part.attrs for part in _roots(opened))
+                legacy = any(
+                    "layer_names" in part.attrs or "layer_names0" in part.attrs
+                    for part in _roots(opened)
+                )
         except (OSError, ValueError, RuntimeError) as error:
             raise _damaged(path, error) from error
         return cls(len(sizes), sum(sizes), legacy)

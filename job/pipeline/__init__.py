@@ -1,7 +1,8 @@
 """The flow and nothing else: each phase returns a frozen value that the next one takes.
 
-`run` finds out whether there is anything to do, and `learn` does it: `train`, judge, export, release. TensorFlow is
-imported between the two, so that a night without new data costs seconds. Of several workers, all `train` together.
+`run` finds out whether there is anything to do, and `learn` does it: `train`, judge, export,
+release. TensorFlow is imported between the two, so that a night without new data costs seconds. Of
+several workers, all `train` together.
 """
 
 import logging
@@ -10,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from job import dataset, identity, publish, storage
-from job.checkpoint import Shelf
+from job.checkpoint import CheckpointStore
 from job.dataset import Dataset
 from job.errors import JobError
 from job.pipeline import together
-from job.pipeline.surroundings import Surroundings
+from job.pipeline.context import RunContext
 from job.publish import History, Manifest
 from job.result import Result, Status
 from job.settings import Settings
@@ -25,38 +26,54 @@ from job.workers import Terminated
 if TYPE_CHECKING:
     from job.pipeline.phases import Trained
 
-__all__ = ["PHASES", "Surroundings", "learn", "run", "shelf", "train"]
+__all__ = ["PHASES", "RunContext", "checkpoints", "learn", "run", "train"]
 logger = logging.getLogger(__name__)
 
-PHASES = ("survey", "dataset", "devices", "audit", "weights", "model", "training", "evaluation", "export", "release")
+PHASES = (
+    "survey",
+    "dataset",
+    "devices",
+    "audit",
+    "weights",
+    "model",
+    "training",
+    "evaluation",
+    "export",
+    "release",
+)
 
 
-def run(settings: Settings, around: Surroundings) -> Result:
+def run(settings: Settings, context: RunContext) -> Result:
     """From settings to a release, or to the finding that there is one already.
 
     Raises:
         JobError: with the exit code that says whose fault it was.
     """
-    with around.phase("survey"):
-        models = storage.connect(settings.output.uri).child(settings.name)
-        models.probe()
+    with context.phase("survey"):
+        registry = storage.connect(settings.output.uri).child(settings.name)
+        registry.probe()
         listing = dataset.survey(settings.dataset)
-        history = publish.history(models)
+        history = publish.history(registry)
         if seen := history.seen(listing.digest, settings.written(), identity.code()):
-            return _unchanged(settings, models, seen)
-    with around.phase("dataset"):
-        data = dataset.fetch(listing, settings.dataset, settings.cache, around.telemetry)
+            return _unchanged(settings, registry, seen)
+    with context.phase("dataset"):
+        data = dataset.fetch(listing, settings.dataset, settings.cache, context.telemetry)
     run_id = identity.resolve(settings.shaping(), data.digest)
-    if found := publish.find(models, run_id):
-        return _unchanged(settings, models, found)
+    if found := publish.find(registry, run_id):
+        return _unchanged(settings, registry, found)
     try:
-        with tempfile.TemporaryDirectory(prefix="graft-") as scratch, recorded(Path(scratch) / "logs" / "log.jsonl"):
-            if around.crew.size > 1:
-                together.train(settings, around, data, run_id, shelf(settings, models, run_id))
-                if not around.crew.chief:
-                    release = together.awaited(models, run_id, around)
-                    return _told(settings, models, release, "released", release.won)
-            return learn(settings, around, data, models, history, run_id, Path(scratch))
+        with (
+            tempfile.TemporaryDirectory(prefix="graft-") as scratch,
+            recorded(Path(scratch) / "logs" / "log.jsonl"),
+        ):
+            if context.worker_group.size > 1:
+                together.train(
+                    settings, context, data, run_id, checkpoints(settings, registry, run_id)
+                )
+                if not context.worker_group.chief:
+                    release = together.awaited(registry, run_id, context)
+                    return _told(settings, registry, release, "released", release.won)
+            return learn(settings, context, data, registry, history, run_id, Path(scratch))
     except (JobError, Terminated) as error:
         error.run_id = run_id
         raise
@@ -64,26 +81,26 @@ def run(settings: Settings, around: Surroundings) -> Result:
 
 def learn(
     settings: Settings,
-    around: Surroundings,
+    context: RunContext,
     data: Dataset,
-    models: Store,
+    registry: Store,
     history: History,
     run_id: str,
     scratch: Path,
 ) -> Result:
     """From images on this disk to a release."""
-    kept = shelf(settings, models, run_id)
-    trained = train(settings, around, data, history, kept)
+    kept = checkpoints(settings, registry, run_id)
+    trained = train(settings, context, data, history, kept)
 
     from job.pipeline import phases
 
-    with around.phase("evaluation"):
+    with context.phase("evaluation"):
         report, challenger = phases.judged(trained)
-    with around.phase("export"):
+    with context.phase("export"):
         bundle = phases.exported(settings, trained, scratch)
-    with around.phase("release"):
-        facts = phases.Facts(settings, run_id, data, trained, report, bundle, history)
-        release, decision = phases.released(facts, models, challenger)
+    with context.phase("release"):
+        facts = phases.RunFacts(settings, run_id, data, trained, report, bundle, history)
+        release, decision = phases.released(facts, registry, challenger)
         kept.clear()
     passed = report.scores[settings.gate.metric] >= settings.gate.min_score
     return Result(
@@ -96,46 +113,52 @@ def learn(
     )
 
 
-def train(settings: Settings, around: Surroundings, data: Dataset, history: History, kept: Shelf) -> "Trained":
+def train(
+    settings: Settings, context: RunContext, data: Dataset, history: History, kept: CheckpointStore
+) -> "Trained":
     """From images on this disk to a trained classifier."""
-    with around.phase("devices"):
+    with context.phase("devices"):
         from job.pipeline import phases  # TensorFlow from here on
 
-        team = phases.joined(settings, around)
-    with around.phase("audit"):
-        census, splits = phases.audited(settings, data, around.telemetry)
-    with around.phase("weights"):
-        weights, splits = phases.weighted(settings, splits, around.keras_home, history)
-    with around.phase("model"):
-        classifier, feed, plan = phases.built(settings, splits, weights, team, around.telemetry)
-    with around.phase("training"):
-        fitted = phases.fitted(settings, classifier, plan, feed, team, weights, kept, around)
+        team = phases.joined(settings, context)
+    with context.phase("audit"):
+        census, splits = phases.audited(settings, data, context.telemetry)
+    with context.phase("weights"):
+        weights, splits = phases.weighted(settings, splits, context.keras_home, history)
+    with context.phase("model"):
+        classifier, feed, plan = phases.built(settings, splits, weights, team, context.telemetry)
+    with context.phase("training"):
+        fitted = phases.fitted(settings, classifier, plan, feed, team, weights, kept, context)
     return phases.Trained(team, census, weights, classifier, feed, plan, fitted)
 
 
-def shelf(settings: Settings, models: Store, run_id: str) -> Shelf:
+def checkpoints(settings: Settings, registry: Store, run_id: str) -> CheckpointStore:
     """Where the state of a run is kept while it works."""
     folder = settings.cache.dir / "checkpoints" / run_id
-    return Shelf(folder, models.child(f"runs/{run_id}/checkpoints"), settings.checkpoint.interval_seconds)
+    return CheckpointStore(
+        folder, registry.child(f"runs/{run_id}/checkpoints"), settings.checkpoint.interval_seconds
+    )
 
 
-def _unchanged(settings: Settings, models: Store, manifest: Manifest) -> Result:
+def _unchanged(settings: Settings, registry: Store, manifest: Manifest) -> Result:
     """There is a release of just this; what an earlier run left undone is finished."""
-    models.delete(f"runs/{manifest.run_id}")
-    promoted = publish.finish(models, manifest)
-    found = _told(settings, models, manifest, "unchanged", promoted)
+    registry.delete(f"runs/{manifest.run_id}")
+    promoted = publish.finish_promotion(registry, manifest)
+    found = _told(settings, registry, manifest, "unchanged", promoted)
     if found.status == "unchanged" and not promoted:
         logger.info("it is not the champion; `graft promote %s` makes it so", found.release)
     return found
 
 
-def _told(settings: Settings, models: Store, manifest: Manifest, status: Status, promoted: bool) -> Result:
+def _told(
+    settings: Settings, registry: Store, manifest: Manifest, status: Status, promoted: bool
+) -> Result:
     """What a release that exists already says of its run."""
     scores = manifest.fields["scores"]
     return Result(
         status=status if scores[settings.gate.metric] >= settings.gate.min_score else "below_gate",
         run_id=manifest.run_id,
-        release=models.child(publish.folder_of(manifest.run_id)).uri,
+        release=registry.child(publish.folder_of(manifest.run_id)).uri,
         promoted=promoted,
         scores=scores,
         plan=manifest.fields["plan"]["mode"],

@@ -13,32 +13,33 @@ from pathlib import Path
 from job import pipeline, publish, storage, telemetry
 from job.dataset import Dataset
 from job.errors import JobError, TemporaryError
-from job.pipeline.relay import LogRelay, Relay, Wire
-from job.pipeline.surroundings import Surroundings
+from job.pipeline.context import RunContext
+from job.pipeline.relay import LogRelay, MessagePipe, RemoteTelemetry
 from job.settings import Settings
-from job.workers import Crew, Stop, Terminated
+from job.workers import Stop, Terminated, WorkerGroup
 
 PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class WorkerJob:
     """What is to be trained, by whom."""
 
     settings: Settings
-    crew: Crew
+    worker_group: WorkerGroup
     data: Dataset
     run_id: str
     keras_home: Path
     parent: int
 
 
-def main(order: Order, pipe: Connection) -> None:
+def main(order: WorkerJob, pipe: Connection) -> None:
     """Train to the end; every outcome goes to the parent, as an error that people understand."""
     _end_with(order.parent)
-    # Nothing is forked; but as it was spawned, every lock would be a named semaphore, left behind when it is killed.
+    # Nothing is forked; but as it was spawned, every lock would be a named semaphore, left behind
+    # when it is killed.
     multiprocessing.set_start_method("fork", force=True)
-    wire = Wire(pipe)
+    wire = MessagePipe(pipe)
     telemetry.configure_logs(sys.stderr, terminal=False)
     logging.getLogger().handlers = [LogRelay(wire)]
     stop = Stop()
@@ -50,11 +51,13 @@ def main(order: Order, pipe: Connection) -> None:
         wire.send("ended", None)
 
 
-def _train(order: Order, wire: Wire, stop: Stop) -> None:
-    models = storage.connect(order.settings.output.uri).child(order.settings.name)
-    kept = pipeline.shelf(order.settings, models, order.run_id)
-    around = Surroundings(Relay(wire), stop, order.keras_home, order.crew, member=True)
-    pipeline.train(order.settings, around, order.data, publish.history(models), kept)
+def _train(order: WorkerJob, wire: MessagePipe, stop: Stop) -> None:
+    registry = storage.connect(order.settings.output.uri).child(order.settings.name)
+    kept = pipeline.checkpoints(order.settings, registry, order.run_id)
+    context = RunContext(
+        RemoteTelemetry(wire), stop, order.keras_home, order.worker_group, member=True
+    )
+    pipeline.train(order.settings, context, order.data, publish.history(registry), kept)
 
 
 def _understood(error: BaseException) -> Exception:
@@ -63,9 +66,16 @@ def _understood(error: BaseException) -> Exception:
         return error
     import tensorflow as tf
 
-    gone = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError, tf.errors.InternalError)
+    gone = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.InternalError,
+    )
     if isinstance(error, gone):
-        reason = error.message.partition("\n")[0].rpartition("}} ")[2]  # without the operation's name
+        reason = error.message.partition("\n")[0].rpartition("}} ")[
+            2
+        ]  # without the operation's name
         return TemporaryError(
             f"Another worker is gone, or cannot be reached: {reason}",
             "Start all workers again: they go on from the checkpoint.",

@@ -14,38 +14,41 @@ from job import weights as pretrained
 from job.audit import Census, Example, Splits
 from job.batches import Feed
 from job.catalogue import BACKBONES
-from job.checkpoint import Shelf
+from job.checkpoint import CheckpointStore
 from job.dataset import Dataset
 from job.evaluation import Report
-from job.export import Bundle, Recipe
+from job.export import Bundle, ExportRequest
 from job.export.reference import probabilities
 from job.pipeline import records
-from job.pipeline.surroundings import Surroundings
+from job.pipeline.context import RunContext
 from job.publish import Challenger, Comparison, Decision, History, Manifest, Release
 from job.publish.inventory import NAME as INVENTORY
 from job.settings import Settings
 from job.storage import Store
 from job.telemetry import Telemetry
-from job.training import Bench, Cache, Fitted
+from job.training import FeatureCache, Fitted, TrainingContext
 from job.transfer import Plan
 from job.weights import Weights
 from job.workers import Workers
 
-# Exports are compared in float32 on the CPU: exactly where training computed so too, else within its rounding.
+# Exports are compared in float32 on the CPU: exactly where training computed so too, else within
+# its rounding.
 REDUCED_PRECISION_TOLERANCE = 0.02
 COMPARED_IMAGES = 32
 
 
-def joined(settings: Settings, around: Surroundings) -> Workers:
+def joined(settings: Settings, context: RunContext) -> Workers:
     """The devices, before TensorFlow has computed anything on them; for a member, those of the other workers too."""
-    team = workers.join(settings.devices, around.crew, together=around.member)
-    around.stop.install()
+    team = workers.join(settings.devices, context.worker_group, together=context.member)
+    context.stop.install()
     return team
 
 
 def audited(settings: Settings, data: Dataset, telemetry: Telemetry) -> tuple[Census, Splits]:
     """Every image looked at, and the split."""
-    census = audit.inspect(data, settings.dataset.broken_share, settings.cache.dir / "audit", telemetry)
+    census = audit.inspect(
+        data, settings.dataset.broken_share, settings.cache.dir / "audit", telemetry
+    )
     return census, audit.split(census)
 
 
@@ -58,7 +61,9 @@ def weighted(
     """
     entry = BACKBONES[settings.backbone.name]
     weights = pretrained.locate(settings.backbone, entry, settings.cache.dir, keras_home)
-    noted = (manifest.fields.get("weights", {}) for manifest in (() if weights.published else history))
+    noted = (
+        manifest.fields.get("weights", {}) for manifest in (() if weights.published else history)
+    )
     earlier = next((earlier for earlier in noted if earlier.get("origin") == weights.origin), None)
     if earlier:
         pretrained.require_same(weights, earlier["sha256"])
@@ -71,8 +76,12 @@ def built(
     """The classifier, its batches, and the plan of what is retrained."""
     precision = team.dtype_policy(settings.training.precision)
     with team.strategy.scope():
-        classifier = model.build(settings.backbone, settings.head, splits.classes, weights, settings.seed, precision)
-    feed = batches.feed(splits, settings.image_size, settings.backbone.image_fit, settings.training, settings.seed)
+        classifier = model.build(
+            settings.backbone, settings.head, splits.classes, weights, settings.seed, precision
+        )
+    feed = batches.feed(
+        splits, settings.image_size, settings.backbone.image_fit, settings.training, settings.seed
+    )
     plan = transfer.choose(settings.transfer, classifier, splits, weights.kind != "none")
     telemetry.facts(**records.live(settings, splits, plan, team))
     return classifier, feed, plan
@@ -85,15 +94,23 @@ def fitted(
     feed: Feed,
     team: Workers,
     weights: Weights,
-    shelf: Shelf,
-    around: Surroundings,
+    checkpoints: CheckpointStore,
+    context: RunContext,
 ) -> Fitted:
     """The stages of the plan, from the newest checkpoint on."""
     precision = team.dtype_policy(settings.training.precision)
-    bench = Bench(settings.training, settings.gate, team, precision, shelf, around.telemetry, around.stop)
+    training_context = TrainingContext(
+        settings.training,
+        settings.gate,
+        team,
+        precision,
+        checkpoints,
+        context.telemetry,
+        context.stop,
+    )
     key = f"{settings.backbone.name} {weights.sha256 or settings.seed}"
-    cache = Cache(settings.cache.dir / "features", key, _room(settings))
-    return training.fit(classifier, plan, feed, bench, cache)
+    cache = FeatureCache(settings.cache.dir / "features", key, _room(settings))
+    return training.fit(classifier, plan, feed, training_context, cache)
 
 
 def _room(settings: Settings) -> int:
@@ -122,7 +139,9 @@ class Trained:
 def judged(trained: Trained) -> tuple[Report, Challenger]:
     """The scores, with the temperature folded into the classifier, and what it says about the test images."""
     classifier, feed, splits = trained.classifier, trained.feed, trained.splits
-    logits_val, logits_test = (training.predict(classifier, feed, part) for part in (splits.val, splits.test))
+    logits_val, logits_test = (
+        training.predict(classifier, feed, part) for part in (splits.val, splits.test)
+    )
     report = evaluation.judge(logits_test, logits_val, splits)
     model.fold_temperature(classifier, report.temperature)
     calibrated = softmax(logits_test / report.temperature, axis=1).astype(np.float32)
@@ -132,8 +151,10 @@ def judged(trained: Trained) -> tuple[Report, Challenger]:
 def exported(settings: Settings, trained: Trained, folder: Path) -> Bundle:
     """Every format, proved against the classifier on real images."""
     classifier, splits, team = trained.classifier, trained.splits, trained.team
-    exact = team.dtype_policy(settings.training.precision) == "float32" and "GPU" not in team.devices[0]
-    recipe = Recipe(
+    exact = (
+        team.dtype_policy(settings.training.precision) == "float32" and "GPU" not in team.devices[0]
+    )
+    request = ExportRequest(
         backbone=settings.backbone,
         head=settings.head,
         classes=splits.classes,
@@ -146,9 +167,13 @@ def exported(settings: Settings, trained: Trained, folder: Path) -> Bundle:
     )
     variables = [variable.numpy() for variable in classifier.model.variables]
     expected = probabilities(
-        classifier.model, recipe.images, settings.image_size, settings.backbone.image_fit, COMPARED_IMAGES
+        classifier.model,
+        request.images,
+        settings.image_size,
+        settings.backbone.image_fit,
+        COMPARED_IMAGES,
     )
-    return export.pack(recipe, variables, expected, folder)
+    return export.pack(request, variables, expected, folder)
 
 
 def _spread(examples: Sequence[Example]) -> Sequence[Example]:
@@ -157,7 +182,7 @@ def _spread(examples: Sequence[Example]) -> Sequence[Example]:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RunFacts:
     """Everything that is known about a run before it is released."""
 
     settings: Settings
@@ -169,7 +194,7 @@ class Facts:
     history: History
 
 
-def released(facts: Facts, models: Store, challenger: Challenger) -> tuple[Release, Decision]:
+def released(facts: RunFacts, registry: Store, challenger: Challenger) -> tuple[Release, Decision]:
     """The report, the release and, if it wins, the promotion."""
     settings, folder = facts.settings, facts.bundle.folder
     gate, score = settings.gate, facts.report.scores[settings.gate.metric]
@@ -180,10 +205,12 @@ def released(facts: Facts, models: Store, challenger: Challenger) -> tuple[Relea
     training.record(facts.trained.fitted.history, folder)
     evaluation.write(facts.report, records.context(facts), folder)
     (folder / INVENTORY).write_bytes(publish.inventory(facts.trained.splits))
-    against = publish.champion(models)
+    against = publish.champion(registry)
     decision = publish.decide(gate, score, against, compare)
-    release = publish.release(folder, records.manifest(facts, decision), models)
+    release = publish.release(folder, records.manifest(facts, decision), registry)
     if not release.ours:  # Another run of the same id came first: its scores decide.
-        return release, replace(decision, promote=publish.finish(models, release.manifest))
+        return release, replace(
+            decision, promote=publish.finish_promotion(registry, release.manifest)
+        )
     again = lambda newcomer: publish.decide(gate, score, newcomer, compare)  # noqa: E731
-    return release, publish.promote(models, release.manifest, against, decision, again)
+    return release, publish.promote(registry, release.manifest, against, decision, again)

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from job import identity
 from job.audit import Example, Splits
-from job.evaluation import Context
+from job.evaluation import ReportContext
 from job.publish import Decision
 from job.settings import Settings
 from job.transfer import Plan
@@ -18,9 +18,10 @@ from job.weights import Weights
 from job.workers import Workers
 
 if TYPE_CHECKING:
-    from job.pipeline.phases import Facts
+    from job.pipeline.phases import RunFacts
 
-# What a reader of the report may want to change; where a run lay and how it was watched is of no use to them.
+# What a reader of the report may want to change; where a run lay and how it was watched is of no
+# use to them.
 SHOWN = {"name", "seed", "dataset", "backbone", "head", "transfer", "training", "gate", "export"}
 PACKAGES = ("graft", "keras", "numpy", "scipy")
 
@@ -37,11 +38,11 @@ def live(settings: Settings, splits: Splits, plan: Plan, team: Workers) -> Mappi
     }
 
 
-def context(facts: "Facts") -> Context:
+def context(facts: "RunFacts") -> ReportContext:
     """For the report."""
     trained, census = facts.trained, facts.trained.census
     left_out = (*census.broken, *census.unsupported, *census.conflicting)
-    return Context(
+    return ReportContext(
         name=facts.settings.name,
         run_id=facts.run_id,
         backbone=facts.settings.backbone.name,
@@ -62,7 +63,7 @@ def context(facts: "Facts") -> Context:
     )
 
 
-def manifest(facts: "Facts", decision: Decision) -> dict[str, Any]:
+def manifest(facts: "RunFacts", decision: Decision) -> dict[str, Any]:
     """The manifest's fields, but for the schema and the files."""
     trained, splits = facts.trained, facts.trained.splits
     return {
@@ -72,7 +73,11 @@ def manifest(facts: "Facts", decision: Decision) -> dict[str, Any]:
         "data": {
             "digest": facts.data.digest,
             "listing": facts.data.listing,
-            "images": {"train": len(splits.train), "val": len(splits.val), "test": len(splits.test)},
+            "images": {
+                "train": len(splits.train),
+                "val": len(splits.val),
+                "test": len(splits.test),
+            },
             "classes": list(splits.classes),
             "left_out": trained.census.left_out + len(splits.leaks),
             "test": _test_digest(splits),

@@ -21,7 +21,7 @@ TIMED_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """One thing that was looked at: what, what is to be told, and the error if it cannot work."""
 
     what: str
@@ -29,7 +29,7 @@ class Finding:
     error: JobError | None = None
 
 
-def check(settings: Settings, keras_home: Path) -> Iterator[Finding]:
+def check(settings: Settings, keras_home: Path) -> Iterator[CheckResult]:
     """Look at each thing that a run needs; what fails does not hide the next one."""
     looks: tuple[tuple[str, Callable[[Settings, Path], str]], ...] = (
         ("settings", _settings),
@@ -40,9 +40,9 @@ def check(settings: Settings, keras_home: Path) -> Iterator[Finding]:
     )
     for what, look in looks:
         try:
-            yield Finding(what, look(settings, keras_home))
+            yield CheckResult(what, look(settings, keras_home))
         except JobError as error:
-            yield Finding(what, str(error).replace("\n", "\n" + " " * 20), error)
+            yield CheckResult(what, str(error).replace("\n", "\n" + " " * 20), error)
 
 
 def _settings(settings: Settings, _: Path) -> str:
@@ -50,9 +50,9 @@ def _settings(settings: Settings, _: Path) -> str:
 
 
 def _output(settings: Settings, _: Path) -> str:
-    models = storage.connect(settings.output.uri).child(settings.name)
-    models.probe()
-    return f"{models.uri} can be listed and written, and refuses what it should"
+    registry = storage.connect(settings.output.uri).child(settings.name)
+    registry.probe()
+    return f"{registry.uri} can be listed and written, and refuses what it should"
 
 
 def _dataset(settings: Settings, _: Path) -> str:
@@ -64,10 +64,16 @@ def _dataset(settings: Settings, _: Path) -> str:
     sampled = set(keys[:: max(1, len(keys) // SAMPLE)])
     sample = replace(
         listing,
-        entries=tuple(entry for entry in listing.entries if entry.key in sampled or entry.key not in listing.places),
+        entries=tuple(
+            entry
+            for entry in listing.entries
+            if entry.key in sampled or entry.key not in listing.places
+        ),
         places={key: place for key, place in listing.places.items() if key in sampled},
     )
-    broken = _undecodable(dataset.fetch(sample, settings.dataset, settings.cache, telemetry.silent()))
+    broken = _undecodable(
+        dataset.fetch(sample, settings.dataset, settings.cache, telemetry.silent())
+    )
     if len(broken) > len(sampled) * settings.dataset.broken_share:
         raise DatasetError(
             f"{len(broken)} of {len(sampled)} sampled images of {listing.uri} do not decode.",
@@ -75,9 +81,7 @@ def _dataset(settings: Settings, _: Path) -> str:
             tuple(broken),
         )
     classes = {place.label for place in listing.places.values()}
-    return (
-        f"{len(keys):,} images in {len(classes)} classes; {len(sampled) - len(broken)} of {len(sampled)} sampled decode"
-    )
+    return f"{len(keys):,} images in {len(classes)} classes; {len(sampled) - len(broken)} of {len(sampled)} sampled decode"
 
 
 def _undecodable(data: dataset.Dataset) -> list[str]:
@@ -97,7 +101,9 @@ def _undecodable(data: dataset.Dataset) -> list[str]:
 def _weights(settings: Settings, keras_home: Path) -> str:
     from job import weights
 
-    found = weights.locate(settings.backbone, BACKBONES[settings.backbone.name], settings.cache.dir, keras_home)
+    found = weights.locate(
+        settings.backbone, BACKBONES[settings.backbone.name], settings.cache.dir, keras_home
+    )
     return f"{found.origin}, sha256 {found.sha256[:16]}" if found.path else found.origin
 
 
@@ -110,21 +116,27 @@ def _devices(settings: Settings, _: Path) -> str:
 def plan(settings: Settings, keras_home: Path) -> str:
     """The layers with their shapes, what would be retrained and why, and about how long it would take here."""
     from job import model, transfer
-    from job.pipeline import Surroundings, phases
+    from job.pipeline import RunContext, phases
 
     quiet = telemetry.silent()
     data = dataset.fetch(dataset.survey(settings.dataset), settings.dataset, settings.cache, quiet)
-    team = phases.joined(settings, Surroundings(quiet, Stop(), keras_home))
+    team = phases.joined(settings, RunContext(quiet, Stop(), keras_home))
     _, splits = phases.audited(settings, data, quiet)
     weights, splits = phases.weighted(settings, splits, keras_home)
     classifier, _, chosen = phases.built(settings, splits, weights, team, quiet)
     trained = transfer.trained_variables(classifier, chosen.mode, chosen.cut)
-    return "\n".join([model.summary(classifier, trained), *_told(settings, splits, classifier, chosen)])
+    return "\n".join(
+        [model.summary(classifier, trained), *_told(settings, splits, classifier, chosen)]
+    )
 
 
 def _told(settings: Settings, splits: "Splits", classifier: Any, chosen: "Plan") -> list[str]:
     seconds = _seconds(settings, splits, classifier, chosen)
-    boundary = {"none": "before the head", "part": chosen.cut and chosen.cut.name, "all": "none, everything is freed"}
+    boundary = {
+        "none": "before the head",
+        "part": chosen.cut and chosen.cut.name,
+        "all": "none, everything is freed",
+    }
     return [
         f"Images:    {len(splits.train)} train, {len(splits.val)} val, {len(splits.test)} test",
         f"Retrain:   {chosen.mode} of the backbone ({chosen.rule}). {chosen.reason}",

@@ -1,6 +1,6 @@
 """What the training process tells goes through a pipe to its parent, whose telemetry and log serve both.
 
-A message is the name of a method of `Follower` and its arguments.
+A message is the name of a method of `WorkerListener` and its arguments.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from typing import Any
 from job.telemetry import Telemetry, silent
 
 
-class Wire:
+class MessagePipe:
     """The member's end of the pipe. Several threads may speak."""
 
     def __init__(self, pipe: Connection) -> None:
@@ -26,11 +26,11 @@ class Wire:
             self._pipe.send((method, arguments))
 
 
-class Relay(Telemetry):
+class RemoteTelemetry(Telemetry):
     """Telemetry of the member: nothing is served, logged or drawn here."""
 
-    def __init__(self, wire: Wire) -> None:
-        super().__init__(silent().board)
+    def __init__(self, wire: MessagePipe) -> None:
+        super().__init__(silent().state)
         self._wire = wire
 
     @contextlib.contextmanager
@@ -58,7 +58,7 @@ class Relay(Telemetry):
 class LogRelay(QueueHandler):
     """Every record of the member, with its text made and its traceback in it."""
 
-    def __init__(self, wire: Wire) -> None:
+    def __init__(self, wire: MessagePipe) -> None:
         super().__init__(SimpleQueue())
         self._wire = wire
 
@@ -66,7 +66,7 @@ class LogRelay(QueueHandler):
         self._wire.send("log", record)
 
 
-class Follower:
+class WorkerListener:
     """The parent's side: each message happens here as if the work were done here.
 
     Attributes:

@@ -8,7 +8,15 @@ from job.publish.history import History, history
 from job.publish.inventory import inventory
 from job.publish.manifest import Manifest
 from job.publish.prediction import Prediction, predict
-from job.publish.promotion import Champion, Decision, appoint, champion, decide, finish, promote
+from job.publish.promotion import (
+    Champion,
+    Decision,
+    champion,
+    decide,
+    finish_promotion,
+    promote,
+    promote_manually,
+)
 from job.publish.releasing import Release, find, folder_of, release
 from job.publish.verification import Verified, verify
 
@@ -22,17 +30,17 @@ __all__ = [
     "Prediction",
     "Release",
     "Verified",
-    "appoint",
     "champion",
     "compare",
     "decide",
     "find",
-    "finish",
+    "finish_promotion",
     "folder_of",
     "history",
     "inventory",
     "predict",
     "promote",
+    "promote_manually",
     "release",
     "verify",
 ]

@@ -21,8 +21,12 @@ def bring(store: Store, manifest: Manifest, part: str, cache: Path) -> Path:
     folder = cache / "releases" / manifest.sha256
     names = [name for name in manifest.files if name == part or name.startswith(f"{part}/")]
     if not names:
-        raise ReleaseError(f"{store.uri} has no {part}.", "Export it: add it to GRAFT_EXPORT_FORMATS.")
-    in_parallel(lambda name: _bring(store, name, manifest.files[name]["sha256"], folder / name), names)
+        raise ReleaseError(
+            f"{store.uri} has no {part}.", "Export it: add it to GRAFT_EXPORT_FORMATS."
+        )
+    in_parallel(
+        lambda name: _bring(store, name, manifest.files[name]["sha256"], folder / name), names
+    )
     return folder / part
 
 
@@ -45,4 +49,6 @@ def _digest(path: Path) -> str:
 
 
 def _damaged(store: Store, what: str) -> ReleaseError:
-    return ReleaseError(f"{store.uri} is damaged: {what}.", "Promote an intact release: graft promote RELEASE.")
+    return ReleaseError(
+        f"{store.uri} is damaged: {what}.", "Promote an intact release: graft promote RELEASE."
+    )

@@ -59,7 +59,9 @@ class Comparison:
         return asdict(self)
 
 
-def compare(store: Store, manifest: Manifest, challenger: Challenger, metric: str, cache: Path) -> Comparison:
+def compare(
+    store: Store, manifest: Manifest, challenger: Challenger, metric: str, cache: Path
+) -> Comparison:
     """Judge a release again on today's test images minus those in its own train or val.
 
     Args:
@@ -82,15 +84,21 @@ def compare(store: Store, manifest: Manifest, challenger: Challenger, metric: st
     labels = np.array([challenger.examples[row].label for row in rows])
     served = Served(bring(store, manifest, "saved_model", cache) / "1")
     theirs = served.classify([challenger.examples[row].path for row in rows])
-    result = paired(labels, challenger.probabilities[rows], align(theirs, manifest.classes, challenger.classes), metric)
+    result = paired(
+        labels,
+        challenger.probabilities[rows],
+        align(theirs, manifest.classes, challenger.classes),
+        metric,
+    )
     return Comparison(manifest.run_id, metric, *result)
 
 
 def align(probabilities: FloatArray, theirs: Sequence[str], ours: Sequence[str]) -> FloatArray:
     """The champion's probabilities over today's classes: float32 [n, len(theirs)] to float32 [n, len(ours)].
 
-    Matched by name; outputs for classes gone are dropped and the rest is renormalised. A class that the champion lacks
-    has probability 0; a row in which nothing is left stays without mass, which `paired` counts as an error.
+    Matched by name; outputs for classes gone are dropped and the rest is renormalised. A class that
+    the champion lacks has probability 0; a row in which nothing is left stays without mass, which
+    `paired` counts as an error.
     """
     aligned = np.zeros((len(probabilities), len(ours)), np.float32)
     for column, name in enumerate(ours):

@@ -10,7 +10,7 @@ from job.publish.manifest import Manifest
 from job.publish.releasing import in_parallel
 from job.storage import Store
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 class History:
@@ -25,7 +25,11 @@ class History:
         """The newest release of the same listing, settings as written and code: nothing would come out differently."""
         for manifest in self:
             data, versions = manifest.fields["data"], manifest.fields["versions"]
-            if (data.get("listing"), manifest.fields["settings"], versions.get("code")) == (listing, settings, code):
+            if (data.get("listing"), manifest.fields["settings"], versions.get("code")) == (
+                listing,
+                settings,
+                code,
+            ):
                 return manifest
         return None
 
@@ -46,14 +50,17 @@ class History:
         try:
             return Manifest.parse(self._model.read(key), key)
         except (ReleaseError, StoreNotFound) as error:
-            log.warning("%s is passed over: %s", key, error)
+            logger.warning("%s is passed over: %s", key, error)
             return None
 
 
 def history(model: Store) -> History:
     """List a model's releases, newest first."""
     entries = [entry for entry in model.list("releases/") if _is_manifest(entry.key)]
-    return History(model, [entry.key for entry in sorted(entries, key=lambda entry: (-entry.modified, entry.key))])
+    return History(
+        model,
+        [entry.key for entry in sorted(entries, key=lambda entry: (-entry.modified, entry.key))],
+    )
 
 
 def _is_manifest(key: str) -> bool:

@@ -16,7 +16,9 @@ SPLITS = ("train", "val", "test")
 def inventory(splits: "Splits") -> bytes:
     """The content of dataset.json. No names and no addresses: the same images give the same bytes wherever they lie."""
     images = sorted(
-        (example.sha256, splits.classes[example.label], split) for split in SPLITS for example in getattr(splits, split)
+        (example.sha256, splits.classes[example.label], split)
+        for split in SPLITS
+        for example in getattr(splits, split)
     )
     rows = [{"sha256": sha256, "label": label, "split": split} for sha256, label, split in images]
     return json.dumps({"schema": 1, "images": rows}, indent=0, ensure_ascii=False).encode() + b"\n"

@@ -36,21 +36,26 @@ class Manifest:
     raw: bytes
 
     @classmethod
-    def compose(cls, fields: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]) -> "Manifest":
+    def compose(
+        cls, fields: Mapping[str, Any], files: Mapping[str, Mapping[str, Any]]
+    ) -> "Manifest":
         """Complete the caller's fields with the schema's number and the files, and write them down.
 
         Raises:
             ReleaseError: a field is missing or of another type.
         """
         complete = {"schema": SCHEMA, **fields, "files": dict(sorted(files.items()))}
-        return cls.parse(json.dumps(complete, indent=2, ensure_ascii=False).encode() + b"\n", "the new release")
+        return cls.parse(
+            json.dumps(complete, indent=2, ensure_ascii=False).encode() + b"\n", "the new release"
+        )
 
     @classmethod
     def parse(cls, raw: bytes, where: str) -> "Manifest":
         """Read a manifest; `where` names it in errors.
 
         Raises:
-            ReleaseError: it is no JSON object or does not follow the schema; all problems are listed.
+            ReleaseError: it is no JSON object or does not follow the schema; all problems are
+            listed.
         """
         try:
             fields = json.loads(raw)
@@ -96,7 +101,11 @@ def _problems(fields: Any) -> list[str]:
         return ["it is no JSON object"]
     if fields.get("schema") != SCHEMA:
         return [f"schema is {fields.get('schema')!r}, expected {SCHEMA}"]
-    wrong = [name for name, kind in _TYPES.items() if name not in fields or not isinstance(fields[name], kind)]
+    wrong = [
+        name
+        for name, kind in _TYPES.items()
+        if name not in fields or not isinstance(fields[name], kind)
+    ]
     problems = [f"{name} is {'of another type' if name in fields else 'missing'}" for name in wrong]
     if "data" not in wrong and not isinstance(fields["data"].get("classes"), list):
         problems.append("data.classes is no list")
@@ -106,8 +115,14 @@ def _problems(fields: Any) -> list[str]:
 def _file_problems(files: Mapping[str, Any]) -> list[str]:
     problems = []
     for path, entry in files.items():
-        # The path becomes a key in the bucket and a file in a cache: it must stay below the release.
-        if path.startswith(("/", LOGS)) or path == NAME or "\\" in path or {"", ".", ".."} & set(path.split("/")):
+        # The path becomes a key in the bucket and a file in a cache: it must stay below the
+        # release.
+        if (
+            path.startswith(("/", LOGS))
+            or path == NAME
+            or "\\" in path
+            or {"", ".", ".."} & set(path.split("/"))
+        ):
             problems.append(f"files names {path!r}, which no release holds")
         elif (
             not isinstance(entry, dict)

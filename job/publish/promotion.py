@@ -14,7 +14,7 @@ from job.publish.verification import POINTER, follow, parse_pointer, verify
 from job.settings import GateSettings
 from job.storage import Store, connect
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 # Below this an interval is so wide that losing to the champion would be chance.
 LEAST_COMPARABLE = 30
@@ -53,7 +53,8 @@ class Decision:
         by: `gate` (its own score alone), `comparison` (with the champion) or `manual`.
         reason: one sentence for people.
         comparison: both models on the same images, where they were compared.
-        previous: SHA-256 of the manifest of the champion that this was decided against; None if there was none.
+        previous: SHA-256 of the manifest of the champion that this was decided against; None if
+            there was none.
     """
 
     promote: bool
@@ -74,7 +75,9 @@ class Decision:
 
 def champion(model: Store) -> Champion | None:
     """The present champion, or None before the first promotion. A damaged one is returned with its damage."""
-    entry = model.head(POINTER)  # before the content: should it change in between, the conditional write loses
+    entry = model.head(
+        POINTER
+    )  # before the content: should it change in between, the conditional write loses
     if entry is None:
         return None
     raw = model.read(POINTER)
@@ -83,13 +86,16 @@ def champion(model: Store) -> Champion | None:
         pointer = parse_pointer(raw, model.uri)
         store, manifest = follow(model, raw)
     except ReleaseError as error:
-        log.warning("The champion is damaged: %s", error)
+        logger.warning("The champion is damaged: %s", error)
         return Champion(pointer, entry.etag, None, None, error.message)
     return Champion(pointer, entry.etag, store, manifest)
 
 
 def decide(
-    gate: GateSettings, score: float, against: Champion | None, compare: Callable[[Store, Manifest], Comparison]
+    gate: GateSettings,
+    score: float,
+    against: Champion | None,
+    compare: Callable[[Store, Manifest], Comparison],
 ) -> Decision:
     """Promote a challenger that passes the gate and is not worse than the champion by more than the tolerance.
 
@@ -104,7 +110,9 @@ def decide(
         reason = f"{gate.metric} {score:.4f} is below the gate of {gate.min_score:.4f}."
         return Decision(False, "gate", reason, None, previous)
     if against is None:
-        return Decision(True, "gate", "It passes the gate, and there is no champion yet.", None, previous)
+        return Decision(
+            True, "gate", "It passes the gate, and there is no champion yet.", None, previous
+        )
     if against.store is None or against.manifest is None:
         return _by_gate(f"the champion is damaged: {against.damage}", None, previous)
     try:
@@ -115,7 +123,9 @@ def decide(
 
 
 def _by_gate(why: str, comparison: Comparison | None, previous: str | None) -> Decision:
-    return Decision(True, "gate", f"It passes the gate, which decides alone: {why}", comparison, previous)
+    return Decision(
+        True, "gate", f"It passes the gate, which decides alone: {why}", comparison, previous
+    )
 
 
 def _weigh(gate: GateSettings, comparison: Comparison, previous: str | None) -> Decision:
@@ -159,18 +169,19 @@ def promote(
         try:
             _point(model, manifest, decision.record(), against)
         except StoreConflict:
-            log.info("Another run was promoted in the meantime: comparing with it.")
+            logger.info("Another run was promoted in the meantime: comparing with it.")
             against = champion(model)
             if not _is(against, manifest):  # else our own write had arrived after all
                 decision = again(against)
         else:
             return decision
     raise TemporaryError(
-        f"The champion of {model.uri} changed {ATTEMPTS} times.", "Run again when other runs have ended."
+        f"The champion of {model.uri} changed {ATTEMPTS} times.",
+        "Run again when other runs have ended.",
     )
 
 
-def finish(model: Store, manifest: Manifest) -> bool:
+def finish_promotion(model: Store, manifest: Manifest) -> bool:
     """Finish a promotion that was cut between manifest and pointer. Returns whether the release is the champion now."""
     against = champion(model)
     if _is(against, manifest):
@@ -184,7 +195,7 @@ def finish(model: Store, manifest: Manifest) -> bool:
     return True
 
 
-def appoint(uri: str) -> str:
+def promote_manually(uri: str) -> str:
     """`graft promote RELEASE`: make a verified release the champion whatever the scores say; also for rolling back.
 
     Args:
@@ -200,12 +211,15 @@ def appoint(uri: str) -> str:
     parent, _, run_id = uri.rstrip("/").rpartition("/")
     if not parent.endswith("/releases"):
         raise SettingsError(
-            f"Received {uri!r}; expected the URI of a release.", "Give <output uri>/<name>/releases/<run id>."
+            f"Received {uri!r}; expected the URI of a release.",
+            "Give <output uri>/<name>/releases/<run id>.",
         )
     model = connect(parent.removesuffix("/releases"))
     verified = verify(model.child(folder_of(run_id)))
     against = champion(model)
-    decision = Decision(True, "manual", "Promoted by hand.", None, against.sha256 if against else None)
+    decision = Decision(
+        True, "manual", "Promoted by hand.", None, against.sha256 if against else None
+    )
     promote(model, verified.manifest, against, decision, again=lambda _: decision)
     return verified.store.uri
 
@@ -214,7 +228,9 @@ def _is(against: Champion | None, manifest: Manifest) -> bool:
     return against is not None and against.sha256 == manifest.sha256
 
 
-def _point(model: Store, manifest: Manifest, promotion: Mapping[str, Any], against: Champion | None) -> None:
+def _point(
+    model: Store, manifest: Manifest, promotion: Mapping[str, Any], against: Champion | None
+) -> None:
     pointer = {
         "schema": SCHEMA,
         "run_id": manifest.run_id,
@@ -223,8 +239,9 @@ def _point(model: Store, manifest: Manifest, promotion: Mapping[str, Any], again
         "by": promotion["by"],
         "reason": promotion["reason"],
         "comparison": promotion["comparison"],
-        "previous": against and {name: against.pointer.get(name) for name in ("run_id", "manifest_sha256")},
+        "previous": against
+        and {name: against.pointer.get(name) for name in ("run_id", "manifest_sha256")},
     }
     raw = json.dumps(pointer, indent=2, ensure_ascii=False).encode() + b"\n"
     model.write_if(POINTER, raw, against.etag if against else None)
-    log.info("Promoted.", extra={"fields": {"run_id": manifest.run_id, "by": promotion["by"]}})
+    logger.info("Promoted.", extra={"fields": {"run_id": manifest.run_id, "by": promotion["by"]}})

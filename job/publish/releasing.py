@@ -16,7 +16,7 @@ from job.storage import Store
 T = TypeVar("T")
 R = TypeVar("R")
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 ATTEMPTS = 5
 CONNECTIONS = 8
@@ -56,7 +56,8 @@ def release(folder: Path, fields: Mapping[str, Any], model: Store) -> Release:
 
     Args:
         folder: the files of the release, without a manifest.
-        fields: the manifest's fields but for `schema` and `files`; `fields["run_id"]` names the release.
+        fields: the manifest's fields but for `schema` and `files`; `fields["run_id"]` names the
+            release.
         model: the model's store.
 
     Raises:
@@ -64,9 +65,15 @@ def release(folder: Path, fields: Mapping[str, Any], model: Store) -> Release:
         TemporaryError: other runs kept overwriting this release.
     """
     store = model.child(folder_of(fields["run_id"]))
-    paths = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    paths = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
     paths.pop(manifests.NAME, None)
-    ours = Manifest.compose(fields, {name: _describe(path) for name, path in paths.items() if _promised(name)})
+    ours = Manifest.compose(
+        fields, {name: _describe(path) for name, path in paths.items() if _promised(name)}
+    )
     for _ in range(ATTEMPTS):
         first, etag = _existing(store)
         if first and not _overwritten(store, first, ours):
@@ -75,18 +82,23 @@ def release(folder: Path, fields: Mapping[str, Any], model: Store) -> Release:
         try:
             store.write_if(manifests.NAME, ours.raw, etag)
         except StoreConflict:
-            log.info("Another run wrote the manifest of this release first.", extra={"fields": {"release": store.uri}})
+            logger.info(
+                "Another run wrote the manifest of this release first.",
+                extra={"fields": {"release": store.uri}},
+            )
         else:
             return Release(store, ours, ours=True)
     raise TemporaryError(
-        f"{store.uri} was overwritten {ATTEMPTS} times by other runs.", "Run again when they have ended."
+        f"{store.uri} was overwritten {ATTEMPTS} times by other runs.",
+        "Run again when they have ended.",
     )
 
 
 def _existing(store: Store) -> tuple[Manifest | None, str | None]:
     """The valid manifest, if any, and the etag of whatever lies in its place.
 
-    The etag is read first: if the content changes in between, a write with it loses, and nothing else happens.
+    The etag is read first: if the content changes in between, a write with it loses, and nothing
+    else happens.
     """
     entry = store.head(manifests.NAME)
     if entry is None:
@@ -94,14 +106,15 @@ def _existing(store: Store) -> tuple[Manifest | None, str | None]:
     try:
         return Manifest.parse(store.read(manifests.NAME), store.uri), entry.etag
     except ReleaseError as error:
-        log.warning("A manifest is not valid, so its release does not exist: %s", error)
+        logger.warning("A manifest is not valid, so its release does not exist: %s", error)
         return None, entry.etag
 
 
 def _overwritten(store: Store, first: Manifest, ours: Manifest) -> bool:
     """Whether our own uploads have damaged the release that came first.
 
-    Two runs of one id at once write the same names. On one kind of CPU the bytes are equal too, on GPUs perhaps not.
+    Two runs of one id at once write the same names. On one kind of CPU the bytes are equal too, on
+    GPUs perhaps not.
     """
     return any(
         ours.files.get(name) != expected
@@ -112,8 +125,12 @@ def _overwritten(store: Store, first: Manifest, ours: Manifest) -> bool:
 
 
 def _keep(store: Store, first: Manifest, ours: Manifest) -> Release:
-    same = "with the same files" if first.files == ours.files else "with other files; it came first and is kept"
-    log.info("The release exists already, %s.", same, extra={"fields": {"release": store.uri}})
+    same = (
+        "with the same files"
+        if first.files == ours.files
+        else "with other files; it came first and is kept"
+    )
+    logger.info("The release exists already, %s.", same, extra={"fields": {"release": store.uri}})
     return Release(store, first, ours=False)
 
 
@@ -131,7 +148,10 @@ def _promised(name: str) -> bool:
 
 def _describe(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        return {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+        }
 
 
 def digest(chunks: Iterator[bytes]) -> str:

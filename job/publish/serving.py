@@ -26,7 +26,9 @@ class Served:
             self._loaded: Any = tf.saved_model.load(str(folder))
             self._signature = self._loaded.signatures["serving_default"]
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
-            raise ReleaseError(f"{folder} cannot be loaded: {error}", "Use the TensorFlow that wrote it.") from error
+            raise ReleaseError(
+                f"{folder} cannot be loaded: {error}", "Use the TensorFlow that wrote it."
+            ) from error
 
     def classify(self, images: Sequence[Path]) -> npt.NDArray[np.float32]:
         """Probabilities float32 [len(images), classes] of images that decode, in batches of one fixed size."""
@@ -44,11 +46,15 @@ class Served:
         except OSError as error:
             raise JobError(f"cannot be read: {error.strerror}") from error
         except tf.errors.InvalidArgumentError as error:
-            raise JobError("is no image that decodes; expected JPEG, PNG, BMP, GIF or WebP") from error
+            raise JobError(
+                "is no image that decodes; expected JPEG, PNG, BMP, GIF or WebP"
+            ) from error
         return probabilities
 
     def _run(self, encoded: list[bytes]) -> npt.NDArray[np.float32]:
-        result: npt.NDArray[np.float32] = self._signature(images=tf.constant(encoded))["probabilities"].numpy()
+        result: npt.NDArray[np.float32] = self._signature(images=tf.constant(encoded))[
+            "probabilities"
+        ].numpy()
         return result
 
 

@@ -38,8 +38,12 @@ def verify(release: str | Store) -> Verified:
     Raises:
         ReleaseError: there is no release, or it differs from its manifest; every problem is listed.
     """
-    store, manifest = open_release(release) if isinstance(release, str) else (release, read_manifest(release))
-    problems = list(filter(None, in_parallel(lambda name: _file_problem(store, manifest, name), manifest.files)))
+    store, manifest = (
+        open_release(release) if isinstance(release, str) else (release, read_manifest(release))
+    )
+    problems = list(
+        filter(None, in_parallel(lambda name: _file_problem(store, manifest, name), manifest.files))
+    )
     problems += [f"{name} is not in the manifest" for name in _extra(store, manifest)]
     if problems:
         raise ReleaseError(
@@ -54,7 +58,8 @@ def open_release(uri: str) -> tuple[Store, Manifest]:
     """The store and the manifest of a release, given its own URI or that of its model, which means its champion.
 
     Raises:
-        ReleaseError: neither lies there, or the manifest is not the valid one that the pointer means.
+        ReleaseError: neither lies there, or the manifest is not the valid one that the pointer
+        means.
     """
     store = connect(uri)
     if store.head(manifests.NAME):
@@ -97,7 +102,8 @@ def parse_pointer(raw: bytes, where: str) -> dict[str, Any]:
         str.lower(pointer["manifest_sha256"])
     except (ValueError, KeyError, TypeError) as error:
         raise ReleaseError(
-            f"{POINTER} of {where} is not valid: {error!r}.", "Promote a release by hand: graft promote RELEASE."
+            f"{POINTER} of {where} is not valid: {error!r}.",
+            "Promote a release by hand: graft promote RELEASE.",
         ) from error
     return pointer
 
@@ -123,10 +129,18 @@ def _file_problem(store: Store, manifest: Manifest, name: str) -> str:
     if entry.size != expected["bytes"]:
         return f"{name} has {entry.size} bytes, expected {expected['bytes']}"
     received = digest(store.stream(name))
-    return "" if received == expected["sha256"] else f"{name} has sha256 {received}, expected {expected['sha256']}"
+    return (
+        ""
+        if received == expected["sha256"]
+        else f"{name} has sha256 {received}, expected {expected['sha256']}"
+    )
 
 
 def _extra(store: Store, manifest: Manifest) -> Iterator[str]:
     for entry in store.list():
-        if entry.key not in manifest.files and entry.key != manifests.NAME and not entry.key.startswith(manifests.LOGS):
+        if (
+            entry.key not in manifest.files
+            and entry.key != manifests.NAME
+            and not entry.key.startswith(manifests.LOGS)
+        ):
             yield entry.key

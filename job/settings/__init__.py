@@ -1,10 +1,20 @@
 """The one typed declaration of what a run can be told, read once from environment variables `GRAFT_*`.
 
-`shapes(...)` fields decide which model comes out and enter the run's identity; `runs(...)` fields only say how the work
-is done.
+`shapes(...)` fields decide which model comes out and enter the run's identity; `runs(...)` fields
+only say how the work is done.
 """
 
-from job.settings.fields import Formats, Group
+from job.settings.fields import (
+    DtypePolicy,
+    Formats,
+    Group,
+    ImageFit,
+    Metric,
+    Pooling,
+    Precision,
+    SplitName,
+    TransferMode,
+)
 from job.settings.groups import (
     BackboneSettings,
     CacheSettings,
@@ -30,16 +40,23 @@ __all__ = [
     "CheckpointSettings",
     "DatasetSettings",
     "DevicesSettings",
+    "DtypePolicy",
     "ExportSettings",
     "Formats",
     "GateSettings",
     "Group",
     "HeadSettings",
+    "ImageFit",
+    "Metric",
     "OutputSettings",
+    "Pooling",
+    "Precision",
     "ResultSettings",
     "Settings",
+    "SplitName",
     "TelemetrySettings",
     "TrainingSettings",
+    "TransferMode",
     "TransferSettings",
     "load",
     "variables",

@@ -12,6 +12,12 @@ from job.catalogue import BACKBONES
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Formats = tuple[Literal["saved_model", "keras", "onnx", "litert"], ...]
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
+ImageFit = Literal["letterbox", "crop", "squash"]
+Pooling = Literal["avg", "max", "flatten"]
+Precision = Literal["auto", "float32", "bfloat16", "float16"]
+DtypePolicy = Literal["float32", "mixed_bfloat16", "mixed_float16"]
+SplitName = Literal["train", "val", "test"]
+TransferMode = Literal["none", "part", "all"]
 
 
 def shapes(default: Any = ..., **constraints: Any) -> Any:
@@ -39,7 +45,9 @@ def _weights(value: str) -> str:
         try:
             _address(value.removeprefix("release:"))
         except ValueError as error:
-            raise ValueError("expected imagenet, none, the URI of a file (s3://, file:///) or release:<uri>") from error
+            raise ValueError(
+                "expected imagenet, none, the URI of a file (s3://, file:///) or release:<uri>"
+            ) from error
     return value
 
 
@@ -56,7 +64,11 @@ def nearest(word: str, words: Iterable[str]) -> str:
 
 def comma_separated(value: Any) -> Any:
     """The parts of a text that commas separate."""
-    return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+    return (
+        tuple(filter(None, (part.strip() for part in value.split(","))))
+        if isinstance(value, str)
+        else value
+    )
 
 
 Address = Annotated[str, AfterValidator(_address)]
@@ -68,4 +80,6 @@ BackboneName = Annotated[str, AfterValidator(_backbone)]
 class Group(BaseModel):
     """Settings that share a prefix."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
+    )

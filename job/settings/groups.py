@@ -15,8 +15,11 @@ from job.settings.fields import (
     Formats,
     Fraction,
     Group,
+    ImageFit,
     Metric,
     OptionalAddress,
+    Pooling,
+    Precision,
     WeightsSource,
     comma_separated,
     runs,
@@ -53,14 +56,14 @@ class BackboneSettings(Group):
     """Bucket prefix or folder with Keras's weights files under their own names, for clusters without internet."""
     image_size: int | None = shapes(None, ge=16, le=2048)
     """Side of the square input in pixels; empty takes the size that the backbone was pre-trained at."""
-    image_fit: Literal["letterbox", "crop", "squash"] = shapes("letterbox")
+    image_fit: ImageFit = shapes("letterbox")
     """How a picture becomes square: whole on white, its centre, or stretched. The default loses nothing of it."""
 
 
 class HeadSettings(Group):
     """The new classifier on top of the backbone."""
 
-    pooling: Literal["avg", "max", "flatten"] = shapes("avg")
+    pooling: Pooling = shapes("avg")
     """How the feature map becomes one vector. `avg` is position-free and small; `flatten` keeps the place of things."""
     units: int = shapes(0, ge=0, le=65536)
     """Width of a hidden ReLU layer; 0 is none, so that the best head can be solved for instead of trained."""
@@ -104,7 +107,7 @@ class TrainingSettings(Group):
     """Epochs without a better validation score that end a stage; 0 never does. The best weights are kept anyway."""
     clip_norm: float = shapes(1.0, ge=0, allow_inf_nan=False)
     """Largest global norm of a gradient; 0 does not clip."""
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = shapes("auto")
+    precision: Precision = shapes("auto")
     """Arithmetic of the layers; `auto` is bfloat16 on GPUs that have it and float32 elsewhere."""
     xla: bool = shapes(False)
     """Compile the gradient function with XLA: faster on GPUs, slow to start."""
@@ -133,7 +136,9 @@ class ExportSettings(Group):
 class CacheSettings(Group):
     """Local disk that outlives a pod where it is a volume."""
 
-    dir: Annotated[Path, AfterValidator(Path.expanduser)] = runs(Path("~/.cache/graft"), validate_default=True)
+    dir: Annotated[Path, AfterValidator(Path.expanduser)] = runs(
+        Path("~/.cache/graft"), validate_default=True
+    )
     """Folder for images, weights and features, all kept by content digest."""
     limit: int | None = runs(None, gt=0)
     """Bytes that the cache may take; empty is the free space of the disk. The chart sets it below the volume's size."""

@@ -13,7 +13,9 @@ from job.settings.fields import nearest
 from job.settings.tree import PREFIX, SERVICE_ADDRESS, Settings, variables
 
 # What Kubernetes injects for a Service whose name begins with "graft".
-SERVICE_LINK = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$")
+SERVICE_LINK = re.compile(
+    r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$"
+)
 # A pattern in words.
 EXPECTED = {
     "GRAFT_NAME": "expected small letters, digits, `-` and `.`, at most 63, with a letter or digit at both ends",
@@ -26,7 +28,8 @@ def load() -> Settings:
     """Read the environment.
 
     Raises:
-        SettingsError: every problem at once: unknown variables, values out of range, combinations that cannot work.
+        SettingsError: every problem at once: unknown variables, values out of range, combinations
+        that cannot work.
     """
     problems = list(_unknown(os.environ))
     try:
@@ -41,21 +44,34 @@ def load() -> Settings:
 
 def _refused(problems: list[str]) -> SettingsError:
     many = f"{len(problems)} settings cannot work" if len(problems) > 1 else "A setting cannot work"
-    return SettingsError(f"{many}:", "Correct them; docs/settings.md describes each one.", tuple(problems))
+    return SettingsError(
+        f"{many}:", "Correct them; docs/settings.md describes each one.", tuple(problems)
+    )
 
 
 def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
     known = [name for name, _ in variables()]
     for name, value in sorted(environment.items()):
-        if not name.startswith(PREFIX) or name in known or SERVICE_LINK.search(name) or SERVICE_ADDRESS.match(value):
+        if (
+            not name.startswith(PREFIX)
+            or name in known
+            or SERVICE_LINK.search(name)
+            or SERVICE_ADDRESS.match(value)
+        ):
             continue
         yield f"{name} is unknown; the nearest setting is {nearest(name, known)}."
 
 
 def _explain(error: Any) -> str:
-    variable = PREFIX + "_".join(str(part) for part in error["loc"] if isinstance(part, str)).upper()
+    variable = (
+        PREFIX + "_".join(str(part) for part in error["loc"] if isinstance(part, str)).upper()
+    )
     if error["type"] == "missing":
-        required = f"{variable}_URI" if variable.removeprefix(PREFIX) in ("DATASET", "OUTPUT") else variable
+        required = (
+            f"{variable}_URI"
+            if variable.removeprefix(PREFIX) in ("DATASET", "OUTPUT")
+            else variable
+        )
         return f"{required} is required and not set."
     message = EXPECTED.get(variable) if error["type"] == "string_pattern_mismatch" else None
     message = message or error["msg"].removeprefix("Value error, ")
@@ -74,7 +90,9 @@ def _contradictions(settings: Settings) -> Iterator[str]:
         yield "GRAFT_TRANSFER_MODE=none keeps GRAFT_BACKBONE_WEIGHTS=none as they are, random: use `all`."
     if "saved_model" not in settings.export.formats:
         yield f"GRAFT_EXPORT_FORMATS={','.join(settings.export.formats)} lacks saved_model: add it."
-    if settings.backbone.weights_sha256 and settings.backbone.weights.startswith(("none", "release:")):
+    if settings.backbone.weights_sha256 and settings.backbone.weights.startswith(
+        ("none", "release:")
+    ):
         yield f"GRAFT_BACKBONE_WEIGHTS={settings.backbone.weights} takes no GRAFT_BACKBONE_WEIGHTS_SHA256: unset it."
     if settings.training.batch_size % settings.devices.logical_cpus:
         yield (

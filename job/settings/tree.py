@@ -5,7 +5,12 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from job.catalogue import BACKBONES
 from job.settings.fields import Group, shapes
@@ -26,7 +31,8 @@ from job.settings.groups import (
 )
 
 PREFIX = "GRAFT_"
-# Kubernetes injects GRAFT_TELEMETRY_PORT=tcp://10.0.0.1:80 for a Service of the name graft-telemetry.
+# Kubernetes injects GRAFT_TELEMETRY_PORT=tcp://10.0.0.1:80 for a Service of the name
+# graft-telemetry.
 SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
 
 
@@ -76,7 +82,10 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], *_: PydanticBaseSettingsSource, **__: PydanticBaseSettingsSource
+        cls,
+        settings_cls: type[BaseSettings],
+        *_: PydanticBaseSettingsSource,
+        **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         return (_Environment(settings_cls),)
 
@@ -89,7 +98,9 @@ class Settings(BaseSettings):
         """Every value by variable name, as JSON types."""
         dump = self.model_dump(mode="json")
         return {
-            variable: dump[group][variable.removeprefix(f"{PREFIX}{group}_".upper()).lower()] if group else dump[name]
+            variable: dump[group][variable.removeprefix(f"{PREFIX}{group}_".upper()).lower()]
+            if group
+            else dump[name]
             for variable, (group, _) in variables()
             if (name := variable.removeprefix(PREFIX).lower())
         }
@@ -97,7 +108,11 @@ class Settings(BaseSettings):
     def shaping(self) -> dict[str, Any]:
         """The values that decide which model comes out, by variable name."""
         values = self.values()
-        return {variable: values[variable] for variable, (_, field) in variables() if _effect(field) == "shapes"}
+        return {
+            variable: values[variable]
+            for variable, (_, field) in variables()
+            if _effect(field) == "shapes"
+        }
 
     def written(self) -> dict[str, Any]:
         """What a release remembers of its settings: equal ones over an equal listing give the same model."""

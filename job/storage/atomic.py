@@ -1,8 +1,9 @@
 """Files that appear whole or not at all, also after a power cut, and change hands under a condition.
 
-A synced draft beside the target gets the target's name by `link` (which fails where there is a file) or by `rename`.
-Who renames over a file holds a lock on that very file: what is locked, compared and replaced is one and the same.
-No lock file is left behind, and over NFS both work between machines.
+A synced draft beside the target gets the target's name by `link` (which fails where there is a
+file) or by `rename`. Who renames over a file holds a lock on that very file: what is locked,
+compared and replaced is one and the same. No lock file is left behind, and over NFS both work
+between machines.
 """
 
 import fcntl

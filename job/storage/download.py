@@ -18,7 +18,10 @@ def fetch(store: Store, key: str, path: Path, expected: Entry) -> None:
     part = _part(path, expected)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        for again in (False, True):  # the kept part may be what is wrong, so the second attempt starts from nothing
+        for again in (
+            False,
+            True,
+        ):  # the kept part may be what is wrong, so the second attempt starts from nothing
             with own(part, "a+b") as file:
                 _continue(store, key, expected, file, from_nothing=again)
                 if _agrees(store, key, expected, file):
@@ -70,5 +73,6 @@ def _local_fault(error: OSError, part: Path, path: Path, expected: Entry) -> Set
     else:
         cure = f"Make {path.parent} a folder that the job may write to."
     return SettingsError(
-        f"Cannot write the {expected.size} bytes of {expected.key!r} to {path}: {error.strerror}.", cure
+        f"Cannot write the {expected.size} bytes of {expected.key!r} to {path}: {error.strerror}.",
+        cure,
     )

@@ -15,11 +15,13 @@ from job.storage.store import Checksum, Entry, Store
 class FolderStore(Store):
     """Files below a folder; a key is a path with `/`.
 
-    The ETag is the content's MD5: a listing reads every file, and equals that of the same files in S3. The folder that
-    was connected to stands for the bucket: to list it must be there, to write it is made.
+    The ETag is the content's MD5: a listing reads every file, and equals that of the same files in
+    S3. The folder that was connected to stands for the bucket: to list it must be there, to write
+    it is made.
 
-    Keys that cannot be paths inside the folder (`..`, `//`, a leading `/`) are refused, and so is a link that leads out
-    of it. A listing does not follow a link to a folder inside, and the log names it: its files have a key already.
+    Keys that cannot be paths inside the folder (`..`, `//`, a leading `/`) are refused, and so is a
+    link that leads out of it. A listing does not follow a link to a folder inside, and the log
+    names it: its files have a key already.
     """
 
     def __init__(self, root: Path, base: Path | None = None) -> None:
@@ -32,7 +34,10 @@ class FolderStore(Store):
 
     def list(self, prefix: str = "") -> Iterator[Entry]:
         if not self._base.is_dir():
-            raise StoreNotFound(f"There is no folder {self._base}.", "Check the URI, and that the volume is mounted.")
+            raise StoreNotFound(
+                f"There is no folder {self._base}.",
+                "Check the URI, and that the volume is mounted.",
+            )
         with translated(self.uri):
             for path in walk.files(self._folder(prefix), self._base):
                 if entry := self._entry(path):
@@ -62,7 +67,11 @@ class FolderStore(Store):
     def write_if(self, key: str, data: bytes, etag: str | None) -> str:
         with translated(self._address(key)):
             target, source = self._path(key).resolve(), io.BytesIO(data)
-            won = atomic.create(target, source) if etag is None else atomic.replace(target, source, etag)
+            won = (
+                atomic.create(target, source)
+                if etag is None
+                else atomic.replace(target, source, etag)
+            )
         if not won:
             raise self._conflict(key)
         return digest(source, "md5")
@@ -108,10 +117,15 @@ class FolderStore(Store):
             with path.open("rb") as file:
                 status = os.fstat(file.fileno())
                 return Entry(
-                    path.relative_to(self._root).as_posix(), status.st_size, digest(file, "md5"), status.st_mtime
+                    path.relative_to(self._root).as_posix(),
+                    status.st_size,
+                    digest(file, "md5"),
+                    status.st_mtime,
                 )
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
 
     def _conflict(self, key: str) -> StoreConflict:
-        return StoreConflict(f"{self._address(key)} is not what it was expected to be: another writer came first.")
+        return StoreConflict(
+            f"{self._address(key)} is not what it was expected to be: another writer came first."
+        )

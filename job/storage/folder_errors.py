@@ -28,9 +28,13 @@ def translate(error: OSError, address: str) -> JobError:
     if error.errno in NO_SPACE:
         return SettingsError(message, "Give the volume more room, or delete old runs.")
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return StoreForbidden(message, "Give the job's user the right to it; conditional writes also need hard links.")
+        return StoreForbidden(
+            message, "Give the job's user the right to it; conditional writes also need hard links."
+        )
     if error.errno in NOT_SUPPORTED:
         return StoreForbidden(message, "Use a file system with hard links and flock, or a bucket.")
     if error.errno in IN_THE_WAY:
-        return StoreForbidden(message, "A folder cannot hold both `a` and `a/b`, nor a name of more than 255 bytes.")
+        return StoreForbidden(
+            message, "A folder cannot hold both `a` and `a/b`, nor a name of more than 255 bytes."
+        )
     return StoreUnavailable(message, "See whether the volume is mounted and answers.")

@@ -20,9 +20,15 @@ from job.storage.s3_errors import translate, translated
 from job.storage.store import Checksum, Entry, Store
 
 PIECE_BYTES = 1 << 18  # what a broken answer may lose
-PARTS = TransferConfig(multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=4)
+PARTS = TransferConfig(
+    multipart_threshold=16 << 20, multipart_chunksize=16 << 20, max_concurrency=4
+)
 BATCH = 1000  # the most keys that one DeleteObjects takes
-COMPUTABLE: tuple[Algorithm, ...] = ("sha256", "sha1", "crc32")  # S3's other ones need a library of their own
+COMPUTABLE: tuple[Algorithm, ...] = (
+    "sha256",
+    "sha1",
+    "crc32",
+)  # S3's other ones need a library of their own
 BREAKS = 5  # answers in a row that break without a new byte
 WRITER = "graft-writer"  # metadata by which a writer knows its own object again
 
@@ -84,11 +90,15 @@ class S3Store(Store):
         condition = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": f'"{etag}"'}
         writer = uuid4().hex
         try:
-            return _etag(self._ask("put_object", key, Body=data, Metadata={WRITER: writer}, **condition))
+            return _etag(
+                self._ask("put_object", key, Body=data, Metadata={WRITER: writer}, **condition)
+            )
         except StoreNotFound as error:
             if _code(error) == "NoSuchBucket":
                 raise
-            raise StoreConflict(f"{self._address(key)} is gone; expected the ETag {etag}.") from error
+            raise StoreConflict(
+                f"{self._address(key)} is gone; expected the ETag {etag}."
+            ) from error
         except StoreConflict as error:
             # The SDK repeats a request whose answer was lost, and then meets its own first success.
             if not _repeated(error) or not (won := self._written_by(key, writer)):
@@ -117,7 +127,9 @@ class S3Store(Store):
         return f"s3://{self._bucket}/{self._prefix}{key}"
 
     def _entry(self, key: str, size: int, answer: Mapping[str, Any]) -> Entry:
-        return Entry(key.removeprefix(self._prefix), size, _etag(answer), answer["LastModified"].timestamp())
+        return Entry(
+            key.removeprefix(self._prefix), size, _etag(answer), answer["LastModified"].timestamp()
+        )
 
     def _ask(self, operation: str, key: str, **more: Any) -> Any:
         with translated(self._address(key)):
@@ -126,7 +138,9 @@ class S3Store(Store):
     def _below(self, prefix: str) -> Iterator[Any]:
         """The server's own words for each object below the folder `prefix`, a page at a time."""
         folder = self._prefix + (prefix.rstrip("/") + "/" if prefix else "")
-        pages = iter(self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=folder))
+        pages = iter(
+            self._s3.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, Prefix=folder)
+        )
         while True:
             with translated(self.uri):
                 page = next(pages, None)
@@ -146,7 +160,9 @@ class S3Store(Store):
                 return None
             raise
         if start and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
-            raise StoreUnavailable(f"{self._address(key)}: the server ignored the range from byte {start} on.")
+            raise StoreUnavailable(
+                f"{self._address(key)}: the server ignored the range from byte {start} on."
+            )
         return answer
 
     def _pieces(self, key: str, body: Any) -> Iterator[bytes]:
@@ -172,7 +188,8 @@ class S3Store(Store):
             answer = self._s3.delete_objects(Bucket=self._bucket, Delete=doomed)
         for refusal in answer.get("Errors", ()):  # under a status of 200
             raise translate(
-                ClientError({"Error": refusal}, "DeleteObjects"), f"s3://{self._bucket}/{refusal.get('Key')}"
+                ClientError({"Error": refusal}, "DeleteObjects"),
+                f"s3://{self._bucket}/{refusal.get('Key')}",
             )
         return keys
 
@@ -183,7 +200,10 @@ def _etag(answer: Mapping[str, Any]) -> str:
 
 def _etag_is_md5(answer: Mapping[str, Any]) -> bool:
     """An object of one part has its MD5 as ETag, unless it is encrypted under a key of its own."""
-    encrypted = answer.get("ServerSideEncryption", "").startswith("aws:kms") or "SSECustomerAlgorithm" in answer
+    encrypted = (
+        answer.get("ServerSideEncryption", "").startswith("aws:kms")
+        or "SSECustomerAlgorithm" in answer
+    )
     return not encrypted and re.fullmatch("[0-9a-f]{32}", _etag(answer)) is not None
 
 

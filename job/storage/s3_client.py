@@ -26,11 +26,15 @@ def client() -> Any:
     try:
         core = botocore.session.get_session()
         session = boto3.session.Session(botocore_session=core)
-        region = core.get_config_variable("region") or "us-east-1"  # signatures need one, and S3 finds the real one
+        region = (
+            core.get_config_variable("region") or "us-east-1"
+        )  # signatures need one, and S3 finds the real one
         return session.client("s3", region_name=region, config=_config(core))
     except BotoCoreError as error:
         raise translate(error, "The AWS SDK's settings") from error
-    except ValueError as error:  # an endpoint that is no URL; the text repeats it, and it may hold a password
+    except (
+        ValueError
+    ) as error:  # an endpoint that is no URL; the text repeats it, and it may hold a password
         raise SettingsError(
             "The AWS SDK does not accept one of its own settings.",
             "Check AWS_ENDPOINT_URL_S3 (http(s)://host[:port]), AWS_DEFAULT_REGION and AWS_MAX_ATTEMPTS (a number).",
@@ -46,7 +50,10 @@ def _config(core: Any) -> Config:
         read_timeout=READ_SECONDS,
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
-        retries={"mode": "standard", "total_max_attempts": core.get_config_variable("max_attempts") or ATTEMPTS},
+        retries={
+            "mode": "standard",
+            "total_max_attempts": core.get_config_variable("max_attempts") or ATTEMPTS,
+        },
         request_checksum_calculation=checksums,
         response_checksum_validation=checksums,
     )
@@ -56,7 +63,9 @@ def _endpoint(core: Any) -> str | None:
     """The endpoint that the environment or the shared file names, asked in the SDK's own way."""
     if core.get_config_variable("ignore_configured_endpoint_urls"):
         return None
-    endpoint = ConfiguredEndpointProvider(core.full_config, core.get_scoped_config(), "s3").provide()
+    endpoint = ConfiguredEndpointProvider(
+        core.full_config, core.get_scoped_config(), "s3"
+    ).provide()
     if endpoint and "@" in endpoint:
         raise SettingsError(
             "Received an endpoint URL with a user name in it; expected http(s)://host[:port].",

@@ -1,7 +1,7 @@
 """What the AWS SDK and an S3 server say, in our words: whose fault, and whether a retry helps.
 
-`BY_CLASS` is searched along the exception's bases, and names nothing as general as `BotoCoreError`: a class that a
-new botocore brings is thereby found by a test, not by a user.
+`BY_CLASS` is searched along the exception's bases, and names nothing as general as `BotoCoreError`:
+a class that a new botocore brings is thereby found by a test, not by a user.
 """
 
 from collections.abc import Iterator
@@ -11,14 +11,33 @@ from botocore import exceptions as botocore
 from botocore.exceptions import BotoCoreError, ClientError
 from urllib3.exceptions import HTTPError
 
-from job.errors import JobError, SettingsError, StoreConflict, StoreForbidden, StoreNotFound, StoreUnavailable
+from job.errors import (
+    JobError,
+    SettingsError,
+    StoreConflict,
+    StoreForbidden,
+    StoreNotFound,
+    StoreUnavailable,
+)
 
 Kind = type[JobError]
 
 NOT_FOUND = {"NoSuchBucket", "NoSuchKey", "NotFound", "NoSuchUpload"}
 CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict"}
-FORBIDDEN = {"AccessDenied", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}  # not always with status 403
-BUSY = {"InternalError", "ServiceUnavailable", "RequestTimeout", "OperationAborted", "BadDigest", "IncompleteBody"}
+FORBIDDEN = {
+    "AccessDenied",
+    "ExpiredToken",
+    "InvalidToken",
+    "TokenRefreshRequired",
+}  # not always with status 403
+BUSY = {
+    "InternalError",
+    "ServiceUnavailable",
+    "RequestTimeout",
+    "OperationAborted",
+    "BadDigest",
+    "IncompleteBody",
+}
 NEVER = {"NotImplemented", "MethodNotAllowed"}
 
 CURES: dict[Kind, str] = {
@@ -117,7 +136,9 @@ def translated(address: str) -> Iterator[None]:
 
 def translate(error: Exception, address: str) -> JobError:
     """The error of ours for one of the SDK's. The SDK's own texts hold no secret."""
-    kind = _by_answer(error) if isinstance(error, ClientError) else by_class(type(error)) or JobError
+    kind = (
+        _by_answer(error) if isinstance(error, ClientError) else by_class(type(error)) or JobError
+    )
     return kind(f"{address}: {str(error).rstrip('.')}.", CURES[kind])
 
 

@@ -15,10 +15,11 @@ class Entry:
     """One object, as a listing shows it.
 
     Attributes:
-        key: name relative to the store's root; an opaque string, which may hold `..` or `//` and must never become a
-            local path.
+        key: name relative to the store's root; an opaque string, which may hold `..` or `//` and
+            must never become a local path.
         size: bytes.
-        etag: version of the content, without quotes. In a folder, and for most objects of one part, the content's MD5.
+        etag: version of the content, without quotes. In a folder, and for most objects of one part,
+            the content's MD5.
         modified: seconds since the epoch.
     """
 
@@ -42,10 +43,10 @@ class Store(ABC):
     Whatever goes wrong leaves as one of these, with the cause chained:
 
     - `StoreNotFound`: no such bucket, folder or object;
-    - `StoreForbidden`: the credentials or the file's mode do not allow it, or the key leaves the root;
-    - `StoreConflict`: a condition did not hold;
-    - `StoreUnavailable`: away, slow, over its rate, or an answer cut short, also after several attempts;
-    - `SettingsError`: it can never work as it is set up.
+    - `StoreForbidden`: the credentials or the file's mode do not allow it, or the key leaves the
+    root; - `StoreConflict`: a condition did not hold;
+    - `StoreUnavailable`: away, slow, over its rate, or an answer cut short, also after several
+    attempts; - `SettingsError`: it can never work as it is set up.
     """
 
     @property
@@ -57,8 +58,9 @@ class Store(ABC):
     def list(self, prefix: str = "") -> Iterator[Entry]:
         """The objects below the folder `prefix`, lazily, ordered by the UTF-8 bytes of their keys.
 
-        `list("cats")` sees `cats/1.jpg`, not `cats-old/1.jpg` and not the object `cats`. The empty objects ending in a
-        slash with which consoles draw folders are left out. A prefix without objects gives none.
+        `list("cats")` sees `cats/1.jpg`, not `cats-old/1.jpg` and not the object `cats`. The empty
+        objects ending in a slash with which consoles draw folders are left out. A prefix without
+        objects gives none.
 
         Raises:
             StoreNotFound: the bucket is not there, or the folder that was connected to.
@@ -88,7 +90,8 @@ class Store(ABC):
     def write_if(self, key: str, data: bytes, etag: str | None) -> str:
         """Put `data` at `key` only if the object still has `etag`, or for None only if there is none; the new ETag.
 
-        Of any number of writers with one condition, in any number of processes, exactly one succeeds.
+        Of any number of writers with one condition, in any number of processes, exactly one
+        succeeds.
 
         Raises:
             StoreConflict: the object is another one, or there is one, or there is none any more.
@@ -113,8 +116,9 @@ class Store(ABC):
     def download(self, key: str, path: Path, expected: Entry) -> None:
         """Bring the object to the local `path`, which is there either whole and verified or not at all.
 
-        It goes through `<path>.<version>.part`, one for each version of the object, which a later call continues.
-        Size and checksum (`Store.checksum`) are verified before the file gets its name.
+        It goes through `<path>.<version>.part`, one for each version of the object, which a later
+        call continues. Size and checksum (`Store.checksum`) are verified before the file gets its
+        name.
 
         Raises:
             StoreConflict: the object is no longer the `expected` one.
@@ -128,10 +132,12 @@ class Store(ABC):
     def probe(self) -> None:
         """Find out at the start of a run whether it can end: list, write, write under a condition, delete.
 
-        Nothing stays behind but the folder itself where there was none, and old versions in a bucket that keeps them.
+        Nothing stays behind but the folder itself where there was none, and old versions in a
+        bucket that keeps them.
 
         Raises:
-            SettingsError: the store ignores conditions on writes, so that two runs could overwrite each other.
+            SettingsError: the store ignores conditions on writes, so that two runs could overwrite
+            each other.
         """
         next(self.list(), None)
         key = f".graft-probe-{uuid4().hex}"

@@ -8,13 +8,14 @@ from pathlib import Path
 from job.errors import SettingsError, StoreForbidden
 from job.storage.atomic import DRAFT, remove
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
 
 
 def files(folder: Path, base: Path) -> Iterator[Path]:
     """Every file below `folder` (none where it is no folder), by the UTF-8 bytes of its path.
 
-    Drafts of our own are left out; links to folders, links to nothing, sockets and the like are left out and logged.
+    Drafts of our own are left out; links to folders, links to nothing, sockets and the like are
+    left out and logged.
 
     Raises:
         StoreForbidden: a link leads out of `base`.
@@ -57,14 +58,15 @@ def _counts(item: os.DirEntry[str], base: Path) -> bool:
         )
     if item.is_file():
         return True
-    log.warning("%s is neither a file nor a folder and is left out", item.path)
+    logger.warning("%s is neither a file nor a folder and is left out", item.path)
     return False
 
 
 def delete(top: Path, keep: Path) -> int:
     """Delete the file `top`, or all that the folder `top` holds, and then the folders left empty below `keep`.
 
-    Links are deleted, not followed. Returns how many files and links went, drafts of our own not counted.
+    Links are deleted, not followed. Returns how many files and links went, drafts of our own not
+    counted.
     """
     count = remove(top) if top.is_symlink() or top.is_file() else _empty(top)
     _prune(top, keep)

@@ -5,7 +5,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from job.telemetry.view import Progress
+from job.telemetry.snapshot import PhaseProgress
 
 WAITING = "{desc} …"
 COUNTING = "{desc} {percentage:3.0f} % {bar:30} {n_fmt} of {total_fmt} {unit}, {remaining} left"
@@ -24,10 +24,13 @@ class Bar:
         with self._lock:
             self._draw(phase, WAITING)
 
-    def show(self, phase: str, progress: Progress) -> None:
+    def show(self, phase: str, progress: PhaseProgress) -> None:
         """Show how far `phase` is."""
         with self._lock:
-            if self._bar is None or (self._bar.total, self._bar.unit) != (progress.total, progress.unit):
+            if self._bar is None or (self._bar.total, self._bar.unit) != (
+                progress.total,
+                progress.unit,
+            ):
                 self._draw(phase, COUNTING, total=progress.total, unit=progress.unit)
             self._bar.update(progress.done - self._bar.n)
 
@@ -38,7 +41,9 @@ class Bar:
 
     def _draw(self, phase: str, line: str, **count: Any) -> None:
         self._clear()
-        self._bar = tqdm(desc=phase, bar_format=line, file=self._stream, leave=False, dynamic_ncols=True, **count)
+        self._bar = tqdm(
+            desc=phase, bar_format=line, file=self._stream, leave=False, dynamic_ncols=True, **count
+        )
 
     def _clear(self) -> None:
         if self._bar is not None:

@@ -10,14 +10,16 @@ from collections.abc import Mapping
 from importlib.resources import files
 
 from job.telemetry.metrics import package_version
-from job.telemetry.view import View
+from job.telemetry.snapshot import RunStateSnapshot
 
 PAGE = files("job.telemetry").joinpath("page.html").read_bytes()
 
 
-def data(view: View) -> bytes:
+def data(view: RunStateSnapshot) -> bytes:
     """`live.json`: what the page shows, as strict JSON."""
-    return json.dumps(plain(_document(view)), ensure_ascii=False, allow_nan=False).encode("utf-8", "replace")
+    return json.dumps(plain(_document(view)), ensure_ascii=False, allow_nan=False).encode(
+        "utf-8", "replace"
+    )
 
 
 def content_security_policy(page: bytes = PAGE) -> str:
@@ -32,10 +34,12 @@ def content_security_policy(page: bytes = PAGE) -> str:
 def _hashes(tag: bytes, page: bytes) -> str:
     """The sources of all inline elements `tag`, as a policy names them."""
     bodies = re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), page, re.DOTALL)
-    return " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(body).digest()).decode()}'" for body in bodies)
+    return " ".join(
+        f"'sha256-{base64.b64encode(hashlib.sha256(body).digest()).decode()}'" for body in bodies
+    )
 
 
-def _document(view: View) -> dict[str, object]:
+def _document(view: RunStateSnapshot) -> dict[str, object]:
     progress = view.progress
     return {
         "name": view.name,
@@ -44,7 +48,10 @@ def _document(view: View) -> dict[str, object]:
         "now": time.time(),
         "started": view.started,
         "checkpointed": view.checkpointed,
-        "phases": [{"name": phase.name, "state": phase.state, "seconds": phase.seconds} for phase in view.phases],
+        "phases": [
+            {"name": phase.name, "state": phase.state, "seconds": phase.seconds}
+            for phase in view.phases
+        ],
         "progress": progress
         and {
             "done": progress.done,
@@ -56,11 +63,18 @@ def _document(view: View) -> dict[str, object]:
         "stage_seconds_left": view.stage_seconds_left,
         "loss": view.steps.loss,
         "history": [
-            {"stage": epoch.stage, "epoch": epoch.epoch, "epochs": epoch.epochs, "scores": epoch.scores}
+            {
+                "stage": epoch.stage,
+                "epoch": epoch.epoch,
+                "epochs": epoch.epochs,
+                "scores": epoch.scores,
+            }
             for epoch in view.history
         ],
         "facts": view.facts,
-        "lines": [{"time": line.time, "level": line.level, "message": line.message} for line in view.lines],
+        "lines": [
+            {"time": line.time, "level": line.level, "message": line.message} for line in view.lines
+        ],
         "outcome": view.outcome,
     }
 

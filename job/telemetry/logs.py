@@ -1,6 +1,7 @@
 """The log: JSON lines in a container, short lines around a progress bar on a terminal.
 
-Rooms log through `logging.getLogger(__name__)` and give structured values as `extra={"fields": {...}}`.
+Rooms log through `logging.getLogger(__name__)` and give structured values as `extra={"fields":
+{...}}`.
 """
 
 import contextlib
@@ -14,9 +15,9 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from job.telemetry.board import Board
 from job.telemetry.live import plain
-from job.telemetry.view import Line
+from job.telemetry.run_state import RunState
+from job.telemetry.snapshot import Line
 
 OURS = ("job", "__main__")
 THEIRS = ("absl", "tensorflow")
@@ -60,22 +61,24 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
             self.handleError(record)
 
 
-class BoardHandler(logging.Handler):
+class RunStateHandler(logging.Handler):
     """Shows the messages on the live page: never fields or tracebacks, which may name this machine's paths.
 
     What telemetry itself says of phases and epochs is on that page already.
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, state: RunState) -> None:
         super().__init__(logging.INFO)
-        self._board = board
+        self._state = state
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno >= logging.WARNING or not record.name.startswith(__package__)
 
     def emit(self, record: logging.LogRecord) -> None:
         levels = {logging.INFO: "info", logging.WARNING: "warning"}
-        self._board.line(Line(record.created, levels.get(record.levelno, "error"), record.getMessage()))
+        self._state.line(
+            Line(record.created, levels.get(record.levelno, "error"), record.getMessage())
+        )
 
 
 @contextlib.contextmanager

@@ -25,7 +25,9 @@ def push(url: str, name: str, result: Mapping[str, object], seconds: float) -> N
     """Push how the run of model `name` ended after `seconds`. A gateway that is away or slow costs a warning."""
     registry = outcome_registry(result, seconds)
     trouble = ["it did not answer in time"]
-    worker = threading.Thread(target=_push, args=(url, name, registry, trouble), name="push", daemon=True)
+    worker = threading.Thread(
+        target=_push, args=(url, name, registry, trouble), name="push", daemon=True
+    )
     worker.start()
     worker.join(DEADLINE_SECONDS)
     if trouble:
@@ -35,7 +37,8 @@ def push(url: str, name: str, result: Mapping[str, object], seconds: float) -> N
 def _push(url: str, name: str, registry: CollectorRegistry, trouble: list[str]) -> None:
     """Empty `trouble` when it has worked."""
     try:
-        # POST keeps the metrics that are not sent: a failed run leaves the time of the last success in place.
+        # POST keeps the metrics that are not sent: a failed run leaves the time of the last success
+        # in place.
         pushadd_to_gateway(url, "graft", registry, {"model": name}, TIMEOUT_SECONDS)
         trouble.clear()
     except (OSError, HTTPException, ValueError) as error:
@@ -46,16 +49,23 @@ def _push(url: str, name: str, registry: CollectorRegistry, trouble: list[str]) 
 def outcome_registry(result: Mapping[str, object], seconds: float) -> CollectorRegistry:
     """The series of one outcome; scores and the time of success only where there are some."""
     registry = CollectorRegistry()
-    status = Gauge("graft_last_status", "1 for the status of the last run.", ("status",), registry=registry)
+    status = Gauge(
+        "graft_last_status", "1 for the status of the last run.", ("status",), registry=registry
+    )
     for known in STATUSES[1:]:
         status.labels(known).set(known == result["status"])
-    Gauge("graft_last_duration_seconds", "Duration of the last run.", registry=registry).set(seconds)
+    Gauge("graft_last_duration_seconds", "Duration of the last run.", registry=registry).set(
+        seconds
+    )
     if result["status"] in SUCCESSES:
         text = "When a run last ended with a release or nothing to do."
         Gauge("graft_last_success_timestamp_seconds", text, registry=registry).set(time.time())
     if scores := outcome_scores(result):
         score = Gauge(
-            "graft_last_score", "Score of the last release on its test split.", ("metric",), registry=registry
+            "graft_last_score",
+            "Score of the last release on its test split.",
+            ("metric",),
+            registry=registry,
         )
         for metric, value in scores.items():
             score.labels(metric).set(value)

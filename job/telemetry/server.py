@@ -1,6 +1,6 @@
 """A small HTTP server beside the run: `/metrics`, `/healthz`, the live page and its data.
 
-It only ever reads the board. Whoever is slow, dead or many is dropped; the run does not notice.
+It only ever reads the state. Whoever is slow, dead or many is dropped; the run does not notice.
 """
 
 import contextlib
@@ -18,8 +18,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from job.telemetry import live
-from job.telemetry.board import Board
-from job.telemetry.view import View
+from job.telemetry.run_state import RunState
+from job.telemetry.snapshot import RunStateSnapshot
 
 logger = logging.getLogger(__name__)
 
@@ -39,10 +39,10 @@ class Answer(NamedTuple):
 
 
 class Server:
-    """Serves `board` and `registry` from a daemon thread until `close()`.
+    """Serves `state` and `registry` from a daemon thread until `close()`.
 
     Args:
-        board: the run to show.
+        state: the run to show.
         registry: the metrics to expose.
         host: address to listen on, IPv4 or IPv6; empty is every one of both families.
         port: TCP port; 0 takes a free one.
@@ -51,12 +51,14 @@ class Server:
         OSError: the port is busy or not ours to take.
     """
 
-    def __init__(self, board: Board, registry: CollectorRegistry, host: str, port: int) -> None:
-        self._board, self._registry = board, registry
+    def __init__(self, state: RunState, registry: CollectorRegistry, host: str, port: int) -> None:
+        self._state, self._registry = state, registry
         self._outcome_seen = threading.Event()
         self._watched = -WATCHED_SECONDS
         self._http = _Listener(host, port, self._answer)
-        threading.Thread(target=self._http.serve_forever, args=(0.1,), name="telemetry", daemon=True).start()
+        threading.Thread(
+            target=self._http.serve_forever, args=(0.1,), name="telemetry", daemon=True
+        ).start()
 
     @property
     def port(self) -> int:
@@ -65,7 +67,7 @@ class Server:
 
     def close(self) -> None:
         """Stop listening. A page that is open gets OUTCOME_SECONDS at most to fetch the outcome first."""
-        if self._board.view().outcome and time.monotonic() - self._watched < WATCHED_SECONDS:
+        if self._state.snapshot().outcome and time.monotonic() - self._watched < WATCHED_SECONDS:
             self._outcome_seen.wait(OUTCOME_SECONDS)
         self._http.shutdown()
         self._http.server_close()
@@ -85,8 +87,8 @@ class Server:
             case _:
                 return None
 
-    def _watch(self) -> View:
-        self._watched, view = time.monotonic(), self._board.view()
+    def _watch(self) -> RunStateSnapshot:
+        self._watched, view = time.monotonic(), self._state.snapshot()
         if view.outcome:
             self._outcome_seen.set()
         return view
@@ -113,7 +115,10 @@ class _Listener(ThreadingHTTPServer):
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.server_name, self.server_port = (
+            str(self.server_address[0]),
+            int(self.server_address[1]),
+        )
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Hand the connection to a thread, or drop it when too many are open."""
@@ -164,7 +169,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """The base class says 501 to a method it has no function for; here it is known and not allowed."""
-        known = HTTPStatus.METHOD_NOT_ALLOWED if code == HTTPStatus.NOT_IMPLEMENTED else HTTPStatus(code)
+        known = (
+            HTTPStatus.METHOD_NOT_ALLOWED
+            if code == HTTPStatus.NOT_IMPLEMENTED
+            else HTTPStatus(code)
+        )
         super().send_error(known, message if known == code else None, explain)
 
     def _send(self, answer: Answer) -> None:

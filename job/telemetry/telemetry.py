@@ -11,12 +11,12 @@ from prometheus_client import CollectorRegistry
 
 from job.settings import TelemetrySettings
 from job.telemetry.bar import Bar
-from job.telemetry.board import Board
-from job.telemetry.logs import BoardHandler
+from job.telemetry.logs import RunStateHandler
 from job.telemetry.metrics import register
 from job.telemetry.push import push
+from job.telemetry.run_state import RunState
 from job.telemetry.server import Server
-from job.telemetry.view import Epoch, View
+from job.telemetry.snapshot import Epoch, RunStateSnapshot
 
 logger = logging.getLogger(__name__)
 
@@ -28,23 +28,28 @@ class Telemetry:
     """Thread-safe, cheap to tell and never in the way: no reader of it can slow or fail a run.
 
     Args:
-        board: the record of the run.
-        server: shows the board while the run lives.
+        state: the record of the run.
+        server: shows the state while the run lives.
         push_url: Pushgateway for the outcome; empty pushes nothing.
-        terminal: where to draw a progress bar; None draws none and logs a line of progress now and then.
+        terminal: where to draw a progress bar; None draws none and logs a line of progress now and
+            then.
     """
 
     def __init__(
-        self, board: Board, server: Server | None = None, push_url: str = "", terminal: TextIO | None = None
+        self,
+        state: RunState,
+        server: Server | None = None,
+        push_url: str = "",
+        terminal: TextIO | None = None,
     ) -> None:
-        self.board = board
+        self.state = state
         self.server = server
         self._push_url = push_url
         self._bar = Bar(terminal) if terminal else None
         self._lock = threading.Lock()
         self._said = time.monotonic()
         self._began = time.monotonic()
-        self._lines = BoardHandler(board)
+        self._lines = RunStateHandler(state)
         if server:
             logging.getLogger("job").addHandler(self._lines)
 
@@ -66,7 +71,11 @@ class Telemetry:
     @property
     def seconds(self) -> dict[str, float]:
         """Seconds spent in each phase entered so far, by name."""
-        return {phase.name: phase.seconds for phase in self.board.view().phases if phase.state != "to come"}
+        return {
+            phase.name: phase.seconds
+            for phase in self.state.snapshot().phases
+            if phase.state != "to come"
+        }
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -75,14 +84,14 @@ class Telemetry:
         Raises:
             RuntimeError: inside another phase.
         """
-        self.board.begin(name)
+        self.state.begin(name)
         began, event = time.monotonic(), "stopped"
         self._announce(name)
         try:
             yield
             event = "done"
         finally:
-            self.board.end(stopped=event == "stopped")
+            self.state.end(stopped=event == "stopped")
             if self._bar:
                 self._bar.clear()
             seconds = round(time.monotonic() - began, 3)
@@ -91,8 +100,8 @@ class Telemetry:
 
     def progress(self, done: int, total: int, unit: str) -> None:
         """How far the running phase is: `done` of `total` things called `unit` (images, steps, bytes)."""
-        self.board.progress(done, total, unit)
-        view = self.board.view() if self._bar or self._silent_for_long() else None
+        self.state.progress(done, total, unit)
+        view = self.state.snapshot() if self._bar or self._silent_for_long() else None
         if view and view.progress and view.running:
             if self._bar:
                 self._bar.show(view.running, view.progress)
@@ -102,28 +111,28 @@ class Telemetry:
     def epoch(self, stage: str, epoch: int, epochs: int, scores: Mapping[str, float]) -> None:
         """The end of `epoch` (from 1) of at most `epochs`. `val_…` scores belong to val, others to train."""
         scores = {name: float(score) for name, score in scores.items()}
-        self.board.epoch(Epoch(stage, epoch, epochs, scores))
+        self.state.epoch(Epoch(stage, epoch, epochs, scores))
         told = "  ".join(f"{name} {score:.4g}" for name, score in scores.items())
         fields = {"stage": stage, "epoch": epoch, "epochs": epochs, "scores": scores}
         logger.info("%s: epoch %d of %d  %s", stage, epoch, epochs, told, extra={"fields": fields})
 
     def step(self, seconds: float, loss: float | None = None) -> None:
         """One training step took `seconds`; `loss` is the newest training loss."""
-        self.board.step(seconds, loss)
+        self.state.step(seconds, loss)
 
     def checkpointed(self) -> None:
         """The state of the training is durable."""
-        self.board.checkpointed()
+        self.state.checkpointed()
 
     def facts(self, **facts: object) -> None:
         """Show what has been found out: numbers, texts and lists, under the names given."""
-        self.board.facts(facts)
+        self.state.facts(facts)
 
     def outcome(self, result: Mapping[str, object]) -> None:
         """How the run ended, as `Result.as_dict()`: for the page, and for the Pushgateway if there is one."""
-        self.board.outcome(result)
+        self.state.outcome(result)
         if self._push_url:
-            push(self._push_url, self.board.view().name, result, time.monotonic() - self._began)
+            push(self._push_url, self.state.snapshot().name, result, time.monotonic() - self._began)
 
     def _announce(self, phase: str) -> None:
         """On a terminal the bar says it and goes again; a log needs a line."""
@@ -158,31 +167,44 @@ def serve(
         terminal: where to draw a progress bar, if a person watches.
         registry: where the metrics are registered; by default one of its own.
     """
-    board, registry = Board(name, phases), registry or CollectorRegistry()
-    register(board, registry)
-    return Telemetry(board, _listen(board, registry, settings), settings.push_url, terminal)
+    state, registry = RunState(name, phases), registry or CollectorRegistry()
+    register(state, registry)
+    return Telemetry(state, _listen(state, registry, settings), settings.push_url, terminal)
 
 
 def silent() -> Telemetry:
     """Telemetry that serves nothing: for the quick verbs and for tests."""
-    return Telemetry(Board(""))
+    return Telemetry(RunState(""))
 
 
-def _listen(board: Board, registry: CollectorRegistry, settings: TelemetrySettings) -> Server | None:
+def _listen(
+    state: RunState, registry: CollectorRegistry, settings: TelemetrySettings
+) -> Server | None:
     if not settings.port:
         return None
     try:
-        return Server(board, registry, settings.host, settings.port)
+        return Server(state, registry, settings.host, settings.port)
     except OSError as error:
         cause = error.strerror or error
         logger.warning("port %d serves no metrics and no live page: %s", settings.port, cause)
         return None
 
 
-def _log_progress(view: View) -> None:
+def _log_progress(view: RunStateSnapshot) -> None:
     assert view.progress is not None
     progress, left = view.progress, view.seconds_left
-    fields = {"phase": view.running, "done": progress.done, "total": progress.total, "seconds_left": left}
-    told = "" if left is None else f", about {left / 60:.0f} min left" if left >= 60 else ", less than a minute left"
+    fields = {
+        "phase": view.running,
+        "done": progress.done,
+        "total": progress.total,
+        "seconds_left": left,
+    }
+    told = (
+        ""
+        if left is None
+        else f", about {left / 60:.0f} min left"
+        if left >= 60
+        else ", less than a minute left"
+    )
     counts = f"{progress.done:,} of {progress.total:,} {progress.unit}"
     logger.info("%s: %s%s", view.running, counts, told, extra={"fields": fields})

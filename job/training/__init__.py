@@ -12,21 +12,30 @@ import tensorflow as tf
 
 from job import features
 from job.audit import Example
-from job.batches import EVALUATION_BATCH, Feed, Share, label_array, padded
+from job.batches import EVALUATION_BATCH, Feed, Shard, label_array, padded
 from job.checkpoint import State
 from job.errors import TemporaryError
 from job.scores import log_loss, score
-from job.training.loop import Bench, Loop, Progress, Task, agree_to_stop, restore
+from job.training.loop import Loop, Task, TrainingContext, TrainingProgress, agree_to_stop, restore
 from job.training.probe import PENALTIES, Probe, path
 from job.training.record import write as record
 from job.transfer import Plan, Stage, trained_variables
 
-__all__ = ["Bench", "Cache", "Fitted", "fit", "predict", "record", "restore", "score"]
+__all__ = [
+    "FeatureCache",
+    "Fitted",
+    "TrainingContext",
+    "fit",
+    "predict",
+    "record",
+    "restore",
+    "score",
+]
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Cache:
+class FeatureCache:
     """Where activations are kept: a folder, a key that names weights and machine, and the bytes they may take."""
 
     folder: Path
@@ -46,11 +55,12 @@ class Fitted:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StageInput:
     """Where a stage enters the network.
 
-    `frozen` runs once and its activations are kept; None means images, live. `name` tells it from any other part of
-    this backbone, which its shape alone does not. `rest` maps what enters to features [batch, d], in inference mode.
+    `frozen` runs once and its activations are kept; None means images, live. `name` tells it from
+    any other part of this backbone, which its shape alone does not. `rest` maps what enters to
+    features [batch, d], in inference mode.
     """
 
     name: str
@@ -58,7 +68,9 @@ class Entry:
     rest: Callable[[tf.Tensor], tf.Tensor]
 
 
-def fit(classifier: Any, plan: Plan, feed: Feed, bench: Bench, cache: Cache) -> Fitted:
+def fit(
+    classifier: Any, plan: Plan, feed: Feed, context: TrainingContext, cache: FeatureCache
+) -> Fitted:
     """Run the stages of a plan, from the newest checkpoint if there is one.
 
     Raises:
@@ -67,34 +79,39 @@ def fit(classifier: Any, plan: Plan, feed: Feed, bench: Bench, cache: Cache) -> 
         SettingsError: the GPU's memory is too small.
         TemporaryError: the workers do not start from one state.
     """
-    state = _loaded(bench)
-    progress = _resumed(classifier, state, bench)
-    stages = _Stages(classifier, plan, feed, bench, cache)
+    state = _loaded(context)
+    progress = _resumed(classifier, state, context)
+    stages = _Stages(classifier, plan, feed, context, cache)
     for stage in plan.stages[progress.stage :]:
         stages.run(stage, progress, state if state and state.arrays["optimizer"] else None)
         state = None
     return Fitted(tuple(progress.history), len(progress.fingerprints) == 1)
 
 
-def _loaded(bench: Bench) -> State | None:
+def _loaded(context: TrainingContext) -> State | None:
     """The newest state, which must be one and the same on every worker."""
-    state = bench.shelf.load()
-    if not bench.workers.agree(bench.shelf.newest):
+    state = context.checkpoints.load()
+    if not context.workers.agree(context.checkpoints.newest):
         raise TemporaryError(
-            f"This worker starts from {bench.shelf.newest}, another one from elsewhere: they see other data or states.",
+            f"This worker starts from {context.checkpoints.newest}, another one from elsewhere: they see other data or states.",
             "Start all of them again.",
         )
     return state
 
 
-def _resumed(classifier: Any, state: State | None, bench: Bench) -> Progress:
-    progress = Progress()
+def _resumed(classifier: Any, state: State | None, context: TrainingContext) -> TrainingProgress:
+    progress = TrainingProgress()
     if state is not None:
-        progress = Progress(**state.facts)
+        progress = TrainingProgress(**state.facts)
         restore(classifier.model.variables, state.arrays["model"])
-        logger.info("resumed at stage %d, epoch %d, step %d", progress.stage + 1, progress.epoch + 1, progress.step)
-    if bench.workers.fingerprint not in progress.fingerprints:
-        progress.fingerprints.append(bench.workers.fingerprint)
+        logger.info(
+            "resumed at stage %d, epoch %d, step %d",
+            progress.stage + 1,
+            progress.epoch + 1,
+            progress.step,
+        )
+    if context.workers.fingerprint not in progress.fingerprints:
+        progress.fingerprints.append(context.workers.fingerprint)
     return progress
 
 
@@ -105,68 +122,84 @@ class _Stages:
     classifier: Any
     plan: Plan
     feed: Feed
-    bench: Bench
-    cache: Cache
+    context: TrainingContext
+    cache: FeatureCache
 
-    def run(self, stage: Stage, progress: Progress, state: State | None) -> None:
+    def run(self, stage: Stage, progress: TrainingProgress, state: State | None) -> None:
         """One stage, from the `state` in its middle if there is one; at its end its own is durable."""
-        bench, entry = self.bench, self._entry(stage)
+        context, entry = self.context, self._entry(stage)
         # One worker solves a head as fast as many: the others wait, and take what it found.
-        idle = stage.solved and not bench.workers.chief
+        idle = stage.solved and not context.workers.chief
         parts = (self.feed.splits.train, self.feed.splits.val)
         train, val = (None if idle else self._activations(entry, part) for part in parts)
-        with bench.stop.deferred():
-            if not stage.solved and not Loop(self._task(stage, entry, train, val), bench, progress).run(state):
+        with context.stop.deferred():
+            if not stage.solved and not Loop(
+                self._task(stage, entry, train, val), context, progress
+            ).run(state):
                 return
             if stage.solved and not idle:
                 progress.history.extend(self._solve(train, val))
             progress.next_stage(len(self.plan.stages))
             self._hand_over(progress)
 
-    def _hand_over(self, progress: Progress) -> None:
+    def _hand_over(self, progress: TrainingProgress) -> None:
         """The end of a stage, durable in the bucket and the same on every worker."""
-        bench, variables = self.bench, self.classifier.model.variables
-        if bench.workers.chief:
+        context, variables = self.context, self.classifier.model.variables
+        if context.workers.chief:
             model = [variable.numpy() for variable in variables]
-            bench.shelf.save(State({"model": model, "optimizer": [], "best": []}, asdict(progress)))
-            bench.telemetry.checkpointed()
-        agree_to_stop(bench)  # They also wait here until the state is there.
-        if not bench.workers.chief and (state := bench.shelf.load()):
+            context.checkpoints.save(
+                State({"model": model, "optimizer": [], "best": []}, asdict(progress))
+            )
+            context.telemetry.checkpointed()
+        agree_to_stop(context)  # They also wait here until the state is there.
+        if not context.workers.chief and (state := context.checkpoints.load()):
             restore(variables, state.arrays["model"])
 
-    def _entry(self, stage: Stage) -> Entry:
+    def _entry(self, stage: Stage) -> StageInput:
         """As deep in the network as what is frozen, unchanging and small enough to keep."""
         classifier, feed, cut = self.classifier, self.feed, self.plan.cut
         if stage.frees == "none":
-            frozen = keras.Model(classifier.backbone.input, classifier.pool(classifier.backbone.output))
-            return Entry(f"pooled by {classifier.pooling}", frozen, tf.identity)
+            frozen = keras.Model(
+                classifier.backbone.input, classifier.pool(classifier.backbone.output)
+            )
+            return StageInput(f"pooled by {classifier.pooling}", frozen, tf.identity)
         if stage.frees == "all":
-            return Entry("images", None, lambda images: classifier.pool(classifier.backbone(images, training=False)))
-        trunk, crown = classifier.trunk(cut), classifier.crown(cut)
+            return StageInput(
+                "images",
+                None,
+                lambda images: classifier.pool(classifier.backbone(images, training=False)),
+            )
+        trunk, top = classifier.trunk(cut), classifier.top(cut)
 
         def rest(activations: tf.Tensor) -> tf.Tensor:
-            return classifier.pool(crown(activations, training=False))
+            return classifier.pool(top(activations, training=False))
 
         images = len(feed.splits.train) + len(feed.splits.val)
         if feed.augmentation == "none" and features.size(trunk, images) <= self.cache.limit:
-            return Entry(f"cut at {cut.name}", trunk, rest)
-        return Entry("images", None, lambda images: rest(tf.stop_gradient(trunk(images, training=False))))
+            return StageInput(f"cut at {cut.name}", trunk, rest)
+        return StageInput(
+            "images", None, lambda images: rest(tf.stop_gradient(trunk(images, training=False)))
+        )
 
-    def _activations(self, entry: Entry, examples: Sequence[Example]) -> np.ndarray | None:
+    def _activations(self, entry: StageInput, examples: Sequence[Example]) -> np.ndarray | None:
         if entry.frozen is None:
             return None
-        cache, bench = self.cache, self.bench
-        key = f"{cache.key} {entry.name} {entry.frozen.output.shape} {bench.precision} {bench.workers.fingerprint}"
-        return features.cache(entry.frozen, self.feed, examples, key, cache.folder, bench.telemetry)
+        cache, context = self.cache, self.context
+        key = f"{cache.key} {entry.name} {entry.frozen.output.shape} {context.precision} {context.workers.fingerprint}"
+        return features.cache(
+            entry.frozen, self.feed, examples, key, cache.folder, context.telemetry
+        )
 
     def _solve(self, train: np.ndarray | None, val: np.ndarray | None) -> list[dict[str, Any]]:
         """Solve the head for each penalty and keep the one that does best on the validation images."""
-        feed, metric, telemetry = self.feed, self.bench.gate.metric, self.bench.telemetry
+        feed, metric, telemetry = self.feed, self.context.gate.metric, self.context.telemetry
         labels, truth = label_array(feed.splits.train), label_array(feed.splits.val)
         history: list[dict[str, Any]] = []
         ranked: list[tuple[tuple[float, float], int, Probe]] = []
         assert train is not None and val is not None  # noqa: PT018 - a solved stage frees nothing, so it is cached.
-        for number, probe in enumerate(path(train, feed.targets(labels), feed.importance(labels)), 1):
+        for number, probe in enumerate(
+            path(train, feed.targets(labels), feed.importance(labels)), 1
+        ):
             logits = probe.logits(val)
             value, loss = score(metric, truth, logits), log_loss(truth, logits)
             told = {"val_loss": loss, f"val_{metric}": value}
@@ -178,20 +211,27 @@ class _Stages:
         restore(self.classifier.head.get_layer("logits").variables, [best.kernel, best.bias])
         return history
 
-    def _task(self, stage: Stage, entry: Entry, train: np.ndarray | None, val: np.ndarray | None) -> Task:
-        classifier, feed, team = self.classifier, self.feed, self.bench.workers
-        share = Share(team.index, team.count, len(team.devices))
+    def _task(
+        self, stage: Stage, entry: StageInput, train: np.ndarray | None, val: np.ndarray | None
+    ) -> Task:
+        classifier, feed, team = self.classifier, self.feed, self.context.workers
+        share = Shard(team.index, team.count, len(team.devices))
         infer = tf.function(lambda inputs: classifier.head(entry.rest(inputs), training=False))
 
         def validate() -> tuple[np.ndarray, np.ndarray]:
             """Each worker looks at every n-th batch, and learns what the others saw."""
             examples = feed.splits.val
-            logits = np.zeros((-(-len(examples) // EVALUATION_BATCH), EVALUATION_BATCH, len(feed.splits.classes)), "f4")
+            logits = np.zeros(
+                (-(-len(examples) // EVALUATION_BATCH), EVALUATION_BATCH, len(feed.splits.classes)),
+                "f4",
+            )
             mine = range(team.index, len(logits), team.count)
             batches = feed.plain(_blocks(examples, mine)) if val is None else _batches(val, mine)
             for place, batch in zip(mine, batches, strict=True):
                 logits[place] = infer(batch)
-            return label_array(examples), team.sum(logits).reshape(-1, logits.shape[2])[: len(examples)]
+            return label_array(examples), team.sum(logits).reshape(-1, logits.shape[2])[
+                : len(examples)
+            ]
 
         return Task(
             name=stage.name,
@@ -200,7 +240,7 @@ class _Stages:
             forward=lambda inputs: classifier.head(entry.rest(inputs), training=True),
             batches=lambda epoch, start: feed.train(epoch, start, train, share),
             validate=validate,
-            rate=self.bench.settings.learning_rate * stage.rate,
+            rate=self.context.settings.learning_rate * stage.rate,
             steps=feed.steps,
         )
 
@@ -208,7 +248,9 @@ class _Stages:
 def predict(classifier: Any, feed: Feed, examples: Sequence[Example]) -> np.ndarray:
     """The trained model's logits: float32 [n, classes], in batches of one fixed size."""
     infer = tf.function(
-        lambda images: classifier.head(classifier.pool(classifier.backbone(images, training=False)), training=False)
+        lambda images: classifier.head(
+            classifier.pool(classifier.backbone(images, training=False)), training=False
+        )
     )
     return np.concatenate([infer(batch).numpy() for batch in feed.plain(examples)])[: len(examples)]
 
@@ -221,4 +263,7 @@ def _blocks(examples: Sequence[Example], places: Iterable[int]) -> list[Example]
 
 def _batches(rows: np.ndarray, places: Iterable[int]) -> Iterator[np.ndarray]:
     starts = (place * EVALUATION_BATCH for place in places)
-    return (padded(np.asarray(rows[start : start + EVALUATION_BATCH]), EVALUATION_BATCH) for start in starts)
+    return (
+        padded(np.asarray(rows[start : start + EVALUATION_BATCH]), EVALUATION_BATCH)
+        for start in starts
+    )

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from job.checkpoint import Shelf, State
+from job.checkpoint import CheckpointStore, State
 from job.errors import DivergedError, SettingsError
 from job.scores import log_loss, score
 from job.settings import GateSettings, TrainingSettings
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Progress:
+class TrainingProgress:
     """Where a run stands: everything that a resumed run needs besides the arrays."""
 
     stage: int = 0
@@ -47,14 +47,14 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class TrainingContext:
     """What every stage of a run works with. `precision` is the name of a Keras dtype policy."""
 
     settings: TrainingSettings
     gate: GateSettings
     workers: Workers
     precision: str
-    shelf: Shelf
+    checkpoints: CheckpointStore
     telemetry: Telemetry
     stop: Stop
 
@@ -68,7 +68,8 @@ class Task:
         model: the whole Keras model, for its variables.
         variables: what is trained.
         forward: inputs -> logits float32 [batch, classes], in training mode.
-        batches: (epoch, start step) -> a tf.data.Dataset of (inputs, targets, weights) for each device of this worker.
+        batches: (epoch, start step) -> a tf.data.Dataset of (inputs, targets, weights) for each
+            device of this worker.
         validate: () -> (labels int [n], logits float32 [n, classes]).
         rate: peak learning rate.
         steps: steps in an epoch.
@@ -87,20 +88,22 @@ class Task:
 class Loop:
     """The loop of one stage. `run` returns with the best weights in the model."""
 
-    def __init__(self, task: Task, bench: Bench, progress: Progress) -> None:
-        self.task, self.bench, self.progress = task, bench, progress
-        with bench.workers.strategy.scope():
-            self.optimizer = keras.optimizers.Adam(_schedule(bench.settings, task.rate, task.steps))
+    def __init__(self, task: Task, context: TrainingContext, progress: TrainingProgress) -> None:
+        self.task, self.context, self.progress = task, context, progress
+        with context.workers.strategy.scope():
+            self.optimizer = keras.optimizers.Adam(
+                _schedule(context.settings, task.rate, task.steps)
+            )
             self.optimizer.build(task.variables)
         self.step = Step(
-            bench.workers.strategy,
+            context.workers.strategy,
             task.forward,
             task.variables,
             self.optimizer,
-            bench.settings.clip_norm,
-            bench.settings.xla,
+            context.settings.clip_norm,
+            context.settings.xla,
         )
-        self.scale = LossScale(bench.precision == "mixed_float16")
+        self.scale = LossScale(context.precision == "mixed_float16")
         self.best: list[np.ndarray] = []
 
     def run(self, state: State | None = None) -> bool:
@@ -110,27 +113,29 @@ class Loop:
         while not self._over():
             if not self._epoch():
                 self._save()
-                self.bench.workers.wait()  # Whoever starts anew before the chief has saved would read an older state.
+                self.context.workers.wait()  # Whoever starts anew before the chief has saved would read an older state.
                 return False
             self._judge()
         restore(self._trained(), self.best)
         return True
 
     def _over(self) -> bool:
-        patience = self.bench.settings.patience
-        return self.progress.epoch >= self.bench.settings.epochs or bool(patience and self.progress.stale >= patience)
+        patience = self.context.settings.patience
+        return self.progress.epoch >= self.context.settings.epochs or bool(
+            patience and self.progress.stale >= patience
+        )
 
     def _epoch(self) -> bool:
         """One pass over the training images; False if a stop was requested on the way."""
         own = lambda _: self.task.batches(self.progress.epoch, self.progress.step)  # noqa: E731
-        for batch in self.bench.workers.strategy.distribute_datasets_from_function(own):
-            if agree_to_stop(self.bench):
+        for batch in self.context.workers.strategy.distribute_datasets_from_function(own):
+            if agree_to_stop(self.context):
                 return False
             started = time.monotonic()
             self._take(batch)
             self.progress.step += 1
             self._report(time.monotonic() - started)
-            if self.bench.shelf.due():
+            if self.context.checkpoints.due():
                 self._save()
         return True
 
@@ -155,44 +160,48 @@ class Loop:
         raise DivergedError(
             f"The gradient is not finite at step {self.progress.step} of epoch {self.progress.epoch + 1}, stage "
             f"{self.task.name}; the last good state is kept.",
-            f"Lower GRAFT_TRAINING_LEARNING_RATE (now {self.bench.settings.learning_rate:g}) or set "
+            f"Lower GRAFT_TRAINING_LEARNING_RATE (now {self.context.settings.learning_rate:g}) or set "
             "GRAFT_TRAINING_CLIP_NORM=1.",
         )
 
     def _out_of_memory(self, batch: Any) -> SettingsError:
         """What to set: halve the batch until a step fits; among several workers, who may not all be short, once."""
-        size = self.bench.settings.batch_size
-        if self.bench.workers.count > 1:
+        size = self.context.settings.batch_size
+        if self.context.workers.count > 1:
             return _too_small(size, f"Set GRAFT_TRAINING_BATCH_SIZE={size // 2}, or add workers.")
-        while (size := size // 2) >= self.bench.workers.replicas:
+        while (size := size // 2) >= self.context.workers.replicas:
             try:
                 rows = [self._first(part, size) for part in batch]
                 self.step.gradients(*rows, tf.constant(self.scale.value))
                 break
             except tf.errors.ResourceExhaustedError:
                 continue
-        fits = f"Set GRAFT_TRAINING_BATCH_SIZE={size}, which fits." if size else "Use a smaller backbone or image size."
-        return _too_small(self.bench.settings.batch_size, fits)
+        fits = (
+            f"Set GRAFT_TRAINING_BATCH_SIZE={size}, which fits."
+            if size
+            else "Use a smaller backbone or image size."
+        )
+        return _too_small(self.context.settings.batch_size, fits)
 
     def _first(self, part: Any, size: int) -> Any:
-        each = size // self.bench.workers.replicas
-        return self.bench.workers.strategy.run(lambda rows: rows[:each], args=(part,))
+        each = size // self.context.workers.replicas
+        return self.context.workers.strategy.run(lambda rows: rows[:each], args=(part,))
 
     def _report(self, seconds: float) -> None:
         loss = self.progress.loss / self.progress.step
-        self.bench.telemetry.step(seconds, loss)
-        self.bench.telemetry.progress(self.progress.step, self.task.steps, "steps")
+        self.context.telemetry.step(seconds, loss)
+        self.context.telemetry.progress(self.progress.step, self.task.steps, "steps")
 
     def _judge(self) -> None:
         """The end of an epoch: validate, keep the best, count the epochs without a better one."""
         labels, logits = self.task.validate()
-        value, loss = score(self.bench.gate.metric, labels, logits), log_loss(labels, logits)
+        value, loss = score(self.context.gate.metric, labels, logits), log_loss(labels, logits)
         row = {
             "stage": self.task.name,
             "epoch": self.progress.epoch + 1,
             "loss": self.progress.loss / self.task.steps,
             "val_loss": loss,
-            f"val_{self.bench.gate.metric}": value,
+            f"val_{self.context.gate.metric}": value,
         }
         self.progress.history.append(row)
         better = (value, -loss) > (self.progress.best_score, -self.progress.best_loss)
@@ -200,19 +209,25 @@ class Loop:
             self.progress.best_score, self.progress.best_loss = value, loss
             self.best = [variable.numpy() for variable in self._trained()]
         self.progress.stale = 0 if better else self.progress.stale + 1
-        self.progress.epoch, self.progress.step, self.progress.loss = self.progress.epoch + 1, 0, 0.0
+        self.progress.epoch, self.progress.step, self.progress.loss = (
+            self.progress.epoch + 1,
+            0,
+            0.0,
+        )
         self._announce(row)
 
     def _announce(self, row: dict[str, Any]) -> None:
         scores = {key: value for key, value in row.items() if key not in ("stage", "epoch")}
         scores["learning_rate"] = float(self.optimizer.learning_rate)
-        self.bench.telemetry.epoch(self.task.name, row["epoch"], self.bench.settings.epochs, scores)
+        self.context.telemetry.epoch(
+            self.task.name, row["epoch"], self.context.settings.epochs, scores
+        )
 
     def _trained(self) -> list[Any]:
         return [variable.value for variable in self.task.variables]
 
     def _save(self) -> None:
-        if not self.bench.workers.chief:
+        if not self.context.workers.chief:
             return
         self.progress.scale, self.progress.good = self.scale.value, self.scale.good
         arrays = {
@@ -220,8 +235,8 @@ class Loop:
             "optimizer": [variable.numpy() for variable in self.optimizer.variables],
             "best": self.best,
         }
-        self.bench.shelf.save(State(arrays, asdict(self.progress)))
-        self.bench.telemetry.checkpointed()
+        self.context.checkpoints.save(State(arrays, asdict(self.progress)))
+        self.context.telemetry.checkpointed()
 
     def _restore(self, state: State) -> None:
         restore(self.optimizer.variables, state.arrays["optimizer"])
@@ -230,11 +245,11 @@ class Loop:
             self.scale.value, self.scale.good = self.progress.scale, self.progress.good
 
 
-def agree_to_stop(bench: Bench) -> bool:
+def agree_to_stop(context: TrainingContext) -> bool:
     """Whether any worker was asked to stop; then all of them are, at the same place."""
-    stopping = bench.workers.any(bench.stop.requested)
+    stopping = context.workers.any(context.stop.requested)
     if stopping:
-        bench.stop.requested = True
+        context.stop.requested = True
     return stopping
 
 
@@ -254,5 +269,8 @@ def _schedule(settings: TrainingSettings, rate: float, steps: int) -> Any:
     if settings.schedule == "constant":
         return rate
     return keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else rate, total - warmup, warmup_target=rate if warmup else None, warmup_steps=warmup
+        0.0 if warmup else rate,
+        total - warmup,
+        warmup_target=rate if warmup else None,
+        warmup_steps=warmup,
     )

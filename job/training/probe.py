@@ -35,19 +35,26 @@ def path(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Iter
         weights: float32 [n].
     """
     mean, scale = features.mean(axis=0, dtype=np.float64), features.std(axis=0, dtype=np.float64)
-    # A feature that varies by less than float32 resolves says nothing; leave it at zero. Measured against its own size:
-    # a network with random weights may have features of 1e-12 that tell the classes apart.
+    # A feature that varies by less than float32 resolves says nothing; leave it at zero. Measured
+    # against its own size: a network with random weights may have features of 1e-12 that tell the
+    # classes apart.
     scale[scale <= 1e-6 * np.abs(features).max(axis=0)] = 1.0
     standardised = (features - mean) / scale
     share = weights.astype(np.float64) / weights.sum()
     shape = (features.shape[1] + 1, targets.shape[1])
     solution = np.zeros(shape)
     for penalty in PENALTIES:
-        objective = _objective(standardised, targets.astype(np.float64), share, penalty / len(features))
-        found = minimize(objective, solution.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500})
+        objective = _objective(
+            standardised, targets.astype(np.float64), share, penalty / len(features)
+        )
+        found = minimize(
+            objective, solution.ravel(), jac=True, method="L-BFGS-B", options={"maxiter": 500}
+        )
         solution = found.x.reshape(shape)
         kernel = solution[:-1] / scale[:, None]
-        yield Probe(kernel.astype(np.float32), (solution[-1] - mean @ kernel).astype(np.float32), penalty)
+        yield Probe(
+            kernel.astype(np.float32), (solution[-1] - mean @ kernel).astype(np.float32), penalty
+        )
 
 
 def _objective(

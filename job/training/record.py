@@ -9,7 +9,8 @@ import tensorflow as tf
 
 # What `tf.summary.scalar` writes, which itself needs the whole of TensorBoard to be installed.
 SCALAR = tf.compat.v1.SummaryMetadata(
-    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"), data_class="DATA_CLASS_SCALAR"
+    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
+    data_class="DATA_CLASS_SCALAR",
 )
 
 
@@ -26,7 +27,10 @@ def write(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
         writer.writeheader()
         writer.writerows(history)
     for stage in dict.fromkeys(row["stage"] for row in history):
-        _events([row for row in history if row["stage"] == stage], folder / "logs" / "tensorboard" / stage)
+        _events(
+            [row for row in history if row["stage"] == stage],
+            folder / "logs" / "tensorboard" / stage,
+        )
 
 
 def _events(rows: Sequence[Mapping[str, Any]], folder: Path) -> None:

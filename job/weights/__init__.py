@@ -1,7 +1,8 @@
 """Pre-trained weights as verified files: Keras's own, a mirror's, a given file, or an earlier release.
 
-Nothing here reads a tensor: `model` does, after `locate` has proved that the file is the one that was meant. What
-cannot be proved or found is a `WeightsError`; random weights come only to those who ask for `none`.
+Nothing here reads a tensor: `model` does, after `locate` has proved that the file is the one that
+was meant. What cannot be proved or found is a `WeightsError`; random weights come only to those who
+ask for `none`.
 """
 
 import logging
@@ -28,14 +29,15 @@ class Weights:
     """A weights file on this disk, proved to be the one that was meant.
 
     Attributes:
-        kind: how to read it: a file of Keras's, a legacy PyTorch file, our own release's `.keras`, or nothing.
+        kind: how to read it: a file of Keras's, a legacy PyTorch file, our own release's `.keras`,
+            or nothing.
         path: the file; None for random weights.
         sha256: its content's digest, for the manifest; "" for random weights.
         origin: where it comes from, for people.
         licence: the licence of the weights.
         classes: the classes of a release in the order of its outputs, else ().
-        published: whether its hash was known before it was seen. If not, the hash was noted on first use, and
-            `require_same` holds the next run to it.
+        published: whether its hash was known before it was seen. If not, the hash was noted on
+            first use, and `require_same` holds the next run to it.
     """
 
     kind: Literal["keras", "torch", "release", "none"]
@@ -63,8 +65,8 @@ def locate(
         keras_home: the folder that Keras keeps its own downloads in, usually `~/.keras`.
 
     Raises:
-        WeightsError: missing, damaged, another file than expected, or a release that does not verify.
-        StoreUnavailable, TemporaryError: the store or the network is away.
+        WeightsError: missing, damaged, another file than expected, or a release that does not
+        verify. StoreUnavailable, TemporaryError: the store or the network is away.
     """
     folder = cache_dir / "weights"
     if backbone.weights == "none":
@@ -82,7 +84,9 @@ def locate(
     try:
         sha256 = _verified(path, place, expected)
     except WeightsError:
-        if path.is_relative_to(folder):  # a wrong download is not kept; the user's own file is not ours to delete
+        if path.is_relative_to(
+            folder
+        ):  # a wrong download is not kept; the user's own file is not ours to delete
             path.unlink()
         raise
     kind: Literal["keras", "torch"] = "torch" if path.suffix in (".pth", ".pt") else "keras"
@@ -114,7 +118,11 @@ def require_same(weights: Weights, noted: str) -> None:
 
 
 def _imagenet(
-    backbone: BackboneSettings, entry: Backbone, folder: Path, keras_home: Path, open_store: Callable[[str], Store]
+    backbone: BackboneSettings,
+    entry: Backbone,
+    folder: Path,
+    keras_home: Path,
+    open_store: Callable[[str], Store],
 ) -> tuple[Path, str]:
     """Keras's own file: where Keras would look for it, else from the mirror, else from where Keras downloads it."""
     baked = keras_home / "models" / entry.file
@@ -149,7 +157,9 @@ def _verified(path: Path, place: str, expected: str | None) -> str:
     hashes = Hashes.of(path)
     if expected is None:
         noted = {"fields": {"sha256": hashes.sha256}}
-        logger.warning("no hash is published for %s: noted SHA-256 %s", place, hashes.sha256, extra=noted)
+        logger.warning(
+            "no hash is published for %s: noted SHA-256 %s", place, hashes.sha256, extra=noted
+        )
     elif expected not in (hashes.sha256, hashes.md5):
         received = hashes.sha256 if len(expected) == len(hashes.sha256) else hashes.md5
         raise WeightsError(
@@ -159,14 +169,19 @@ def _verified(path: Path, place: str, expected: str | None) -> str:
     return hashes.sha256
 
 
-def _release(backbone: BackboneSettings, entry: Backbone, folder: Path, open_store: Callable[[str], Store]) -> Weights:
+def _release(
+    backbone: BackboneSettings, entry: Backbone, folder: Path, open_store: Callable[[str], Store]
+) -> Weights:
     uri = backbone.weights.removeprefix(RELEASE)
     try:
         release = Release.find(uri, open_store)
         path = release.bring(folder)
     except StoreNotFound as error:
         raise WeightsError(
-            f"The release at {uri} is not whole: {error.message}", "Name a release that `graft verify` accepts."
+            f"The release at {uri} is not whole: {error.message}",
+            "Name a release that `graft verify` accepts.",
         ) from error
     origin = f"{RELEASE}{release.store.uri}"
-    return Weights("release", path, release.sha256, origin, entry.licence, release.classes, published=True)
+    return Weights(
+        "release", path, release.sha256, origin, entry.licence, release.classes, published=True
+    )

@@ -63,10 +63,16 @@ def _download(url: str, target: BinaryIO, cure: str) -> None:
                 raise IncompleteRead(b"", answer.length)
     except urllib.error.HTTPError as error:
         error.close()
-        kind = TemporaryError if error.code >= 500 or error.code in TEMPORARY_ANSWERS else WeightsError
-        raise kind(f"The weights at {url} cannot be downloaded: the server answered {error.code}.", cure) from error
+        kind = (
+            TemporaryError if error.code >= 500 or error.code in TEMPORARY_ANSWERS else WeightsError
+        )
+        raise kind(
+            f"The weights at {url} cannot be downloaded: the server answered {error.code}.", cure
+        ) from error
     except urllib.error.URLError as error:
-        raise WeightsError(f"The weights at {url} cannot be downloaded: {error.reason}.", cure) from error
+        raise WeightsError(
+            f"The weights at {url} cannot be downloaded: {error.reason}.", cure
+        ) from error
     except (OSError, HTTPException) as error:
         raise TemporaryError(f"The download of {url} broke off: {error}.", cure) from error
 

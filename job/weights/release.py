@@ -45,7 +45,8 @@ class Release:
                 return cls._champion(store)
         except (ValueError, KeyError, TypeError) as error:
             raise WeightsError(
-                f"The release at {uri} is not valid: {error!r}.", "Name a release that `graft verify` accepts."
+                f"The release at {uri} is not valid: {error!r}.",
+                "Name a release that `graft verify` accepts.",
             ) from error
         raise WeightsError(
             f"There is no release at {uri}; expected {MANIFEST} or {POINTER} there.",

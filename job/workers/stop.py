@@ -22,7 +22,9 @@ class Terminated(BaseException):
 
     def told(self) -> Interrupted:
         """The same as an error for people."""
-        error = Interrupted("SIGTERM was received.", "Start the run again: it goes on from its checkpoint.")
+        error = Interrupted(
+            "SIGTERM was received.", "Start the run again: it goes on from its checkpoint."
+        )
         error.run_id = self.run_id
         return error
 
@@ -32,8 +34,8 @@ class Stop:
 
     Attributes:
         requested: a stop was asked for.
-        struck: `Terminated` was raised. Native code in which it strikes may swallow it or make another error of it
-            (TensorFlow does both).
+        struck: `Terminated` was raised. Native code in which it strikes may swallow it or make
+            another error of it (TensorFlow does both).
     """
 
     def __init__(self) -> None:

@@ -12,7 +12,9 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from kubernetes.client import models as k8s
 
 IMAGE = "registry.example.com/graft:0.1.0"
-FINAL = range(1, 7)  # what another try would not change; 75, and a waiter that was lost, are worth one
+FINAL = range(
+    1, 7
+)  # what another try would not change; 75, and a waiter that was lost, are worth one
 
 # Pod Security `restricted`.
 RESTRICTED_POD = k8s.V1PodSecurityContext(
@@ -46,7 +48,11 @@ class GraftOperator(KubernetesPodOperator):
             ),
             security_context=RESTRICTED_POD,
             container_security_context=RESTRICTED,
-            volumes=[k8s.V1Volume(name="scratch", empty_dir=k8s.V1EmptyDirVolumeSource(size_limit="100Mi"))],
+            volumes=[
+                k8s.V1Volume(
+                    name="scratch", empty_dir=k8s.V1EmptyDirVolumeSource(size_limit="100Mi")
+                )
+            ],
             volume_mounts=[k8s.V1VolumeMount(name="scratch", mount_path="/tmp")],
             retries=3,
             retry_delay=timedelta(minutes=1),
@@ -102,7 +108,11 @@ with DAG(
     verify = GraftOperator(
         task_id="verify",
         arguments=["verify", "{{ ti.xcom_pull('train')['release'] }}"],
-        env_from=[k8s.V1EnvFromSource(secret_ref=k8s.V1SecretEnvSource(name="graft-bucket", optional=True))],
+        env_from=[
+            k8s.V1EnvFromSource(
+                secret_ref=k8s.V1SecretEnvSource(name="graft-bucket", optional=True)
+            )
+        ],
     )
 
     train >> verify

@@ -2,9 +2,9 @@
 
     KERAS_HOME=~/.cache/graft/keras .venv/bin/python -m tests.bench.accuracy [image side]
 
-Prints JSON lines. Each backbone runs once over all photographs; each split then solves its own head and chooses its
-penalty on validation images, as `graft run` does. The draws are the protocol of the measurement by hand (15 a class to
-train, all others to test), but that 3 of the 15 validate.
+Prints JSON lines. Each backbone runs once over all photographs; each split then solves its own head
+and chooses its penalty on validation images, as `graft run` does. The draws are the protocol of the
+measurement by hand (15 a class to train, all others to test), but that 3 of the 15 validate.
 """
 
 import json
@@ -22,7 +22,13 @@ from job.audit import Splits
 from job.batches import Feed, label_array
 from job.catalogue import BACKBONES
 from job.scores import log_loss, score
-from job.settings import BackboneSettings, CacheSettings, DatasetSettings, DevicesSettings, HeadSettings
+from job.settings import (
+    BackboneSettings,
+    CacheSettings,
+    DatasetSettings,
+    DevicesSettings,
+    HeadSettings,
+)
 from tests import photographs
 
 SEEDS = range(5)
@@ -37,16 +43,26 @@ def main(side: int = 224) -> None:
         for seed in SEEDS:
             random = _features("none", seed, splits, side, Path(folder))
             for protocol, parts in {"split": _own(splits), "draw": _drawn(splits, seed)}.items():
-                _print(protocol=protocol, seed=seed, imagenet=_solved(known, parts), random=_solved(random, parts))
+                _print(
+                    protocol=protocol,
+                    seed=seed,
+                    imagenet=_solved(known, parts),
+                    random=_solved(random, parts),
+                )
 
 
 def _splits(folder: Path) -> Splits:
-    quiet, settings = telemetry.silent(), DatasetSettings(uri=photographs.ensure_photographs().as_uri())
+    quiet, settings = (
+        telemetry.silent(),
+        DatasetSettings(uri=photographs.ensure_photographs().as_uri()),
+    )
     data = dataset.fetch(dataset.survey(settings), settings, CacheSettings(dir=folder), quiet)
     return audit.split(audit.inspect(data, settings.broken_share, folder / "audit", quiet))
 
 
-def _features(source: str, seed: int, splits: Splits, side: int, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+def _features(
+    source: str, seed: int, splits: Splits, side: int, folder: Path
+) -> tuple[np.ndarray, np.ndarray]:
     """(features [n, d], labels [n]) of all photographs: train, then val, then test."""
     from job import features, model, weights
 
@@ -59,7 +75,9 @@ def _features(source: str, seed: int, splits: Splits, side: int, folder: Path) -
     import keras
 
     trunk = keras.Model(classifier.backbone.input, classifier.pool(classifier.backbone.output))
-    rows = features.cache(trunk, feed, examples, f"{source} {seed}", folder / "features", telemetry.silent())
+    rows = features.cache(
+        trunk, feed, examples, f"{source} {seed}", folder / "features", telemetry.silent()
+    )
     return np.asarray(rows), label_array(examples)
 
 
@@ -84,7 +102,9 @@ def _ranked(order: np.ndarray, labels: np.ndarray, label: int) -> np.ndarray:
 
 def _solved(known: tuple[np.ndarray, np.ndarray], parts: tuple[np.ndarray, ...]) -> dict[str, Any]:
     """Test accuracy of the head that does best on the validation images."""
-    (train, truth), (val, val_truth), (test, test_truth) = ((known[0][part], known[1][part]) for part in parts)
+    (train, truth), (val, val_truth), (test, test_truth) = (
+        (known[0][part], known[1][part]) for part in parts
+    )
 
     def worth(probe: Any) -> tuple[float, float]:
         logits = probe.logits(val)
@@ -95,7 +115,9 @@ def _solved(known: tuple[np.ndarray, np.ndarray], parts: tuple[np.ndarray, ...])
     return {
         "accuracy": round(score("accuracy", test_truth, chosen.logits(test)), 4),
         "penalty": round(chosen.penalty, 5),
-        "by_penalty": [round(score("accuracy", test_truth, probe.logits(test)), 3) for probe in probes],
+        "by_penalty": [
+            round(score("accuracy", test_truth, probe.logits(test)), 3) for probe in probes
+        ],
         "test": len(test),
     }
 
@@ -103,7 +125,9 @@ def _solved(known: tuple[np.ndarray, np.ndarray], parts: tuple[np.ndarray, ...])
 def _probes(train: np.ndarray, truth: np.ndarray) -> Iterator[Any]:
     from job.training.probe import path
 
-    return path(train, np.eye(truth.max() + 1, dtype=np.float32)[truth], np.ones(len(truth), np.float32))
+    return path(
+        train, np.eye(truth.max() + 1, dtype=np.float32)[truth], np.ones(len(truth), np.float32)
+    )
 
 
 def _print(**row: Any) -> None:

@@ -2,7 +2,8 @@
 
     KERAS_HOME=~/.cache/graft/keras .venv/bin/python -m tests.bench.bench [file.json] [repeats]
 
-Ratios are what to rely on: both sides share whatever else the machine is doing. Prints a table and writes JSON.
+Ratios are what to rely on: both sides share whatever else the machine is doing. Prints a table and
+writes JSON.
 """
 
 import json
@@ -35,10 +36,15 @@ def main(path: str = "run/bench.json", turns: str = "3") -> None:
     for name, row in figures.items():
         print(f"{name:<16}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    Path(path).write_text(json.dumps({"cpus": os.cpu_count(), "repeats": repeats, "figures": figures}, indent=2) + "\n")
+    Path(path).write_text(
+        json.dumps({"cpus": os.cpu_count(), "repeats": repeats, "figures": figures}, indent=2)
+        + "\n"
+    )
 
 
-def against(repeats: int, ours: Callable[[], float], rival: Callable[[], float]) -> dict[str, float]:
+def against(
+    repeats: int, ours: Callable[[], float], rival: Callable[[], float]
+) -> dict[str, float]:
     """Seconds of each, in turns; the ratio is the median over the turns."""
     turns = [(ours(), rival()) for _ in range(repeats)]
     return {
@@ -51,15 +57,21 @@ def against(repeats: int, ours: Callable[[], float], rival: Callable[[], float])
 def _settings_error(repeats: int) -> dict[str, float]:
     """From exec to exit, against a Python that does nothing."""
     environment = os.environ | {"GRAFT_DATASTE_URI": "file:///nowhere"}
-    return against(repeats, lambda: _seconds((*GRAFT, "settings"), environment, 2), lambda: _seconds(PLAIN))
+    return against(
+        repeats, lambda: _seconds((*GRAFT, "settings"), environment, 2), lambda: _seconds(PLAIN)
+    )
 
 
-def _seconds(command: tuple[str, ...], environment: dict[str, str] | None = None, code: int = 0) -> float:
+def _seconds(
+    command: tuple[str, ...], environment: dict[str, str] | None = None, code: int = 0
+) -> float:
     started = time.monotonic()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
     took = time.monotonic() - started
     if done.returncode != code:
-        raise SystemExit(f"{' '.join(command)} ended with {done.returncode}, expected {code}:\n{done.stderr.decode()}")
+        raise SystemExit(
+            f"{' '.join(command)} ended with {done.returncode}, expected {code}:\n{done.stderr.decode()}"
+        )
     return took
 
 

@@ -17,7 +17,10 @@ def photographs(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
 
     workers.join(DevicesSettings())
     classifier, feed = _classifier(folder)
-    return {"solved probe": _probe(classifier, feed, folder), "cached epoch": _epoch(classifier, feed, folder, repeats)}
+    return {
+        "solved probe": _probe(classifier, feed, folder),
+        "cached epoch": _epoch(classifier, feed, folder, repeats),
+    }
 
 
 def _classifier(folder: Path) -> tuple[Any, Any]:
@@ -47,17 +50,25 @@ def _probe(classifier: Any, feed: Any, folder: Path) -> dict[str, float]:
 
     truth = {part: label_array(getattr(feed.splits, part)) for part in ("train", "test")}
     pixels = {
-        part: np.concatenate([batch.numpy() for batch in feed.plain(getattr(feed.splits, part))])[: len(labels)]
+        part: np.concatenate([batch.numpy() for batch in feed.plain(getattr(feed.splits, part))])[
+            : len(labels)
+        ]
         for part, labels in truth.items()
     }
     inputs = keras.Input((SIDE, SIDE, 3))
     x = keras.layers.GlobalAveragePooling2D()(classifier.backbone(inputs, training=False))
-    outputs = keras.layers.Dense(len(feed.splits.classes), activation="softmax")(keras.layers.Dropout(0.2)(x))
+    outputs = keras.layers.Dense(len(feed.splits.classes), activation="softmax")(
+        keras.layers.Dropout(0.2)(x)
+    )
     guide = keras.Model(inputs, outputs)
     classifier.backbone.trainable = False
-    guide.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    guide.compile(
+        keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     rival = _seconds(lambda: guide.fit(pixels["train"], truth["train"], 32, EPOCHS, verbose=0))
-    rival_accuracy = float((guide.predict(pixels["test"], verbose=0).argmax(1) == truth["test"]).mean())
+    rival_accuracy = float(
+        (guide.predict(pixels["test"], verbose=0).argmax(1) == truth["test"]).mean()
+    )
     classifier.backbone.trainable = True
     ours = _seconds(lambda: _solved(classifier, feed, folder))
     accuracy = _accuracy(classifier, feed)
@@ -72,17 +83,23 @@ def _solved(classifier: Any, feed: Any, folder: Path) -> None:
     import tensorflow as tf
 
     from job import storage, telemetry, training, transfer
-    from job.checkpoint import Shelf
+    from job.checkpoint import CheckpointStore
     from job.settings import GateSettings, TrainingSettings, TransferSettings
-    from job.training import Bench, Cache
+    from job.training import FeatureCache, TrainingContext
     from job.workers import Stop, Workers
 
     (folder / "bucket").mkdir()
-    shelf = Shelf(folder / "checkpoints", storage.connect((folder / "bucket").as_uri()), 1e9)
-    team = Workers(tf.distribute.get_strategy(), 1, ("CPU:0",), False, "bench")
-    bench = Bench(TrainingSettings(), GateSettings(), team, "float32", shelf, telemetry.silent(), Stop())
+    checkpoints = CheckpointStore(
+        folder / "checkpoints", storage.connect((folder / "bucket").as_uri()), 1e9
+    )
+    team = Workers(tf.distribute.get_strategy(), 1, ("CPU:0",), False, "context")
+    context = TrainingContext(
+        TrainingSettings(), GateSettings(), team, "float32", checkpoints, telemetry.silent(), Stop()
+    )
     plan = transfer.choose(TransferSettings(mode="none"), classifier, feed.splits)
-    training.fit(classifier, plan, feed, bench, Cache(folder / "features", "bench", 10**10))
+    training.fit(
+        classifier, plan, feed, context, FeatureCache(folder / "features", "context", 10**10)
+    )
 
 
 def _accuracy(classifier: Any, feed: Any) -> float:
@@ -90,7 +107,9 @@ def _accuracy(classifier: Any, feed: Any) -> float:
     from job.batches import label_array
 
     return training.score(
-        "accuracy", label_array(feed.splits.test), training.predict(classifier, feed, feed.splits.test)
+        "accuracy",
+        label_array(feed.splits.test),
+        training.predict(classifier, feed, feed.splits.test),
     )
 
 
@@ -103,13 +122,19 @@ def _epoch(classifier: Any, feed: Any, folder: Path, repeats: int) -> dict[str, 
     from tests.bench.bench import against
 
     plan = transfer.choose(TransferSettings(mode="part"), classifier, feed.splits)
-    trunk, crown = classifier.trunk(plan.cut), classifier.crown(plan.cut)
-    rows = features.cache(trunk, feed, feed.splits.train, "bench part", folder / "features", telemetry.silent())
-    variables = [variable.value for variable in transfer.trained_variables(classifier, "part", plan.cut)]
+    trunk, top = classifier.trunk(plan.cut), classifier.top(plan.cut)
+    rows = features.cache(
+        trunk, feed, feed.splits.train, "context part", folder / "features", telemetry.silent()
+    )
+    variables = [
+        variable.value for variable in transfer.trained_variables(classifier, "part", plan.cut)
+    ]
 
     def gradient(activations: Any, targets: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
-            logits = classifier.head(classifier.pool(crown(activations, training=False)), training=False)
+            logits = classifier.head(
+                classifier.pool(top(activations, training=False)), training=False
+            )
             loss = tf.reduce_sum(weights * tf.nn.softmax_cross_entropy_with_logits(targets, logits))
         return tape.gradient(loss, variables)
 

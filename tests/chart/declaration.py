@@ -35,7 +35,11 @@ def several(items: dict[str, Any]) -> dict[str, Any]:
 
 def named(**more: Any) -> dict[str, Any]:
     """The schema of an object that Kubernetes knows by its name, open for its other keys."""
-    return {"type": "object", "properties": {"name": {"type": "string", "minLength": 1}, **more}, "required": ["name"]}
+    return {
+        "type": "object",
+        "properties": {"name": {"type": "string", "minLength": 1}, **more},
+        "required": ["name"],
+    }
 
 
 # What a default does not say by itself.
@@ -87,9 +91,18 @@ SHAPES: dict[str, dict[str, Any]] = {
     "serviceAccount.name": NAME,
     "serviceAccount.annotations": TEXTS,
     "extraEnv": several(
-        closed({"name": {"type": "string", "minLength": 1}, "value": {"type": "string"}, "valueFrom": ANYTHING}, "name")
+        closed(
+            {
+                "name": {"type": "string", "minLength": 1},
+                "value": {"type": "string"},
+                "valueFrom": ANYTHING,
+            },
+            "name",
+        )
     ),
-    "extraEnvFrom": several(closed({"prefix": {"type": "string"}, "configMapRef": named(), "secretRef": named()})),
+    "extraEnvFrom": several(
+        closed({"prefix": {"type": "string"}, "configMapRef": named(), "secretRef": named()})
+    ),
     "extraVolumes": several(named()),
     "extraVolumeMounts": several(
         named(mountPath={"type": "string", "pattern": "^/"}) | {"required": ["name", "mountPath"]}
@@ -98,7 +111,11 @@ SHAPES: dict[str, dict[str, Any]] = {
     "networkPolicy.extraEgress": several(ANYTHING),
     "podMonitor.interval": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"},
     "podMonitor.labels": TEXTS,
-    "fullnameOverride": {"type": "string", "pattern": "^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$", "maxLength": 63},
+    "fullnameOverride": {
+        "type": "string",
+        "pattern": "^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$",
+        "maxLength": 63,
+    },
 }
 PLAIN: dict[type, dict[str, Any]] = {
     bool: {"type": "boolean"},
@@ -124,7 +141,10 @@ def values() -> tuple[Value, ...]:
     """Every value in the order of the file."""
     text = (CHART / "values.yaml").read_text()
     sentences = dict(_sentences(text))
-    return tuple(Value(path, default, sentences.get(path, "")) for path, default in _leaves(yaml.safe_load(text)))
+    return tuple(
+        Value(path, default, sentences.get(path, ""))
+        for path, default in _leaves(yaml.safe_load(text))
+    )
 
 
 def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -2,8 +2,9 @@
 
     python -m tests.chart.generate [--check]
 
-`helm/values.schema.json` and `helm/README.md` come from `helm/values.yaml`, `tests/chart/declaration.py` and, for the
-settings, from `docs/settings.schema.json`. `manifests/` holds the chart rendered for people without Helm.
+`helm/values.schema.json` and `helm/README.md` come from `helm/values.yaml`,
+`tests/chart/declaration.py` and, for the settings, from `docs/settings.schema.json`. `manifests/`
+holds the chart rendered for people without Helm.
 """
 
 import argparse
@@ -36,7 +37,9 @@ def write(path: Path, text: str, *, check: bool) -> None:
     if not check:
         path.write_text(text)
     elif not path.is_file() or path.read_text() != text:
-        raise SystemExit(f"{path.relative_to(ROOT)} is not what the chart says. Run `make generate`.")
+        raise SystemExit(
+            f"{path.relative_to(ROOT)} is not what the chart says. Run `make generate`."
+        )
 
 
 def schema() -> dict[str, Any]:
@@ -47,9 +50,17 @@ def schema() -> dict[str, Any]:
         properties = tree
         for group in groups:
             properties = properties.setdefault(group, closed({}))["properties"]
-        properties[key] = {"description": value.sentence} | (_settings() if key == "settings" else value.schema())
-    tree["global"] = {"description": "Values that a parent chart shares with all its charts.", "type": "object"}
-    tree["enabled"] = {"description": "Read by the condition of a parent chart, not by this one.", "type": "boolean"}
+        properties[key] = {"description": value.sentence} | (
+            _settings() if key == "settings" else value.schema()
+        )
+    tree["global"] = {
+        "description": "Values that a parent chart shares with all its charts.",
+        "type": "object",
+    }
+    tree["enabled"] = {
+        "description": "Read by the condition of a parent chart, not by this one.",
+        "type": "boolean",
+    }
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Graft", **closed(tree)}
 
 
@@ -58,7 +69,9 @@ def _settings() -> dict[str, Any]:
 
     def optional(node: dict[str, Any]) -> dict[str, Any]:
         return {
-            key: {name: optional(inner) for name, inner in value.items()} if key == "properties" else value
+            key: {name: optional(inner) for name, inner in value.items()}
+            if key == "properties"
+            else value
             for key, value in node.items()
             if key != "required"
         }
@@ -70,7 +83,9 @@ def readme() -> str:
     """The chart's page: its text as it stands in README.md.in, and one row a value."""
     rows = "\n".join(_row(value) for value in values())
     text = (Path(__file__).with_name("README.md.in")).read_text()
-    return text.replace("{{values}}", f"| value | default | what it is |\n| --- | --- | --- |\n{rows}")
+    return text.replace(
+        "{{values}}", f"| value | default | what it is |\n| --- | --- | --- |\n{rows}"
+    )
 
 
 def _row(value: Value) -> str:
@@ -81,7 +96,16 @@ def _row(value: Value) -> str:
 
 def rendered(launch: str) -> str:
     """The chart as plain objects under the name `graft`, without the marks of Helm."""
-    arguments = ["template", "graft", str(CHART), "--skip-tests", "--namespace", "graft", "--set", f"launch={launch}"]
+    arguments = [
+        "template",
+        "graft",
+        str(CHART),
+        "--skip-tests",
+        "--namespace",
+        "graft",
+        "--set",
+        f"launch={launch}",
+    ]
     arguments += [
         "--set",
         "settings.dataset.uri=s3://your-data/flowers",
@@ -90,13 +114,18 @@ def rendered(launch: str) -> str:
     ]
     done = subprocess.run([helm.binary(3), *arguments], capture_output=True, text=True, check=True)
     objects = re.sub(
-        r"^ *(app\.kubernetes\.io/managed-by: Helm|helm\.sh/chart: .*)\n", "", done.stdout, flags=re.MULTILINE
+        r"^ *(app\.kubernetes\.io/managed-by: Helm|helm\.sh/chart: .*)\n",
+        "",
+        done.stdout,
+        flags=re.MULTILINE,
     )
     objects = re.sub(r"^# Source: .*\n", "", objects, flags=re.MULTILINE)
     return f"# {PURPOSES[launch]}\n{ORIGIN}\n{objects}"
 
 
-ORIGIN = "# Rendered from helm/ by `make generate`. Set both addresses, the image and the namespace."
+ORIGIN = (
+    "# Rendered from helm/ by `make generate`. Set both addresses, the image and the namespace."
+)
 PURPOSES = {
     "run": "One run, now. Its template cannot be changed: give the Job another name for another run.",
     "schedule": "A run every night.",

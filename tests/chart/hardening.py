@@ -5,11 +5,23 @@ from collections.abc import Iterator
 from tests.chart.rendering import Tree, job, pods
 
 RULES = [
-    {"action": "FailJob", "onExitCodes": {"containerName": "graft", "operator": "In", "values": [2, 3, 4, 5, 6]}},
+    {
+        "action": "FailJob",
+        "onExitCodes": {"containerName": "graft", "operator": "In", "values": [2, 3, 4, 5, 6]},
+    },
     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
 ]
 # What a restricted pod may mount.
-VOLUMES = {"configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"}
+VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
 
 
 def findings(objects: list[Tree]) -> Iterator[str]:
@@ -24,11 +36,15 @@ def findings(objects: list[Tree]) -> Iterator[str]:
 
 def _demand(found: Tree, wanted: Tree) -> Iterator[str]:
     """Each field must be there with this value: a default of Kubernetes is not enough."""
-    yield from (f"{key} is {found.get(key)!r}" for key, value in wanted.items() if found.get(key) != value)
+    yield from (
+        f"{key} is {found.get(key)!r}" for key, value in wanted.items() if found.get(key) != value
+    )
 
 
 def _job_findings(spec: Tree) -> Iterator[str]:
-    yield from _demand(spec, {"podReplacementPolicy": "Failed", "podFailurePolicy": {"rules": RULES}})
+    yield from _demand(
+        spec, {"podReplacementPolicy": "Failed", "podFailurePolicy": {"rules": RULES}}
+    )
     yield from _demand(spec, {"backoffLimit": 3, "activeDeadlineSeconds": 86_400})
     if "suspend" in spec:
         yield "suspend is Kueue's"
@@ -37,13 +53,23 @@ def _job_findings(spec: Tree) -> Iterator[str]:
 def _pod_findings(spec: Tree) -> Iterator[str]:
     yield from _demand(
         spec,
-        {"restartPolicy": "Never", "automountServiceAccountToken": False, "enableServiceLinks": False}
+        {
+            "restartPolicy": "Never",
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+        }
         | {"terminationGracePeriodSeconds": 120},
     )
-    yield from (f"{key} is set" for key in ("hostNetwork", "hostPID", "hostIPC", "hostUsers") if key in spec)
+    yield from (
+        f"{key} is set" for key in ("hostNetwork", "hostPID", "hostIPC", "hostUsers") if key in spec
+    )
     context = spec.get("securityContext", {})
-    yield from _demand(context, {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}})
-    yield from (f"{key} is fixed" for key in ("runAsUser", "runAsGroup", "sysctls") if key in context)
+    yield from _demand(
+        context, {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    )
+    yield from (
+        f"{key} is fixed" for key in ("runAsUser", "runAsGroup", "sysctls") if key in context
+    )
     for volume in spec["volumes"]:
         if not volume.keys() <= VOLUMES | {"name"}:
             yield f"volume {volume['name']} is of the node"
@@ -57,15 +83,23 @@ def _container_findings(container: Tree) -> Iterator[str]:
     context = container.get("securityContext", {})
     yield from _demand(
         context,
-        {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+        {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
     )
-    yield from (f"{key} is set" for key in ("privileged", "procMount", "runAsUser") if key in context)
+    yield from (
+        f"{key} is set" for key in ("privileged", "procMount", "runAsUser") if key in context
+    )
     yield from _demand(container, {"terminationMessagePolicy": "FallbackToLogsOnError"})
     if "memory" not in container.get("resources", {}).get("limits", {}):
         yield "memory has no limit"
     yield from ("a port of the node" for port in container.get("ports", []) if "hostPort" in port)
     given = {entry["name"]: entry.get("value") for entry in container["env"]}
-    gpus = any(key.startswith("nvidia.com/") for key in container.get("resources", {}).get("limits", {}))
+    gpus = any(
+        key.startswith("nvidia.com/") for key in container.get("resources", {}).get("limits", {})
+    )
     if not gpus and given.get("NVIDIA_VISIBLE_DEVICES") != "void":
         yield "GPUs are seen that were not asked for"
     yield from (f"{name} is a secret's value" for name in given if "SECRET" in name and given[name])

@@ -36,7 +36,8 @@ def selects(policy: Tree, labels: dict[str, str]) -> bool:
 def _fits_a_port(ports: list[Tree] | None, port: int, protocol: str) -> bool:
     """No list, or an empty one, is every port."""
     return not ports or any(
-        entry.get("protocol", "TCP") == protocol and entry["port"] <= port <= int(entry.get("endPort") or entry["port"])
+        entry.get("protocol", "TCP") == protocol
+        and entry["port"] <= port <= int(entry.get("endPort") or entry["port"])
         for entry in ports
     )
 

@@ -17,7 +17,10 @@ def binary(program: str = "promtool") -> Path:
         BIN.mkdir(parents=True, exist_ok=True)
         with TemporaryDirectory(dir=BIN) as folder:
             subprocess.run(
-                ["apt-get", "download", "--quiet", "prometheus"], cwd=folder, check=True, capture_output=True
+                ["apt-get", "download", "--quiet", "prometheus"],
+                cwd=folder,
+                check=True,
+                capture_output=True,
             )
             (package,) = Path(folder).glob("*.deb")
             subprocess.run(["dpkg", "-x", package, folder], check=True)

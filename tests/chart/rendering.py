@@ -13,7 +13,9 @@ from tests.chart.declaration import CHART
 from tests.tools import helm
 
 Tree = dict[str, Any]
-LEAST: Tree = {"settings": {"dataset": {"uri": "s3://data/flowers"}, "output": {"uri": "s3://models"}}}
+LEAST: Tree = {
+    "settings": {"dataset": {"uri": "s3://data/flowers"}, "output": {"uri": "s3://models"}}
+}
 LAUNCHES = ("run", "schedule", "template")
 EXAMPLES = sorted((CHART / "ci").glob("*-values.yaml"))
 
@@ -41,7 +43,16 @@ def render(
     """The objects that `helm template` makes of the least values and these."""
     given = merged(LEAST, values or {})
     text = run_helm(
-        major, "template", release, str(chart), "--namespace", "vision", "--values", "-", *options, given=given
+        major,
+        "template",
+        release,
+        str(chart),
+        "--namespace",
+        "vision",
+        "--values",
+        "-",
+        *options,
+        given=given,
     )
     return [document for document in yaml.load_all(text, _Strict) if document]
 
@@ -53,7 +64,9 @@ def run_helm(major: int, *arguments: str, given: Mapping[str, Any] | None = None
         RefusedError: it failed.
     """
     command = [str(helm.binary(major)), *arguments]
-    done = subprocess.run(command, input=json.dumps(given or {}), capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, input=json.dumps(given or {}), capture_output=True, text=True, check=False
+    )
     if done.returncode:
         raise RefusedError(done.stderr + done.stdout)
     return done.stdout
@@ -65,7 +78,11 @@ def merged(*trees: Mapping[str, Any]) -> Tree:
     for tree in trees:
         for key, value in tree.items():
             inner = whole.get(key)
-            whole[key] = merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+            whole[key] = (
+                merged(inner, value)
+                if isinstance(inner, dict) and isinstance(value, dict)
+                else value
+            )
     return whole
 
 

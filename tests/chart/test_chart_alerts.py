@@ -17,9 +17,15 @@ RULE = yaml.safe_load((CHART.parent / "manifests" / "alerts" / "prometheus-rule.
 JOB, CRON = 'namespace="vision", job_name="flowers-1"', 'namespace="vision", cronjob="flowers"'
 OURS = 'label_app_kubernetes_io_part_of="graft"'
 FAILED = f'kube_job_failed{{{JOB}, condition="true"}}'
-JOB_LABELS, CRON_LABELS = f"kube_job_labels{{{JOB}, {OURS}}}", f"kube_cronjob_labels{{{CRON}, {OURS}}}"
+JOB_LABELS, CRON_LABELS = (
+    f"kube_job_labels{{{JOB}, {OURS}}}",
+    f"kube_cronjob_labels{{{CRON}, {OURS}}}",
+)
 SUSPENDED = f"kube_cronjob_spec_suspend{{{CRON}}}"
-LAST, CREATED = f"kube_cronjob_status_last_successful_time{{{CRON}}}", f"kube_cronjob_created{{{CRON}}}"
+LAST, CREATED = (
+    f"kube_cronjob_status_last_successful_time{{{CRON}}}",
+    f"kube_cronjob_created{{{CRON}}}",
+)
 STRANGER = f'kube_job_labels{{{JOB}, label_app_kubernetes_io_part_of="another"}}'
 
 
@@ -40,7 +46,11 @@ def firing(folder: Path, alert: str, series: dict[str, str], at: str, *, expecte
     whole = {"rule_files": ["rules.yaml"], "evaluation_interval": "10m", "tests": [test]}
     (folder / "test.yaml").write_text(json.dumps(whole))
     done = subprocess.run(
-        [promtool.binary(), "test", "rules", "test.yaml"], cwd=folder, capture_output=True, text=True, check=False
+        [promtool.binary(), "test", "rules", "test.yaml"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, f"{rule['expr']}\n{done.stdout}{done.stderr}"
 
@@ -55,22 +65,43 @@ def firing(folder: Path, alert: str, series: dict[str, str], at: str, *, expecte
     ],
     ids=["failed", "well", "failed long ago", "not ours"],
 )
-def test_a_failed_run_is_told_for_an_hour(tmp_path: Path, series: dict[str, str], at: str, expected: bool) -> None:
+def test_a_failed_run_is_told_for_an_hour(
+    tmp_path: Path, series: dict[str, str], at: str, expected: bool
+) -> None:
     firing(tmp_path, "GraftRunFailed", series, at, expected=expected)
 
 
 @pytest.mark.parametrize(
     ("series", "at", "expected"),
     [
-        ({CRON_LABELS: "1x400", SUSPENDED: "0x400", CREATED: "0x400", LAST: "3600x400"}, "50h", True),
-        ({CRON_LABELS: "1x400", SUSPENDED: "0x400", CREATED: "0x400", LAST: "3600x400"}, "48h", False),
-        ({CRON_LABELS: "1x400", SUSPENDED: "0x400", CREATED: "0x400", LAST: "3600x100 90000x300"}, "50h", False),
+        (
+            {CRON_LABELS: "1x400", SUSPENDED: "0x400", CREATED: "0x400", LAST: "3600x400"},
+            "50h",
+            True,
+        ),
+        (
+            {CRON_LABELS: "1x400", SUSPENDED: "0x400", CREATED: "0x400", LAST: "3600x400"},
+            "48h",
+            False,
+        ),
+        (
+            {
+                CRON_LABELS: "1x400",
+                SUSPENDED: "0x400",
+                CREATED: "0x400",
+                LAST: "3600x100 90000x300",
+            },
+            "50h",
+            False,
+        ),
         ({CRON_LABELS: "1x400", SUSPENDED: "0x400", CREATED: "0x400"}, "50h", True),
         ({CRON_LABELS: "1x400", SUSPENDED: "1x400", CREATED: "0x400"}, "50h", False),
     ],
     ids=["stale", "not yet", "fresh", "never well", "a template"],
 )
-def test_a_schedule_without_success_is_told(tmp_path: Path, series: dict[str, str], at: str, expected: bool) -> None:
+def test_a_schedule_without_success_is_told(
+    tmp_path: Path, series: dict[str, str], at: str, expected: bool
+) -> None:
     firing(tmp_path, "GraftNoSuccess", series, at, expected=expected)
 
 

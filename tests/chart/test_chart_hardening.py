@@ -40,7 +40,11 @@ MUTANTS = [
     (POD, "  restartPolicy: Never\n", "  restartPolicy: Never\n  hostNetwork: true\n"),
     (POD, "  restartPolicy: Never\n", "  restartPolicy: Never\n  hostPID: true\n"),
     (POD, "runAsNonRoot: true", "runAsNonRoot: true\n    runAsUser: 0"),
-    (POD, "emptyDir:\n        sizeLimit: {{ $values.scratch.size }}", "hostPath:\n        path: /tmp"),
+    (
+        POD,
+        "emptyDir:\n        sizeLimit: {{ $values.scratch.size }}",
+        "hostPath:\n        path: /tmp",
+    ),
     (POD, "        sizeLimit: {{ $values.cache.size }}", "        medium: ''"),
     (POD, "containerPort: {{ . }}", "containerPort: {{ . }}\n          hostPort: {{ . }}"),
     (POD, "{{ int $values.job.terminationGracePeriodSeconds }}", "0"),
@@ -64,18 +68,26 @@ def test_every_launch_is_hardened(launch: str) -> None:
     assert list(findings(render({"launch": launch}))) == []
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name.removesuffix("-values.yaml"))
+@pytest.mark.parametrize(
+    "example", EXAMPLES, ids=lambda path: path.name.removesuffix("-values.yaml")
+)
 def test_no_example_weakens_more_than_it_says(example: Path) -> None:
     changed = {
         "folder-values.yaml": {"backoffLimit is 5", "activeDeadlineSeconds is 3600"},
         "workers-values.yaml": {"backoffLimit is 9"},
     }
-    assert set(findings(render(yaml.safe_load(example.read_text())))) == changed.get(example.name, set())
+    assert set(findings(render(yaml.safe_load(example.read_text())))) == changed.get(
+        example.name, set()
+    )
 
 
 @pytest.mark.parametrize("launch", LAUNCHES)
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant[1].strip()} -> {mutant[2].strip()}")
-def test_a_hardened_field_that_is_turned_off_in_the_chart_is_found(tmp_path: Path, mutant: Any, launch: str) -> None:
+@pytest.mark.parametrize(
+    "mutant", MUTANTS, ids=lambda mutant: f"{mutant[1].strip()} -> {mutant[2].strip()}"
+)
+def test_a_hardened_field_that_is_turned_off_in_the_chart_is_found(
+    tmp_path: Path, mutant: Any, launch: str
+) -> None:
     assert list(findings(render({"launch": launch}, chart=copied(tmp_path, mutant))))
 
 
@@ -104,7 +116,10 @@ def _paths(tree: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 def hardened(path: str) -> bool:
     """Whether a field of a Job is there to protect, rather than to train."""
     return bool(
-        re.search(r"securityContext|Policy\b|Policy\.|Seconds|Limit$|automount|enableServiceLinks|limits", path)
+        re.search(
+            r"securityContext|Policy\b|Policy\.|Seconds|Limit$|automount|enableServiceLinks|limits",
+            path,
+        )
         and not re.search(r"ttlSeconds|imagePullPolicy|cronJob", path)
     )
 
@@ -128,12 +143,22 @@ def test_no_permission_in_the_cluster_is_rendered() -> None:
     kinds: set[str] = set()
     for example in EXAMPLES:
         kinds |= {item["kind"] for item in render(yaml.safe_load(example.read_text()))}
-    assert kinds == {"CronJob", "Job", "NetworkPolicy", "Pod", "PodMonitor", "Service", "ServiceAccount"}
+    assert kinds == {
+        "CronJob",
+        "Job",
+        "NetworkPolicy",
+        "Pod",
+        "PodMonitor",
+        "Service",
+        "ServiceAccount",
+    }
 
 
 def test_a_secret_has_no_place_among_the_values() -> None:
     keys = re.findall(r"^ *(\w+):", (CHART / "values.yaml").read_text(), re.MULTILINE)
-    assert not [key for key in keys if re.search(r"password|token|accessKey|secretKey", key, re.IGNORECASE)]
+    assert not [
+        key for key in keys if re.search(r"password|token|accessKey|secretKey", key, re.IGNORECASE)
+    ]
 
 
 def test_a_fixed_user_is_ones_own_choice() -> None:

@@ -8,7 +8,17 @@ import pytest
 import yaml
 
 from tests.chart.declaration import CHART
-from tests.chart.rendering import LEAST, Tree, copied, environment, job, merged, only, render, run_helm
+from tests.chart.rendering import (
+    LEAST,
+    Tree,
+    copied,
+    environment,
+    job,
+    merged,
+    only,
+    render,
+    run_helm,
+)
 
 pytestmark = pytest.mark.chart
 
@@ -20,7 +30,11 @@ VOLATILE: list[Tree] = [
     {"podMonitor": {"enabled": True}},
     {"networkPolicy": {"enabled": True}},
     {"schedule": {"cron": "@daily"}},
-    {"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/graft"}}},
+    {
+        "serviceAccount": {
+            "annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/graft"}
+        }
+    },
 ]
 IMMUTABLE: list[Tree] = [
     {"run": {"again": "2"}},
@@ -58,7 +72,9 @@ def test_each_immutable_change_is_a_run_of_its_own_and_the_same_under_both_helms
 
 
 def test_the_order_of_the_values_and_the_way_they_are_given_do_not_matter() -> None:
-    assert run_name({"settings": {"training": {"epochs": 3, "batch_size": 16}}, "gpus": {"count": 1}}) == run_name(
+    assert run_name(
+        {"settings": {"training": {"epochs": 3, "batch_size": 16}}, "gpus": {"count": 1}}
+    ) == run_name(
         {"gpus": {"count": 1}, "settings": {"training": {"batch_size": "16", "epochs": "3"}}}
     )
 
@@ -71,21 +87,35 @@ def test_another_version_of_the_chart_starts_nothing(tmp_path: Path) -> None:
 
 
 def test_another_version_of_graft_is_another_run(tmp_path: Path) -> None:
-    assert run_name(chart=copied(tmp_path, ("Chart.yaml", "appVersion: 0.1.0", "appVersion: 0.2.0"))) != run_name()
+    assert (
+        run_name(chart=copied(tmp_path, ("Chart.yaml", "appVersion: 0.1.0", "appVersion: 0.2.0")))
+        != run_name()
+    )
 
 
 def test_an_upgrade_renders_what_the_install_did() -> None:
     assert render() == render(None, "--is-upgrade")
 
 
-@pytest.mark.parametrize("field", ["podFailurePolicy", "template", "completions", "completionMode", "successPolicy"])
+@pytest.mark.parametrize(
+    "field", ["podFailurePolicy", "template", "completions", "completionMode", "successPolicy"]
+)
 def test_the_digest_covers_each_immutable_field(tmp_path: Path, field: str) -> None:
     additions = {
         "podFailurePolicy": ("values: [2, 3, 4, 5, 6]", "values: [2, 3, 4, 5]"),
         "template": ("restartPolicy: Never", "restartPolicy: OnFailure"),
-        "completions": ("podReplacementPolicy: Failed", "podReplacementPolicy: Failed\ncompletions: 2"),
-        "completionMode": ("podReplacementPolicy: Failed", "podReplacementPolicy: Failed\ncompletionMode: Indexed"),
-        "successPolicy": ("podReplacementPolicy: Failed", "podReplacementPolicy: Failed\nsuccessPolicy: {rules: []}"),
+        "completions": (
+            "podReplacementPolicy: Failed",
+            "podReplacementPolicy: Failed\ncompletions: 2",
+        ),
+        "completionMode": (
+            "podReplacementPolicy: Failed",
+            "podReplacementPolicy: Failed\ncompletionMode: Indexed",
+        ),
+        "successPolicy": (
+            "podReplacementPolicy: Failed",
+            "podReplacementPolicy: Failed\nsuccessPolicy: {rules: []}",
+        ),
     }
     name = "templates/_pod.tpl" if field == "template" else "templates/_job.tpl"
     assert run_name(chart=copied(tmp_path, (name, *additions[field]))) != run_name()
@@ -104,7 +134,9 @@ def test_a_run_has_room_for_an_index_and_a_schedule_for_a_time_and_long_names_st
 
 
 def test_the_jobs_of_a_schedule_have_room_for_a_time_and_an_index() -> None:
-    schedule = only(render({"launch": "schedule", "workers": 2}, release="r" * 53), "CronJob")["metadata"]["name"]
+    schedule = only(render({"launch": "schedule", "workers": 2}, release="r" * 53), "CronJob")[
+        "metadata"
+    ]["name"]
     assert len(schedule) + len("-28000000") + len("-999") <= 63
 
 
@@ -133,16 +165,25 @@ def parent(tmp_path: Path) -> Path:
         "apiVersion": "v2",
         "name": "parent",
         "version": "1.0.0",
-        "dependencies": [{**dependency, "alias": "cats"}, {**dependency, "alias": "dogs", "condition": "dogs.enabled"}],
+        "dependencies": [
+            {**dependency, "alias": "cats"},
+            {**dependency, "alias": "dogs", "condition": "dogs.enabled"},
+        ],
     }
     (chart / "Chart.yaml").write_text(yaml.safe_dump(about))
     return chart
 
 
 @pytest.mark.parametrize("major", [3, 4])
-def test_the_chart_is_a_dependency_twice_with_global_values_and_a_condition(parent: Path, major: int) -> None:
+def test_the_chart_is_a_dependency_twice_with_global_values_and_a_condition(
+    parent: Path, major: int
+) -> None:
     def rendered(*, dogs: bool) -> list[Tree]:
-        given = {"global": {"domain": "example.com"}, "cats": LEAST, "dogs": merged(LEAST, {"enabled": dogs})}
+        given = {
+            "global": {"domain": "example.com"},
+            "cats": LEAST,
+            "dogs": merged(LEAST, {"enabled": dogs}),
+        }
         text = run_helm(major, "template", "zoo", str(parent), "--values", "-", given=given)
         return [item for item in yaml.safe_load_all(text) if item]
 

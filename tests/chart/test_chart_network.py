@@ -14,7 +14,12 @@ METADATA = Peer(address="169.254.169.254")
 
 def policy(values: Tree | None = None) -> Tree:
     return only(
-        render({**(values or {}), "networkPolicy": {"enabled": True, **(values or {}).get("networkPolicy", {})}}),
+        render(
+            {
+                **(values or {}),
+                "networkPolicy": {"enabled": True, **(values or {}).get("networkPolicy", {})},
+            }
+        ),
         "NetworkPolicy",
     )
 
@@ -28,13 +33,21 @@ def test_it_is_about_every_pod_of_the_release_and_no_other(launch: str) -> None:
     objects = render({"launch": launch, "networkPolicy": {"enabled": True}})
     about = only(objects, "NetworkPolicy")
     assert all(selects(about, pod["metadata"]["labels"]) for pod in pods(objects))
-    assert not selects(about, {"app.kubernetes.io/name": "graft", "app.kubernetes.io/instance": "another"})
+    assert not selects(
+        about, {"app.kubernetes.io/name": "graft", "app.kubernetes.io/instance": "another"}
+    )
 
 
 @pytest.mark.parametrize(
     ("port", "protocol", "open_"),
     [
-        *((53, "UDP", True), (53, "TCP", True), (5353, "UDP", True), (443, "TCP", True), (443, "UDP", False)),
+        *(
+            (53, "UDP", True),
+            (53, "TCP", True),
+            (5353, "UDP", True),
+            (443, "TCP", True),
+            (443, "UDP", False),
+        ),
         *((port, "TCP", False) for port in (22, 80, 6443, 8000, 9000)),
     ],
 )
@@ -66,7 +79,10 @@ def test_the_agent_of_pod_identity_is_reached_when_it_is_in_use_and_nothing_besi
 
 
 def test_more_ways_out_are_added_as_they_are_given() -> None:
-    extra = {"to": [{"ipBlock": {"cidr": "10.1.0.0/16", "except": ["10.1.9.0/24"]}}], "ports": [{"port": 8443}]}
+    extra = {
+        "to": [{"ipBlock": {"cidr": "10.1.0.0/16", "except": ["10.1.9.0/24"]}}],
+        "ports": [{"port": 8443}],
+    }
     wider = policy({"networkPolicy": {"extraEgress": [extra]}})
     assert allows(wider, "Egress", Peer("10.1.2.3"), 8443)
     assert not allows(wider, "Egress", Peer("10.1.9.3"), 8443)
@@ -88,15 +104,21 @@ def test_pods_that_serve_nothing_are_not_reached_at_all() -> None:
 
 def test_metrics_may_be_kept_to_one_namespace() -> None:
     monitoring = {"kubernetes.io/metadata.name": "monitoring"}
-    kept = policy({"networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": monitoring}}]}})
+    kept = policy(
+        {"networkPolicy": {"metricsFrom": [{"namespaceSelector": {"matchLabels": monitoring}}]}}
+    )
     assert allows(kept, "Ingress", Peer(namespace=monitoring), 8000)
-    assert not allows(kept, "Ingress", Peer(namespace={"kubernetes.io/metadata.name": "default"}), 8000)
+    assert not allows(
+        kept, "Ingress", Peer(namespace={"kubernetes.io/metadata.name": "default"}), 8000
+    )
     assert not allows(kept, "Ingress", ANYWHERE, 8000)
 
 
 @pytest.mark.parametrize("direction", ["Ingress", "Egress"])
 @pytest.mark.parametrize("port", [2222, 49_152])
-def test_workers_reach_each_other_at_every_port_and_nobody_else_does(direction: str, port: int) -> None:
+def test_workers_reach_each_other_at_every_port_and_nobody_else_does(
+    direction: str, port: int
+) -> None:
     objects = render({"workers": 2, "networkPolicy": {"enabled": True}})
     labels = next(pods(objects))["metadata"]["labels"]
     peer, stranger = (Peer(pod=pod, namespace={"any": "one"}) for pod in (labels, {"app": "other"}))
@@ -107,7 +129,11 @@ def test_workers_reach_each_other_at_every_port_and_nobody_else_does(direction: 
 
 
 def test_workers_that_serve_nothing_reach_each_other_all_the_same() -> None:
-    silent = {"workers": 2, "settings": {"telemetry": {"port": 0}}, "networkPolicy": {"enabled": True}}
+    silent = {
+        "workers": 2,
+        "settings": {"telemetry": {"port": 0}},
+        "networkPolicy": {"enabled": True},
+    }
     objects = render(silent)
     labels = next(pods(objects))["metadata"]["labels"]
     assert allows(only(objects, "NetworkPolicy"), "Ingress", Peer(pod=labels, namespace={}), 2222)

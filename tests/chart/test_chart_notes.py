@@ -39,7 +39,10 @@ def test_a_run_is_named_in_every_command(probe: Path, major: int) -> None:
     assert len(commands) == 5
     assert all("kubectl --namespace vision " in line and name in line for line in commands)
     assert "port-forward job/" in text
-    assert "helm upgrade flowers <chart> --namespace vision --reuse-values --set-string run.again=" in text
+    assert (
+        "helm upgrade flowers <chart> --namespace vision --reuse-values --set-string run.again="
+        in text
+    )
     assert "s3://models/flowers/releases/" in text
     assert "graft submit" not in text
 
@@ -61,7 +64,11 @@ def test_a_schedule_says_when_and_whether_it_is_paused(probe: Path) -> None:
 
 def test_the_notes_follow_names_ports_and_policies(probe: Path) -> None:
     values = {
-        "settings": {"name": "roses", "output": {"uri": "s3://models/all/"}, "telemetry": {"port": 0}},
+        "settings": {
+            "name": "roses",
+            "output": {"uri": "s3://models/all/"},
+            "telemetry": {"port": 0},
+        },
         "networkPolicy": {"enabled": True},
     }
     text, _ = notes(probe, values)

@@ -9,7 +9,17 @@ import pytest
 import yaml
 
 from tests.chart.kinds import faults
-from tests.chart.rendering import EXAMPLES, LEAST, Tree, environment, job, merged, pods, render, run_helm
+from tests.chart.rendering import (
+    EXAMPLES,
+    LEAST,
+    Tree,
+    environment,
+    job,
+    merged,
+    pods,
+    render,
+    run_helm,
+)
 from tests.tools.helm import MAJORS
 
 pytestmark = pytest.mark.chart
@@ -22,7 +32,9 @@ MODELS = {
     "Service": "V1Service",
     "ServiceAccount": "V1ServiceAccount",
 }
-each_example = pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name.removesuffix("-values.yaml"))
+each_example = pytest.mark.parametrize(
+    "example", EXAMPLES, ids=lambda path: path.name.removesuffix("-values.yaml")
+)
 each_helm = pytest.mark.parametrize("major", MAJORS)
 
 # Each switch with its positions; combinations that the chart refuses are one switch.
@@ -39,12 +51,27 @@ SWITCHES: dict[str, list[Tree]] = {
         {"credentials": {"secret": "store"}},
         {"credentials": {"secret": "store", "format": "keys"}},
         {"credentials": {"podIdentity": True}},
-        {"serviceAccount": {"annotations": {"eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/graft"}}},
+        {
+            "serviceAccount": {
+                "annotations": {
+                    "eks.amazonaws.com/role-arn": "arn:aws:iam::111122223333:role/graft"
+                }
+            }
+        },
         {"serviceAccount": {"create": False, "name": "trainer"}},
     ],
     "store": [{}, {"store": {"endpoint": "http://minio.storage:9000", "region": "eu-central-1"}}],
     "authority": [{}, {"caBundle": {"configMap": "company-ca"}}],
-    "proxy": [{}, {"proxy": {"http": "http://proxy:3128", "https": "http://proxy:3128", "noProxy": ".storage"}}],
+    "proxy": [
+        {},
+        {
+            "proxy": {
+                "http": "http://proxy:3128",
+                "https": "http://proxy:3128",
+                "noProxy": ".storage",
+            }
+        },
+    ],
     "cache": [{}, {"cache": {"claim": "graft-cache", "size": "1Ti"}, "runAs": {"fsGroup": 65532}}],
     "queue": [{}, {"queue": "training", "priorityClassName": "low"}],
     "istio": [{}, {"istio": "native"}],
@@ -58,7 +85,10 @@ SWITCHES: dict[str, list[Tree]] = {
         },
     ],
     "resources": [{}, {"resources": {"requests": None, "limits": {"memory": "2Gi", "cpu": "2"}}}],
-    "image": [{}, {"image": {"digest": f"sha256:{'0' * 64}"}, "imagePullSecrets": [{"name": "registry"}]}],
+    "image": [
+        {},
+        {"image": {"digest": f"sha256:{'0' * 64}"}, "imagePullSecrets": [{"name": "registry"}]},
+    ],
     "extra": [
         {},
         {
@@ -70,8 +100,14 @@ SWITCHES: dict[str, list[Tree]] = {
     ],
     "policy": [{}, {"networkPolicy": {"enabled": True}}],
     "monitor": [{}, {"podMonitor": {"enabled": True}}],
-    "telemetry": [{}, {"settings": {"telemetry": {"port": 9100, "push_url": "http://pushgateway:9091"}}}],
-    "job": [{}, {"job": {"retries": 0, "ttlSecondsAfterFinished": 0}, "run": {"again": "once more"}}],
+    "telemetry": [
+        {},
+        {"settings": {"telemetry": {"port": 9100, "push_url": "http://pushgateway:9091"}}},
+    ],
+    "job": [
+        {},
+        {"job": {"retries": 0, "ttlSecondsAfterFinished": 0}, "run": {"again": "once more"}},
+    ],
     "name": [{}, {"fullnameOverride": "n" * 63}],
 }
 
@@ -123,7 +159,9 @@ def understood(objects: list[Tree]) -> None:
 @each_helm
 @each_example
 def test_an_example_passes_the_strict_lint(major: int, example: Path) -> None:
-    assert "0 chart(s) failed" in run_helm(major, "lint", "--strict", str(example.parents[1]), "--values", str(example))
+    assert "0 chart(s) failed" in run_helm(
+        major, "lint", "--strict", str(example.parents[1]), "--values", str(example)
+    )
 
 
 @each_helm
@@ -163,7 +201,10 @@ def test_the_pairs_are_all_there_and_few_enough() -> None:
     [
         (lambda spec: spec.update(backofLimit=3), "Extra inputs"),
         (lambda spec: spec.update(backoffLimit="3"), "valid integer"),
-        (lambda spec: spec["template"]["spec"]["volumes"][0]["emptyDir"].update(size=1), "Extra inputs"),
+        (
+            lambda spec: spec["template"]["spec"]["volumes"][0]["emptyDir"].update(size=1),
+            "Extra inputs",
+        ),
         (lambda spec: spec["podFailurePolicy"]["rules"][0].pop("action"), "required"),
         (lambda spec: spec["template"]["spec"].update(containers={}), "valid list"),
     ],
@@ -185,7 +226,9 @@ def test_a_job_is_never_rendered_suspended_and_the_queue_is_on_the_job_itself() 
 
 
 def test_one_pod_serves_all_launches_but_for_its_time_to_live() -> None:
-    run, schedule, template = (job(render({"launch": launch})) for launch in ("run", "schedule", "template"))
+    run, schedule, template = (
+        job(render({"launch": launch})) for launch in ("run", "schedule", "template")
+    )
     assert schedule == template == run | {"ttlSecondsAfterFinished": 7 * 24 * 3600}
     assert "ttlSecondsAfterFinished" not in run
 
@@ -203,15 +246,21 @@ def test_a_template_starts_nothing_and_a_schedule_says_when() -> None:
         "successfulJobsHistoryLimit": 10,
         "failedJobsHistoryLimit": 10,
     }
-    assert {key: value for key, value in schedule["spec"].items() if key != "jobTemplate"} == expected
+    assert {
+        key: value for key, value in schedule["spec"].items() if key != "jobTemplate"
+    } == expected
 
 
 def test_gpus_are_promised_tolerated_and_given_shared_memory() -> None:
     objects = render({"gpus": {"count": 2}})
     spec = job(objects)["template"]["spec"]
     assert spec["containers"][0]["resources"]["limits"]["nvidia.com/gpu"] == "2"
-    assert spec["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
-    assert {"medium": "Memory", "sizeLimit": "2Gi"} in [volume.get("emptyDir") for volume in spec["volumes"]]
+    assert spec["tolerations"] == [
+        {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
+    ]
+    assert {"medium": "Memory", "sizeLimit": "2Gi"} in [
+        volume.get("emptyDir") for volume in spec["volumes"]
+    ]
     variables = environment(objects)
     assert variables["GRAFT_DEVICES_GPUS"] == "2"
     assert variables["CUDA_CACHE_PATH"].startswith(variables["GRAFT_CACHE_DIR"])
@@ -223,7 +272,9 @@ def test_a_pod_without_gpus_sees_none_even_if_its_image_asks_for_all() -> None:
 
 
 @pytest.mark.parametrize(("gpu", "count"), [(False, None), (True, "2")])
-def test_the_test_checks_as_the_run_would_and_takes_gpus_when_told_to(gpu: bool, count: str | None) -> None:
+def test_the_test_checks_as_the_run_would_and_takes_gpus_when_told_to(
+    gpu: bool, count: str | None
+) -> None:
     values = {
         "gpus": {"count": 2},
         "test": {"gpu": gpu},
@@ -238,8 +289,12 @@ def test_the_test_checks_as_the_run_would_and_takes_gpus_when_told_to(gpu: bool,
     assert test["spec"]["serviceAccountName"] == run["spec"]["serviceAccountName"]
     assert test["spec"]["tolerations"] == run["spec"]["tolerations"]
     only_gpus = {"GRAFT_DEVICES_GPUS", "CUDA_CACHE_PATH", "NVIDIA_VISIBLE_DEVICES"}
-    variables = [{entry["name"]: entry["value"] for entry in it["env"]} for it in (trained, checked)]
-    assert {name for name, _ in variables[0].items() ^ variables[1].items()} == (set() if gpu else only_gpus)
+    variables = [
+        {entry["name"]: entry["value"] for entry in it["env"]} for it in (trained, checked)
+    ]
+    assert {name for name, _ in variables[0].items() ^ variables[1].items()} == (
+        set() if gpu else only_gpus
+    )
 
 
 def test_a_check_leaves_the_claim_to_the_run() -> None:
@@ -248,21 +303,40 @@ def test_a_check_leaves_the_claim_to_the_run() -> None:
 
 
 def test_the_cache_limit_stays_below_the_volume() -> None:
-    assert environment(render({"cache": {"size": "10Gi"}}))["GRAFT_CACHE_LIMIT"] == str(10 * 2**30 * 9 // 10)
-    assert environment(render({"cache": {"size": "2Ti"}}))["GRAFT_CACHE_LIMIT"] == str(2 * 2**40 * 9 // 10)
-    assert environment(render({"cache": {"size": "500Mi"}}))["GRAFT_CACHE_LIMIT"] == str(500 * 2**20 * 9 // 10)
+    assert environment(render({"cache": {"size": "10Gi"}}))["GRAFT_CACHE_LIMIT"] == str(
+        10 * 2**30 * 9 // 10
+    )
+    assert environment(render({"cache": {"size": "2Ti"}}))["GRAFT_CACHE_LIMIT"] == str(
+        2 * 2**40 * 9 // 10
+    )
+    assert environment(render({"cache": {"size": "500Mi"}}))["GRAFT_CACHE_LIMIT"] == str(
+        500 * 2**20 * 9 // 10
+    )
 
 
 def test_credentials_come_as_a_file_or_as_keys_and_never_as_values() -> None:
-    (container,) = job(render({"credentials": {"secret": "store"}}))["template"]["spec"]["containers"]
+    (container,) = job(render({"credentials": {"secret": "store"}}))["template"]["spec"][
+        "containers"
+    ]
     (mount,) = [mount for mount in container["volumeMounts"] if mount["name"] == "credentials"]
     variables = {entry["name"]: entry.get("value") for entry in container["env"]}
     assert variables["AWS_SHARED_CREDENTIALS_FILE"] == f"{mount['mountPath']}/credentials"
-    (container,) = job(render({"credentials": {"secret": "store", "format": "keys"}}))["template"]["spec"]["containers"]
-    keys = {entry["name"]: entry["valueFrom"]["secretKeyRef"] for entry in container["env"] if "valueFrom" in entry}
+    (container,) = job(render({"credentials": {"secret": "store", "format": "keys"}}))["template"][
+        "spec"
+    ]["containers"]
+    keys = {
+        entry["name"]: entry["valueFrom"]["secretKeyRef"]
+        for entry in container["env"]
+        if "valueFrom" in entry
+    }
     assert keys.keys() == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
-    assert all(reference["key"] == name and reference["name"] == "store" for name, reference in keys.items())
-    assert [name for name, reference in keys.items() if reference["optional"]] == ["AWS_SESSION_TOKEN"]
+    assert all(
+        reference["key"] == name and reference["name"] == "store"
+        for name, reference in keys.items()
+    )
+    assert [name for name, reference in keys.items() if reference["optional"]] == [
+        "AWS_SESSION_TOKEN"
+    ]
 
 
 def test_the_monitor_selects_the_pods_and_names_their_port() -> None:

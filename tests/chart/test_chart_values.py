@@ -11,7 +11,15 @@ from job.errors import SettingsError
 from job.settings import load
 from tests.chart.declaration import CHART, SHAPES, values
 from tests.chart.generate import readme, rendered, schema
-from tests.chart.rendering import EXAMPLES, LAUNCHES, RefusedError, Tree, environment, render, run_helm
+from tests.chart.rendering import (
+    EXAMPLES,
+    LAUNCHES,
+    RefusedError,
+    Tree,
+    environment,
+    render,
+    run_helm,
+)
 
 pytestmark = pytest.mark.chart
 
@@ -82,13 +90,21 @@ def test_helm_refuses_what_the_schema_does_not_know(major: int, wrong: Tree, nam
 @pytest.mark.parametrize("major", [3, 4])
 def test_numbers_may_come_as_numbers_or_as_strings_and_are_written_out(major: int) -> None:
     def variables(*options: str, **training: Any) -> dict[str, str]:
-        return environment(render({"settings": {"training": training, "cache": {}}}, *options, major=major))
+        return environment(
+            render({"settings": {"training": training, "cache": {}}}, *options, major=major)
+        )
 
     assert variables(learning_rate=0.001)["GRAFT_TRAINING_LEARNING_RATE"] == "0.001"
     assert variables(learning_rate="1e-3")["GRAFT_TRAINING_LEARNING_RATE"] == "1e-3"
-    assert variables("--set", "settings.training.learning_rate=0.001")["GRAFT_TRAINING_LEARNING_RATE"] == "0.001"
+    assert (
+        variables("--set", "settings.training.learning_rate=0.001")["GRAFT_TRAINING_LEARNING_RATE"]
+        == "0.001"
+    )
     assert variables(patience=1_000_000)["GRAFT_TRAINING_PATIENCE"] == "1000000"
-    assert variables("--set", "settings.training.patience=1000000")["GRAFT_TRAINING_PATIENCE"] == "1000000"
+    assert (
+        variables("--set", "settings.training.patience=1000000")["GRAFT_TRAINING_PATIENCE"]
+        == "1000000"
+    )
     assert variables(xla=True)["GRAFT_TRAINING_XLA"] == "true"
     assert variables(xla=False, patience=0) | {
         "GRAFT_TRAINING_XLA": "false",
@@ -97,7 +113,10 @@ def test_numbers_may_come_as_numbers_or_as_strings_and_are_written_out(major: in
 
 
 def test_lists_are_joined_and_nothing_is_left_of_what_is_empty() -> None:
-    settings = {"export": {"formats": ["saved_model", "onnx"]}, "backbone": {"image_size": None, "mirror": ""}}
+    settings = {
+        "export": {"formats": ["saved_model", "onnx"]},
+        "backbone": {"image_size": None, "mirror": ""},
+    }
     variables = environment(render({"settings": settings}))
     assert variables["GRAFT_EXPORT_FORMATS"] == "saved_model,onnx"
     assert not [name for name in variables if name.startswith("GRAFT_BACKBONE")]
@@ -106,11 +125,18 @@ def test_lists_are_joined_and_nothing_is_left_of_what_is_empty() -> None:
 
 def test_a_value_means_what_it_says_and_not_another_variable() -> None:
     settings = {"dataset": {"uri": 's3://data/$(HOME)/"quoted"\\'}}
-    assert environment(render({"settings": settings}))["GRAFT_DATASET_URI"] == 's3://data/$$(HOME)/"quoted"\\'
+    assert (
+        environment(render({"settings": settings}))["GRAFT_DATASET_URI"]
+        == 's3://data/$$(HOME)/"quoted"\\'
+    )
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.name.removesuffix("-values.yaml"))
-def test_the_job_accepts_what_the_chart_gives_it(example: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "example", EXAMPLES, ids=lambda path: path.name.removesuffix("-values.yaml")
+)
+def test_the_job_accepts_what_the_chart_gives_it(
+    example: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = environment(render(yaml.safe_load(example.read_text())))
     for name, value in given.items():
         if name.startswith("GRAFT_"):
@@ -185,15 +211,23 @@ def test_everything_that_cannot_work_is_told_at_once_with_its_cure(major: int, l
 
 
 def test_a_test_with_gpus_needs_a_run_with_gpus() -> None:
-    with pytest.raises(RefusedError, match=r"test.gpu asks for the run's GPUs, and gpus.count is 0"):
+    with pytest.raises(
+        RefusedError, match=r"test.gpu asks for the run's GPUs, and gpus.count is 0"
+    ):
         render({"test": {"gpu": True}})
 
 
 @pytest.mark.parametrize(
     ("values", "cure"),
     [
-        ({"settings": {"devices": {"logical_cpus": 2}}}, "settings.devices.logical_cpus is a rehearsal on one machine"),
-        ({"extraEnv": [{"name": "TF_CONFIG", "value": "{}"}]}, "extraEnv has TF_CONFIG, which is set already"),
+        (
+            {"settings": {"devices": {"logical_cpus": 2}}},
+            "settings.devices.logical_cpus is a rehearsal on one machine",
+        ),
+        (
+            {"extraEnv": [{"name": "TF_CONFIG", "value": "{}"}]},
+            "extraEnv has TF_CONFIG, which is set already",
+        ),
     ],
     ids=str,
 )
@@ -205,17 +239,22 @@ def test_what_cannot_work_with_several_workers_works_with_one(values: Tree, cure
 
 def test_workers_are_hosts_whose_names_have_no_dot() -> None:
     render(release="flowers.v2")
-    with pytest.raises(RefusedError, match=r"the name flowers\.v2 has a dot(.*) Set fullnameOverride"):
+    with pytest.raises(
+        RefusedError, match=r"the name flowers\.v2 has a dot(.*) Set fullnameOverride"
+    ):
         render({"workers": 2}, release="flowers.v2")
 
 
 def test_without_any_value_both_addresses_are_asked_for() -> None:
-    with pytest.raises(RefusedError, match=r"settings.dataset.uri is not set(.|\n)*settings.output.uri is not set"):
+    with pytest.raises(
+        RefusedError, match=r"settings.dataset.uri is not set(.|\n)*settings.output.uri is not set"
+    ):
         run_helm(3, "template", "flowers", str(CHART))
 
 
 @pytest.mark.parametrize(
-    ("uri", "works"), [("file:///data/flowers", True), ("file:///data", True), ("file:///database", False)]
+    ("uri", "works"),
+    [("file:///data/flowers", True), ("file:///data", True), ("file:///database", False)],
 )
 def test_a_folder_must_lie_in_a_mounted_volume(uri: str, works: bool) -> None:
     given = {

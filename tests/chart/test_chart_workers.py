@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from job.workers import Crew
+from job.workers import WorkerGroup
 from tests.chart.rendering import LAUNCHES, Tree, job, only, pods, render
 
 pytestmark = pytest.mark.chart
@@ -34,9 +34,11 @@ def expanded(objects: list[Tree], name: str, index: int) -> str:
 def test_every_pod_knows_all_workers_and_itself(launch: str) -> None:
     objects = render({"launch": launch, "workers": 3})
     for index in range(3):
-        crew = Crew.parse(expanded(objects, "flowers-1", index))
-        assert crew.addresses == tuple(f"flowers-1-{number}.workers-flowers:2222" for number in range(3))
-        assert crew.index == index
+        worker_group = WorkerGroup.parse(expanded(objects, "flowers-1", index))
+        assert worker_group.addresses == tuple(
+            f"flowers-1-{number}.workers-flowers:2222" for number in range(3)
+        )
+        assert worker_group.index == index
 
 
 @pytest.mark.parametrize("launch", LAUNCHES)

@@ -11,12 +11,16 @@ USAGE = "python3 -m tests.cluster up | down | load ARCHIVE…"
 def main() -> None:
     match sys.argv[1:]:
         case ["up"] if target.FOREIGN:
-            print(f"The tests take the current context of {target.FOREIGN}: nothing is started here.")
+            print(
+                f"The tests take the current context of {target.FOREIGN}: nothing is started here."
+            )
         case ["up"]:
             node.up()
             print(f"export KUBECONFIG={layout.KUBECONFIG}")
             print(f"export AWS_ENDPOINT_URL={layout.S3} AWS_REGION={layout.S3_REGION}")
-            print(f"export AWS_ACCESS_KEY_ID={layout.S3_ACCESS_KEY} AWS_SECRET_ACCESS_KEY={layout.S3_SECRET_KEY}")
+            print(
+                f"export AWS_ACCESS_KEY_ID={layout.S3_ACCESS_KEY} AWS_SECRET_ACCESS_KEY={layout.S3_SECRET_KEY}"
+            )
         case ["down"]:
             node.down()
         case ["load", *archives] if archives:

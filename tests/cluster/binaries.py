@@ -46,4 +46,6 @@ def _version_flags() -> str:
     version = go.pinned(SOURCES / "kubernetes", "k8s.io/kubernetes")
     major, minor, _ = version.removeprefix("v").split(".")
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
-    return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items())
+    return " ".join(
+        f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items()
+    )

@@ -18,7 +18,10 @@ from tests.image import build
 @pytest.fixture(scope="session")
 def api() -> Iterator[client.ApiClient]:
     if not target.KUBECONFIG.exists():
-        pytest.fail(f"No cluster: {target.KUBECONFIG} is not there. Start one with `make cluster-up`.", pytrace=False)
+        pytest.fail(
+            f"No cluster: {target.KUBECONFIG} is not there. Start one with `make cluster-up`.",
+            pytrace=False,
+        )
     with config.new_client_from_config(str(target.KUBECONFIG)) as connected:
         yield connected
 
@@ -32,7 +35,11 @@ def namespace(api: client.ApiClient) -> Iterator[Namespace]:
 @pytest.fixture(scope="session", name="store")
 def s3_server(api: client.ApiClient) -> Iterator[Store]:
     """Return the S3 server of all runs."""
-    with store.in_the_cluster(api) if target.FOREIGN else nullcontext(store.beside_our_node()) as server:
+    with (
+        store.in_the_cluster(api)
+        if target.FOREIGN
+        else nullcontext(store.beside_our_node()) as server
+    ):
         yield server
 
 

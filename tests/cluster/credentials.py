@@ -27,10 +27,17 @@ def write(folder: Path) -> None:
     """Fill the folder with keys, certificates, tokens and kubeconfigs; the administrator's goes to `KUBECONFIG`."""
     _authority(folder)
     _certificate(folder, "kube-apiserver", "/CN=kube-apiserver", API_NAMES)
-    _certificate(folder, "kubelet-client", "/O=system:masters/CN=kube-apiserver-kubelet-client", "DNS:kube-apiserver")
+    _certificate(
+        folder,
+        "kubelet-client",
+        "/O=system:masters/CN=kube-apiserver-kubelet-client",
+        "DNS:kube-apiserver",
+    )
     _key(folder / "service-account.key")
     tokens = {name: secrets.token_urlsafe(24) for name in IDENTITIES}
-    lines = [f'{tokens[name]},{user},{name},"{groups}"' for name, (user, groups) in IDENTITIES.items()]
+    lines = [
+        f'{tokens[name]},{user},{name},"{groups}"' for name, (user, groups) in IDENTITIES.items()
+    ]
     (folder / "tokens.csv").write_text("\n".join(lines) + "\n")
     for name, token in tokens.items():
         kubeconfig = KUBECONFIG if name == "admin" else folder / f"{name}.kubeconfig"
@@ -65,7 +72,10 @@ def _openssl(*arguments: str | Path, given: bytes | None = None) -> bytes:
 
 def _kubeconfig(authority: str, token: str) -> str:
     """A kubeconfig is YAML, and JSON is YAML."""
-    cluster = {"server": API_SERVER, "certificate-authority-data": b64encode(authority.encode()).decode()}
+    cluster = {
+        "server": API_SERVER,
+        "certificate-authority-data": b64encode(authority.encode()).decode(),
+    }
     return json.dumps(
         {
             "apiVersion": "v1",

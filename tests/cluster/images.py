@@ -17,7 +17,9 @@ USER = "65532:65532"
 def write(folder: Path) -> tuple[Path, ...]:
     """Write the images as archives that `ctr images import` takes."""
     pause = _tar({"pause": Path("/usr/bin/catatonit").read_bytes()})
-    applets = subprocess.run(["busybox", "--list"], capture_output=True, text=True, check=True).stdout.split()
+    applets = subprocess.run(
+        ["busybox", "--list"], capture_output=True, text=True, check=True
+    ).stdout.split()
     links = {f"bin/{applet}": "busybox" for applet in applets if applet != "busybox"}
     tools = _tar({"bin/busybox": Path("/bin/busybox").read_bytes(), **links})
     return (
@@ -31,12 +33,30 @@ def _archive(path: Path, name: str, layer: bytes, entrypoint: list[str]) -> Path
         {
             "architecture": "amd64",
             "os": "linux",
-            "config": {"Entrypoint": entrypoint, "User": USER, "Env": ["PATH=/bin"], "WorkingDir": "/"},
-            "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]},
+            "config": {
+                "Entrypoint": entrypoint,
+                "User": USER,
+                "Env": ["PATH=/bin"],
+                "WorkingDir": "/",
+            },
+            "rootfs": {
+                "type": "layers",
+                "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()],
+            },
         }
     ).encode()
-    manifest: list[dict[str, Any]] = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
-    path.write_bytes(_tar({"manifest.json": json.dumps(manifest).encode(), "config.json": config, "layer.tar": layer}))
+    manifest: list[dict[str, Any]] = [
+        {"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}
+    ]
+    path.write_bytes(
+        _tar(
+            {
+                "manifest.json": json.dumps(manifest).encode(),
+                "config.json": config,
+                "layer.tar": layer,
+            }
+        )
+    )
     return path
 
 

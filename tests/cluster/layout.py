@@ -1,7 +1,8 @@
 """Where the cluster lies: its folders, its addresses, its names. Nothing else of this machine is used or touched.
 
-The supervisor's own mount namespace hides /run, /var/lib and /var/log behind folders of `STATE`, so that every program
-can use its usual paths there; `STATE` and one cgroup a controller are all that a cluster can leave behind.
+The supervisor's own mount namespace hides /run, /var/lib and /var/log behind folders of `STATE`, so
+that every program can use its usual paths there; `STATE` and one cgroup a controller are all that a
+cluster can leave behind.
 """
 
 from pathlib import Path
@@ -41,5 +42,9 @@ TOOLS_IMAGE = "graft.local/tools:1"
 
 def cgroups() -> tuple[Path, ...]:
     """Return the cluster's cgroup under each controller; it need not exist."""
-    controllers = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines() if " cgroup " in line]
+    controllers = [
+        line.split()[1]
+        for line in Path("/proc/self/mounts").read_text().splitlines()
+        if " cgroup " in line
+    ]
     return tuple(Path(controller) / NAME for controller in controllers)

@@ -11,7 +11,8 @@ from tests.cluster.layout import CACHE
 def life() -> Iterator[int | None]:
     """Give the lock that a supervisor holds while it lives, or None where one does already.
 
-    It is handed down when the supervisor is started: even one that has not noted itself yet is not overlooked.
+    It is handed down when the supervisor is started: even one that has not noted itself yet is not
+    overlooked.
     """
     with (CACHE / "life.lock").open("w") as lock:
         try:

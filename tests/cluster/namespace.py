@@ -24,13 +24,22 @@ class Namespace:
 
     def __init__(self, api: client.ApiClient, name: str) -> None:
         self.name = name
-        self.core: Any = client.CoreV1Api(api)  # its types want objects where it takes plain JSON as well
+        self.core: Any = client.CoreV1Api(
+            api
+        )  # its types want objects where it takes plain JSON as well
         self.batch: Any = client.BatchV1Api(api)
 
-    def run(self, script: str, *, pod: Any = None, container: Any = None, labels: Any = None, **job: Any) -> str:
+    def run(
+        self, script: str, *, pod: Any = None, container: Any = None, labels: Any = None, **job: Any
+    ) -> str:
         """Start a job that runs the script in a shell, and return its name."""
         name = f"job-{uuid4().hex[:8]}"
-        main = {"name": "main", "image": TOOLS_IMAGE, "command": ["sh", "-c", script], "securityContext": RESTRICTED}
+        main = {
+            "name": "main",
+            "image": TOOLS_IMAGE,
+            "command": ["sh", "-c", script],
+            "securityContext": RESTRICTED,
+        }
         spec = {"restartPolicy": "Never", "terminationGracePeriodSeconds": 1} | (pod or {})
         spec["containers"] = [main | {"imagePullPolicy": "IfNotPresent"} | (container or {})]
         template = {"metadata": {"labels": labels or {}}, "spec": spec}
@@ -53,7 +62,10 @@ class Namespace:
     def output(self, job: str) -> str:
         """Wait until the job has completed, and return what its pods printed."""
         outcome = self.outcome(job)
-        printed = "".join(self.core.read_namespaced_pod_log(pod.metadata.name, self.name) for pod in self.pods(job))
+        printed = "".join(
+            self.core.read_namespaced_pod_log(pod.metadata.name, self.name)
+            for pod in self.pods(job)
+        )
         assert outcome.type == "Complete", f"{outcome.reason}: {outcome.message}\n{printed}"
         return printed
 

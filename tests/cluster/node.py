@@ -61,7 +61,10 @@ def down() -> None:
 
 def load(archive: Path) -> None:
     """Give the node the images of an archive of docker, podman or buildah, unless it has had this very one."""
-    note, seen = STATE / f"loaded-{archive.name}", f"{archive.resolve()} {archive.stat().st_mtime_ns}"
+    note, seen = (
+        STATE / f"loaded-{archive.name}",
+        f"{archive.resolve()} {archive.stat().st_mtime_ns}",
+    )
     if note.exists() and note.read_text() == seen:
         return
     if problem := _import(archive):
@@ -72,7 +75,17 @@ def load(archive: Path) -> None:
 @contextmanager
 def store_away() -> Iterator[None]:
     """Let nobody reach the S3 server for a while: its port refuses every connection, and those that there are."""
-    rule = ["INPUT", "--protocol", "tcp", "--dport", "7070", "--jump", "REJECT", "--reject-with", "tcp-reset"]
+    rule = [
+        "INPUT",
+        "--protocol",
+        "tcp",
+        "--dport",
+        "7070",
+        "--jump",
+        "REJECT",
+        "--reject-with",
+        "tcp-reset",
+    ]
     inside = ["nsenter", f"--target={record.living()}", "--net", "iptables"]
     subprocess.run([*inside, "--insert", *rule], check=True)
     try:
@@ -87,9 +100,13 @@ def _refuse_what_cannot_work() -> None:
             "A cluster of our own needs Linux, root and cgroup v1. Elsewhere start one with kind, k3d or minikube, "
             "and run the cluster tests with GRAFT_TEST_KUBECONFIG=<its kubeconfig>."
         )
-    missing = sorted({package for command, package in NEEDED.items() if shutil.which(command) is None})
+    missing = sorted(
+        {package for command, package in NEEDED.items() if shutil.which(command) is None}
+    )
     if missing:
-        raise SystemExit(f"Please install:  apt-get install --no-install-recommends {' '.join(missing)}")
+        raise SystemExit(
+            f"Please install:  apt-get install --no-install-recommends {' '.join(missing)}"
+        )
 
 
 def _prepare() -> None:

@@ -28,7 +28,11 @@ def command_lines(programs: Path) -> dict[str, list[str]]:
         "etcd": _database(),
         "kube-apiserver": _api_server(),
         "kube-controller-manager": _controller_manager(),
-        "kube-scheduler": ["kube-scheduler", *_kubeconfig("kube-scheduler"), "--leader-elect=false"],
+        "kube-scheduler": [
+            "kube-scheduler",
+            *_kubeconfig("kube-scheduler"),
+            "--leader-elect=false",
+        ],
         "kubelet": _node_agent(),
         "kube-proxy": _proxy(),
         "coredns": ["coredns", "-conf", f"{CONFIG}/Corefile"],
@@ -138,8 +142,18 @@ conf_dir = "{CONFIG}/cni"
 
 
 def _pod_network() -> dict[str, Any]:
-    addresses = {"type": "host-local", "ranges": [[{"subnet": layout.PODS}]], "routes": [{"dst": "0.0.0.0/0"}]}
-    bridge = {"type": "bridge", "bridge": "pods0", "isGateway": True, "hairpinMode": True, "ipam": addresses}
+    addresses = {
+        "type": "host-local",
+        "ranges": [[{"subnet": layout.PODS}]],
+        "routes": [{"dst": "0.0.0.0/0"}],
+    }
+    bridge = {
+        "type": "bridge",
+        "bridge": "pods0",
+        "isGateway": True,
+        "hairpinMode": True,
+        "ipam": addresses,
+    }
     return {"cniVersion": "0.4.0", "name": "graft", "plugins": [bridge]}
 
 
@@ -158,8 +172,13 @@ def _kubelet() -> dict[str, Any]:
         "clusterDomain": "cluster.local",
         "resolvConf": f"{CONFIG}/resolv.conf",
         "volumePluginDir": "/var/lib/kubelet/volumeplugins",
-        # The disk is the machine's, and others fill it: neither an eviction nor a collected image is to depend on them.
-        "evictionHard": {"memory.available": "100Mi", "nodefs.available": "1%", "imagefs.available": "1%"},
+        # The disk is the machine's, and others fill it: neither an eviction nor a collected image
+        # is to depend on them.
+        "evictionHard": {
+            "memory.available": "100Mi",
+            "nodefs.available": "1%",
+            "imagefs.available": "1%",
+        },
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
         # A mistaken pod is to be seen soon.

@@ -20,7 +20,10 @@ PORT = 19090
 def scraping(folder: Path, target: str) -> Iterator["Prometheus"]:
     """Scrape `target` (host:port) once a second."""
     job = {"job_name": "graft", "static_configs": [{"targets": [target]}]}
-    configuration = {"global": {"scrape_interval": "1s", "scrape_timeout": "1s"}, "scrape_configs": [job]}
+    configuration = {
+        "global": {"scrape_interval": "1s", "scrape_timeout": "1s"},
+        "scrape_configs": [job],
+    }
     (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration))
     command: list[str | Path] = [
         promtool.binary("prometheus"),
@@ -28,7 +31,10 @@ def scraping(folder: Path, target: str) -> Iterator["Prometheus"]:
         f"--storage.tsdb.path={folder}/data",
         f"--web.listen-address=127.0.0.1:{PORT}",
     ]
-    with (folder / "prometheus.log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as server:
+    with (
+        (folder / "prometheus.log").open("wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log) as server,
+    ):
         try:
             yield Prometheus()
         finally:

@@ -1,6 +1,7 @@
 """The note of which process is the cluster, written by that process before it does anything else.
 
-A process id alone may belong to somebody else tomorrow: the time that the process started goes with it.
+A process id alone may belong to somebody else tomorrow: the time that the process started goes with
+it.
 """
 
 import json

@@ -47,12 +47,19 @@ class Site:
             "settings": {
                 "dataset": {"uri": f"s3://{self.bucket}/data"},
                 "output": {"uri": f"s3://{self.bucket}/models"},
-                "backbone": {"name": "EfficientNetLite0", "mirror": f"s3://{self.bucket}/weights", "image_size": 96},
+                "backbone": {
+                    "name": "EfficientNetLite0",
+                    "mirror": f"s3://{self.bucket}/weights",
+                    "image_size": 96,
+                },
                 "export": {"formats": ["saved_model"]},
             },
             "cache": {"size": "2Gi"},
             "scratch": {"size": "1Gi"},
-            "resources": {"requests": {"cpu": "100m", "memory": "512Mi"}, "limits": {"memory": "4Gi"}},
+            "resources": {
+                "requests": {"cpu": "100m", "memory": "512Mi"},
+                "limits": {"memory": "4Gi"},
+            },
         }
 
     def prepare(self) -> None:
@@ -68,7 +75,9 @@ class Site:
             for file in sorted(folder.iterdir())[first : first + number]:
                 self.s3.upload_file(str(file), self.bucket, f"data/{folder.name}/{file.name}")
 
-    def helm(self, verb: str, release: str, *options: str, chart: Path = CHART, **values: Any) -> str:
+    def helm(
+        self, verb: str, release: str, *options: str, chart: Path = CHART, **values: Any
+    ) -> str:
         """`helm install` or `helm upgrade` with the values of this place under the given ones."""
         given = merged(self.values, values)
         return self.raw_helm(verb, release, str(chart), "--values", "-", *options, given=given)
@@ -112,7 +121,11 @@ class Site:
     def pods(self, job: str, worker: int = 0) -> list[Any]:
         """The pods of one worker, the oldest first."""
         index = "batch.kubernetes.io/job-completion-index"
-        pods = (p for p in self.namespace.pods(job) if (p.metadata.annotations or {}).get(index, "0") == str(worker))
+        pods = (
+            p
+            for p in self.namespace.pods(job)
+            if (p.metadata.annotations or {}).get(index, "0") == str(worker)
+        )
         return sorted(pods, key=lambda pod: pod.metadata.creation_timestamp)
 
     def terminated(self, pod: Any) -> Any:
@@ -141,7 +154,10 @@ class Site:
     def keys(self, prefix: str) -> list[str]:
         """The keys in the bucket under a prefix."""
         return [
-            entry["Key"] for entry in self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get("Contents", [])
+            entry["Key"]
+            for entry in self.s3.list_objects_v2(Bucket=self.bucket, Prefix=prefix).get(
+                "Contents", []
+            )
         ]
 
     def read(self, key: str) -> Tree:
@@ -154,7 +170,12 @@ class Site:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("GRAFT_")}
         given = ours | self.store.environment | {"KUBECONFIG": str(target.KUBECONFIG)} | environment
         return subprocess.run(
-            [sys.executable, "-m", "job", *arguments], env=given, cwd=ROOT, capture_output=True, text=True, check=False
+            [sys.executable, "-m", "job", *arguments],
+            env=given,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def watch(self) -> tuple[int, str]:
@@ -174,4 +195,8 @@ class Site:
         """Every object of this namespace but those that Kubernetes or `prepare` put there, as kind/name."""
         kinds = "jobs,cronjobs,pods,services,serviceaccounts,configmaps,secrets,networkpolicies,roles,rolebindings"
         found = self.kubectl("get", kinds, "--output=name").split()
-        return set(found) - {"serviceaccount/default", "configmap/kube-root-ca.crt", f"secret/{SECRET}"}
+        return set(found) - {
+            "serviceaccount/default",
+            "configmap/kube-root-ca.crt",
+            f"secret/{SECRET}",
+        }

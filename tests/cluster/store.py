@@ -76,7 +76,9 @@ def in_the_cluster(api: client.ApiClient) -> Iterator[Store]:
 
 def _objects(namespace: str) -> list[Any]:
     """The manifest in this namespace; the policy that would keep the other namespaces out stays away."""
-    objects = [item for item in yaml.safe_load_all(MANIFEST.read_text()) if item["kind"] != "NetworkPolicy"]
+    objects = [
+        item for item in yaml.safe_load_all(MANIFEST.read_text()) if item["kind"] != "NetworkPolicy"
+    ]
     for item in objects:
         item["metadata"]["namespace"] = namespace
     return objects
@@ -91,9 +93,17 @@ class _Way:
         self.address = ""
 
     def __enter__(self) -> "_Way":
-        kubectl("rollout", "status", "deployment/bucket", f"--namespace={self._namespace}", "--timeout=300s")
+        kubectl(
+            "rollout",
+            "status",
+            "deployment/bucket",
+            f"--namespace={self._namespace}",
+            "--timeout=300s",
+        )
         own = int(self.address.rpartition(":")[2] or 0)
-        self.address = self._stack.enter_context(target.forwarded(self._namespace, "service/bucket", PORT, own))
+        self.address = self._stack.enter_context(
+            target.forwarded(self._namespace, "service/bucket", PORT, own)
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -114,4 +124,11 @@ class _Way:
         place = f"--namespace={self._namespace}"
         kubectl("scale", "deployment/bucket", f"--replicas={replicas}", place)
         if not replicas:
-            kubectl("wait", "pods", "--for=delete", "--selector=app.kubernetes.io/name=bucket", place, "--timeout=60s")
+            kubectl(
+                "wait",
+                "pods",
+                "--for=delete",
+                "--selector=app.kubernetes.io/name=bucket",
+                place,
+                "--timeout=60s",
+            )

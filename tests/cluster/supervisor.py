@@ -1,7 +1,8 @@
 """Process 1 of the cluster: it owns every program in process, mount and network namespaces of its own.
 
-When it ends, however it ends, the kernel ends all of them and drops their mounts and networks; nothing has to be
-tidied one by one. `python3 -m tests.cluster.supervisor PROGRAMS LOCK` is what `node.up` runs, inside `unshare`.
+When it ends, however it ends, the kernel ends all of them and drops their mounts and networks;
+nothing has to be tidied one by one. `python3 -m tests.cluster.supervisor PROGRAMS LOCK` is what
+`node.up` runs, inside `unshare`.
 """
 
 import os
@@ -27,7 +28,9 @@ MACHINE_SETTINGS = (
 
 def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    os.set_inheritable(int(sys.argv[2]), False)  # held while this process lives, not while its programs do
+    os.set_inheritable(
+        int(sys.argv[2]), False
+    )  # held while this process lives, not while its programs do
     record.write()
     _hide_the_machine()
     _await_the_wire()
@@ -52,7 +55,10 @@ def _hide_the_machine() -> None:
 
 def _make_cgroup(folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    for name in ("cpuset.cpus", "cpuset.mems"):  # empty in a new one, and nothing runs in it until they are filled
+    for name in (
+        "cpuset.cpus",
+        "cpuset.mems",
+    ):  # empty in a new one, and nothing runs in it until they are filled
         if (folder / name).exists():
             (folder / name).write_text((folder.parent / name).read_text())
 
@@ -78,7 +84,10 @@ def _supervise(commands: dict[str, list[str]]) -> None:
     while True:
         pid, status = os.wait()
         if name := running.pop(pid, None):
-            print(f"{name} ended with {os.waitstatus_to_exitcode(status)}; it starts again", flush=True)
+            print(
+                f"{name} ended with {os.waitstatus_to_exitcode(status)}; it starts again",
+                flush=True,
+            )
             time.sleep(0.5)
             running[_start(name, commands[name])] = name
 
@@ -91,7 +100,9 @@ def _start(name: str, command: list[str]) -> int:
         (os.POSIX_SPAWN_OPEN, 1, str(LOGS / f"{name}.log"), append, 0o644),
         (os.POSIX_SPAWN_DUP2, 1, 2),
     ]
-    return os.posix_spawnp(command[0], command, os.environ, file_actions=outputs, setsigdef=[signal.SIGPIPE])
+    return os.posix_spawnp(
+        command[0], command, os.environ, file_actions=outputs, setsigdef=[signal.SIGPIPE]
+    )
 
 
 def _run(*command: str | Path) -> None:

@@ -22,8 +22,14 @@ NAMES: dict[str, tuple[str, Tree]] = {
 @pytest.fixture(scope="module")
 def classes(api: Any) -> Iterator[None]:
     """The classes of the cluster that the rows name: a pod that names one that is not there is refused for that."""
-    named = [_class(kind, name) for kind, name in (("PriorityClass", "low"), ("RuntimeClass", "nvidia"))]
-    made = [each for each in named if target.call("create", "--filename=-", given=[each]).returncode == 0]
+    named = [
+        _class(kind, name) for kind, name in (("PriorityClass", "low"), ("RuntimeClass", "nvidia"))
+    ]
+    made = [
+        each
+        for each in named
+        if target.call("create", "--filename=-", given=[each]).returncode == 0
+    ]
     yield
     for each in made:  # one that was there before stays
         target.kubectl("delete", f"{each['kind']}/{each['metadata']['name']}")
@@ -36,14 +42,22 @@ def _class(kind: str, name: str) -> Tree:
 
 @pytest.mark.usefixtures("classes")
 @pytest.mark.parametrize("row", ROWS, ids=str)
-def test_every_pair_of_switches_is_admitted_under_restricted(namespace: Namespace, row: tuple[int, ...]):
+def test_every_pair_of_switches_is_admitted_under_restricted(
+    namespace: Namespace, row: tuple[int, ...]
+):
     chosen = [positions[index] for positions, index in zip(SWITCHES.values(), row, strict=True)]
     objects = render(merged(*chosen), major=3 + sum(row) % 2)
-    known = [item for item in objects if item["kind"] != "PodMonitor"]  # its kind comes with Prometheus' operator
+    known = [
+        item for item in objects if item["kind"] != "PodMonitor"
+    ]  # its kind comes with Prometheus' operator
     for item in known:
         item["metadata"]["namespace"] = namespace.name
     accounts = {pod["spec"]["serviceAccountName"] for pod in pods(objects)}
-    _kubectl("create", "--filename=-", given=[_account(name, namespace.name) for name in accounts - {"default"}])
+    _kubectl(
+        "create",
+        "--filename=-",
+        given=[_account(name, namespace.name) for name in accounts - {"default"}],
+    )
     _kubectl("create", "--dry-run=server", "--filename=-", given=known, expected="AlreadyExists")
     # Admission only warns about a Job; it is the pod that it would refuse.
     admitted = [_pod(pod, namespace.name) for pod in pods(objects)]
@@ -51,11 +65,19 @@ def test_every_pair_of_switches_is_admitted_under_restricted(namespace: Namespac
 
 
 def _account(name: str, namespace: str) -> Tree:
-    return {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}
+    return {
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": {"name": name, "namespace": namespace},
+    }
 
 
 def _pod(template: Tree, namespace: str) -> Tree:
-    metadata = {"labels": template["metadata"].get("labels", {}), "generateName": "pod-", "namespace": namespace}
+    metadata = {
+        "labels": template["metadata"].get("labels", {}),
+        "generateName": "pod-",
+        "namespace": namespace,
+    }
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
@@ -68,7 +90,9 @@ def _kubectl(*arguments: str, given: list[Tree], expected: str = "") -> None:
 
 
 @pytest.mark.parametrize("major", [3, 4])
-def test_an_upgrade_leaves_a_job_alone_that_a_queue_has_suspended_and_let_go(site: Site, major: int):
+def test_an_upgrade_leaves_a_job_alone_that_a_queue_has_suspended_and_let_go(
+    site: Site, major: int
+):
     """Kueue suspends what it queues and lets it go by itself; a chart that renders `suspend` fights it."""
     site = replace(site, major=major)
     site.add_photographs()
@@ -77,7 +101,9 @@ def test_an_upgrade_leaves_a_job_alone_that_a_queue_has_suspended_and_let_go(sit
     before = site.jobs()[0]
     assert before.metadata.labels["kueue.x-k8s.io/queue-name"] == "gpus"
     for suspended in ("true", "false"):
-        site.kubectl("patch", f"job/{job}", "--type=merge", f'--patch={{"spec":{{"suspend":{suspended}}}}}')
+        site.kubectl(
+            "patch", f"job/{job}", "--type=merge", f'--patch={{"spec":{{"suspend":{suspended}}}}}'
+        )
         site.helm("upgrade", "flowers", queue="gpus")
         (after,) = site.jobs()
         assert after.metadata.uid == before.metadata.uid

@@ -26,17 +26,27 @@ def test_a_job_completes_under_restricted_pod_security(namespace):
 
 
 def test_a_privileged_pod_is_refused(namespace):
-    container = {"name": "main", "image": target.TOOLS_IMAGE, "securityContext": {"privileged": True}}
+    container = {
+        "name": "main",
+        "image": target.TOOLS_IMAGE,
+        "securityContext": {"privileged": True},
+    }
     with pytest.raises(client.ApiException) as refused:
         namespace.core.create_namespaced_pod(
-            namespace.name, {"metadata": {"name": "privileged"}, "spec": {"containers": [container]}}
+            namespace.name,
+            {"metadata": {"name": "privileged"}, "spec": {"containers": [container]}},
         )
     assert refused.value.status == 403
     assert "violates PodSecurity" in str(refused.value.body)
 
 
 FAIL_AT_ONCE = {
-    "rules": [{"action": "FailJob", "onExitCodes": {"containerName": "main", "operator": "In", "values": [2, 3]}}]
+    "rules": [
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": "main", "operator": "In", "values": [2, 3]},
+        }
+    ]
 }
 
 
@@ -60,13 +70,24 @@ def test_a_container_over_its_memory_is_killed(namespace):
 
 
 def test_a_pod_reaches_the_api_server_by_the_name_of_its_service(namespace):
-    assert namespace.output(namespace.run("nc kubernetes.default.svc 443 </dev/null && echo reached")) == "reached\n"
+    assert (
+        namespace.output(namespace.run("nc kubernetes.default.svc 443 </dev/null && echo reached"))
+        == "reached\n"
+    )
 
 
 def test_a_headless_service_resolves_to_the_pods_of_an_indexed_job(namespace):
-    service = {"clusterIP": "None", "publishNotReadyAddresses": True, "selector": {"workers": "pair"}}
-    namespace.core.create_namespaced_service(namespace.name, {"metadata": {"name": "workers"}, "spec": service})
-    peer = f"${{HOSTNAME%-*}}-$((1 - JOB_COMPLETION_INDEX)).workers.{namespace.name}.svc.cluster.local"
+    service = {
+        "clusterIP": "None",
+        "publishNotReadyAddresses": True,
+        "selector": {"workers": "pair"},
+    }
+    namespace.core.create_namespaced_service(
+        namespace.name, {"metadata": {"name": "workers"}, "spec": service}
+    )
+    peer = (
+        f"${{HOSTNAME%-*}}-$((1 - JOB_COMPLETION_INDEX)).workers.{namespace.name}.svc.cluster.local"
+    )
     job = namespace.run(
         f"until nslookup {peer}; do sleep 1; done",
         pod={"subdomain": "workers"},
@@ -82,8 +103,12 @@ def test_a_headless_service_resolves_to_the_pods_of_an_indexed_job(namespace):
 
 
 def test_a_pods_port_can_be_read_from_outside(namespace):
-    job = namespace.run("cd /tmp && echo 42 >metrics && httpd -f -p 9090", pod=_scratch(), container=_mounted())
-    pod = eventually(lambda: next((p for p in namespace.pods(job) if p.status.phase == "Running"), None))
+    job = namespace.run(
+        "cd /tmp && echo 42 >metrics && httpd -f -p 9090", pod=_scratch(), container=_mounted()
+    )
+    pod = eventually(
+        lambda: next((p for p in namespace.pods(job) if p.status.phase == "Running"), None)
+    )
     with target.forwarded(namespace.name, f"pod/{pod.metadata.name}", 9090) as address:
         assert eventually(lambda: _read(f"http://{address}/metrics")) == b"42\n"
 
@@ -143,7 +168,9 @@ def test_the_store_honours_if_none_match_when_an_upload_in_parts_completes(s3, b
 
 def test_one_of_many_who_write_at_once_wins(s3, bucket):
     def write(writer: int) -> int:
-        return _refused(s3.put_object, Bucket=bucket, Key="lock", Body=str(writer).encode(), IfNoneMatch="*")
+        return _refused(
+            s3.put_object, Bucket=bucket, Key="lock", Body=str(writer).encode(), IfNoneMatch="*"
+        )
 
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(write, range(32)))

@@ -13,13 +13,20 @@ from tests.cluster.site import Site
 
 pytestmark = pytest.mark.cluster
 
-LONG = {"transfer": {"mode": "part"}, "training": {"epochs": 40, "patience": 0}, "checkpoint": {"interval_seconds": 1}}
+LONG = {
+    "transfer": {"mode": "part"},
+    "training": {"epochs": 40, "patience": 0},
+    "checkpoint": {"interval_seconds": 1},
+}
 """A run that trains for a minute or so and has a state worth keeping after seconds."""
 
 
 @pytest.mark.smoke
 def test_a_wrong_setting_fails_the_job_at_once_with_one_pod_that_says_why(site: Site):
-    misspelt = {"metadata": {"name": "shared"}, "data": {"GRAFT_TRAINING_EPOCH": "3"}}  # where no schema looks
+    misspelt = {
+        "metadata": {"name": "shared"},
+        "data": {"GRAFT_TRAINING_EPOCH": "3"},
+    }  # where no schema looks
     site.namespace.core.create_namespaced_config_map(site.namespace.name, misspelt)
     site.helm("install", "flowers", extraEnvFrom=[{"configMapRef": {"name": "shared"}}])
     assert site.failed(site.job()) == "PodFailurePolicy"
@@ -40,7 +47,10 @@ def test_a_run_below_the_gate_fails_with_6_and_keeps_its_release(site: Site):
     site.helm(
         "install",
         "flowers",
-        settings={"gate": {"min_score": 1.0, "metric": "accuracy"}, "backbone": {"weights": "none"}},
+        settings={
+            "gate": {"min_score": 1.0, "metric": "accuracy"},
+            "backbone": {"weights": "none"},
+        },
     )
     assert site.failed(site.job()) == "PodFailurePolicy"
     result = site.result(site.job())
@@ -54,7 +64,9 @@ def test_an_eviction_is_not_counted_and_the_replacement_goes_on_from_the_checkpo
     site.helm("install", "flowers", job={"retries": 0}, settings=LONG)
     pod = site.until_logged(site.job(), "checkpoint saved")
     eviction = client.V1Eviction(metadata=client.V1ObjectMeta(name=pod.metadata.name))
-    site.namespace.core.create_namespaced_pod_eviction(pod.metadata.name, site.namespace.name, eviction)
+    site.namespace.core.create_namespaced_pod_eviction(
+        pod.metadata.name, site.namespace.name, eviction
+    )
     site.until_logged(site.job(), "resumed at stage")
     assert site.completed(site.job(), 400)["status"] == "released"
 
@@ -83,7 +95,9 @@ def test_a_run_that_needs_more_memory_than_it_has_is_named_oomkilled(site: Site)
 
 
 def test_a_secret_that_is_missing_is_named_and_the_run_ends_at_its_deadline(site: Site):
-    site.helm("install", "flowers", credentials={"secret": "lost"}, job={"activeDeadlineSeconds": 15})
+    site.helm(
+        "install", "flowers", credentials={"secret": "lost"}, job={"activeDeadlineSeconds": 15}
+    )
     code, told = site.watch()
     assert 'secret "lost" not found' in told
     assert "DeadlineExceeded" in told
@@ -125,7 +139,9 @@ def test_a_store_that_is_away_for_good_ends_a_pod_with_75_and_the_job_tries_agai
 
 def _ended(site: Site) -> Any:
     pods = site.pods(site.job())
-    return pods[0] if pods and pods[0].status.container_statuses and site.terminated(pods[0]) else None
+    return (
+        pods[0] if pods and pods[0].status.container_statuses and site.terminated(pods[0]) else None
+    )
 
 
 def test_the_stores_secret_key_is_in_no_log_metric_result_or_object_of_the_bucket(site: Site):
@@ -136,7 +152,13 @@ def test_the_stores_secret_key_is_in_no_log_metric_result_or_object_of_the_bucke
         seen = [answer.read().decode()]
     seen.append(json.dumps(site.completed(site.job())))
     seen += [site.told(site.job()), site.kubectl("get", "all,events", "--output=yaml")]
-    seen += [site.raw_helm("get", "manifest", "flowers"), site.raw_helm("get", "values", "flowers", "--all")]
-    seen += [str(site.s3.get_object(Bucket=site.bucket, Key=key)["Body"].read()) for key in site.keys("models/")]
+    seen += [
+        site.raw_helm("get", "manifest", "flowers"),
+        site.raw_helm("get", "values", "flowers", "--all"),
+    ]
+    seen += [
+        str(site.s3.get_object(Bucket=site.bucket, Key=key)["Body"].read())
+        for key in site.keys("models/")
+    ]
     assert len(seen) > 15
     assert not [text for text in seen if site.store.secret_key in text]

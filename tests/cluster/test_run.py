@@ -87,7 +87,9 @@ def test_the_chart_works_as_a_dependency_of_another_chart(site: Site, tmp_path: 
     chart = {"apiVersion": "v2", "name": "vision", "version": "1.0.0", "dependencies": [dependency]}
     (parent / "Chart.yaml").write_text(yaml.safe_dump(chart))
     site.raw_helm("dependency", "update", str(parent))
-    (parent / "values.yaml").write_text(json.dumps({"graft": site.values, "global": {"company": "example"}}))
+    (parent / "values.yaml").write_text(
+        json.dumps({"graft": site.values, "global": {"company": "example"}})
+    )
     site.raw_helm("install", "eyes", str(parent))
     assert site.job().startswith("eyes-graft-")
     assert site.completed(site.job())["status"] == "released"

@@ -18,7 +18,9 @@ def test_a_schedule_trains_once_then_finds_nothing_new_then_trains_on_new_images
     night = _next(site, 1)
     assert (night["status"], sum(night["seconds"].values()) < 10) == ("unchanged", True)
     site.add_photographs(classes=5, first=25, number=40)
-    again = next(result for number in (2, 3, 4) if (result := _next(site, number))["status"] != "unchanged")
+    again = next(
+        result for number in (2, 3, 4) if (result := _next(site, number))["status"] != "unchanged"
+    )
     assert again["status"] == "released"
     decision = site.read(f"models/flowers/releases/{again['run_id']}/manifest.json")["promotion"]
     assert decision["by"] == "comparison"

@@ -20,7 +20,9 @@ MEETING = "joins the others"
 def pair(site: Site) -> Site:
     """Two workers that have started."""
     site.add_photographs()
-    site.helm("install", "flowers", workers=2, settings=TRAINED, job={"terminationGracePeriodSeconds": 30})
+    site.helm(
+        "install", "flowers", workers=2, settings=TRAINED, job={"terminationGracePeriodSeconds": 30}
+    )
     return site
 
 
@@ -34,7 +36,9 @@ def released(site: Site, seconds: float = 500) -> None:
     result = site.completed(site.job(), seconds)
     assert result["status"] in ("released", "unchanged")
     assert site.read("models/flowers/promoted.json")["run_id"] == result["run_id"]
-    manifests = [key for key in site.keys("models/flowers/releases/") if key.endswith("manifest.json")]
+    manifests = [
+        key for key in site.keys("models/flowers/releases/") if key.endswith("manifest.json")
+    ]
     assert len(manifests) == 1
     assert site.graft("verify", result["release"]).returncode == 0
     assert site.result(site.job(), worker=1)["release"] == result["release"]

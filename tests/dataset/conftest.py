@@ -36,7 +36,12 @@ def look() -> Callable[[str], Listing]:
 def bring(tmp_path: Path, progress: Progress) -> Callable[..., Dataset]:
     """Survey and fetch a URI with the cache in `tmp_path / "cache"`, or in `cache`."""
 
-    def act(uri: str, limit: int | None = None, cache: Path | None = None, listing: Listing | None = None) -> Dataset:
+    def act(
+        uri: str,
+        limit: int | None = None,
+        cache: Path | None = None,
+        listing: Listing | None = None,
+    ) -> Dataset:
         dataset = DatasetSettings(uri=uri)
         settings = CacheSettings(dir=cache or tmp_path / "cache", limit=limit)
         return fetch(listing or survey(dataset), dataset, settings, progress)  # type: ignore[arg-type]

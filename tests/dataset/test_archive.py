@@ -50,7 +50,9 @@ def test_names_are_normalised_and_folders_are_no_files(tar, zipped):
 
 def test_only_what_is_wanted_is_read(tar):
     seen = []
-    archive.unpack(path := tar(IMAGES), path.name, {"rose/1.jpg"}, lambda name, _: seen.append(name))
+    archive.unpack(
+        path := tar(IMAGES), path.name, {"rose/1.jpg"}, lambda name, _: seen.append(name)
+    )
     assert seen == ["rose/1.jpg"]
 
 
@@ -74,7 +76,9 @@ def test_a_name_that_is_not_safe_refuses_the_archive(tar, zipped, name, fault):
         assert caught.value.problems == (f"{name} {fault}",)
 
 
-@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE])
+@pytest.mark.parametrize(
+    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
+)
 def test_a_link_or_a_device_refuses_the_tar(tar, kind):
     member = tarfile.TarInfo("rose/link.jpg")
     member.type, member.linkname = kind, "/etc/passwd"
@@ -168,7 +172,9 @@ def test_a_tar_cut_between_two_members_is_refused(tar):
 
 def test_a_tar_that_goes_on_and_on_after_its_end_is_refused(tar):
     path = tar(IMAGES)
-    path.write_bytes(gzip.compress(path.read_bytes() + bytes(archive.HARMLESS_BYTES), compresslevel=1))
+    path.write_bytes(
+        gzip.compress(path.read_bytes() + bytes(archive.HARMLESS_BYTES), compresslevel=1)
+    )
     with pytest.raises(DatasetError, match="goes on after its end mark"):
         archive.look(path, path.name)
 
@@ -192,10 +198,16 @@ def _archives():
         for name, content in IMAGES.items():
             packed.writestr(name, content)
     whole = tarred.getvalue()
-    return [("data.tar", whole), ("data.tgz", gzip.compress(whole)), ("data.zip", zipped.getvalue())]
+    return [
+        ("data.tar", whole),
+        ("data.tgz", gzip.compress(whole)),
+        ("data.zip", zipped.getvalue()),
+    ]
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(st.sampled_from(_archives()), st.data())
 def test_damage_anywhere_is_an_error_of_ours_or_harmless(tmp_path, sample, data):
     name, content = sample

@@ -24,7 +24,11 @@ def fill(uri, files):
 
 
 def everything(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix not in (".lock", ".jsonl"))
+    return sorted(
+        path.name
+        for path in folder.rglob("*")
+        if path.is_file() and path.suffix not in (".lock", ".jsonl")
+    )
 
 
 @pytest.fixture
@@ -81,7 +85,9 @@ def test_two_runs_write_their_notes_side_by_side(tmp_path):
         assert cache.known(Entry("rose/2.jpg", 3, "etag", 0.0))
 
 
-def test_what_a_failed_run_left_half_arrived_is_found_by_the_next_and_cleared_after_success(tmp_path):
+def test_what_a_failed_run_left_half_arrived_is_found_by_the_next_and_cleared_after_success(
+    tmp_path,
+):
     def fail():
         with opened(tmp_path, None, "s3://b") as cache:
             cache.incoming(ENTRY).write_bytes(b"ab")
@@ -122,9 +128,13 @@ def test_images_that_cannot_fit_are_refused_before_the_first_byte_with_the_size_
     bucket, faulty, bring, tmp_path
 ):
     fill(bucket, {f"rose/{number}.jpg": os.urandom(5000) for number in range(3)})
-    with pytest.raises(SettingsError, match=r"3 images need 24,576 more bytes in .* GRAFT_CACHE_LIMIT=20000") as caught:
+    with pytest.raises(
+        SettingsError, match=r"3 images need 24,576 more bytes in .* GRAFT_CACHE_LIMIT=20000"
+    ) as caught:
         bring(bucket, limit=20_000)
-    assert [path for method, path, _ in faulty.requests if method == "GET" and "list-type" not in path] == []
+    assert [
+        path for method, path, _ in faulty.requests if method == "GET" and "list-type" not in path
+    ] == []
     assert everything(tmp_path) == []
     assert len(bring(bucket, limit=asked_for(caught.value)).records) == 3
     assert len(bring(bucket, limit=1).records) == 3  # all is there, nothing more is needed
@@ -147,9 +157,13 @@ def test_a_folder_needs_no_room(plant, bring):
 def test_an_archive_needs_room_for_itself_and_for_what_is_in_it(bucket, faulty, bring, tar):
     path = tar({"rose/1.jpg": bytes(300_000), "rose/2.jpg": bytes(1)}, name="a.tar.gz")
     storage.connect(bucket).upload("a.tar.gz", path)
-    with pytest.raises(SettingsError, match=r"a\.tar\.gz and what is in it need 8,192 more") as first:
+    with pytest.raises(
+        SettingsError, match=r"a\.tar\.gz and what is in it need 8,192 more"
+    ) as first:
         bring(f"{bucket}/a.tar.gz", limit=1)
-    with pytest.raises(SettingsError, match=r"The 2 images in a\.tar\.gz need 307,200 more") as second:
+    with pytest.raises(
+        SettingsError, match=r"The 2 images in a\.tar\.gz need 307,200 more"
+    ) as second:
         bring(f"{bucket}/a.tar.gz", limit=asked_for(first.value))
     assert len(bring(f"{bucket}/a.tar.gz", limit=asked_for(second.value)).records) == 2
 
@@ -216,7 +230,10 @@ except JobError as error:
 def test_a_file_that_the_system_refuses_to_let_grow_is_a_full_disk(tar, tmp_path):
     path = tar({"rose/1.jpg": bytes(50_000), "rose/2.jpg": bytes(200_000)})
     run = subprocess.run(
-        [sys.executable, "-c", LIMITED, path.as_uri(), tmp_path / "cache"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", LIMITED, path.as_uri(), tmp_path / "cache"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (run.returncode, run.stderr) == (2, "")
     assert "is full" in run.stdout

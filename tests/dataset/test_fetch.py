@@ -15,7 +15,11 @@ from job import storage
 from job.dataset.cache import opened
 from job.errors import DatasetError, Interrupted, StoreUnavailable, TemporaryError
 
-FLOWERS = {"rose/1.jpg": b"one" * 500, "daisy/2.jpg": b"two" * 400, "daisy/deep/3.jpg": b"three" * 300}
+FLOWERS = {
+    "rose/1.jpg": b"one" * 500,
+    "daisy/2.jpg": b"two" * 400,
+    "daisy/deep/3.jpg": b"three" * 300,
+}
 
 
 def fill(uri, files):
@@ -38,13 +42,17 @@ def objects(cache: Path):
 
 
 def gets(proxy):
-    return [path for method, path, _ in proxy.requests if method == "GET" and "list-type" not in path]
+    return [
+        path for method, path, _ in proxy.requests if method == "GET" and "list-type" not in path
+    ]
 
 
 EXPECTED = {name: (name.split("/")[0], content) for name, content in FLOWERS.items()}
 
 
-def test_images_of_a_bucket_arrive_under_the_digest_of_their_content(bucket, bring, tmp_path, progress):
+def test_images_of_a_bucket_arrive_under_the_digest_of_their_content(
+    bucket, bring, tmp_path, progress
+):
     fill(f"{bucket}/flowers", {**FLOWERS, "flowers.txt": b"no image"})
     dataset = bring(f"{bucket}/flowers")
     assert seen(dataset) == EXPECTED
@@ -57,7 +65,9 @@ def test_images_of_a_bucket_arrive_under_the_digest_of_their_content(bucket, bri
 
 def test_records_are_sorted_by_class_and_content(plant, bring):
     records = bring(plant(FLOWERS).as_uri()).records
-    assert list(records) == sorted(records, key=lambda record: (record.label, record.sha256, record.name))
+    assert list(records) == sorted(
+        records, key=lambda record: (record.label, record.sha256, record.name)
+    )
     assert all(record.sha256 == sha256(FLOWERS[record.name]) for record in records)
     assert all(record.size == len(FLOWERS[record.name]) for record in records)
 
@@ -73,7 +83,9 @@ def test_an_unchanged_object_is_not_fetched_again(bucket, faulty, bring):
     assert len(gets(faulty)) == 4
 
 
-@pytest.mark.parametrize("harm", [lambda path: path.unlink(), lambda path: path.write_bytes(b"cut")])
+@pytest.mark.parametrize(
+    "harm", [lambda path: path.unlink(), lambda path: path.write_bytes(b"cut")]
+)
 def test_a_cached_file_that_was_lost_or_cut_short_is_fetched_again(bucket, bring, harm):
     fill(bucket, FLOWERS)
     before = bring(bucket)
@@ -98,7 +110,12 @@ def test_a_folder_with_a_strange_name_is_read_in_place(plant, bring):
 
 
 @pytest.mark.parametrize(
-    "change", [lambda path: path.write_bytes(b"x"), lambda path: os.utime(path, (1, 1)), lambda path: path.unlink()]
+    "change",
+    [
+        lambda path: path.write_bytes(b"x"),
+        lambda path: os.utime(path, (1, 1)),
+        lambda path: path.unlink(),
+    ],
 )
 def test_a_file_that_changed_since_it_was_listed_is_worth_a_retry(plant, bring, look, change):
     folder = plant(FLOWERS)
@@ -118,7 +135,9 @@ def test_a_file_that_cannot_be_read_is_an_error_of_the_data_set(plant, bring, lo
         bring(folder.as_uri(), listing=listing)
 
 
-@pytest.mark.parametrize("change", [lambda store: store.write("rose/1.jpg", b"x"), lambda store: store.delete("rose")])
+@pytest.mark.parametrize(
+    "change", [lambda store: store.write("rose/1.jpg", b"x"), lambda store: store.delete("rose")]
+)
 def test_an_object_that_changed_since_it_was_listed_is_worth_a_retry(bucket, bring, look, change):
     store = fill(bucket, FLOWERS)
     listing = look(bucket)
@@ -145,7 +164,9 @@ def test_bytes_that_changed_on_the_way_never_get_a_name(bucket, faulty, bring, l
     assert objects(tmp_path / "cache") == []
 
 
-def test_what_had_arrived_before_the_store_went_away_is_kept(bucket, faulty, bring, look, tmp_path, monkeypatch):
+def test_what_had_arrived_before_the_store_went_away_is_kept(
+    bucket, faulty, bring, look, tmp_path, monkeypatch
+):
     fill(bucket, {f"rose/{number}.jpg": bytes([number]) * 100 for number in range(30)})
     listing = look(bucket)
     with monkeypatch.context() as away:
@@ -245,7 +266,9 @@ def test_a_table_of_contents_that_rotted_is_not_believed(bring, zipped, tmp_path
     assert bring(uri) == first
 
 
-def test_an_archive_that_changes_while_it_is_unpacked_is_not_remembered(bring, zipped, progress, monkeypatch):
+def test_an_archive_that_changes_while_it_is_unpacked_is_not_remembered(
+    bring, zipped, progress, monkeypatch
+):
     path = zipped(FLOWERS)
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(progress, "progress", lambda *_: os.utime(path, (1, 1)))
@@ -256,7 +279,9 @@ def test_an_archive_that_changes_while_it_is_unpacked_is_not_remembered(bring, z
     assert len(progress.calls) == 3
 
 
-def test_a_file_that_arrived_whole_just_before_a_run_died_is_not_fetched_again(bucket, faulty, bring, look, tmp_path):
+def test_a_file_that_arrived_whole_just_before_a_run_died_is_not_fetched_again(
+    bucket, faulty, bring, look, tmp_path
+):
     fill(bucket, {"rose/1.jpg": b"one"})
     listing = look(bucket)
     with opened(tmp_path / "cache", None, listing.root) as cache:
@@ -295,7 +320,9 @@ def test_an_archive_without_any_class_shows_what_is_in_it(tar, bring):
 
 def test_an_archive_member_with_an_unprintable_name_is_shown_escaped(tar, bring):
     name = b"rose/\xff\n.jpg".decode("utf-8", "surrogateescape")
-    assert [record.name for record in bring(tar({name: b"x"}).as_uri()).records] == ["rose/\\udcff\\n.jpg"]
+    assert [record.name for record in bring(tar({name: b"x"}).as_uri()).records] == [
+        "rose/\\udcff\\n.jpg"
+    ]
 
 
 def test_a_manifest_gives_split_and_group(plant, bring):
@@ -335,20 +362,33 @@ def test_the_digest_knows_class_content_split_and_group_but_no_names(plant, dige
         plant({"rose/1.jpg": b"1", "iris/2.jpg": b"2"}, "d").as_uri(),
         plant({"rose/1.jpg": b"1", "rose/3.jpg": b"1", "daisy/2.jpg": b"2"}, "e").as_uri(),
         plant({"train/rose/1.jpg": b"1", "train/daisy/2.jpg": b"2"}, "f").as_uri(),
-        plant({"1": b"1", "2": b"2", "m.csv": b"image,label,group\n1,rose,g\n2,daisy,\n"}, "g").as_uri() + "/m.csv",
+        plant(
+            {"1": b"1", "2": b"2", "m.csv": b"image,label,group\n1,rose,g\n2,daisy,\n"}, "g"
+        ).as_uri()
+        + "/m.csv",
     ]
     assert len({one, *map(digest_of, others)}) == 6
 
 
-LABELS = st.text(st.characters(exclude_categories=["C"], exclude_characters="/\\,\"'"), min_size=1, max_size=6).filter(
-    lambda label: not label.startswith(".") and label == label.strip() and unicodedata.is_normalized("NFC", label)
+LABELS = st.text(
+    st.characters(exclude_categories=["C"], exclude_characters="/\\,\"'"), min_size=1, max_size=6
+).filter(
+    lambda label: (
+        not label.startswith(".")
+        and label == label.strip()
+        and unicodedata.is_normalized("NFC", label)
+    )
 )
 IMAGES = st.lists(
-    st.tuples(LABELS, st.binary(max_size=20), st.sampled_from(["train", "val", "test"])), min_size=1, max_size=8
+    st.tuples(LABELS, st.binary(max_size=20), st.sampled_from(["train", "val", "test"])),
+    min_size=1,
+    max_size=8,
 )
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(IMAGES, st.booleans())
 def test_folder_bucket_archive_and_manifest_of_the_same_images_have_one_digest(
     bucket, bring, tar, zipped, tmp_path_factory, images, split

@@ -7,7 +7,10 @@ from job.errors import DatasetError
 
 
 def places(*names: str, wrapped: bool = False) -> dict[str, tuple[str, str | None]]:
-    return {name: (place.label, place.split) for name, place in read(names, wrapped=wrapped).places.items()}
+    return {
+        name: (place.label, place.split)
+        for name, place in read(names, wrapped=wrapped).places.items()
+    }
 
 
 def test_the_first_folder_is_the_class_however_deep_the_image_lies():
@@ -19,10 +22,20 @@ def test_the_first_folder_is_the_class_however_deep_the_image_lies():
 
 @pytest.mark.parametrize(
     ("folder", "split"),
-    [("train", "train"), ("val", "val"), ("valid", "val"), ("Validation", "val"), ("dev", "val"), ("TEST", "test")],
+    [
+        ("train", "train"),
+        ("val", "val"),
+        ("valid", "val"),
+        ("Validation", "val"),
+        ("dev", "val"),
+        ("TEST", "test"),
+    ],
 )
 def test_folders_named_like_a_split_are_one(folder, split):
-    assert places("train/cat/0.jpg", f"{folder}/cat/deep/1.jpg")[f"{folder}/cat/deep/1.jpg"] == ("cat", split)
+    assert places("train/cat/0.jpg", f"{folder}/cat/deep/1.jpg")[f"{folder}/cat/deep/1.jpg"] == (
+        "cat",
+        split,
+    )
 
 
 def test_two_names_of_the_same_split_are_one_split():
@@ -31,7 +44,10 @@ def test_two_names_of_the_same_split_are_one_split():
 
 
 def test_train_alone_is_a_split_whose_other_parts_are_missing():
-    assert set(places("train/cat/1.jpg", "train/dog/2.jpg").values()) == {("cat", "train"), ("dog", "train")}
+    assert set(places("train/cat/1.jpg", "train/dog/2.jpg").values()) == {
+        ("cat", "train"),
+        ("dog", "train"),
+    }
 
 
 def test_a_class_may_be_called_train_or_test_among_others():
@@ -40,7 +56,10 @@ def test_a_class_may_be_called_train_or_test_among_others():
         "plane",
         "car",
     }
-    assert {label for label, _ in places("test/1.jpg", "control/2.jpg").values()} == {"test", "control"}
+    assert {label for label, _ in places("test/1.jpg", "control/2.jpg").values()} == {
+        "test",
+        "control",
+    }
 
 
 def test_a_split_beside_other_folders_is_refused_rather_than_learnt():
@@ -84,14 +103,18 @@ def test_what_is_hidden_or_clearly_no_image_is_ignored_and_named(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["cat/1.tiff", "cat/1.HEIC", "cat/1.jpg.orig", "cat/noextension", "cat/a..b", "cat//x.png"]
+    "name",
+    ["cat/1.tiff", "cat/1.HEIC", "cat/1.jpg.orig", "cat/noextension", "cat/a..b", "cat//x.png"],
 )
 def test_whatever_may_be_an_image_is_left_to_the_decoder(name):
     assert places(name) == {name: ("cat", None)}
 
 
 def test_a_leading_slash_is_no_class():
-    assert places("/cat/1.jpg", "//dog/2.jpg") == {"/cat/1.jpg": ("cat", None), "//dog/2.jpg": ("dog", None)}
+    assert places("/cat/1.jpg", "//dog/2.jpg") == {
+        "/cat/1.jpg": ("cat", None),
+        "//dog/2.jpg": ("dog", None),
+    }
 
 
 def test_a_file_and_a_folder_of_one_name_are_two_things():
@@ -104,7 +127,9 @@ def test_names_that_differ_by_case_are_two_classes():
 
 def test_composed_and_decomposed_letters_are_one_class():
     names = [unicodedata.normalize(form, f"Käfer/{form}.jpg") for form in ("NFC", "NFD")]
-    assert {label for label, _ in places(*names).values()} == {unicodedata.normalize("NFC", "Käfer")}
+    assert {label for label, _ in places(*names).values()} == {
+        unicodedata.normalize("NFC", "Käfer")
+    }
 
 
 @pytest.mark.parametrize("label", ["a\nb", "a\0b", "a\x7fb", "a\udc80b"])
@@ -116,7 +141,9 @@ def test_a_class_whose_name_cannot_be_printed_is_refused(label):
 
 
 def test_without_any_class_the_error_shows_what_was_found_and_what_was_expected():
-    with pytest.raises(DatasetError, match=r"Found: 0\.jpg; 1\.jpg; 2\.jpg; 3\.jpg; 4\.jpg; and 2 more") as caught:
+    with pytest.raises(
+        DatasetError, match=r"Found: 0\.jpg; 1\.jpg; 2\.jpg; 3\.jpg; 4\.jpg; and 2 more"
+    ) as caught:
         read([f"{number}.jpg" for number in range(7)])
     assert "<class>/<image>" in caught.value.cure
 
@@ -131,7 +158,9 @@ def test_one_folder_around_an_archive_is_stepped_into():
     names = ("flowers/rose/1.jpg", "flowers/daisy/2.jpg", "flowers/LICENSE", "flowers/stray.jpg")
     assert set(places(*names, wrapped=True).values()) == {("rose", None), ("daisy", None)}
     assert {label for label, _ in places(*names).values()} == {"flowers"}
-    assert places("flowers/train/rose/1.jpg", wrapped=True) == {"flowers/train/rose/1.jpg": ("rose", "train")}
+    assert places("flowers/train/rose/1.jpg", wrapped=True) == {
+        "flowers/train/rose/1.jpg": ("rose", "train")
+    }
 
 
 def test_a_split_around_an_archive_is_no_wrapper():

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from job.dataset.image_manifest import read
 from job.dataset.layout import Place
-from job.dataset.manifest import read
 from job.errors import DatasetError
 
 
@@ -23,7 +23,10 @@ def test_a_jsonl_gives_the_same():
         {"image": "b.jpg", "label": "dog", "split": None, "width": 640},
     ]
     data = "\n\n".join(json.dumps(row) for row in rows).encode()
-    assert dict(read(data, "m.JSONL").places) == {"a.jpg": Place("7", None, "3"), "b.jpg": Place("dog")}
+    assert dict(read(data, "m.JSONL").places) == {
+        "a.jpg": Place("7", None, "3"),
+        "b.jpg": Place("dog"),
+    }
 
 
 def test_headings_may_be_in_any_order_and_case_with_more_columns_and_a_byte_order_mark():
@@ -58,8 +61,14 @@ def test_another_encoding_is_refused_with_the_line():
             "line 2 has the split 'holdout'; expected train, val, valid, validation, dev, test or nothing",
         ),
         ("a.jpg,cat,train,g,extra", "line 2 has more cells than the heading"),
-        ("/a.jpg,cat", "line 2 names /a.jpg; expected a path relative to the manifest's folder, inside it"),
-        ("s3://b/a.jpg,cat", "line 2 names s3://b/a.jpg; expected a path relative to the manifest's folder, inside it"),
+        (
+            "/a.jpg,cat",
+            "line 2 names /a.jpg; expected a path relative to the manifest's folder, inside it",
+        ),
+        (
+            "s3://b/a.jpg,cat",
+            "line 2 names s3://b/a.jpg; expected a path relative to the manifest's folder, inside it",
+        ),
         (
             "x/../../a.jpg,cat",
             "line 2 names x/../../a.jpg; expected a path relative to the manifest's folder, inside it",
@@ -106,4 +115,7 @@ def test_any_bytes_give_rows_or_a_dataset_error(data, name):
         table = read(b"image,label\n" + data if name.endswith("csv") else data, name)
     except DatasetError:
         return
-    assert all(image and ".." not in image.split("/") and place.label for image, place in table.places.items())
+    assert all(
+        image and ".." not in image.split("/") and place.label
+        for image, place in table.places.items()
+    )

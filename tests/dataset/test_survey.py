@@ -138,9 +138,20 @@ def test_a_manifest_lists_what_it_names_and_the_manifest_itself(store_uri, look)
 
 
 def test_a_manifest_in_a_large_bucket_lists_only_the_folder_of_its_images(bucket, faulty, look):
-    fill(bucket, {"m.csv": b"image,label\na/b/1.jpg,x\na/b/c/2.jpg,y\n", "a/b/1.jpg": b"1", "a/b/c/2.jpg": b"2"})
+    fill(
+        bucket,
+        {
+            "m.csv": b"image,label\na/b/1.jpg,x\na/b/c/2.jpg,y\n",
+            "a/b/1.jpg": b"1",
+            "a/b/c/2.jpg": b"2",
+        },
+    )
     look(f"{bucket}/m.csv")
-    assert [path for _, path, _ in faulty.requests if "list-type=2" in path and "prefix=a%2Fb%2F" not in path] == []
+    assert [
+        path
+        for _, path, _ in faulty.requests
+        if "list-type=2" in path and "prefix=a%2Fb%2F" not in path
+    ] == []
 
 
 def test_rows_that_name_no_file_and_other_faults_come_together(folder_uri, look):
@@ -148,7 +159,10 @@ def test_rows_that_name_no_file_and_other_faults_come_together(folder_uri, look)
     fill(folder_uri, {**FLOWERS, "all.csv": f"image,label\nrose/1.jpg,\n{rows}".encode()})
     with pytest.raises(DatasetError, match="has 10 rows that cannot be used") as caught:
         look(f"{folder_uri}/all.csv")
-    assert caught.value.problems[:2] == ("line 2 has no label (rose/1.jpg)", "gone/0.jpg is in no file")
+    assert caught.value.problems[:2] == (
+        "line 2 has no label (rose/1.jpg)",
+        "gone/0.jpg is in no file",
+    )
     assert caught.value.problems[-1] == "and 5 more"
 
 

@@ -5,14 +5,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-UNCHECKED_HASH = (1).to_bytes(4, "little")  # PEP 552: the hash is there, and the source's date is never asked for
+UNCHECKED_HASH = (1).to_bytes(
+    4, "little"
+)  # PEP 552: the hash is there, and the source's date is never asked for
 
 
 def unusable(folder: Path) -> Iterator[Path]:
     """The sources without byte code that is theirs and that this Python reads."""
     for source in folder.rglob("*.py"):
         content = source.read_bytes()
-        expected = importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + importlib.util.source_hash(content)
+        expected = (
+            importlib.util.MAGIC_NUMBER + UNCHECKED_HASH + importlib.util.source_hash(content)
+        )
         compiled = Path(importlib.util.cache_from_source(str(source)))
         fits = compiled.is_file() and compiled.read_bytes()[:16] == expected
         if not fits and _is_python(content):

@@ -59,14 +59,28 @@ class Sandbox:
     folder: Path
     user: str = ""
 
-    def started(self, *argv: str, environment: Mapping[str, str], name: str = "") -> subprocess.Popen[str]:
+    def started(
+        self, *argv: str, environment: Mapping[str, str], name: str = ""
+    ) -> subprocess.Popen[str]:
         """`podman run`, whose exit code and streams are those of the process in it."""
         volumes = [f"--volume={self.folder / name}:/{name}" for name in WRITABLE]
-        volumes += [f"--volume={self.folder}/data:/data:ro", f"--volume={self.folder}/message:/dev/termination-log"]
+        volumes += [
+            f"--volume={self.folder}/data:/data:ro",
+            f"--volume={self.folder}/message:/dev/termination-log",
+        ]
         variables = [f"--env={name}={value}" for name, value in environment.items()]
         user = [f"--user={self.user}"] * bool(self.user)
         named = [f"--name={name}"] * bool(name)
-        command = [self.engine.program, "run", "--rm", *HARDENED, *user, *volumes, *variables, *named]
+        command = [
+            self.engine.program,
+            "run",
+            "--rm",
+            *HARDENED,
+            *user,
+            *volumes,
+            *variables,
+            *named,
+        ]
         return subprocess.Popen(
             [*command, self.image, *argv],
             env={**os.environ, **self.engine.environment},
@@ -108,7 +122,14 @@ def context(tmp_path: Path) -> Path:
     for name in ("job", "requirements"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
     (copy / "tests/image").mkdir(parents=True)
-    for name in ("Dockerfile", ".dockerignore", "LICENSE", "README.md", "pyproject.toml", "tests/image/cyclonedx.txt"):
+    for name in (
+        "Dockerfile",
+        ".dockerignore",
+        "LICENSE",
+        "README.md",
+        "pyproject.toml",
+        "tests/image/cyclonedx.txt",
+    ):
         shutil.copy2(ROOT / name, copy / name)
     return copy
 

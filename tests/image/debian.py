@@ -15,7 +15,8 @@ RECIPE = (
     "--include=ca-certificates,python3,python3-venv",
     *(f"--dpkgopt=path-exclude=/usr/share/{folder}/*" for folder in ("doc", "locale", "man")),
     "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-    # The mirror, the name server and the name of the machine that builds are nobody else's business.
+    # The mirror, the name server and the name of the machine that builds are nobody else's
+    # business.
     '--customize-hook=rm -rf "$1"/etc/apt/sources.list* "$1"/etc/resolv.conf "$1"/etc/hostname',
 )
 SOURCES = ("/etc/apt/sources.list", "/etc/apt/sources.list.d/debian.sources")
@@ -28,7 +29,9 @@ def ensure(engine: Engine) -> str:
         install(*["mmdebstrap"] * (not shutil.which("mmdebstrap")))
         with TemporaryDirectory(prefix="graft-base-") as folder:
             archive = Path(folder) / "base.tar"
-            subprocess.run(["mmdebstrap", "--quiet", *RECIPE, SUITE, archive, *_sources()], check=True)
+            subprocess.run(
+                ["mmdebstrap", "--quiet", *RECIPE, SUITE, archive, *_sources()], check=True
+            )
             (Path(folder) / "Dockerfile").write_text(f"FROM scratch\nADD {archive.name} /\n")
             engine.build(Path(folder), f"--tag={name}")
     return name

@@ -1,7 +1,8 @@
 """The program that builds and runs images: docker, podman or buildah, whichever is there, or a podman of our own.
 
-Their `build` takes the same options. Ours is Debian's podman with its own storage and configuration, for machines where
-nobody has set one up: it changes nothing outside our cache and needs root, but no service.
+Their `build` takes the same options. Ours is Debian's podman with its own storage and
+configuration, for machines where nobody has set one up: it changes nothing outside our cache and
+needs root, but no service.
 """
 
 import os
@@ -46,17 +47,24 @@ class Engine:
     environment: Mapping[str, str] = field(default_factory=dict)
     build_options: tuple[str, ...] = ()
 
-    def run(self, *arguments: str | Path, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
+    def run(
+        self, *arguments: str | Path, check: bool = True, **options: Any
+    ) -> subprocess.CompletedProcess[str]:
         """Run the program; it has to succeed unless `check` is false."""
         environment = {**os.environ, **self.environment}
-        return subprocess.run([self.program, *arguments], check=check, text=True, env=environment, **options)
+        return subprocess.run(
+            [self.program, *arguments], check=check, text=True, env=environment, **options
+        )
 
     def ask(self, *arguments: str | Path) -> str:
         """What the program prints."""
         return str(self.run(*arguments, stdout=subprocess.PIPE).stdout.strip())
 
     def has(self, image: str) -> bool:
-        return self.run("inspect", "--type=image", image, check=False, capture_output=True).returncode == 0
+        return (
+            self.run("inspect", "--type=image", image, check=False, capture_output=True).returncode
+            == 0
+        )
 
     def build(self, context: Path, *arguments: str) -> None:
         """Build an image from the Dockerfile of a folder."""
@@ -72,7 +80,9 @@ def found() -> Engine:
     for program in KNOWN:
         if shutil.which(program):
             return Engine(program)
-    raise SystemExit(f"No {', '.join(KNOWN)} on the PATH. Install one of them:  sudo {' '.join(INSTALL)} buildah")
+    raise SystemExit(
+        f"No {', '.join(KNOWN)} on the PATH. Install one of them:  sudo {' '.join(INSTALL)} buildah"
+    )
 
 
 def ours() -> Engine:
@@ -95,8 +105,12 @@ def install(*packages: str) -> None:
     if not packages:
         return
     if os.geteuid() or not shutil.which("apt-get"):
-        raise SystemExit(f"Please install {', '.join(packages)}:  sudo {' '.join([*INSTALL, *packages])}")
-    if subprocess.run([*INSTALL, *packages], check=False).returncode:  # its lists may be old, or not there yet
+        raise SystemExit(
+            f"Please install {', '.join(packages)}:  sudo {' '.join([*INSTALL, *packages])}"
+        )
+    if subprocess.run(
+        [*INSTALL, *packages], check=False
+    ).returncode:  # its lists may be old, or not there yet
         subprocess.run(["apt-get", "update"], check=True)
         subprocess.run([*INSTALL, *packages], check=True)
 

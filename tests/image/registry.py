@@ -1,6 +1,7 @@
 """What pip knows of this machine's package registry, as secrets of a build: they are mounted while pip runs.
 
-In a layer, a build argument or the history they would travel with the image to everybody who pulls it.
+In a layer, a build argument or the history they would travel with the image to everybody who pulls
+it.
 """
 
 import ast
@@ -27,14 +28,19 @@ def secrets() -> Iterator[list[str]]:
             chosen["cert"] = AUTHORITY
             options.append(f"--secret=id=ca.pem,src={authority}")
         if chosen:
-            options.append(f"--secret=id=pip.conf,src={_written(Path(folder) / 'pip.conf', chosen)}")
+            options.append(
+                f"--secret=id=pip.conf,src={_written(Path(folder) / 'pip.conf', chosen)}"
+            )
         yield options
 
 
 def _configuration() -> dict[str, str]:
     """Pip's options for every command and for `install`; a variable PIP_… goes before its files."""
     listed = subprocess.run(
-        [sys.executable, "-m", "pip", "config", "list"], stdout=subprocess.PIPE, text=True, check=False
+        [sys.executable, "-m", "pip", "config", "list"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
     ).stdout
     found: dict[str, dict[str, str]] = {"global": {}, "install": {}, ":env:": {}}
     for line in listed.splitlines():

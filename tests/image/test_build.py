@@ -8,13 +8,17 @@ from tests.image import build, registry
 from tests.image.engine import found
 
 
-def test_without_an_engine_the_message_names_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_without_an_engine_the_message_names_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SystemExit, match=r"docker, podman, buildah .* apt-get install .* buildah"):
         found()
 
 
-def test_docker_goes_before_podman_and_podman_before_buildah(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_docker_goes_before_podman_and_podman_before_buildah(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.setenv("PATH", str(tmp_path))
     seen = []
     for program in ("buildah", "podman", "docker"):
@@ -29,13 +33,19 @@ def test_weights_that_are_no_folder_of_the_checkout_are_refused(weights: str):
         build.build(found(), "graft:test", "cpu", weights=weights)
 
 
-def test_pips_configuration_enters_as_a_secret_for_the_owner_alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_pips_configuration_enters_as_a_secret_for_the_owner_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
     monkeypatch.setenv("PIP_INDEX_URL", "https://user:secret@registry.invalid/simple")
     monkeypatch.setenv("PIP_CERT", str(tmp_path / "ca.pem"))
     with registry.secrets() as options:
         assert f"--secret=id=ca.pem,src={tmp_path}/ca.pem" in options
-        (configuration,) = (Path(option.partition("src=")[2]) for option in options if "id=pip.conf" in option)
-        assert "index-url = https://user:secret@registry.invalid/simple" in configuration.read_text()
+        (configuration,) = (
+            Path(option.partition("src=")[2]) for option in options if "id=pip.conf" in option
+        )
+        assert (
+            "index-url = https://user:secret@registry.invalid/simple" in configuration.read_text()
+        )
         assert f"cert = {registry.AUTHORITY}" in configuration.read_text()
         assert configuration.parent.stat().st_mode & 0o077 == 0
     assert not configuration.exists()

@@ -38,8 +38,16 @@ def test_no_installer_and_no_compiler_is_left(entries: Entries):
     assert paths(files, rf"/({COMPILERS})$|/libclang\.so") == []
 
 
-def test_what_xla_translates_with_at_run_time_stays_in_the_image_with_gpu_libraries_alone(entries: Entries):
-    needed = (r"/bin/ptxas$", r"/libdevice\.10\.bc$", r"/libnvJitLink\.so", r"/libnvrtc\.so", r"/libcudnn\.so")
+def test_what_xla_translates_with_at_run_time_stays_in_the_image_with_gpu_libraries_alone(
+    entries: Entries,
+):
+    needed = (
+        r"/bin/ptxas$",
+        r"/libdevice\.10\.bc$",
+        r"/libnvJitLink\.so",
+        r"/libnvrtc\.so",
+        r"/libcudnn\.so",
+    )
     assert {bool(paths(entries, pattern)) for pattern in needed} == {VARIANT == "gpu"}
 
 
@@ -48,15 +56,28 @@ def test_no_header_and_no_static_library_is_left(entries: Entries):
 
 
 def test_no_source_of_packages_is_left(entries: Entries):
-    assert paths(entries, r"^/etc/apt/sources\.list|^/var/lib/apt/lists/.|pip\.conf$|/\.netrc$|^/run/secrets") == []
+    assert (
+        paths(
+            entries,
+            r"^/etc/apt/sources\.list|^/var/lib/apt/lists/.|pip\.conf$|/\.netrc$|^/run/secrets",
+        )
+        == []
+    )
 
 
 def test_no_program_changes_its_user(entries: Entries):
-    assert [path for path, entry in entries.items() if stat.S_ISREG(entry.st_mode) and entry.st_mode & 0o6000] == []
+    assert [
+        path
+        for path, entry in entries.items()
+        if stat.S_ISREG(entry.st_mode) and entry.st_mode & 0o6000
+    ] == []
 
 
 def test_nothing_but_tmp_is_writable_for_everybody_and_the_cache_is_for_group_0(entries: Entries):
-    kinds = stat.S_IFDIR, stat.S_IFREG  # links have no rights of their own, and /dev is the container's
+    kinds = (
+        stat.S_IFDIR,
+        stat.S_IFREG,
+    )  # links have no rights of their own, and /dev is the container's
     real = {path: entry for path, entry in entries.items() if stat.S_IFMT(entry.st_mode) in kinds}
     assert [path for path, entry in real.items() if entry.st_mode & 0o002] == ["/tmp"]
     assert (stat.S_IMODE(real["/cache"].st_mode), real["/cache"].st_gid) == (0o775, 0)
@@ -65,7 +86,10 @@ def test_nothing_but_tmp_is_writable_for_everybody_and_the_cache_is_for_group_0(
 def test_every_module_has_byte_code_that_holds_whatever_the_dates_are(engine: Engine, image: str):
     probe = Path(__file__).with_name("bytecode.py")
     options = ["--rm", f"--volume={probe}:/bytecode.py:ro", "--entrypoint=python"]
-    assert engine.ask("run", *options, image, "/bytecode.py", "/opt/graft/lib", "/usr/lib/python3.11") == ""
+    assert (
+        engine.ask("run", *options, image, "/bytecode.py", "/opt/graft/lib", "/usr/lib/python3.11")
+        == ""
+    )
 
 
 def test_the_entry_point_is_the_process_itself(configuration: dict[str, Any]):
@@ -89,13 +113,19 @@ def test_the_labels_say_what_it_is_and_what_it_was_made_from(configuration: dict
     assert re.fullmatch(r"[0-9a-f]{40}(-dirty)?", told["revision"])
 
 
-def test_neither_history_nor_configuration_names_an_address_or_this_machine(engine: Engine, image: str):
-    told = engine.ask("history", "--no-trunc", "--format=json", image) + engine.ask("inspect", "--type=image", image)
+def test_neither_history_nor_configuration_names_an_address_or_this_machine(
+    engine: Engine, image: str
+):
+    told = engine.ask("history", "--no-trunc", "--format=json", image) + engine.ask(
+        "inspect", "--type=image", image
+    )
     told = re.sub(
         r'"(UpperDir|WorkDir|LowerDir|MergedDir)": "[^"]*"', "", told
     )  # where podman keeps it, not what it is
     assert not re.search(r"https?://", told)
-    assert [word for word in (str(ROOT), str(Path.home()), socket.gethostname()) if word in told] == []
+    assert [
+        word for word in (str(ROOT), str(Path.home()), socket.gethostname()) if word in told
+    ] == []
 
 
 def test_the_bill_of_materials_lists_what_is_installed(root: Path, image: str):
@@ -113,7 +143,9 @@ def test_the_registrys_address_and_credentials_leave_no_trace(
 ):
     """The same Dockerfile with a lock of one package, so that pip runs anew and soon; then every byte is looked at."""
     lock = context / "requirements/cpu.txt"
-    lock.write_text("".join(re.findall(r"^setuptools==.+\n(?: .+\n)+", lock.read_text(), re.MULTILINE)))
+    lock.write_text(
+        "".join(re.findall(r"^setuptools==.+\n(?: .+\n)+", lock.read_text(), re.MULTILINE))
+    )
     monkeypatch.setenv("PIP_TRUSTED_HOST", "canary-in-the-registry.invalid")
     tag, archive = "graft.local/canary:test", tmp_path / "canary.tar"
     try:

@@ -21,7 +21,9 @@ LITE0 = {
     "GRAFT_TRANSFER_MODE": "none",
 }
 
-as_either_user = pytest.mark.parametrize("user", ["", "1000730000:0"], ids=["its own user", "any user of group 0"])
+as_either_user = pytest.mark.parametrize(
+    "user", ["", "1000730000:0"], ids=["its own user", "any user of group 0"]
+)
 
 
 @as_either_user
@@ -41,7 +43,9 @@ def test_a_wrong_setting_ends_with_2_and_says_so_in_the_termination_message(sand
     ended = sandbox.graft("run", **RUN, GRAFT_TRAINING_EPOCS="3")
     assert ended.code == 2
     assert json.loads(sandbox.message) == ended.result
-    assert "GRAFT_TRAINING_EPOCHS" in ended.result["error"]["message"] + ended.result["error"]["cure"]
+    assert (
+        "GRAFT_TRAINING_EPOCHS" in ended.result["error"]["message"] + ended.result["error"]["cure"]
+    )
 
 
 @as_either_user
@@ -49,12 +53,17 @@ def test_a_run_releases_a_model_that_verifies(sandbox: Sandbox, user: str):
     ended = sandbox.of(user).graft("run", **RUN)
     assert ended.code == 0, ended.err
     assert json.loads(sandbox.message)["status"] == "released"
-    assert publish.verify((sandbox.folder / "bucket" / "colours").as_uri()).manifest.run_id == ended.result["run_id"]
+    assert (
+        publish.verify((sandbox.folder / "bucket" / "colours").as_uri()).manifest.run_id
+        == ended.result["run_id"]
+    )
 
 
 def test_sigterm_reaches_the_run_and_ends_it_with_75_and_a_checkpoint(sandbox: Sandbox):
     name = f"graft-{sandbox.folder.name}"
-    with sandbox.started("run", environment=RUN | {"GRAFT_TRAINING_EPOCHS": "80"}, name=name) as process:
+    with sandbox.started(
+        "run", environment=RUN | {"GRAFT_TRAINING_EPOCHS": "80"}, name=name
+    ) as process:
         assert process.stderr
         assert any(": epoch 3 " in line for line in process.stderr)
         sandbox.engine.ask("stop", "--time=60", name)
@@ -64,7 +73,9 @@ def test_sigterm_reaches_the_run_and_ends_it_with_75_and_a_checkpoint(sandbox: S
     assert list(sandbox.folder.glob("bucket/colours/runs/*/checkpoints/*"))
 
 
-def test_weights_that_were_baked_in_are_found_without_a_network(engine: Engine, context: Path, sandbox: Sandbox):
+def test_weights_that_were_baked_in_are_found_without_a_network(
+    engine: Engine, context: Path, sandbox: Sandbox
+):
     (context / "pretrained").mkdir()
     shutil.copy2(ensure_weights(), context / "pretrained")
     tag = "graft.local/baked:test"

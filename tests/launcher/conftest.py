@@ -33,16 +33,26 @@ class Recording:
     answers: dict[tuple[str, str], list[Answer]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    def says(self, request: str, body: Any = None, status: int = 200, *, broken: bool = False) -> None:
+    def says(
+        self, request: str, body: Any = None, status: int = 200, *, broken: bool = False
+    ) -> None:
         """Answer `request` ("GET /path", or "WATCH /path") with JSON, or with the lines of a stream."""
         lines = body if isinstance(body, list) else [body]
-        pieces = tuple(each if isinstance(each, bytes) else json.dumps(each).encode() + b"\n" for each in lines)
+        pieces = tuple(
+            each if isinstance(each, bytes) else json.dumps(each).encode() + b"\n" for each in lines
+        )
         method, path = request.split()
         self.answers.setdefault((method, path), []).append(Answer(status, pieces, broken))
 
     def refuses(self, request: str, status: int, message: str) -> None:
         """Answer with a `Status` object, as an API server does."""
-        kind = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": status}
+        kind = {
+            "kind": "Status",
+            "apiVersion": "v1",
+            "status": "Failure",
+            "message": message,
+            "code": status,
+        }
         self.says(request, kind, status)
 
     def lists(self, request: str, *items: Any) -> None:
@@ -50,7 +60,9 @@ class Recording:
 
     def next(self, method: str, path: str) -> Answer:
         self.asked.append((method, path))
-        left = self.answers.get((method, path)) or [Answer(404, (b'{"message": "nothing was recorded"}',))]
+        left = self.answers.get((method, path)) or [
+            Answer(404, (b'{"message": "nothing was recorded"}',))
+        ]
         return left.pop(0) if len(left) > 1 else left[0]
 
     def times(self, request: str) -> int:
@@ -94,7 +106,9 @@ def recording() -> Recording:
 
 
 @pytest.fixture
-def kubeconfig(recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def kubeconfig(
+    recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Path]:
     """A kubeconfig that leads to the recording, in the environment too."""
     handler = type("Handler", (_Handler,), {"recording": recording})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
@@ -116,7 +130,9 @@ def written(server: str, token: str = "", **cluster: Any) -> str:
         "kind": "Config",
         "clusters": [{"name": "it", "cluster": {"server": server, **cluster}}],
         "users": [{"name": "me", "user": {"token": token} if token else {}}],
-        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "me", "namespace": "graft"}}],
+        "contexts": [
+            {"name": "it", "context": {"cluster": "it", "user": "me", "namespace": "graft"}}
+        ],
         "current-context": "it",
     }
     return json.dumps(config)

@@ -1,7 +1,8 @@
 """etcd and kube-apiserver alone, on free ports of the loopback: the real API, in which nothing happens by itself.
 
-Without controllers and nodes a test decides what becomes of a run: it makes pods, and writes their status as a kubelet
-would, through the same subresource. What the server checks, defaults, forbids and forgets is its own doing.
+Without controllers and nodes a test decides what becomes of a run: it makes pods, and writes their
+status as a kubelet would, through the same subresource. What the server checks, defaults, forbids
+and forgets is its own doing.
 """
 
 import secrets
@@ -63,7 +64,9 @@ class ControlPlane:
             api.configuration.retries = False
             latest = time.monotonic() + PATIENCE
             while not _ready(api):
-                assert self._server.poll() is None, (self._folder / "kube-apiserver.log").read_text()[-2000:]
+                assert self._server.poll() is None, (
+                    self._folder / "kube-apiserver.log"
+                ).read_text()[-2000:]
                 assert time.monotonic() < latest
                 time.sleep(0.3)
 
@@ -75,7 +78,9 @@ class ControlPlane:
 
     def _start(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         log = self._running.enter_context((self._folder / f"{program}.log").open("ab"))
-        started = subprocess.Popen([self._programs / program, *arguments], stdout=log, stderr=log, cwd=self._folder)
+        started = subprocess.Popen(
+            [self._programs / program, *arguments], stdout=log, stderr=log, cwd=self._folder
+        )
         self._running.callback(_end, started)
         return started
 
@@ -84,7 +89,10 @@ class ControlPlane:
         key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
         files = ["-keyout", "server.key", "-out", "server.crt"]
         subprocess.run(
-            ["openssl", "req", "-x509", *key, *files, *name], cwd=self._folder, check=True, capture_output=True
+            ["openssl", "req", "-x509", *key, *files, *name],
+            cwd=self._folder,
+            check=True,
+            capture_output=True,
         )
 
     def _etcd_arguments(self) -> list[str]:

@@ -36,7 +36,13 @@ def job(name: str = RUN, *, version: str = "10", **status: Any) -> Json:
         "name": name, "namespace": "graft", "labels": labels, "resourceVersion": version, "creationTimestamp": NOW
     }  # fmt: skip
     spec = template()["spec"]["jobTemplate"]["spec"]
-    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec, "status": status}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata,
+        "spec": spec,
+        "status": status,
+    }
 
 
 def ended(kind: str, reason: str = "", message: str = "") -> Json:
@@ -45,7 +51,9 @@ def ended(kind: str, reason: str = "", message: str = "") -> Json:
     return {"conditions": [condition]}
 
 
-def pod(name: str = f"{RUN}-abcde", *, run: str = RUN, index: int | None = None, **status: Any) -> Json:
+def pod(
+    name: str = f"{RUN}-abcde", *, run: str = RUN, index: int | None = None, **status: Any
+) -> Json:
     """A pod; the keywords are its status, in the words of the client's own models."""
     annotations = {} if index is None else {"batch.kubernetes.io/job-completion-index": str(index)}
     model = client.V1Pod(
@@ -57,7 +65,9 @@ def pod(name: str = f"{RUN}-abcde", *, run: str = RUN, index: int | None = None,
             labels={"batch.kubernetes.io/job-name": run, "app.kubernetes.io/name": "graft"},
             annotations=annotations,
         ),
-        spec=client.V1PodSpec(node_name="node-1", containers=[client.V1Container(name="graft", image="graft:0.1.0")]),
+        spec=client.V1PodSpec(
+            node_name="node-1", containers=[client.V1Container(name="graft", image="graft:0.1.0")]
+        ),
         status=client.V1PodStatus(**status),
     )
     plain: Json = client.ApiClient(client.Configuration()).sanitize_for_serialization(model)
@@ -69,7 +79,9 @@ def container(**state: Any) -> list[client.V1ContainerStatus]:
     """The status of a pod's containers: a sidecar's, and ours in `state` (`waiting`, `running` or `terminated`)."""
 
     def status(name: str, state: client.V1ContainerState) -> client.V1ContainerStatus:
-        return client.V1ContainerStatus(name=name, image="x", image_id="", ready=False, restart_count=0, state=state)
+        return client.V1ContainerStatus(
+            name=name, image="x", image_id="", ready=False, restart_count=0, state=state
+        )
 
     running = client.V1ContainerState(running=client.V1ContainerStateRunning())
     return [status("istio-proxy", running), status("graft", client.V1ContainerState(**state))]
@@ -83,7 +95,10 @@ def waiting(reason: str, message: str = "") -> Json:
 
 def running() -> Json:
     """The status of a pod at work."""
-    return {"phase": "Running", "container_statuses": container(running=client.V1ContainerStateRunning())}
+    return {
+        "phase": "Running",
+        "container_statuses": container(running=client.V1ContainerStateRunning()),
+    }
 
 
 def terminated(exit_code: int, message: str = "", reason: str = "", **status: Any) -> Json:
@@ -96,13 +111,17 @@ def terminated(exit_code: int, message: str = "", reason: str = "", **status: An
 
 def unschedulable(message: str) -> Json:
     """The status of a pod that no node takes."""
-    condition = client.V1PodCondition(type="PodScheduled", status="False", reason="Unschedulable", message=message)
+    condition = client.V1PodCondition(
+        type="PodScheduled", status="False", reason="Unschedulable", message=message
+    )
     return {"phase": "Pending", "conditions": [condition]}
 
 
 def disrupted(reason: str, message: str, exit_code: int = 143) -> Json:
     """The status of a pod that was made to go."""
-    condition = client.V1PodCondition(type="DisruptionTarget", status="True", reason=reason, message=message)
+    condition = client.V1PodCondition(
+        type="DisruptionTarget", status="True", reason=reason, message=message
+    )
     return terminated(exit_code, conditions=[condition])
 
 

@@ -72,14 +72,26 @@ class Node:
         labels = {"batch.kubernetes.io/job-name": run, "app.kubernetes.io/name": "graft"}
         body = {
             "metadata": {"name": name, "labels": labels},
-            "spec": {"containers": [{"name": "graft", "image": "graft:0.1.0"}], "restartPolicy": "Never"},
+            "spec": {
+                "containers": [{"name": "graft", "image": "graft:0.1.0"}],
+                "restartPolicy": "Never",
+            },
         }
         self._core.create_namespaced_pod("graft", body)
         self.becomes(name, **status)
         return name
 
-    def becomes(self, pod: str, phase: str = "Pending", state: Json | None = None, **status: Any) -> None:
-        container = {"name": "graft", "image": "x", "imageID": "", "ready": False, "restartCount": 0, "state": state}
+    def becomes(
+        self, pod: str, phase: str = "Pending", state: Json | None = None, **status: Any
+    ) -> None:
+        container = {
+            "name": "graft",
+            "image": "x",
+            "imageID": "",
+            "ready": False,
+            "restartCount": 0,
+            "state": state,
+        }
         status |= {"phase": phase, "containerStatuses": [container] if state else []}
         self._core.patch_namespaced_pod_status(pod, "graft", {"status": status})
 
@@ -93,7 +105,11 @@ class Node:
 
     def warns(self, kind: str, name: str, reason: str, message: str) -> None:
         about = {"kind": kind, "name": name, "namespace": "graft"}
-        event = {"metadata": {"name": f"{name}.{uuid4().hex}"}, "involvedObject": about, "type": "Warning"}
+        event = {
+            "metadata": {"name": f"{name}.{uuid4().hex}"},
+            "involvedObject": about,
+            "type": "Warning",
+        }
         self._core.create_namespaced_event("graft", event | {"reason": reason, "message": message})
 
 
@@ -170,7 +186,9 @@ def test_a_run_is_followed_from_no_node_to_a_second_pod_and_its_result(cluster, 
     watch = followed(run)
     watch.until(f"{run} is pending")
     message = "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
-    first = node.pod(run, conditions=[_condition("PodScheduled", "Unschedulable", "False", message)])
+    first = node.pod(
+        run, conditions=[_condition("PodScheduled", "Unschedulable", "False", message)]
+    )
     assert "gpus.count" in watch.until("it waits: Unschedulable: 0/1 nodes are available")
     waits = {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}
     node.becomes(first, state=waits, conditions=[_condition("PodScheduled", "")])
@@ -198,7 +216,9 @@ def test_a_quota_and_a_missing_secret_are_read_from_events(cluster, node, follow
     assert (result.status, result.exit_code) == ("interrupted", 75)
 
 
-def test_a_watch_from_too_long_ago_returns_at_once_and_the_run_is_read_anew(cluster, node, followed):
+def test_a_watch_from_too_long_ago_returns_at_once_and_the_run_is_read_anew(
+    cluster, node, followed
+):
     run = launcher.submit(cluster, "graft", {}).name
     old = cluster.job(run)
     old["metadata"]["resourceVersion"] = "1"
@@ -216,7 +236,11 @@ def test_a_server_that_crashes_and_comes_back_is_no_end(plane, cluster, node, fo
     watch.until("is pending")
     plane.stop_server()
     plane.start_server()
-    node.pod(run, phase="Failed", state=_terminated(3, "Error", RELEASED.replace("released", "failed", 1)))
+    node.pod(
+        run,
+        phase="Failed",
+        state=_terminated(3, "Error", RELEASED.replace("released", "failed", 1)),
+    )
     node.ends(run, "Failed", "PodFailurePolicy")
     assert watch.result.result(60).status == "failed"
 
@@ -242,7 +266,8 @@ def test_what_is_not_there_is_told_with_what_is(cluster):
 
 def test_another_namespace_is_forbidden_with_verb_and_resource(account):
     with pytest.raises(
-        ClusterForbidden, match=r'cannot list resource "pods" in API group "" in the namespace "default"'
+        ClusterForbidden,
+        match=r'cannot list resource "pods" in API group "" in the namespace "default"',
     ):
         launcher.runs(launcher.connect("default", str(account)))
 
@@ -269,7 +294,9 @@ def _all_verbs(cluster: launcher.Cluster, node: Node) -> None:
         lambda: launcher.runs(cluster),
         lambda: list(cluster.log(node.pod("nothing"), follow=False)),
     ):
-        with suppress(ClusterNotFound, ClusterUnavailable, SettingsError):  # not there, or no node to read a log from
+        with suppress(
+            ClusterNotFound, ClusterUnavailable, SettingsError
+        ):  # not there, or no node to read a log from
             _unless_forbidden(call)
     run = launcher.submit(cluster, "graft", {})
     with suppress(NotStarted):
@@ -301,7 +328,11 @@ def test_the_role_is_not_too_much(plane, node, api):
     rules = api.sanitize_for_serialization(
         client.RbacAuthorizationV1Api(api).read_namespaced_role("graft-launcher", "graft").rules
     )
-    rights = [(rule["apiGroups"][0], rule["resources"][0], verb) for rule in rules for verb in rule["verbs"]]
+    rights = [
+        (rule["apiGroups"][0], rule["resources"][0], verb)
+        for rule in rules
+        for verb in rule["verbs"]
+    ]
     assert len(rights) == len(set(rights)) == 10
     for number, missing in enumerate(rights):
         name = f"launcher-{number}"
@@ -316,10 +347,15 @@ def _grant(api: client.ApiClient, name: str, rights: list[tuple[str, str, str]])
     """An account of that name, with these rights and no others."""
     core: Any = client.CoreV1Api(api)
     roles: Any = client.RbacAuthorizationV1Api(api)
-    rules = [{"apiGroups": [group], "resources": [resource], "verbs": [verb]} for group, resource, verb in rights]
+    rules = [
+        {"apiGroups": [group], "resources": [resource], "verbs": [verb]}
+        for group, resource, verb in rights
+    ]
     reference = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": name}
     subject = {"kind": "ServiceAccount", "name": name, "namespace": "graft"}
     metadata = {"name": name}
     core.create_namespaced_service_account("graft", {"metadata": metadata})
     roles.create_namespaced_role("graft", {"metadata": metadata, "rules": rules})
-    roles.create_namespaced_role_binding("graft", {"metadata": metadata, "roleRef": reference, "subjects": [subject]})
+    roles.create_namespaced_role_binding(
+        "graft", {"metadata": metadata, "roleRef": reference, "subjects": [subject]}
+    )

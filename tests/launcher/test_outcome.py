@@ -6,9 +6,19 @@ import math
 import pytest
 
 from job.launcher import outcome
-from job.launcher.sight import Sight
+from job.launcher.snapshot import RunSnapshot
 from job.result import Result
-from tests.launcher.objects import MISSPELT, RELEASED, Json, disrupted, ended, job, pod, terminated, waiting
+from tests.launcher.objects import (
+    MISSPELT,
+    RELEASED,
+    Json,
+    disrupted,
+    ended,
+    job,
+    pod,
+    terminated,
+    waiting,
+)
 
 COMPLETE = ended("Complete", "CompletionsReached")
 FAILED = ended("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
@@ -16,7 +26,7 @@ DEADLINE = ended("Failed", "DeadlineExceeded", "Job was active longer than speci
 
 
 def of(status: Json, *pods: Json) -> Result:
-    return outcome.of(Sight(job(**status), pods))
+    return outcome.of(RunSnapshot(job(**status), pods))
 
 
 def test_a_released_run_hands_on_its_own_result():
@@ -43,7 +53,9 @@ def test_the_result_is_the_last_line_where_the_message_is_the_logs_end():
     assert result.release == "s3://models/flowers/releases/34701a43aed1c39a"
 
 
-@pytest.mark.parametrize("message", ["", "Traceback", "[1]", '{"status": "fine"}', '{"status": "failed"}', "null", "7"])
+@pytest.mark.parametrize(
+    "message", ["", "Traceback", "[1]", '{"status": "fine"}', '{"status": "failed"}', "null", "7"]
+)
 def test_what_is_no_result_is_not_taken_for_one(message):
     assert outcome.read(message) is None
 
@@ -88,7 +100,10 @@ def test_a_completed_run_whose_pod_is_gone_is_still_a_success():
 
 
 def test_an_older_pods_result_is_not_the_runs():
-    first, second = pod("a", **terminated(75, MISSPELT)), pod("b", **disrupted("DeletionByTaintManager", "node lost"))
+    first, second = (
+        pod("a", **terminated(75, MISSPELT)),
+        pod("b", **disrupted("DeletionByTaintManager", "node lost")),
+    )
     result = of(FAILED, first, second)
     assert result.error
     assert result.error.kind == "deletionbytaintmanager"

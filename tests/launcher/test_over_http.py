@@ -10,7 +10,7 @@ from job.__main__ import main
 from job.errors import Interrupted, SettingsError
 from job.launcher import answers
 from job.launcher import cluster as cluster_room
-from job.launcher.sight import RunDeleted
+from job.launcher.snapshot import RunDeleted
 from job.launcher.template import job_from
 from job.launcher.watching import NotStarted
 from job.workers import Terminated
@@ -41,7 +41,7 @@ BEGINS = '{"message": "audit begins", "fields": {"phase": "audit", "event": "beg
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
     monkeypatch.setattr("job.launcher.watching.TICK", 1)
-    monkeypatch.setattr("job.launcher.sight.PAUSE", 0.05)
+    monkeypatch.setattr("job.launcher.snapshot.PAUSE", 0.05)
     monkeypatch.setattr("job.launcher.reading.PAUSE", 0.05)
     monkeypatch.setattr(cluster_room, "PAUSE", 0.05)
 
@@ -62,7 +62,9 @@ def log_lines(*numbers: int) -> list[bytes]:
 
 class TestErrors:
     def test_a_right_that_is_missing_is_told_with_verb_and_resource(self, cluster, recording):
-        message = 'jobs.batch is forbidden: User "me" cannot create resource "jobs" in API group "batch"'
+        message = (
+            'jobs.batch is forbidden: User "me" cannot create resource "jobs" in API group "batch"'
+        )
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         recording.refuses(f"POST {JOBS}", 403, message)
         with pytest.raises(answers.ClusterForbidden, match="cannot create resource") as refused:
@@ -73,7 +75,10 @@ class TestErrors:
     def test_a_missing_template_names_those_that_are_there(self, cluster, recording):
         recording.refuses(f"GET {BATCH}/cronjobs/gaft", 404, 'cronjobs.batch "gaft" not found')
         recording.lists(f"GET {BATCH}/cronjobs", template(), template(name="birds"))
-        with pytest.raises(answers.ClusterNotFound, match=r"No template gaft in the namespace graft.*: birds, graft"):
+        with pytest.raises(
+            answers.ClusterNotFound,
+            match=r"No template gaft in the namespace graft.*: birds, graft",
+        ):
             launcher.submit(cluster, "gaft", {})
 
     def test_a_missing_run_in_an_empty_namespace_says_that_it_is_empty(self, cluster, recording):
@@ -84,7 +89,9 @@ class TestErrors:
 
     def test_a_job_that_the_cluster_refuses_is_told_in_its_words(self, cluster, recording):
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
-        recording.refuses(f"POST {JOBS}", 422, 'Job.batch "graft" is invalid: spec.template: Invalid value')
+        recording.refuses(
+            f"POST {JOBS}", 422, 'Job.batch "graft" is invalid: spec.template: Invalid value'
+        )
         with pytest.raises(SettingsError, match="Invalid value"):
             launcher.submit(cluster, "graft", {})
 
@@ -121,7 +128,10 @@ class TestWatch:
     def test_a_run_is_followed_through_its_phases_to_its_result(self, cluster, recording):
         finishes(recording, pod(**terminated(0, RELEASED)), **COMPLETE)
         told: list[str] = []
-        assert launcher.watch(cluster, RUN, told.append).release == "s3://models/flowers/releases/34701a43aed1c39a"
+        assert (
+            launcher.watch(cluster, RUN, told.append).release
+            == "s3://models/flowers/releases/34701a43aed1c39a"
+        )
         assert told == [
             f"pod {RUN}-abcde runs on node-1",
             "audit begins",
@@ -138,7 +148,12 @@ class TestWatch:
         recording.says(f"GET {JOB}", job(**COMPLETE))
         recording.lists(f"GET {PODS}", pod(**terminated(0, RELEASED)))
         recording.says(f"GET {LOG}", [b""])
-        gone = {"kind": "Status", "code": 410, "reason": "Expired", "message": "too old resource version"}
+        gone = {
+            "kind": "Status",
+            "code": 410,
+            "reason": "Expired",
+            "message": "too old resource version",
+        }
         match expiry:
             case "as a status":
                 recording.refuses(f"WATCH {JOBS}", 410, "too old resource version")
@@ -174,7 +189,9 @@ class TestWatch:
         recording.says(f"GET {JOB}", job())
         recording.says(f"GET {JOB}", job(**COMPLETE))
         recording.lists(f"GET {PODS}", pod(f"{RUN}-first", **running()))
-        recording.lists(f"GET {PODS}", pod(f"{RUN}-first", **disrupted("EvictionByEvictionAPI", "drained")))
+        recording.lists(
+            f"GET {PODS}", pod(f"{RUN}-first", **disrupted("EvictionByEvictionAPI", "drained"))
+        )
         recording.lists(f"GET {PODS}", pod(f"{RUN}-other", **terminated(0, RELEASED)))
         recording.says(f"WATCH {JOBS}", {"type": "MODIFIED", "object": {}})
         told: list[str] = []
@@ -197,7 +214,9 @@ class TestWatch:
         recording.says(f"WATCH {JOBS}", {"type": "MODIFIED", "object": {}})
         told: list[str] = []
         launcher.watch(cluster, RUN, told.append, start_timeout=0)
-        assert any(line.startswith("it waits: FailedCreate: exceeded quota: gpus.") for line in told)
+        assert any(
+            line.startswith("it waits: FailedCreate: exceeded quota: gpus.") for line in told
+        )
         assert recording.times(f"GET {LOG}") == 1
 
     def test_a_run_that_is_deleted_ends_the_watch(self, cluster, recording):
@@ -212,14 +231,18 @@ class TestWatch:
         assert deleted.value.exit_code == 75
 
     @pytest.mark.parametrize("cancel", [False, True])
-    def test_a_run_that_does_not_start_in_time_is_left_with_its_reason(self, cluster, recording, cancel):
+    def test_a_run_that_does_not_start_in_time_is_left_with_its_reason(
+        self, cluster, recording, cancel
+    ):
         recording.says(f"GET {JOB}", job())
         recording.lists(f"GET {PODS}", pod(**unschedulable("1 Insufficient nvidia.com/gpu.")))
         recording.lists(f"GET {EVENTS}")
         recording.says(f"WATCH {JOBS}", [])
         recording.says(f"DELETE {JOB}", {})
         told: list[str] = []
-        with pytest.raises(NotStarted, match=r"within 0\.2 s: Unschedulable: 1 Insufficient") as late:
+        with pytest.raises(
+            NotStarted, match=r"within 0\.2 s: Unschedulable: 1 Insufficient"
+        ) as late:
             launcher.watch(cluster, RUN, told.append, start_timeout=0.2, cancel=cancel)
         assert late.value.exit_code == 75
         assert recording.times(f"DELETE {JOB}") == cancel
@@ -232,7 +255,9 @@ class TestWatch:
         assert launcher.watch(cluster, RUN, lambda _: None, start_timeout=0).exit_code == 0
 
     @pytest.mark.parametrize("cancel", [False, True])
-    def test_whoever_is_stopped_leaves_the_run_alone_unless_told_otherwise(self, cluster, recording, cancel):
+    def test_whoever_is_stopped_leaves_the_run_alone_unless_told_otherwise(
+        self, cluster, recording, cancel
+    ):
         recording.says(f"GET {JOB}", job())
         recording.lists(f"GET {PODS}")
         recording.lists(f"GET {EVENTS}")
@@ -248,7 +273,10 @@ class TestWatch:
 
 class TestLogs:
     def test_the_log_goes_on_from_pod_to_pod_and_each_line_comes_once(self, cluster, recording):
-        first, second = pod(f"{RUN}-abcde", **running()), pod(f"{RUN}-vwxyz", **terminated(0, RELEASED))
+        first, second = (
+            pod(f"{RUN}-abcde", **running()),
+            pod(f"{RUN}-vwxyz", **terminated(0, RELEASED)),
+        )
         went = pod(f"{RUN}-abcde", **disrupted("EvictionByEvictionAPI", "drained"))
         recording.says(f"GET {JOB}", job())
         recording.lists(f"GET {PODS}")
@@ -312,7 +340,11 @@ class TestVerbs:
         monkeypatch.setenv("GRAFT_RESULT_PATH", str(tmp_path / "result.json"))
         assert main(["submit", "graft", "--key", "uid", "--wait"]) == 2
         out, err = capsys.readouterr()
-        assert json.loads(out) == json.loads(MISSPELT) == json.loads((tmp_path / "result.json").read_text())
+        assert (
+            json.loads(out)
+            == json.loads(MISSPELT)
+            == json.loads((tmp_path / "result.json").read_text())
+        )
         assert f"{name} was there already" in err
 
     @pytest.mark.usefixtures("kubeconfig")
@@ -343,7 +375,11 @@ class TestVerbs:
 
     @pytest.mark.usefixtures("kubeconfig")
     def test_watch_ends_as_the_run_does(self, recording, capsys):
-        finishes(recording, pod(**terminated(3, MISSPELT)), **ended("Failed", "PodFailurePolicy", "exit code 3"))
+        finishes(
+            recording,
+            pod(**terminated(3, MISSPELT)),
+            **ended("Failed", "PodFailurePolicy", "exit code 3"),
+        )
         assert main(["watch", RUN]) == 3
         out = capsys.readouterr().out
         assert f"{RUN} is failed: PodFailurePolicy: exit code 3." in out
@@ -361,7 +397,9 @@ class TestVerbs:
     def test_runs_shows_what_is_known_of_each(self, recording, capsys):
         queued, failed = job("queued"), job("failed", **ended("Failed", "BackoffLimitExceeded"))
         queued["spec"]["suspend"] = True
-        recording.lists(f"GET {JOBS}", job("done", **COMPLETE), job("going"), job("new"), queued, failed)
+        recording.lists(
+            f"GET {JOBS}", job("done", **COMPLETE), job("going"), job("new"), queued, failed
+        )
         recording.lists(
             f"GET {PODS}",
             pod("a", run="done", index=0, **terminated(0, RELEASED)),
@@ -398,5 +436,7 @@ class TestVerbs:
         out, err = process.communicate(timeout=20)
         assert process.returncode == 75, err
         assert json.loads(out)["status"] == "interrupted"
-        assert json.loads(out)["error"]["message"] == f"The wait was stopped; the run {name} goes on."
+        assert (
+            json.loads(out)["error"]["message"] == f"The wait was stopped; the run {name} goes on."
+        )
         assert recording.times(f"DELETE {BATCH}/jobs/{name}") == 0

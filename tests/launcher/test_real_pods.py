@@ -38,7 +38,12 @@ def submitted(namespace: Namespace, cluster) -> Callable[..., str]:  # noqa: F81
         pod = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         del pod["serviceAccountName"]
         pod["terminationGracePeriodSeconds"] = 1
-        shell = {"image": TOOLS_IMAGE, "command": ["sh", "-c", script], "args": [], "securityContext": RESTRICTED}
+        shell = {
+            "image": TOOLS_IMAGE,
+            "command": ["sh", "-c", script],
+            "args": [],
+            "securityContext": RESTRICTED,
+        }
         pod["containers"][0] |= shell | {"resources": {}} | container
         namespace.batch.create_namespaced_cron_job(namespace.name, cron_job)
         return launcher.submit(cluster, "graft", {}).name
@@ -70,7 +75,9 @@ def test_a_run_with_wrong_settings_fails_at_once_with_its_exit_code(cluster, sub
 def test_out_of_memory_is_named(cluster, submitted, namespace):  # noqa: F811
     run = submitted("tail /dev/zero", resources={"limits": {"memory": "32Mi"}})
     eventually(lambda: any("OOMKilled" in str(pod.status) for pod in namespace.pods(run)))
-    namespace.batch.patch_namespaced_job(run, namespace.name, {"spec": {"activeDeadlineSeconds": 1}})
+    namespace.batch.patch_namespaced_job(
+        run, namespace.name, {"spec": {"activeDeadlineSeconds": 1}}
+    )
     _, told = watched(cluster, run)
     assert "OOMKilled" in told
 
@@ -98,8 +105,14 @@ def test_a_quota_is_named(cluster, submitted, namespace):  # noqa: F811
         launcher.watch(cluster, run, print, start_timeout=15, cancel=True)
 
 
-def test_the_log_goes_on_over_an_eviction_and_the_second_pod_gives_the_result(cluster, submitted, namespace):  # noqa: F811
-    run = submitted(f"trap 'exit 75' TERM; echo from $HOSTNAME; sleep 15 & wait $!; {LEAVE.format(RELEASED, 0)}")
+def test_the_log_goes_on_over_an_eviction_and_the_second_pod_gives_the_result(
+    cluster,
+    submitted,
+    namespace,  # noqa: F811
+):
+    run = submitted(
+        f"trap 'exit 75' TERM; echo from $HOSTNAME; sleep 15 & wait $!; {LEAVE.format(RELEASED, 0)}"
+    )
     lines = launcher.logs(cluster, run)
     first = next(lines)
     pod = first.removeprefix("from ")

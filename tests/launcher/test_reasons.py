@@ -3,7 +3,7 @@
 import pytest
 
 from job.launcher import reasons
-from job.launcher.sight import Sight
+from job.launcher.snapshot import RunSnapshot
 from tests.launcher.objects import (
     RUN,
     Json,
@@ -22,7 +22,7 @@ POD = f"{RUN}-abcde"
 
 
 def standing(given: Json | None, *events: Json) -> reasons.Reason:
-    found = reasons.standing(Sight(job(), (given,) if given else (), events))
+    found = reasons.standing(RunSnapshot(job(), (given,) if given else (), events))
     assert found
     return found
 
@@ -46,7 +46,9 @@ def test_no_node_has_the_memory():
     assert (reason.word, reason.cure) == ("Unschedulable", reasons.CURES["Unschedulable"])
 
 
-@pytest.mark.parametrize("word", ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"])
+@pytest.mark.parametrize(
+    "word", ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"]
+)
 def test_an_image_that_cannot_be_had(word):
     reason = standing(pod(**waiting(word, 'Back-off pulling image "graft:0.1.0"')))
     assert (reason.word, reason.cure) == (word, reasons.IMAGE)
@@ -54,20 +56,30 @@ def test_an_image_that_cannot_be_had(word):
 
 def test_a_missing_secret_of_a_variable():
     reason = standing(pod(**waiting("CreateContainerConfigError", 'secret "s3" not found')))
-    assert str(reason).startswith('CreateContainerConfigError: secret "s3" not found. Create in this namespace')
+    assert str(reason).startswith(
+        'CreateContainerConfigError: secret "s3" not found. Create in this namespace'
+    )
 
 
 def test_a_missing_secret_of_a_volume_is_only_in_the_events():
     message = 'MountVolume.SetUp failed for volume "credentials" : secret "s3" not found'
     creating = pod(**waiting("ContainerCreating"))
-    assert reasons.standing(Sight(job(), (creating,))) is None
-    reason = standing(creating, event("Pod", POD, "FailedMount", message), event("Pod", POD, "Scheduled", "well"))
+    assert reasons.standing(RunSnapshot(job(), (creating,))) is None
+    reason = standing(
+        creating, event("Pod", POD, "FailedMount", message), event("Pod", POD, "Scheduled", "well")
+    )
     assert (reason.word, reason.message) == ("FailedMount", message)
 
 
 def test_a_quota_leaves_no_pod_but_an_event_and_the_last_one_counts():
     first = event("Job", RUN, "FailedCreate", "serviceaccount not found", at="2026-01-01T00:00:00Z")
-    last = event("Job", RUN, "FailedCreate", "Error creating: exceeded quota: gpus", at="2026-01-02T00:00:00Z")
+    last = event(
+        "Job",
+        RUN,
+        "FailedCreate",
+        "Error creating: exceeded quota: gpus",
+        at="2026-01-02T00:00:00Z",
+    )
     assert standing(None, last, first).message == "Error creating: exceeded quota: gpus"
 
 
@@ -78,18 +90,20 @@ def test_an_init_container_holds_up_ours():
     assert standing(stuck).message == "no such image"
 
 
-@pytest.mark.parametrize(("labels", "word"), [({}, "Suspended"), ({"kueue.x-k8s.io/queue-name": "q"}, "Queued")])
+@pytest.mark.parametrize(
+    ("labels", "word"), [({}, "Suspended"), ({"kueue.x-k8s.io/queue-name": "q"}, "Queued")]
+)
 def test_a_suspended_run_waits_for_whoever_suspended_it(labels, word):
     suspended = job()
     suspended["spec"]["suspend"] = True
     suspended["metadata"]["labels"] |= labels
-    reason = reasons.standing(Sight(suspended))
+    reason = reasons.standing(RunSnapshot(suspended))
     assert reason
     assert reason.word == word
 
 
 def test_a_run_at_work_has_no_reason_to_stand():
-    assert reasons.standing(Sight(job(), (pod(**running()),))) is None
+    assert reasons.standing(RunSnapshot(job(), (pod(**running()),))) is None
     assert reasons.gone(pod(**running())) is None
 
 
@@ -113,7 +127,10 @@ def test_evicted_by_a_drain():
 
 
 def test_a_container_that_could_not_start_and_one_that_was_deleted():
-    assert gone(pod(**terminated(128, reason="StartError", message="exec: no such file"))).word == "StartError"
+    assert (
+        gone(pod(**terminated(128, reason="StartError", message="exec: no such file"))).word
+        == "StartError"
+    )
     deleted = pod(**running())
     deleted["metadata"]["deletionTimestamp"] = "2026-01-02T03:05:00Z"
     assert gone(deleted).word == "Deleted"
@@ -126,14 +143,23 @@ def test_an_end_of_its_own_is_no_reason():
 
 def test_the_deadline_says_what_it_waited_for_in_vain():
     stuck = pod(**waiting("ImagePullBackOff", "no such image"))
-    over = job(**ended("Failed", "DeadlineExceeded", "Job was active longer than specified deadline"))
-    reason = reasons.final(Sight(over, (stuck,)))
+    over = job(
+        **ended("Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
+    )
+    reason = reasons.final(RunSnapshot(over, (stuck,)))
     assert reason.word == "DeadlineExceeded"
     assert "ImagePullBackOff: no such image" in reason.message
 
 
 def test_a_failed_job_is_explained_by_its_last_pod_else_by_itself():
-    failed = job(**ended("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit"))
-    assert reasons.final(Sight(failed, (pod(**terminated(137, reason="OOMKilled")),))).word == "OOMKilled"
-    assert reasons.final(Sight(failed, (pod(**terminated(1)),))).word == "BackoffLimitExceeded"
-    assert reasons.final(Sight(failed)).cure == reasons.CURES["BackoffLimitExceeded"]
+    failed = job(
+        **ended("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
+    )
+    assert (
+        reasons.final(RunSnapshot(failed, (pod(**terminated(137, reason="OOMKilled")),))).word
+        == "OOMKilled"
+    )
+    assert (
+        reasons.final(RunSnapshot(failed, (pod(**terminated(1)),))).word == "BackoffLimitExceeded"
+    )
+    assert reasons.final(RunSnapshot(failed)).cure == reasons.CURES["BackoffLimitExceeded"]

@@ -27,10 +27,17 @@ def granted() -> set[Right]:
 
 def right(method: str, path: str) -> Right:
     """What RBAC looks at in a request."""
-    found = re.fullmatch(r"/(?:api|apis/(\w+))/v1/namespaces/graft/(\w+)(?:/([^/]+)(?:/(\w+))?)?", path)
+    found = re.fullmatch(
+        r"/(?:api|apis/(\w+))/v1/namespaces/graft/(\w+)(?:/([^/]+)(?:/(\w+))?)?", path
+    )
     assert found, path
     group, resource, name, part = found.groups()
-    verbs = {"GET": "get" if name else "list", "WATCH": "watch", "POST": "create", "DELETE": "delete"}
+    verbs = {
+        "GET": "get" if name else "list",
+        "WATCH": "watch",
+        "POST": "create",
+        "DELETE": "delete",
+    }
     return group or "", f"{resource}/{part}" if part else resource, verbs[method]
 
 

@@ -8,13 +8,20 @@ from job.errors import SettingsError
 from job.launcher.submission import check
 from tests.launcher.objects import Json
 
-GOOD = {"GRAFT_NAME": "flowers", "GRAFT_DATASET_URI": "s3://data/flowers", "GRAFT_OUTPUT_URI": "s3://models"}
+GOOD = {
+    "GRAFT_NAME": "flowers",
+    "GRAFT_DATASET_URI": "s3://data/flowers",
+    "GRAFT_OUTPUT_URI": "s3://models",
+}
 SECRET: Json = {"secretKeyRef": {"name": "addresses", "key": "data"}}
 
 
 def container(*more: Json, without: str = "", **changes: str) -> Json:
     plain = {name: value for name, value in (GOOD | changes).items() if name != without}
-    return {"name": "graft", "env": [*({"name": name, "value": value} for name, value in plain.items()), *more]}
+    return {
+        "name": "graft",
+        "env": [*({"name": name, "value": value} for name, value in plain.items()), *more],
+    }
 
 
 def test_good_settings_pass_and_leave_our_own_alone(monkeypatch):
@@ -48,7 +55,9 @@ def test_addresses_may_come_from_a_config_map_as_a_whole():
 
 
 def test_the_name_of_a_variable_from_a_secret_is_looked_at():
-    with pytest.raises(SettingsError, match="GRAFT_SEEED is unknown; the nearest setting is GRAFT_SEED"):
+    with pytest.raises(
+        SettingsError, match="GRAFT_SEEED is unknown; the nearest setting is GRAFT_SEED"
+    ):
         check(container({"name": "GRAFT_SEEED", "valueFrom": SECRET}))
 
 

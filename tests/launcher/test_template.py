@@ -23,7 +23,10 @@ def test_labels_annotations_and_specification_are_the_templates():
     cron_job["spec"]["jobTemplate"]["metadata"]["annotations"] = {"team": "vision"}
     job = made(cron_job)
     assert job["metadata"]["labels"] == cron_job["spec"]["jobTemplate"]["metadata"]["labels"]
-    assert job["metadata"]["annotations"] == {"team": "vision", "cronjob.kubernetes.io/instantiate": "manual"}
+    assert job["metadata"]["annotations"] == {
+        "team": "vision",
+        "cronjob.kubernetes.io/instantiate": "manual",
+    }
     assert job["spec"] == cron_job["spec"]["jobTemplate"]["spec"]
 
 
@@ -43,7 +46,12 @@ def test_the_template_itself_stays_as_it_was():
 
 def test_the_owner_collects_the_job_but_does_not_control_it():
     (owner,) = made(template())["metadata"]["ownerReferences"]
-    assert owner == {"apiVersion": "batch/v1", "kind": "CronJob", "name": "graft", "uid": template()["metadata"]["uid"]}
+    assert owner == {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "name": "graft",
+        "uid": template()["metadata"]["uid"],
+    }
 
 
 @pytest.mark.parametrize(("labels", "kept"), [({}, False), (QUEUE, True)])
@@ -64,9 +72,16 @@ def test_a_changed_setting_takes_the_place_of_the_old_one():
 
 
 def test_a_changed_setting_replaces_a_reference_to_a_secret_and_a_double():
-    entries: list[Json] = [{"name": "A", "value": "1"}, {"name": "B", "valueFrom": {}}, {"name": "A", "value": "2"}]
+    entries: list[Json] = [
+        {"name": "A", "value": "1"},
+        {"name": "B", "valueFrom": {}},
+        {"name": "A", "value": "2"},
+    ]
     assert replaced(entries, {}) == [{"name": "A", "value": "2"}, {"name": "B", "valueFrom": {}}]
-    assert replaced(entries, {"B": "3"}) == [{"name": "A", "value": "2"}, {"name": "B", "value": "3"}]
+    assert replaced(entries, {"B": "3"}) == [
+        {"name": "A", "value": "2"},
+        {"name": "B", "value": "3"},
+    ]
 
 
 def test_a_value_means_what_it_says_to_kubernetes_too():
@@ -75,11 +90,17 @@ def test_a_value_means_what_it_says_to_kubernetes_too():
 
 def test_one_key_is_one_name_and_no_key_is_another_each_time():
     assert run_name("graft", "uid") == run_name("graft", "uid")
-    assert len({run_name("graft", "uid"), run_name("graft", "uid2"), run_name("graft2", "uid")}) == 3
+    assert (
+        len({run_name("graft", "uid"), run_name("graft", "uid2"), run_name("graft2", "uid")}) == 3
+    )
     assert run_name("graft", None) != run_name("graft", None)
 
 
-@given(st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,50}[a-z0-9])?", fullmatch=True), st.text(), st.integers(0, 4))
+@given(
+    st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,50}[a-z0-9])?", fullmatch=True),
+    st.text(),
+    st.integers(0, 4),
+)
 def test_a_name_fits_and_its_digest_is_never_cut(name, key, index_length):
     run = run_name(name, key, index_length)
     assert len(run) <= 63 - index_length

@@ -2,7 +2,8 @@
 
     airflow_probe.py DAG_FILE RESULT
 
-`RESULT` is what the first task is taken to have left as its XCom. The API server agrees to everything.
+`RESULT` is what the first task is taken to have left as its XCom. The API server agrees to
+everything.
 """
 
 import importlib.util
@@ -44,7 +45,9 @@ def api_server() -> Iterator[None]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Agreeable)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     kubeconfig = {
-        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+        "clusters": [
+            {"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}
+        ],
         "users": [{"name": "u", "user": {}}],
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "x",

@@ -14,7 +14,15 @@ QUIET = {"CKV_SKIP_PACKAGE_UPDATE_CHECK": "true"}
 
 def findings(folder: Path) -> list[tuple[str, str, str]]:
     """Every failed check."""
-    command = [str(python("checkov")), "-m", "checkov.main", "--directory", str(folder), "--framework", *FRAMEWORKS]
+    command = [
+        str(python("checkov")),
+        "-m",
+        "checkov.main",
+        "--directory",
+        str(folder),
+        "--framework",
+        *FRAMEWORKS,
+    ]
     done = subprocess.run(
         [*command, "--skip-download", "--quiet", "--compact", "--soft-fail", "--output", "json"],
         env=os.environ | QUIET,
@@ -25,7 +33,9 @@ def findings(folder: Path) -> list[tuple[str, str, str]]:
     )
     report = json.loads(done.stdout)
     parts = report if isinstance(report, list) else [report]
-    assert sum(part["summary"]["resource_count"] for part in parts), f"checkov has looked at nothing: {done.stdout}"
+    assert sum(part["summary"]["resource_count"] for part in parts), (
+        f"checkov has looked at nothing: {done.stdout}"
+    )
     assert not any(part["summary"]["parsing_errors"] for part in parts), done.stdout
     failed = [check for part in parts for check in part["results"]["failed_checks"]]
     return sorted((check["check_id"], check["resource"], check["check_name"]) for check in failed)

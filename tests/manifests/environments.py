@@ -2,8 +2,9 @@
 
     python -m tests.manifests.environments [--lock]
 
-makes both, in half a minute where nothing is there yet; `--lock` first takes their newest versions. An environment lies
-outside the checkout and is named after its lock, so that a changed lock is another one.
+makes both, in half a minute where nothing is there yet; `--lock` first takes their newest versions.
+An environment lies outside the checkout and is named after its lock, so that a changed lock is
+another one.
 """
 
 import argparse
@@ -42,16 +43,33 @@ def _make(folder: Path, lock: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
     ours, options = folder / "bin" / "python", ["--quiet", "--require-hashes"]
-    if subprocess.run([UV, "pip", "sync", *options, "--python", ours, lock], check=False).returncode:
+    if subprocess.run(
+        [UV, "pip", "sync", *options, "--python", ours, lock], check=False
+    ).returncode:
         subprocess.run([ours, "-m", "pip", "install", *options, "--requirement", lock], check=True)
     (folder / "ready").touch()
 
 
 def lock() -> None:
     """Take the newest versions, with hashes and without naming a registry."""
-    options = ["--quiet", "--generate-hashes", "--no-emit-index-url", "--no-header", "--python-version", PYTHON]
+    options = [
+        "--quiet",
+        "--generate-hashes",
+        "--no-emit-index-url",
+        "--no-header",
+        "--python-version",
+        PYTHON,
+    ]
     for tool, package in TOOLS.items():
-        command = [str(UV), "pip", "compile", "-", *options, "--output-file", str(LOCKS / f"{tool}.txt")]
+        command = [
+            str(UV),
+            "pip",
+            "compile",
+            "-",
+            *options,
+            "--output-file",
+            str(LOCKS / f"{tool}.txt"),
+        ]
         subprocess.run(command, input=package, text=True, check=True)
 
 

@@ -37,7 +37,9 @@ def complaints(program: str, items: Sequence[Any]) -> str:
 
 
 def _said(command: Sequence[str], text: str) -> str:
-    done = subprocess.run(command, input=text, capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        command, input=text, capture_output=True, text=True, check=True, timeout=300
+    )
     return done.stdout.strip()
 
 

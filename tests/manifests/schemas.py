@@ -1,7 +1,7 @@
 """Custom objects against the schema of their own CustomResourceDefinition, which comes from the tool's Go module.
 
-An API server drops a field that the schema does not know, without a word; here it is a fault. Rules in CEL
-(`x-kubernetes-validations`) are not evaluated.
+An API server drops a field that the schema does not know, without a word; here it is a fault. Rules
+in CEL (`x-kubernetes-validations`) are not evaluated.
 """
 
 from functools import cache
@@ -15,15 +15,27 @@ from tests.tools.go import Module
 
 DEFINITIONS = {
     "Application": (
-        Module("github.com/argoproj/argo-cd/v3", "v3.5.7", "h1:Xm1BF+I5OgDKUG3SDK49vn2/Y5AMyaNVko+/JT08gj0="),
+        Module(
+            "github.com/argoproj/argo-cd/v3",
+            "v3.5.7",
+            "h1:Xm1BF+I5OgDKUG3SDK49vn2/Y5AMyaNVko+/JT08gj0=",
+        ),
         "manifests/crds/application-crd.yaml",
     ),
     "HelmRelease": (
-        Module("github.com/fluxcd/helm-controller", "v1.4.0", "h1:rkm8rmB6Na7eNc4pJOnvtXEaJ19iKluRtayHKjBxcUM="),
+        Module(
+            "github.com/fluxcd/helm-controller",
+            "v1.4.0",
+            "h1:rkm8rmB6Na7eNc4pJOnvtXEaJ19iKluRtayHKjBxcUM=",
+        ),
         "config/crd/bases/helm.toolkit.fluxcd.io_helmreleases.yaml",
     ),
     "GitRepository": (
-        Module("github.com/fluxcd/source-controller", "v1.7.0", "h1:/fBgS4CSmT5Jj/fjQDF92y+pC3gst1GJjgNSzY8Ff9I="),
+        Module(
+            "github.com/fluxcd/source-controller",
+            "v1.7.0",
+            "h1:/fBgS4CSmT5Jj/fjQDF92y+pC3gst1GJjgNSzY8Ff9I=",
+        ),
         "config/crd/bases/source.toolkit.fluxcd.io_gitrepositories.yaml",
     ),
 }
@@ -32,7 +44,10 @@ DEFINITIONS = {
 def faults(value: Tree) -> list[str]:
     """Wrong types and values, required fields that are missing, and fields that the API server would drop."""
     schema = _schema(value["kind"], value["apiVersion"])
-    return [f"{error.json_path}: {error.message}" for error in Draft202012Validator(schema).iter_errors(value)]
+    return [
+        f"{error.json_path}: {error.message}"
+        for error in Draft202012Validator(schema).iter_errors(value)
+    ]
 
 
 @cache
@@ -45,7 +60,9 @@ def _schema(kind: str, api_version: str) -> Tree:
             # The API server itself knows metadata, which every object has.
             whole["properties"]["metadata"] = {"type": "object"}
             return whole
-    raise SystemExit(f"{module.path} {module.version} does not serve {api_version}; take a version that it serves.")
+    raise SystemExit(
+        f"{module.path} {module.version} does not serve {api_version}; take a version that it serves."
+    )
 
 
 def _closed(node: Any) -> Any:

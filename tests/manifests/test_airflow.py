@@ -73,13 +73,17 @@ def test_the_key_is_the_dag_run(airflow: Any) -> None:
 def test_the_result_becomes_the_xcom_and_its_release_goes_to_the_next_task(airflow: Any) -> None:
     train, verify = airflow["tasks"]["train"], airflow["tasks"]["verify"]
     # Where Airflow's sidecar reads it.
-    assert base(train)["env"] == [{"name": "GRAFT_RESULT_PATH", "value": "/airflow/xcom/return.json"}]
+    assert base(train)["env"] == [
+        {"name": "GRAFT_RESULT_PATH", "value": "/airflow/xcom/return.json"}
+    ]
     assert train["then"] == ["verify"]
     assert understood(base(verify)["args"]).release == RELEASE
 
 
 def test_only_what_is_not_final_is_tried_again(airflow: Any) -> None:
-    final = {int(code) for code, error in airflow["ends"].items() if error == "AirflowFailException"}
+    final = {
+        int(code) for code, error in airflow["ends"].items() if error == "AirflowFailException"
+    }
     assert final == {1, 2, 3, 4, 5, 6}
     assert airflow["ends"].keys() - {str(code) for code in final} == {"75", "137"}
     assert airflow["ends"]["75"] == airflow["ends"]["137"] == "AirflowException"
@@ -90,7 +94,9 @@ def test_a_planted_fault_in_a_pod_is_refused(airflow: Any) -> None:
     pod = airflow["tasks"]["train"]["pod"]
     assert faults(planted(pod, "spec.serviceAcountName", "graft-launcher"), "V1Pod")
     assert faults(planted(pod, "spec.containers.0.args", "submit flowers"), "V1Pod")
-    assert "runAsUser=0" in insecurities("train", planted(pod["spec"], "containers.1.securityContext.runAsUser", 0))
+    assert "runAsUser=0" in insecurities(
+        "train", planted(pod["spec"], "containers.1.securityContext.runAsUser", 0)
+    )
 
 
 @pytest.mark.parametrize(
@@ -101,7 +107,9 @@ def test_a_planted_fault_in_a_pod_is_refused(airflow: Any) -> None:
     ],
     ids=["misspelt argument", "no such parameter"],
 )
-def test_airflow_refuses_a_planted_fault(tmp_path: Path, right: str, wrong: str, complaint: str) -> None:
+def test_airflow_refuses_a_planted_fault(
+    tmp_path: Path, right: str, wrong: str, complaint: str
+) -> None:
     text = DAG.read_text()
     assert right in text
     (tmp_path / "airflow_dag.py").write_text(text.replace(right, wrong))

@@ -5,7 +5,15 @@ import pytest
 from job.result import Result
 from tests.chart.kinds import faults
 from tests.chart.rendering import Tree, only
-from tests.manifests.examples import IMAGE, argo_value, complaints, insecurities, objects, planted, understood
+from tests.manifests.examples import (
+    IMAGE,
+    argo_value,
+    complaints,
+    insecurities,
+    objects,
+    planted,
+    understood,
+)
 
 pytestmark = pytest.mark.chart
 
@@ -34,10 +42,24 @@ def test_argo_accepts_the_workflow() -> None:
         ("spec.templates.1.retryStrategi", {}, 'unknown field "spec.templates[1].retryStrategi"'),
         ("spec.templates.1.container.env", "none", "cannot unmarshal string"),
         ("spec.templates.0.steps.0.0.template", "trian", "template name 'trian' undefined"),
-        ("spec.templates.2.container.args.1", "{{inputs.parameters.realease}}", "failed to resolve"),
-        ("spec.templates.1.container.args.2", "--key={{workflow.uuid}}", "failed to resolve {{workflow.uuid}}"),
+        (
+            "spec.templates.2.container.args.1",
+            "{{inputs.parameters.realease}}",
+            "failed to resolve",
+        ),
+        (
+            "spec.templates.1.container.args.2",
+            "--key={{workflow.uuid}}",
+            "failed to resolve {{workflow.uuid}}",
+        ),
     ],
-    ids=["misspelt field", "wrong type", "no such template", "no such parameter", "no such variable"],
+    ids=[
+        "misspelt field",
+        "wrong type",
+        "no such template",
+        "no such parameter",
+        "no such variable",
+    ],
 )
 def test_argo_refuses_a_planted_fault(path: str, value: object, complaint: str) -> None:
     assert complaint in complaints("argo", [planted(WORKFLOW, path, value)])
@@ -47,9 +69,15 @@ def test_the_executor_gets_the_rights_that_it_needs_and_no_more() -> None:
     role, binding = only(OBJECTS, "Role"), only(OBJECTS, "RoleBinding")
     assert faults(role, "V1Role") + faults(binding, "V1RoleBinding") == []
     assert binding["roleRef"]["name"] == role["metadata"]["name"]
-    assert [subject["name"] for subject in binding["subjects"]] == [WORKFLOW["spec"]["serviceAccountName"]]
+    assert [subject["name"] for subject in binding["subjects"]] == [
+        WORKFLOW["spec"]["serviceAccountName"]
+    ]
     assert role["rules"] == [
-        {"apiGroups": ["argoproj.io"], "resources": ["workflowtaskresults"], "verbs": ["create", "patch"]}
+        {
+            "apiGroups": ["argoproj.io"],
+            "resources": ["workflowtaskresults"],
+            "verbs": ["create", "patch"],
+        }
     ]
 
 
@@ -60,7 +88,9 @@ def test_its_pods_pass_pod_security_restricted(template: Tree) -> None:
 
 def test_the_image_is_one_value() -> None:
     assert WORKFLOW["spec"]["arguments"]["parameters"][0] == {"name": "image", "value": IMAGE}
-    assert {each["container"]["image"] for each in (TRAIN, VERIFY)} == {"{{workflow.parameters.image}}"}
+    assert {each["container"]["image"] for each in (TRAIN, VERIFY)} == {
+        "{{workflow.parameters.image}}"
+    }
 
 
 def test_graft_understands_both_steps() -> None:
@@ -71,11 +101,20 @@ def test_graft_understands_both_steps() -> None:
 
 def test_the_result_is_read_where_it_is_written_and_its_release_goes_to_the_next_step() -> None:
     (output,) = TRAIN["outputs"]["parameters"]
-    assert {"name": "GRAFT_RESULT_PATH", "value": output["valueFrom"]["path"]} in TRAIN["container"]["env"]
+    assert {"name": "GRAFT_RESULT_PATH", "value": output["valueFrom"]["path"]} in TRAIN[
+        "container"
+    ]["env"]
     (given,) = PIPELINE["steps"][1][0]["arguments"]["parameters"]
-    outputs = {"parameters": {output["name"]: Result("released", release="s3://models/flowers/releases/1").to_json()}}
+    outputs = {
+        "parameters": {
+            output["name"]: Result("released", release="s3://models/flowers/releases/1").to_json()
+        }
+    }
     expression = given["value"].removeprefix("{{=").removesuffix("}}")
-    assert argo_value(expression, {"steps": {"train": {"outputs": outputs}}}) == "s3://models/flowers/releases/1"
+    assert (
+        argo_value(expression, {"steps": {"train": {"outputs": outputs}}})
+        == "s3://models/flowers/releases/1"
+    )
 
 
 @pytest.mark.parametrize("code", [1, 2, 3, 4, 5, 6])

@@ -37,13 +37,22 @@ SECRET = dict(re.findall(r"--from-literal=(\w+)=(\S+)", COMMENT))
 def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The server, started with the arguments of its container on a folder in place of the volume."""
     (first,), (server,) = POD["initContainers"], POD["containers"]
-    subprocess.run([part.replace("/volume", str(tmp_path)) for part in first["command"]], check=True)
+    subprocess.run(
+        [part.replace("/volume", str(tmp_path)) for part in first["command"]], check=True
+    )
     address = f"127.0.0.1:{_free_port()}"
-    arguments = [part.replace("/volume", str(tmp_path)).replace(":7070", address) for part in server["args"]]
-    secret = SECRET | {"AWS_SECRET_ACCESS_KEY": "made-up", "AWS_ENDPOINT_URL_S3": f"http://{address}"}
+    arguments = [
+        part.replace("/volume", str(tmp_path)).replace(":7070", address) for part in server["args"]
+    ]
+    secret = SECRET | {
+        "AWS_SECRET_ACCESS_KEY": "made-up",
+        "AWS_ENDPOINT_URL_S3": f"http://{address}",
+    }
     for name, value in secret.items():
         monkeypatch.setenv(name, value)
-    keys = {entry["name"]: secret[entry["valueFrom"]["secretKeyRef"]["key"]] for entry in server["env"]}
+    keys = {
+        entry["name"]: secret[entry["valueFrom"]["secretKeyRef"]["key"]] for entry in server["env"]
+    }
     with subprocess.Popen([binaries.versitygw(), *arguments], env=keys) as process:
         _await(f"http://{address}{server['readinessProbe']['httpGet']['path']}")
         yield f"http://{address}"
@@ -81,7 +90,11 @@ def test_its_pod_passes_pod_security_restricted() -> None:
     [
         ("securityContext.runAsUser", 0, "runAsUser=0"),
         ("securityContext.seccompProfile", {"type": "Unconfined"}, "seccompProfile"),
-        ("initContainers.0.securityContext.allowPrivilegeEscalation", True, "allowPrivilegeEscalation != false"),
+        (
+            "initContainers.0.securityContext.allowPrivilegeEscalation",
+            True,
+            "allowPrivilegeEscalation != false",
+        ),
         ("containers.0.securityContext.capabilities", {}, "unrestricted capabilities"),
         ("volumes.0", {"name": "volume", "hostPath": {"path": "/"}}, "restricted volume types"),
     ],
@@ -123,7 +136,9 @@ def test_the_address_is_the_services() -> None:
     service, server = only(OBJECTS, "Service"), POD["containers"][0]
     (port,) = service["spec"]["ports"]
     meta = service["metadata"]
-    assert SECRET["AWS_ENDPOINT_URL_S3"] == f"http://{meta['name']}.{meta['namespace']}:{port['port']}"
+    assert (
+        SECRET["AWS_ENDPOINT_URL_S3"] == f"http://{meta['name']}.{meta['namespace']}:{port['port']}"
+    )
     assert [{"name": port["targetPort"], "containerPort": port["port"]}] == server["ports"]
 
 

@@ -16,17 +16,35 @@ pytestmark = pytest.mark.chart
 RUNS = r"(CronJob|Job|Pod)\..+"
 # Each check that we do not follow: for which objects, and why.
 EXPLAINED = {
-    "CKV_K8S_8": (r"Pod\..+-check", "`helm test` looks once and ends: there is nothing to keep alive."),
+    "CKV_K8S_8": (
+        r"Pod\..+-check",
+        "`helm test` looks once and ends: there is nothing to keep alive.",
+    ),
     "CKV_K8S_9": (r"Pod\..+-check", "Nor anything to be ready for: nobody calls it."),
-    "CKV_K8S_11": (".+", "No limit of CPU: what a node has to spare is the run's, and throttling helps nobody."),
-    "CKV_K8S_15": (".+", "`Always` needs a registry at each start, which a laptop may lack; a version's tag stays."),
-    "CKV_K8S_35": (".+", "The SDK and the S3 server read variables; with `credentials.format: file` it is a file."),
+    "CKV_K8S_11": (
+        ".+",
+        "No limit of CPU: what a node has to spare is the run's, and throttling helps nobody.",
+    ),
+    "CKV_K8S_15": (
+        ".+",
+        "`Always` needs a registry at each start, which a laptop may lack; a version's tag stays.",
+    ),
+    "CKV_K8S_35": (
+        ".+",
+        "The SDK and the S3 server read variables; with `credentials.format: file` it is a file.",
+    ),
     "CKV_K8S_40": (
         RUNS,
         "The chart fixes no UID, since OpenShift gives its own; the image's is 65532, and never root.",
     ),
-    "CKV_K8S_43": (".+", "A digest is that of one's own registry: `image.digest` takes it; the bucket is a laptop's."),
-    "CKV2_K8S_6": (RUNS, "A policy has to know one's own network: it is off until `networkPolicy.enabled`."),
+    "CKV_K8S_43": (
+        ".+",
+        "A digest is that of one's own registry: `image.digest` takes it; the bucket is a laptop's.",
+    ),
+    "CKV2_K8S_6": (
+        RUNS,
+        "A policy has to know one's own network: it is off until `networkPolicy.enabled`.",
+    ),
 }
 
 
@@ -72,7 +90,17 @@ def test_a_careless_hand_is_found(tmp_path: Path) -> None:
     careless = planted(careless, f"{pod}.containers.0.securityContext", {"privileged": True})
     careless = planted(careless, f"{pod}.containers.0.resources", {})
     careless = planted(
-        careless, f"{pod}.containers.0.env.0", {"name": "AWS_ACCESS_KEY_ID", "value": f"AKIA{'Q7Z3' * 4}"}
+        careless,
+        f"{pod}.containers.0.env.0",
+        {"name": "AWS_ACCESS_KEY_ID", "value": f"AKIA{'Q7Z3' * 4}"},
     )
     names = {check for check, _, _ in found(tmp_path, ("careless", [careless]))} - EXPLAINED.keys()
-    assert {"CKV_K8S_13", "CKV_K8S_16", "CKV_K8S_19", "CKV_K8S_20", "CKV_K8S_22", "CKV_K8S_38", "CKV_SECRET_2"} <= names
+    assert {
+        "CKV_K8S_13",
+        "CKV_K8S_16",
+        "CKV_K8S_19",
+        "CKV_K8S_20",
+        "CKV_K8S_22",
+        "CKV_K8S_38",
+        "CKV_SECRET_2",
+    } <= names

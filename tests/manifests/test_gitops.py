@@ -19,7 +19,11 @@ each_object = pytest.mark.parametrize(
 
 
 def values(item: Tree) -> Tree:
-    given: Tree = item["spec"]["source"]["helm"]["valuesObject"] if "source" in item["spec"] else item["spec"]["values"]
+    given: Tree = (
+        item["spec"]["source"]["helm"]["valuesObject"]
+        if "source" in item["spec"]
+        else item["spec"]["values"]
+    )
     return given
 
 
@@ -45,11 +49,15 @@ def test_the_definition_refuses_a_planted_fault(item: Tree, path: str, value: An
 
 
 @pytest.mark.parametrize(
-    "item", [*ARGO_CD, *HELM_RELEASES], ids=lambda item: f"{item['kind']} {item['metadata']['name']}"
+    "item",
+    [*ARGO_CD, *HELM_RELEASES],
+    ids=lambda item: f"{item['kind']} {item['metadata']['name']}",
 )
 @pytest.mark.parametrize("major", MAJORS)
 def test_the_chart_takes_the_values(item: Tree, major: int) -> None:
-    (run,) = [found for found in render(values(item), major=major) if found["kind"] in ("Job", "CronJob")]
+    (run,) = [
+        found for found in render(values(item), major=major) if found["kind"] in ("Job", "CronJob")
+    ]
     assert run["kind"] == {"template": "CronJob", "run": "Job"}[values(item)["launch"]]
     template = run["spec"].get("jobTemplate", run)["spec"]["template"]
     assert template["spec"]["containers"][0]["image"] == IMAGE

@@ -28,7 +28,8 @@ def pod(task: Tree) -> Tree:
         "serviceAccountName": RUN["spec"]["taskRunTemplate"]["serviceAccountName"],
         "securityContext": RUN["spec"]["taskRunTemplate"]["podTemplate"]["securityContext"],
         "containers": [
-            {key: value for key, value in step.items() if key not in ("script", "computeResources")} for step in steps
+            {key: value for key, value in step.items() if key not in ("script", "computeResources")}
+            for step in steps
         ],
         "volumes": spec["volumes"],
     }
@@ -86,15 +87,21 @@ def test_the_key_is_the_uid_of_the_pipeline_run() -> None:
     assert parameters(verify)["release"] == "$(tasks.train.results.release)"
 
 
-def test_the_tasks_that_the_pipeline_names_are_there_with_the_parameters_and_results_that_it_uses() -> None:
+def test_the_tasks_that_the_pipeline_names_are_there_with_the_parameters_and_results_that_it_uses() -> (
+    None
+):
     tasks = {task["metadata"]["name"]: task["spec"] for task in (SUBMIT, VERIFY)}
     for used in PIPELINE["spec"]["tasks"]:
-        assert parameters(used).keys() == {entry["name"] for entry in tasks[used["taskRef"]["name"]]["params"]}
+        assert parameters(used).keys() == {
+            entry["name"] for entry in tasks[used["taskRef"]["name"]]["params"]
+        }
     used_results = set(re.findall(r"\$\(tasks\.train\.results\.(\w+)\)", json.dumps(PIPELINE)))
     assert used_results <= {entry["name"] for entry in SUBMIT["spec"]["results"]}
 
 
-def test_the_results_of_the_longest_result_fit_into_the_4096_bytes_of_a_task(tmp_path: Path) -> None:
+def test_the_results_of_the_longest_result_fit_into_the_4096_bytes_of_a_task(
+    tmp_path: Path,
+) -> None:
     longest = Result(
         "released",
         "r" * 130,
@@ -105,7 +112,9 @@ def test_the_results_of_the_longest_result_fit_into_the_4096_bytes_of_a_task(tmp
     )
     written = results_of(longest, tmp_path)
     assert written == {"status": "released", "release": longest.release, "promoted": "true"}
-    message = json.dumps([{"key": key, "value": value, "type": 1} for key, value in written.items()])
+    message = json.dumps(
+        [{"key": key, "value": value, "type": 1} for key, value in written.items()]
+    )
     assert len(message) < LIMIT / 2
 
 
@@ -116,11 +125,18 @@ def test_a_result_that_names_no_release_gives_an_empty_one(tmp_path: Path) -> No
 def results_of(result: Result, folder: Path) -> dict[str, str]:
     """What the second step writes, run for real, once Tekton has put its paths into the script."""
     (folder / "result.json").write_text(result.to_json())
-    script = re.sub(r"\$\(results\.(\w+)\.path\)", rf"{folder}/\1", SUBMIT["spec"]["steps"][1]["script"])
-    subprocess.run(
-        [sys.executable, "-c", script], env={"GRAFT_RESULT_PATH": str(folder / "result.json")}, check=True, timeout=60
+    script = re.sub(
+        r"\$\(results\.(\w+)\.path\)", rf"{folder}/\1", SUBMIT["spec"]["steps"][1]["script"]
     )
-    return {entry["name"]: (folder / entry["name"]).read_text() for entry in SUBMIT["spec"]["results"]}
+    subprocess.run(
+        [sys.executable, "-c", script],
+        env={"GRAFT_RESULT_PATH": str(folder / "result.json")},
+        check=True,
+        timeout=60,
+    )
+    return {
+        entry["name"]: (folder / entry["name"]).read_text() for entry in SUBMIT["spec"]["results"]
+    }
 
 
 def test_the_wait_may_last_as_long_as_a_run() -> None:

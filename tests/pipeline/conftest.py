@@ -1,7 +1,8 @@
 """What the tests of the whole line share: drawn pictures, weights in Keras's format, `graft` as a process, one release.
 
-The line runs as its users run it, as a process with an environment, so that exit codes, signals and the last line of
-the log are the real ones. A run takes ten seconds or more: each is made once for many tests to look at.
+The line runs as its users run it, as a process with an environment, so that exit codes, signals and
+the last line of the log are the real ones. A run takes ten seconds or more: each is made once for
+many tests to look at.
 """
 
 import fcntl
@@ -61,7 +62,9 @@ def draw(folder: Path, per_class: int = 12, classes: int = 3, seed: int = 7) -> 
 
 def run_of(*argv: str, environment: Mapping[str, str], **options: Any) -> subprocess.Popen[str]:
     """`graft argv…` in a process with the `GRAFT_*` and `AWS_*` of `environment` alone; None is a variable less."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("GRAFT_", "AWS_"))}
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("GRAFT_", "AWS_"))
+    }
     given = {**inherited, **environment}
     usual: dict[str, Any] = {
         "args": [sys.executable, "-m", "job", *argv],
@@ -69,7 +72,9 @@ def run_of(*argv: str, environment: Mapping[str, str], **options: Any) -> subpro
         "stderr": subprocess.PIPE,
     }
     return subprocess.Popen(
-        env={name: value for name, value in given.items() if value is not None}, text=True, **usual | options
+        env={name: value for name, value in given.items() if value is not None},
+        text=True,
+        **usual | options,
     )
 
 
@@ -100,7 +105,9 @@ def graft(*argv: str, **environment: str) -> Ended:
     return Ended(process.returncode, out, err)
 
 
-def graft_until(pattern: str, then: Callable[[subprocess.Popen[str]], None], **environment: str) -> Ended:
+def graft_until(
+    pattern: str, then: Callable[[subprocess.Popen[str]], None], **environment: str
+) -> Ended:
     """`graft run`; when a line of its log matches, `then` happens to it."""
     lines = []
     with run_of("run", environment=environment) as process:
@@ -168,7 +175,11 @@ def weights(workshop: Path) -> Path:
     """A file of MobileNet's weights as Keras writes it; random ones, but given as pre-trained."""
 
     def make(folder: Path) -> None:
-        subprocess.run([sys.executable, "-c", WEIGHTS, folder / "mobile.weights.h5"], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", WEIGHTS, folder / "mobile.weights.h5"],
+            check=True,
+            capture_output=True,
+        )
 
     return once(workshop / "weights", make) / "mobile.weights.h5"
 
@@ -211,7 +222,11 @@ def released(workshop: Path, tiny: dict[str, str]) -> Released:
     """The one release that many tests look at."""
 
     def settings(folder: Path) -> dict[str, str]:
-        return tiny | STEPS | {"GRAFT_OUTPUT_URI": folder.as_uri(), "GRAFT_RESULT_PATH": f"{folder}/result/r.json"}
+        return (
+            tiny
+            | STEPS
+            | {"GRAFT_OUTPUT_URI": folder.as_uri(), "GRAFT_RESULT_PATH": f"{folder}/result/r.json"}
+        )
 
     def make(folder: Path) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:

@@ -28,7 +28,9 @@ sys.exit(code)
 """
 
 
-def test_the_same_data_again_are_unchanged_without_a_look_at_an_image(released: Released, tmp_path: Path):
+def test_the_same_data_again_are_unchanged_without_a_look_at_an_image(
+    released: Released, tmp_path: Path
+):
     again = released.copied(tmp_path)
     settings = again.settings | {"GRAFT_CACHE_DIR": str(tmp_path / "empty")}
     process = run_of(environment=settings, args=[sys.executable, "-c", LOADED])
@@ -45,7 +47,9 @@ def test_the_same_data_again_are_unchanged_without_a_look_at_an_image(released: 
     assert not (tmp_path / "empty").exists()
 
 
-def test_another_listing_of_the_same_content_is_unchanged_too(released: Released, pictures: Path, tmp_path: Path):
+def test_another_listing_of_the_same_content_is_unchanged_too(
+    released: Released, pictures: Path, tmp_path: Path
+):
     again = released.copied(tmp_path)
     for path in pictures.rglob("*.png"):
         moved = tmp_path / "moved" / path.parent.name / "deeper" / f"new-{path.name}"
@@ -82,7 +86,9 @@ def test_a_promotion_that_was_cut_off_after_the_manifest_is_finished_by_the_next
     assert pointer(again.model) == before
 
 
-def test_leftovers_of_a_run_that_was_cut_off_after_the_manifest_are_cleared(released: Released, tmp_path: Path):
+def test_leftovers_of_a_run_that_was_cut_off_after_the_manifest_are_cleared(
+    released: Released, tmp_path: Path
+):
     again = released.copied(tmp_path)
     left = again.model / "runs" / released.folder.name / "checkpoints" / "00000001-00.npz"
     left.parent.mkdir(parents=True)
@@ -129,7 +135,10 @@ def grown(released: Released, pictures: Path, tmp_path_factory: pytest.TempPathF
     copy = released.copied(folder)
     shutil.copytree(pictures, folder / "pictures")
     draw(folder / "pictures", per_class=24, seed=8)
-    settings = copy.settings | {"GRAFT_DATASET_URI": (folder / "pictures").as_uri(), "GRAFT_HEAD_UNITS": "0"}
+    settings = copy.settings | {
+        "GRAFT_DATASET_URI": (folder / "pictures").as_uri(),
+        "GRAFT_HEAD_UNITS": "0",
+    }
     settings |= UNMEASURED
     processes = [run_of("run", environment=settings) for _ in range(2)]
     outputs = [process.communicate(timeout=400) for process in processes]
@@ -140,8 +149,13 @@ def grown(released: Released, pictures: Path, tmp_path_factory: pytest.TempPathF
 def test_two_runs_of_one_name_at_once_both_end_well_with_one_release(grown: Grown):
     assert [ended.code for ended in grown.both] == [0, 0]
     assert {ended.result["run_id"] for ended in grown.both} == {grown.run_id}
-    assert {ended.result["release"] for ended in grown.both} == {(grown.model / "releases" / grown.run_id).as_uri()}
-    assert {path.name for path in (grown.model / "releases").iterdir()} == {grown.first, grown.run_id}
+    assert {ended.result["release"] for ended in grown.both} == {
+        (grown.model / "releases" / grown.run_id).as_uri()
+    }
+    assert {path.name for path in (grown.model / "releases").iterdir()} == {
+        grown.first,
+        grown.run_id,
+    }
     publish.verify((grown.model / "releases" / grown.run_id).as_uri())
 
 
@@ -153,16 +167,22 @@ def test_new_images_train_again_and_are_compared_with_the_champion(grown: Grown)
     comparison = manifest["promotion"]["comparison"]
     assert comparison["images"] > 0
     assert {"challenger", "champion"} <= comparison.keys()
-    assert manifest["promotion"]["decision"] == ("promote" if grown.both[0].result["promoted"] else "keep")
+    assert manifest["promotion"]["decision"] == (
+        "promote" if grown.both[0].result["promoted"] else "keep"
+    )
 
 
 def test_old_images_stay_in_their_part(grown: Grown):
     def parts(run_id: str) -> dict[str, str]:
-        images = json.loads((grown.model / "releases" / run_id / "dataset.json").read_text())["images"]
+        images = json.loads((grown.model / "releases" / run_id / "dataset.json").read_text())[
+            "images"
+        ]
         return {image["sha256"]: image["split"] for image in images}
 
     before, after = parts(grown.first), parts(grown.run_id)
-    assert {digest for digest, part in before.items() if part == "train" and after[digest] == "test"} == set()
+    assert {
+        digest for digest, part in before.items() if part == "train" and after[digest] == "test"
+    } == set()
 
 
 def test_promote_rolls_back_to_an_earlier_release_and_forth(grown: Grown, tmp_path: Path):
@@ -190,11 +210,17 @@ def test_a_model_below_the_gate_is_kept_and_not_promoted(tiny: dict[str, str], t
 
     ended = graft("run", **settings)
 
-    assert (ended.code, ended.result["status"], ended.result["promoted"]) == (6, "below_gate", False)
+    assert (ended.code, ended.result["status"], ended.result["promoted"]) == (
+        6,
+        "below_gate",
+        False,
+    )
     assert not (tmp_path / "colours" / "promoted.json").exists()
     publish.verify(ended.result["release"])
 
-    lower = graft("run", **settings | {"GRAFT_GATE_MIN_SCORE": "0"})  # whoever lowers the gate promotes by hand
+    lower = graft(
+        "run", **settings | {"GRAFT_GATE_MIN_SCORE": "0"}
+    )  # whoever lowers the gate promotes by hand
     assert (lower.code, lower.result["status"], lower.result["promoted"]) == (0, "unchanged", False)
     assert graft("promote", ended.result["release"]).code == 0
     assert pointer(tmp_path / "colours")["by"] == "manual"

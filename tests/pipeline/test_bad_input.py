@@ -31,13 +31,21 @@ def test_a_misspelt_setting_is_refused_before_anything_begins(tiny: dict[str, st
     settings = tiny | {"GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri(), "GRAFT_TRAINING_EPOCS": "3"}
     error = refused(graft("run", **settings), 2)
     assert error["kind"] == "settings"
-    assert "GRAFT_TRAINING_EPOCS is unknown; the nearest setting is GRAFT_TRAINING_EPOCHS." in error["message"]
+    assert (
+        "GRAFT_TRAINING_EPOCS is unknown; the nearest setting is GRAFT_TRAINING_EPOCHS."
+        in error["message"]
+    )
     assert not (tmp_path / "out").exists()
 
 
 def test_two_problems_are_told_at_once_and_in_the_result_file_too(tmp_path: Path):
     path = tmp_path / "deep" / "result.json"
-    ended = graft("run", GRAFT_TRAINING_EPOCHS="0", GRAFT_OUTPUT_URI="s3://models", GRAFT_RESULT_PATH=str(path))
+    ended = graft(
+        "run",
+        GRAFT_TRAINING_EPOCHS="0",
+        GRAFT_OUTPUT_URI="s3://models",
+        GRAFT_RESULT_PATH=str(path),
+    )
     error = refused(ended, 2)
     assert error["message"].startswith("2 settings cannot work:")
     assert "GRAFT_DATASET_URI is required and not set." in error["message"]
@@ -46,7 +54,9 @@ def test_two_problems_are_told_at_once_and_in_the_result_file_too(tmp_path: Path
     assert ended.err.count("\n") == 1
 
 
-def test_an_image_size_below_the_least_of_the_backbone_is_refused_with_the_least(tiny: dict[str, str], tmp_path: Path):
+def test_an_image_size_below_the_least_of_the_backbone_is_refused_with_the_least(
+    tiny: dict[str, str], tmp_path: Path
+):
     settings = {"GRAFT_OUTPUT_URI": tmp_path.as_uri(), "GRAFT_BACKBONE_NAME": "Xception"}
     assert "use 71 or more" in refused(graft("run", **tiny | settings), 2)["message"]
 
@@ -69,7 +79,9 @@ def cloud(tiny: dict[str, str], bucket: str) -> dict[str, str]:
         ("GRAFT_DATASET_URI", "{bucket}/no/such/prefix", 3),
     ],
 )
-def test_a_bucket_or_prefix_that_is_not_there_is_named(cloud, bucket: str, name: str, uri: str, code: int):
+def test_a_bucket_or_prefix_that_is_not_there_is_named(
+    cloud, bucket: str, name: str, uri: str, code: int
+):
     uri = uri.format(bucket=bucket)
     error = refused(graft("run", **cloud | {name: uri}), code)
     assert uri.split("/")[2] in error["message"]
@@ -87,7 +99,9 @@ def test_an_endpoint_where_nobody_listens_is_worth_a_retry(cloud):
     assert error["kind"] == "storeunavailable"
 
 
-def test_a_store_that_goes_away_in_the_middle_is_worth_a_retry_and_leaves_nothing_half_written(cloud, bucket, faulty):
+def test_a_store_that_goes_away_in_the_middle_is_worth_a_retry_and_leaves_nothing_half_written(
+    cloud, bucket, faulty
+):
     def away(_: object) -> None:
         faulty.fail(status=503, code="ServiceUnavailable")
 
@@ -110,12 +124,17 @@ def test_a_cache_that_is_too_small_is_refused_with_the_size_to_ask_for(cloud, la
     }
     error = refused(graft("run", **cloud | settings), 2)
     assert "GRAFT_CACHE_LIMIT" in error["message"] + error["cure"]
-    assert not [path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix == ".png"]
+    assert not [
+        path for path in (tmp_path / "cache").rglob("*") if path.is_file() and path.suffix == ".png"
+    ]
 
 
 def test_one_class_with_one_image_is_told_as_two_problems(tiny: dict[str, str], tmp_path: Path):
     draw(tmp_path / "pictures", per_class=1, classes=1)
-    settings = {"GRAFT_DATASET_URI": (tmp_path / "pictures").as_uri(), "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri()}
+    settings = {
+        "GRAFT_DATASET_URI": (tmp_path / "pictures").as_uri(),
+        "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri(),
+    }
     error = refused(graft("run", **tiny | settings), 3)
     assert error["kind"] == "dataset"
     assert "a classifier needs at least 2" in error["message"]
@@ -126,21 +145,32 @@ def test_one_class_with_one_image_is_told_as_two_problems(tiny: dict[str, str], 
 # --- the weights -----------------------------------------------------------------------------------------------------
 
 
-def test_weights_of_another_architecture_are_named_for_what_they_are(tiny: dict[str, str], tmp_path: Path):
-    settings = {"GRAFT_BACKBONE_NAME": "MobileNetV2", "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri()}
+def test_weights_of_another_architecture_are_named_for_what_they_are(
+    tiny: dict[str, str], tmp_path: Path
+):
+    settings = {
+        "GRAFT_BACKBONE_NAME": "MobileNetV2",
+        "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri(),
+    }
     error = refused(graft("run", **tiny | UNMEASURED | settings), 4)
     assert "is MobileNet's, not MobileNetV2's" in error["message"]
     assert files_of((tmp_path / "out").as_uri()) == {}
 
 
-def test_weights_that_changed_since_the_last_release_are_refused(released: Released, pictures: Path, tmp_path: Path):
+def test_weights_that_changed_since_the_last_release_are_refused(
+    released: Released, pictures: Path, tmp_path: Path
+):
     copy = released.copied(tmp_path)
     path = copy.folder / "manifest.json"
-    path.write_text(json.dumps({**copy.manifest, "weights": {**copy.manifest["weights"], "sha256": "0" * 64}}))
+    path.write_text(
+        json.dumps({**copy.manifest, "weights": {**copy.manifest["weights"], "sha256": "0" * 64}})
+    )
     shutil.copytree(pictures, tmp_path / "pictures")
     draw(tmp_path / "pictures", per_class=4, seed=9)
 
-    error = refused(graft("run", **copy.settings | {"GRAFT_DATASET_URI": (tmp_path / "pictures").as_uri()}), 4)
+    error = refused(
+        graft("run", **copy.settings | {"GRAFT_DATASET_URI": (tmp_path / "pictures").as_uri()}), 4
+    )
     assert "mobile.weights.h5" in error["message"]
 
 

@@ -1,7 +1,8 @@
 """One run that everything happens to, from a bucket into a bucket, against one that nothing happened to, from a folder.
 
-SIGTERM in training, then kill -9 in training on another machine, then SIGTERM while exporting, then left alone: the
-release must be the same, byte for byte. Each attempt is looked at by tests of its own.
+SIGTERM in training, then kill -9 in training on another machine, then SIGTERM while exporting, then
+left alone: the release must be the same, byte for byte. Each attempt is looked at by tests of its
+own.
 """
 
 import json
@@ -41,7 +42,10 @@ class Attempt:
 
     @property
     def released(self) -> bool:
-        return any(key.endswith("/manifest.json") for key in self.bucket) or "promoted.json" in self.bucket
+        return (
+            any(key.endswith("/manifest.json") for key in self.bucket)
+            or "promoted.json" in self.bucket
+        )
 
     @property
     def messages(self) -> str:
@@ -64,7 +68,15 @@ def odyssey(lake: Lake, tiny: dict[str, str], tmp_path_factory: pytest.TempPathF
     machines = [tmp_path_factory.mktemp("machine") for _ in range(3)]
 
     def attempt(run: Callable[..., Ended], *how: object, machine: Path, **more: str) -> Attempt:
-        settings = tiny | STEPS | here | lake.environment | UNMEASURED | {"GRAFT_CACHE_DIR": str(machine)} | more
+        settings = (
+            tiny
+            | STEPS
+            | here
+            | lake.environment
+            | UNMEASURED
+            | {"GRAFT_CACHE_DIR": str(machine)}
+            | more
+        )
         return Attempt(run(*how, **settings), frozenset(lake.files(model)))
 
     training, often = r"probe: epoch 3 ", {"GRAFT_CHECKPOINT_INTERVAL_SECONDS": "0"}
@@ -96,7 +108,9 @@ def test_sigterm_in_training_ends_with_75_and_a_state_in_the_bucket(odyssey: Ody
 def test_kill_9_in_training_leaves_whole_states_and_nothing_else(odyssey: Odyssey):
     attempt = odyssey.killed
     assert attempt.ended.code == -signal.SIGKILL
-    assert 1 <= len(attempt.states) <= 3  # two are kept, and the oldest may not have been removed yet
+    assert (
+        1 <= len(attempt.states) <= 3
+    )  # two are kept, and the oldest may not have been removed yet
     assert not attempt.released
 
 
@@ -151,7 +165,9 @@ def test_a_run_from_a_bucket_however_interrupted_equals_one_from_a_folder_to_the
     assert differing <= WITH_ADDRESSES
 
 
-def test_the_reports_differ_in_nothing_but_the_address(odyssey: Odyssey, released: Released, lake: Lake):
+def test_the_reports_differ_in_nothing_but_the_address(
+    odyssey: Odyssey, released: Released, lake: Lake
+):
     theirs = lake.files(odyssey.last.ended.result["release"])["report.json"].decode()
     ours = (released.folder / "report.json").read_text()
     source = released.settings["GRAFT_DATASET_URI"]

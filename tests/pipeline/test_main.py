@@ -17,7 +17,14 @@ def test_help_names_each_verb_with_a_sentence_and_the_exit_codes():
     for verb in VERBS:
         assert f"\n    {verb} " in ended.out
     assert "docs/settings.md" in ended.out
-    for code in ("2 settings", "3 dataset", "4 weights", "5 diverged", "6 below the gate", "75 try again"):
+    for code in (
+        "2 settings",
+        "3 dataset",
+        "4 weights",
+        "5 diverged",
+        "6 below the gate",
+        "75 try again",
+    ):
         assert code in " ".join(ended.out.split())
 
 
@@ -28,7 +35,9 @@ def test_help_of_a_verb_says_what_it_takes(verb: str):
     assert "release" in ended.out.lower()
 
 
-@pytest.mark.parametrize("words", [(), ("fly",), ("verify",), ("run", "fast"), ("predict", "file:///r")])
+@pytest.mark.parametrize(
+    "words", [(), ("fly",), ("verify",), ("run", "fast"), ("predict", "file:///r")]
+)
 def test_words_that_are_not_understood_are_usage_errors(words: tuple[str, ...]):
     ended = graft(*words)
     assert ended.code == 2
@@ -64,7 +73,9 @@ def test_settings_that_cannot_work_are_told_in_words():
 
 @pytest.mark.parametrize("verb", ["verify", "promote"])
 @pytest.mark.parametrize(("uri", "code"), [("nowhere", 2), ("file:///no/such/releases/0123", 1)])
-def test_a_release_that_is_not_there_is_said_in_one_sentence_and_its_cure(verb: str, uri: str, code: int):
+def test_a_release_that_is_not_there_is_said_in_one_sentence_and_its_cure(
+    verb: str, uri: str, code: int
+):
     ended = graft(verb, uri)
     assert ended.code == code
     assert 1 < len(ended.err.splitlines()) <= 3
@@ -74,5 +85,7 @@ def test_a_release_that_is_not_there_is_said_in_one_sentence_and_its_cure(verb: 
 def test_a_reader_that_stops_reading_is_no_failure():
     command = f"{sys.executable} -m job settings | head -n 1; echo ${{PIPESTATUS[0]}}"
     environment = {"GRAFT_DATASET_URI": "file:///d", "GRAFT_OUTPUT_URI": "file:///o"}
-    process = subprocess.run(["bash", "-c", command], env=environment, capture_output=True, text=True, check=True)
+    process = subprocess.run(
+        ["bash", "-c", command], env=environment, capture_output=True, text=True, check=True
+    )
     assert process.stdout.splitlines()[-1] == "0"

@@ -25,7 +25,9 @@ def findings(out: str) -> dict[str, tuple[str, str]]:
     return {subject: (verdict, told) for verdict, subject, told in rows}
 
 
-def test_check_looks_at_everything_and_leaves_nothing(lake: Lake, tiny: dict[str, str], tmp_path: Path):
+def test_check_looks_at_everything_and_leaves_nothing(
+    lake: Lake, tiny: dict[str, str], tmp_path: Path
+):
     settings = (
         tiny
         | lake.environment
@@ -74,7 +76,10 @@ def test_check_finds_images_that_do_not_decode(tiny: dict[str, str], tmp_path: P
         (tmp_path / "data" / label).mkdir(parents=True)
         for number in range(3):
             (tmp_path / "data" / label / f"{number}.jpg").write_bytes(f"{label} {number}".encode())
-    settings = {"GRAFT_OUTPUT_URI": tmp_path.as_uri(), "GRAFT_DATASET_URI": (tmp_path / "data").as_uri()}
+    settings = {
+        "GRAFT_OUTPUT_URI": tmp_path.as_uri(),
+        "GRAFT_DATASET_URI": (tmp_path / "data").as_uri(),
+    }
     ended = graft("check", **tiny | settings)
 
     assert ended.code == 3
@@ -98,12 +103,19 @@ def test_plan_shows_the_layers_the_reason_and_the_time(tiny: dict[str, str], tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_the_recipe_of_the_lecture_has_its_parameters_and_all_are_trainable(tiny: dict[str, str], tmp_path: Path):
+def test_the_recipe_of_the_lecture_has_its_parameters_and_all_are_trainable(
+    tiny: dict[str, str], tmp_path: Path
+):
     draw(tmp_path / "data", per_class=4)
     (tmp_path / "data" / "grey").mkdir()
     for number in range(4):
-        Image.new("RGB", (32, 32), (90 + number,) * 3).save(tmp_path / "data" / "grey" / f"{number}.png")
-    settings = {"GRAFT_DATASET_URI": (tmp_path / "data").as_uri(), "GRAFT_OUTPUT_URI": tmp_path.as_uri()}
+        Image.new("RGB", (32, 32), (90 + number,) * 3).save(
+            tmp_path / "data" / "grey" / f"{number}.png"
+        )
+    settings = {
+        "GRAFT_DATASET_URI": (tmp_path / "data").as_uri(),
+        "GRAFT_OUTPUT_URI": tmp_path.as_uri(),
+    }
     ended = graft("plan", **tiny | LECTURE | settings)
 
     assert ended.code == 0, ended.err

@@ -30,11 +30,17 @@ FILES = {
 
 
 def test_a_release_holds_every_file_of_the_design_and_its_log(released: Released):
-    there = {path.relative_to(released.folder).as_posix() for path in released.folder.rglob("*") if path.is_file()}
+    there = {
+        path.relative_to(released.folder).as_posix()
+        for path in released.folder.rglob("*")
+        if path.is_file()
+    }
 
     assert set(released.manifest["files"]) == FILES
     logs = there - FILES - {"manifest.json"}
-    assert any(re.fullmatch(r"logs/tensorboard/probe/events\.out\.tfevents\..+", name) for name in logs)
+    assert any(
+        re.fullmatch(r"logs/tensorboard/probe/events\.out\.tfevents\..+", name) for name in logs
+    )
     assert "logs/log.jsonl" in logs
     assert all(name.startswith("logs/") for name in logs)
 
@@ -42,7 +48,11 @@ def test_a_release_holds_every_file_of_the_design_and_its_log(released: Released
 def test_the_manifest_says_what_the_model_came_from(released: Released):
     manifest, result = released.manifest, released.ended.result
 
-    assert (manifest["schema"], manifest["name"], manifest["run_id"]) == (1, "colours", result["run_id"])
+    assert (manifest["schema"], manifest["name"], manifest["run_id"]) == (
+        1,
+        "colours",
+        result["run_id"],
+    )
     assert manifest["data"]["classes"] == ["blue", "green", "red"]
     assert sum(manifest["data"]["images"].values()) == 36
     assert manifest["data"]["left_out"] == 0
@@ -64,15 +74,24 @@ def test_the_companions_of_the_model_agree_with_each_other(released: Released):
     assert json.loads((released.folder / "labels.json").read_text()) == ["blue", "green", "red"]
     assert len(images) == 36
     parts = [image["split"] for image in images]
-    assert {part: parts.count(part) for part in ("train", "val", "test")} == released.manifest["data"]["images"]
+    assert {part: parts.count(part) for part in ("train", "val", "test")} == released.manifest[
+        "data"
+    ]["images"]
     assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, 81)]
     assert report["test"]["accuracy"] == pytest.approx(released.manifest["scores"]["accuracy"])
     assert report["plan"] == released.manifest["plan"]
 
 
 def test_a_batch_larger_than_the_data_set_is_one_padded_step_an_epoch(released: Released):
-    assert int(released.settings["GRAFT_TRAINING_BATCH_SIZE"]) > released.manifest["data"]["images"]["train"]
-    steps = {line["fields"]["total"] for line in released.ended.log if line["message"].startswith("training: ")}
+    assert (
+        int(released.settings["GRAFT_TRAINING_BATCH_SIZE"])
+        > released.manifest["data"]["images"]["train"]
+    )
+    steps = {
+        line["fields"]["total"]
+        for line in released.ended.log
+        if line["message"].startswith("training: ")
+    }
     assert steps <= {80}
 
 
@@ -110,7 +129,9 @@ def test_a_run_can_be_watched_while_it_works(released: Released):
     assert "MobileNet at 32 px" in pages["/live.json"]
 
 
-def test_a_release_verifies_and_a_damaged_byte_is_found_and_named(released: Released, tmp_path: Path):
+def test_a_release_verifies_and_a_damaged_byte_is_found_and_named(
+    released: Released, tmp_path: Path
+):
     copy = released.copied(tmp_path)
     sound = graft("verify", copy.folder.as_uri())
     assert (sound.code, sound.err) == (0, "")
@@ -129,14 +150,18 @@ def test_a_release_verifies_and_a_damaged_byte_is_found_and_named(released: Rele
 def test_predictions_agree_with_the_report(released: Released, pictures: Path, tmp_path: Path):
     images = json.loads((released.folder / "dataset.json").read_text())["images"]
     paths = {sha256(path.read_bytes()).hexdigest(): path for path in pictures.rglob("*.png")}
-    tested = {str(paths[image["sha256"]]): image["label"] for image in images if image["split"] == "test"}
+    tested = {
+        str(paths[image["sha256"]]): image["label"] for image in images if image["split"] == "test"
+    }
     broken = tmp_path / "broken.png"
     broken.write_bytes(b"no picture")
 
     ended = graft("predict", released.model.as_uri(), *tested, str(broken), "--json", "--top", "2")
 
     rows = {row["image"]: row for row in map(json.loads, ended.out.splitlines())}
-    right = [max(rows[path]["top"], key=rows[path]["top"].get) == label for path, label in tested.items()]
+    right = [
+        max(rows[path]["top"], key=rows[path]["top"].get) == label for path, label in tested.items()
+    ]
     assert sum(right) / len(right) == pytest.approx(released.manifest["scores"]["accuracy"])
     assert all(len(rows[path]["top"]) == 2 for path in tested)
     assert ended.code == 3
@@ -148,7 +173,9 @@ def test_the_snippets_of_the_model_card_run(
 ):
     shutil.copytree(released.folder, tmp_path, dirs_exist_ok=True)
     shutil.copy(next(pictures.rglob("*.png")), tmp_path / "image.jpg")
-    snippets = re.findall(r"```python\n(.*?)```", (tmp_path / "model-card.md").read_text(), re.DOTALL)
+    snippets = re.findall(
+        r"```python\n(.*?)```", (tmp_path / "model-card.md").read_text(), re.DOTALL
+    )
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
 
@@ -164,6 +191,9 @@ def test_the_snippets_of_the_model_card_run(
 
 
 def test_a_bucket_holds_nothing_beside_the_release(released: Released):
-    named = {f"releases/{released.folder.name}/{name}" for name in [*released.manifest["files"], "manifest.json"]}
+    named = {
+        f"releases/{released.folder.name}/{name}"
+        for name in [*released.manifest["files"], "manifest.json"]
+    }
     others = files_of(released.model.as_uri()).keys() - named
     assert {name for name in others if "/logs/" not in name} == {"promoted.json"}

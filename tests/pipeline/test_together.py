@@ -1,7 +1,8 @@
 """Two workers train one run as two processes that know each other by TF_CONFIG, as the pods of an Indexed Job do.
 
-One run that everything happens to: a worker killed in training, SIGTERM to one of them, the chief killed while it
-exports and the other while it waits for it. What comes out is the release of one undisturbed process.
+One run that everything happens to: a worker killed in training, SIGTERM to one of them, the chief
+killed while it exports and the other while it waits for it. What comes out is the release of one
+undisturbed process.
 """
 
 import csv
@@ -77,7 +78,9 @@ class Site:
         }
         log = self.folder / f"{len(self.started)}.log"
         with log.open("w") as stream:
-            worker = Worker(run_of("run", environment=self.settings | here | more, stderr=stream), log)
+            worker = Worker(
+                run_of("run", environment=self.settings | here | more, stderr=stream), log
+            )
         self.started.append(worker)
         return worker
 
@@ -133,7 +136,9 @@ def odyssey(site: Site) -> Odyssey:
     other = site.start(1)
     other.until("waiting for the chief's release")
     chief = site.start(0)
-    return Odyssey(site, survivor, terminated, (after_kill, after_stop), other.ended(), chief.ended())
+    return Odyssey(
+        site, survivor, terminated, (after_kill, after_stop), other.ended(), chief.ended()
+    )
 
 
 def history(table: bytes) -> tuple[list[str], np.ndarray]:
@@ -144,12 +149,16 @@ def history(table: bytes) -> tuple[list[str], np.ndarray]:
 
 def test_a_worker_killed_in_training_ends_the_other_with_75(odyssey: Odyssey):
     assert odyssey.survivor.code == 75
-    assert odyssey.survivor.result["error"]["message"].startswith("Another worker is gone, or cannot be reached")
+    assert odyssey.survivor.result["error"]["message"].startswith(
+        "Another worker is gone, or cannot be reached"
+    )
     assert odyssey.survivor.result["run_id"]
     assert odyssey.states[0]
 
 
-def test_sigterm_to_one_worker_stops_both_at_the_same_step_with_a_state_in_the_bucket(odyssey: Odyssey):
+def test_sigterm_to_one_worker_stops_both_at_the_same_step_with_a_state_in_the_bucket(
+    odyssey: Odyssey,
+):
     for ended in odyssey.terminated:
         assert ended.code == 75
         assert ended.result["status"] == "interrupted"
@@ -192,7 +201,10 @@ def test_a_worker_whose_peers_never_come_ends_with_75_when_its_patience_does(sit
     site.addresses = ["127.0.0.1:9", "127.0.0.1:10"]
     ended = site.start(1, GRAFT_SEED="1", GRAFT_DEVICES_JOIN_SECONDS="0.5").ended()
     assert ended.code == 75
-    assert "Not all of the 2 workers (127.0.0.1:9, 127.0.0.1:10) were there" in ended.result["error"]["message"]
+    assert (
+        "Not all of the 2 workers (127.0.0.1:9, 127.0.0.1:10) were there"
+        in ended.result["error"]["message"]
+    )
     assert "GRAFT_DEVICES_JOIN_SECONDS" in ended.result["error"]["cure"]
 
 

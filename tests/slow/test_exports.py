@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 
 from job.catalogue import BACKBONES
-from job.export import Bundle, Recipe
+from job.export import Bundle, ExportRequest
 from job.settings import BackboneSettings, HeadSettings
 
-# The smallest of each architecture. Its siblings have the same kinds of layers, only more of them and wider, so what a
-# converter cannot do shows here first; CI runs these.
+# The smallest of each architecture. Its siblings have the same kinds of layers, only more of them
+# and wider, so what a converter cannot do shows here first; CI runs these.
 FAMILIES = (
     "VGG16",
     "ResNet50",
@@ -50,7 +50,9 @@ SEED = 1
     ],
 )
 def test_a_backbone_with_live_statistics_agrees_with_itself_in_all_four_formats(name: str) -> None:
-    finished = subprocess.run([sys.executable, "-m", __spec__.name, name], capture_output=True, text=True, check=False)
+    finished = subprocess.run(
+        [sys.executable, "-m", __spec__.name, name], capture_output=True, text=True, check=False
+    )
     print(finished.stdout)
     assert finished.returncode == 0, finished.stderr[-3000:]
 
@@ -60,30 +62,38 @@ def examine(name: str) -> None:
     import tensorflow as tf
 
     from job import export, model
-    from job.export import reference, subject
+    from job.export import export_input, reference
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         pictures = draw(Path(scratch))
-        recipe = order(name, pictures[:4])
-        classifier = model.build(recipe.backbone, recipe.head, CLASSES, subject.NO_WEIGHTS, SEED)
-        size, fit = classifier.image_size, recipe.backbone.image_fit
+        request = order(name, pictures[:4])
+        classifier = model.build(
+            request.backbone, request.head, CLASSES, export_input.NO_WEIGHTS, SEED
+        )
+        size, fit = classifier.image_size, request.backbone.image_fit
         pixels = reference.decode([picture.read_bytes() for picture in pictures], size, fit)
         initial = scales(classifier.backbone)
         enliven(classifier, pixels)
-        probabilities = reference.probabilities(classifier.model, recipe.images, size, fit, recipe.batch_size)
+        probabilities = reference.probabilities(
+            classifier.model, request.images, size, fit, request.batch_size
+        )
         variables = [variable.numpy() for variable in classifier.model.variables]
         require_telling(probabilities)
         require_alive(classifier, pixels[:4], probabilities, initial)
-        bundle = export.pack(recipe, variables, probabilities, Path(scratch, "bundle"))
+        bundle = export.pack(request, variables, probabilities, Path(scratch, "bundle"))
     drift = {each.format: each.max_difference for each in bundle.drift}
-    print(json.dumps({"name": name, "all": round(time.monotonic() - start), **bundle.seconds, "drift": drift}))
+    print(
+        json.dumps(
+            {"name": name, "all": round(time.monotonic() - start), **bundle.seconds, "drift": drift}
+        )
+    )
     require_agreement(bundle)
 
 
-def order(name: str, images: tuple[Path, ...]) -> Recipe:
-    return Recipe(
+def order(name: str, images: tuple[Path, ...]) -> ExportRequest:
+    return ExportRequest(
         backbone=BackboneSettings(name=name, weights="none", image_size=_size(name)),
         head=HeadSettings(),
         classes=CLASSES,
@@ -98,7 +108,8 @@ def order(name: str, images: tuple[Path, ...]) -> Recipe:
 def _size(name: str) -> int:
     """The least size for the smallest of a family; the deeper ones need maps of more than one pixel at the end.
 
-    On those EfficientNetB5 made 8e-3 of a rounding that is 2e-6 at 96 px, and B6 and B7 could not tell pictures apart.
+    On those EfficientNetB5 made 8e-3 of a rounding that is 2e-6 at 96 px, and B6 and B7 could not
+    tell pictures apart.
     """
     least = BACKBONES[name].least_size
     return least if name in FAMILIES else max(96, least)
@@ -107,8 +118,9 @@ def _size(name: str) -> int:
 def draw(folder: Path) -> tuple[Path, ...]:
     """Smooth random pictures, wider than high: four to compare on, all for the statistics.
 
-    At the least size the last maps are one pixel. The variance of four such values is now and then next to nothing, and
-    to divide by it, layer after layer, makes rounding visible: ResNet50 was a hundred times as sensitive.
+    At the least size the last maps are one pixel. The variance of four such values is now and then
+    next to nothing, and to divide by it, layer after layer, makes rounding visible: ResNet50 was a
+    hundred times as sensitive.
     """
     import numpy as np
     from PIL import Image
@@ -124,9 +136,10 @@ def draw(folder: Path) -> tuple[Path, ...]:
 def enliven(classifier: Any, pixels: Any) -> None:
     """Make every tensor matter, and the logits of these pictures differ however deep the network is.
 
-    At random weights some of the deepest backbones explode or vanish. So the moving statistics become those of these
-    very pictures, layer by layer, and the head is solved for the first four. Scales and offsets become random: at their
-    initial values a lost one would not show, and ConvNeXt's branches, scaled by 1e-6, would not either.
+    At random weights some of the deepest backbones explode or vanish. So the moving statistics
+    become those of these very pictures, layer by layer, and the head is solved for the first four.
+    Scales and offsets become random: at their initial values a lost one would not show, and
+    ConvNeXt's branches, scaled by 1e-6, would not either.
     """
     import keras
     import numpy as np
@@ -167,7 +180,9 @@ def require_telling(probabilities: Any) -> None:
     """The pictures are told apart, and no softmax is saturated: else agreement would say nothing."""
     import numpy as np
 
-    assert np.array_equal(probabilities.argmax(axis=1), np.arange(len(probabilities)) % len(CLASSES)), probabilities
+    assert np.array_equal(
+        probabilities.argmax(axis=1), np.arange(len(probabilities)) % len(CLASSES)
+    ), probabilities
     assert (np.abs(probabilities.max(axis=1) - 0.9) < 0.05).all(), probabilities
 
 
@@ -188,7 +203,9 @@ def require_agreement(bundle: Bundle) -> None:
     drift = {each.format: each for each in bundle.drift}
     assert drift["saved_model"].max_difference == drift["keras"].max_difference == 0
     assert max(drift["onnx"].max_difference, drift["litert"].max_difference) < 1e-4
-    assert all(drift[name].top1_agreement == 1 for name in ("saved_model", "keras", "onnx", "litert"))
+    assert all(
+        drift[name].top1_agreement == 1 for name in ("saved_model", "keras", "onnx", "litert")
+    )
 
 
 if __name__ == "__main__":

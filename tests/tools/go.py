@@ -17,7 +17,8 @@ from tests.tools.cache import BIN, alone
 def program(module: Path, package: str = ".", flags: str = "") -> Path:
     """The program of a folder with go.mod and go.sum, built first if need be. Processes that ask at once build it once.
 
-    It is named after the folder and all that is in it, so that a changed pin is another file. `flags` are the linker's.
+    It is named after the folder and all that is in it, so that a changed pin is another file.
+    `flags` are the linker's.
     """
     target = BIN / f"{module.name}-{_digest(module)}"
     with alone(BIN / f"{target.name}.lock"):
@@ -29,14 +30,18 @@ def program(module: Path, package: str = ".", flags: str = "") -> Path:
 def pinned(module: Path, dependency: str) -> str:
     """The version of a dependency in the folder's go.mod, with its v."""
     file = module / "go.mod"
-    found = re.search(rf"^\s*(?:require )?{re.escape(dependency)} (\S+)", file.read_text(), re.MULTILINE)
+    found = re.search(
+        rf"^\s*(?:require )?{re.escape(dependency)} (\S+)", file.read_text(), re.MULTILINE
+    )
     if not found:
         raise SystemExit(f"{file} pins no {dependency}.")
     return found[1]
 
 
 def _digest(module: Path) -> str:
-    return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(module.iterdir()))).hexdigest()[:8]
+    return hashlib.sha256(
+        b"".join(path.read_bytes() for path in sorted(module.iterdir()))
+    ).hexdigest()[:8]
 
 
 def _build(module: Path, package: str, flags: str, target: Path) -> None:
@@ -52,7 +57,9 @@ def _go() -> str:
     """The path of Go."""
     if found := shutil.which("go"):
         return found
-    raise SystemExit("Tools of the tests are built from Go modules: install Go 1.26 or newer, or put it on the PATH.")
+    raise SystemExit(
+        "Tools of the tests are built from Go modules: install Go 1.26 or newer, or put it on the PATH."
+    )
 
 
 @dataclass(frozen=True, slots=True)

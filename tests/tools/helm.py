@@ -8,7 +8,8 @@ from pathlib import Path
 from tests.tools import go
 
 MAJORS = (3, 4)
-# Where Helm 3 keeps the Kubernetes that it pretends to speak to; Helm 4 reads it from its build information.
+# Where Helm 3 keeps the Kubernetes that it pretends to speak to; Helm 4 reads it from its build
+# information.
 KUBERNETES_VERSION = {3: ("pkg/chartutil", "pkg/lint/rules"), 4: ()}
 
 
@@ -27,7 +28,10 @@ def _flags(major: int) -> str:
     minor = go.pinned(module, "k8s.io/client-go").split(".")[1]
     names = {f"{package}/internal/version.version": go.pinned(module, package)}
     for holder in KUBERNETES_VERSION[major]:
-        names |= {f"{package}/{holder}.k8sVersionMajor": "1", f"{package}/{holder}.k8sVersionMinor": minor}
+        names |= {
+            f"{package}/{holder}.k8sVersionMajor": "1",
+            f"{package}/{holder}.k8sVersionMinor": minor,
+        }
     return " ".join(f"-X {name}={value}" for name, value in names.items())
 
 

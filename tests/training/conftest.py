@@ -15,10 +15,10 @@ from PIL import Image
 from job import storage, telemetry
 from job.audit import Example, Splits
 from job.batches import Feed
-from job.checkpoint import Shelf
+from job.checkpoint import CheckpointStore
 from job.model import Cut
 from job.settings import GateSettings, TrainingSettings
-from job.training import Bench, Cache
+from job.training import FeatureCache, TrainingContext
 from job.workers import Stop, Workers
 
 SIZE = 16
@@ -39,11 +39,13 @@ class Toy:
     def trunk(self, cut: Cut) -> Any:
         return keras.Model(self.backbone.input, self.backbone.get_layer(cut.name).output)
 
-    def crown(self, cut: Cut) -> Any:
+    def top(self, cut: Cut) -> Any:
         return keras.Model(self.backbone.get_layer(cut.name).output, self.backbone.output)
 
 
-def build_toy(seed: int = 0, dropout: float = 0.0, units: int = 0, head_dtype: str | None = None) -> Toy:
+def build_toy(
+    seed: int = 0, dropout: float = 0.0, units: int = 0, head_dtype: str | None = None
+) -> Toy:
     keras.utils.set_random_seed(seed)
     images = keras.Input((SIZE, SIZE, 3))
     x = keras.layers.Rescaling(1 / 255)(images)
@@ -63,7 +65,9 @@ def build_toy(seed: int = 0, dropout: float = 0.0, units: int = 0, head_dtype: s
     side = SIZE // 2
     below = backbone.get_layer("low").count_params()
     above = backbone.count_params() - below
-    return Toy(model, backbone, pool, head, (Cut("low", 2, tuple(cut.shape[1:]), below, above, side, cut),))
+    return Toy(
+        model, backbone, pool, head, (Cut("low", 2, tuple(cut.shape[1:]), below, above, side, cut),)
+    )
 
 
 @pytest.fixture
@@ -77,13 +81,20 @@ def draw_splits(folder: Path) -> Splits:
 
     def draw(part: str, number: int) -> Example:
         label = number % 3
-        pixels = np.clip(np.array(COLOURS[label]) + noise.normal(0, 60, (20, 20, 3)), 0, 255).astype(np.uint8)
+        pixels = np.clip(
+            np.array(COLOURS[label]) + noise.normal(0, 60, (20, 20, 3)), 0, 255
+        ).astype(np.uint8)
         path = folder / f"{part}-{number}.png"
         Image.fromarray(pixels).save(path)
         return Example(path, path.name, label, sha256(path.read_bytes()).hexdigest())
 
-    train, val, test = (tuple(draw(part, i) for i in range(n)) for part, n in (("train", 30), ("val", 9), ("test", 9)))
-    return Splits(("red", "green", "blue"), train, val, test, near_duplicates=(), leaks=(), given=False)
+    train, val, test = (
+        tuple(draw(part, i) for i in range(n))
+        for part, n in (("train", 30), ("val", 9), ("test", 9))
+    )
+    return Splits(
+        ("red", "green", "blue"), train, val, test, near_duplicates=(), leaks=(), given=False
+    )
 
 
 @pytest.fixture(scope="session")
@@ -106,21 +117,37 @@ def feed(splits: Splits) -> Callable[..., Feed]:
 
 
 @pytest.fixture
-def bench(tmp_path: Path) -> Callable[..., Bench]:
-    """Everything around training, over a folder as the bucket."""
+def context(tmp_path: Path) -> Callable[..., TrainingContext]:
+    """Everything context training, over a folder as the bucket."""
 
-    def make(stop: Stop | None = None, precision: str = "float32", interval: float = 1e9, **changes: Any) -> Bench:
-        shelf = Shelf(tmp_path / "local", storage.connect(tmp_path.as_uri()).child("runs/one/checkpoints"), interval)
-        settings = TrainingSettings(**({"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "patience": 0} | changes))
+    def make(
+        stop: Stop | None = None, precision: str = "float32", interval: float = 1e9, **changes: Any
+    ) -> TrainingContext:
+        checkpoints = CheckpointStore(
+            tmp_path / "local",
+            storage.connect(tmp_path.as_uri()).child("runs/one/checkpoints"),
+            interval,
+        )
+        settings = TrainingSettings(
+            **({"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "patience": 0} | changes)
+        )
         team = Workers(tf.distribute.get_strategy(), 1, ("CPU:0",), False, "this machine")
-        return Bench(settings, GateSettings(), team, precision, shelf, telemetry.silent(), stop or Stop())
+        return TrainingContext(
+            settings,
+            GateSettings(),
+            team,
+            precision,
+            checkpoints,
+            telemetry.silent(),
+            stop or Stop(),
+        )
 
     return make
 
 
 @pytest.fixture
-def cache(tmp_path: Path) -> Cache:
-    return Cache(tmp_path / "features", "toy", 10**9)
+def cache(tmp_path: Path) -> FeatureCache:
+    return FeatureCache(tmp_path / "features", "toy", 10**9)
 
 
 @pytest.fixture(autouse=True, scope="session")

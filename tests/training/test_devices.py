@@ -22,7 +22,9 @@ def trained(scenario: str, devices: int) -> dict[str, Any]:
     return result
 
 
-def test_two_devices_give_the_result_of_one_at_the_same_global_batch_with_the_gradient_clipped() -> None:
+def test_two_devices_give_the_result_of_one_at_the_same_global_batch_with_the_gradient_clipped() -> (
+    None
+):
     one, two = trained("plain", 1), trained("plain", 2)
     assert two["skipped"] == 0
     for single, (first, second) in zip(one["weights"], two["weights"], strict=True):

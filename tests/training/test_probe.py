@@ -8,7 +8,9 @@ from sklearn.preprocessing import StandardScaler
 from job.training.probe import PENALTIES, path
 
 
-def sample(n: int = 60, width: int = 7, classes: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def sample(
+    n: int = 60, width: int = 7, classes: int = 3
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(features, labels, targets): three overlapping clouds on scales that differ."""
     random = np.random.default_rng(1)
     labels = random.integers(0, classes, n)
@@ -51,7 +53,9 @@ def test_weights_pull_the_boundary_towards_the_light_class() -> None:
     features, labels, targets = sample()
     heavy = np.where(labels == 0, 20, 1).astype(np.float32)
     plain, pulled = (next(path(features, targets, weights)) for weights in (ones(60), heavy))
-    assert (pulled.logits(features).argmax(1) == 0).sum() > (plain.logits(features).argmax(1) == 0).sum()
+    assert (pulled.logits(features).argmax(1) == 0).sum() > (
+        plain.logits(features).argmax(1) == 0
+    ).sum()
 
 
 def test_soft_targets_are_a_mixture_of_the_hard_ones() -> None:
@@ -61,12 +65,16 @@ def test_soft_targets_are_a_mixture_of_the_hard_ones() -> None:
     rival = LogisticRegression(C=1 / PENALTIES[4], tol=1e-9, max_iter=5000)
     rival.fit(np.tile(standardised, (3, 1)), np.repeat([0, 1, 2], 60), sample_weight=soft.T.ravel())
     probe = list(path(features, soft, ones(60)))[4]
-    np.testing.assert_allclose(probabilities(probe.logits(features)), rival.predict_proba(standardised), atol=5e-3)
+    np.testing.assert_allclose(
+        probabilities(probe.logits(features)), rival.predict_proba(standardised), atol=5e-3
+    )
 
 
 def test_a_dead_feature_changes_nothing_and_gets_no_weight() -> None:
     features, _, targets = sample()
-    dead = np.concatenate([features, np.zeros((60, 1)), np.full((60, 1), 0.1)], axis=1).astype(np.float32)
+    dead = np.concatenate([features, np.zeros((60, 1)), np.full((60, 1), 0.1)], axis=1).astype(
+        np.float32
+    )
     alone, beside = next(path(features, targets, ones(60))), next(path(dead, targets, ones(60)))
     np.testing.assert_allclose(beside.logits(dead), alone.logits(features), atol=1e-3)
     assert np.abs(beside.kernel[-2:]).max() < 1e-6
@@ -74,10 +82,14 @@ def test_a_dead_feature_changes_nothing_and_gets_no_weight() -> None:
 
 @pytest.mark.parametrize("size", [1e-12, 1e-6, 1e6])
 def test_the_size_of_the_features_is_of_no_matter(size: float) -> None:
-    # A random EfficientNetLite0 has features of 1e-12: by an absolute threshold all of them were dead.
+    # A random EfficientNetLite0 has features of 1e-12: by an absolute threshold all of them were
+    # dead.
     features, _, targets = sample()
     small = (features * np.float32(size)).astype(np.float32)
-    expected, received = next(path(features, targets, ones(60))), next(path(small, targets, ones(60)))
+    expected, received = (
+        next(path(features, targets, ones(60))),
+        next(path(small, targets, ones(60))),
+    )
     np.testing.assert_allclose(received.logits(small), expected.logits(features), atol=1e-2)
 
 

@@ -21,5 +21,9 @@ def test_the_history_is_a_table_and_curves_by_stage(tmp_path: Path) -> None:
     assert [row["val_accuracy"] for row in rows] == ["0.5", "0.75", "0.875"]
     assert [row["penalty"] for row in rows] == ["10.0", "", ""]
     (events,) = (tmp_path / "logs" / "tensorboard" / "tune").iterdir()
-    points = [(event.step, value.tag) for event in summary_iterator(str(events)) for value in event.summary.value]
+    points = [
+        (event.step, value.tag)
+        for event in summary_iterator(str(events))
+        for value in event.summary.value
+    ]
     assert points == [(1, "val_accuracy"), (2, "val_accuracy")]

@@ -8,11 +8,12 @@ import pytest
 import tensorflow as tf
 
 from job import training
+from job.settings import TransferMode
 from job.training.step import FIRST_SCALE, GROW_AFTER, LossScale, Step
-from job.transfer import Mode, Plan, Stage
+from job.transfer import Plan, Stage
 
 
-def plan_of(mode: Mode, toy: Any) -> Plan:
+def plan_of(mode: TransferMode, toy: Any) -> Plan:
     cut = toy.cuts[0] if mode == "part" else None
     return Plan(mode, "asked", "setting", cut, (Stage("tune", mode, 1.0, False),), 0, 0)
 
@@ -25,14 +26,21 @@ def step_of(toy: Any, xla: bool) -> Step:
     return Step(tf.distribute.get_strategy(), forward, variables, optimizer, 1.0, xla)
 
 
-BATCH = (tf.ones((4, 16, 16, 3)), tf.one_hot([0, 1, 2, 0], 3), tf.fill((4,), 0.25), tf.constant(1.0))
+BATCH = (
+    tf.ones((4, 16, 16, 3)),
+    tf.one_hot([0, 1, 2, 0], 3),
+    tf.fill((4,), 0.25),
+    tf.constant(1.0),
+)
 
 
 def compiled(function: Any) -> bool:
     graph = function.graph.as_graph_def()
     nodes = [*graph.node, *(node for inner in graph.library.function for node in inner.node_def)]
     attributes = [*nodes, *graph.library.function]
-    return any(item.attr["_XlaMustCompile"].b for item in attributes if "_XlaMustCompile" in item.attr)
+    return any(
+        item.attr["_XlaMustCompile"].b for item in attributes if "_XlaMustCompile" in item.attr
+    )
 
 
 def test_xla_compiles_the_gradient_and_never_the_update(toy) -> None:
@@ -45,7 +53,9 @@ def test_xla_compiles_the_gradient_and_never_the_update(toy) -> None:
 
 
 def test_xla_gives_the_gradient_that_plain_tensorflow_gives(toy) -> None:
-    (loss, _, one), (other_loss, _, other) = (step_of(toy(), xla).gradients(*BATCH) for xla in (True, False))
+    (loss, _, one), (other_loss, _, other) = (
+        step_of(toy(), xla).gradients(*BATCH) for xla in (True, False)
+    )
     np.testing.assert_allclose(loss, other_loss, rtol=1e-5)
     for a, b in zip(one, other, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
@@ -53,13 +63,17 @@ def test_xla_gives_the_gradient_that_plain_tensorflow_gives(toy) -> None:
 
 @pytest.mark.parametrize("mode", ["part", "all"])
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_reduced_precision_trains_over_kept_activations_too(toy, feed, bench, cache, precision, mode) -> None:
+def test_reduced_precision_trains_over_kept_activations_too(
+    toy, feed, context, cache, precision, mode
+) -> None:
     keras.config.set_dtype_policy(precision)
     try:
         classifier = toy(head_dtype="float32")
     finally:
         keras.config.set_dtype_policy("float32")
-    fitted = training.fit(classifier, plan_of(mode, classifier), feed(), bench(precision=precision, epochs=6), cache)
+    fitted = training.fit(
+        classifier, plan_of(mode, classifier), feed(), context(precision=precision, epochs=6), cache
+    )
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
     assert all(np.isfinite(variable.numpy()).all() for variable in classifier.model.variables)
 

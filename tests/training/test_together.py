@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from job.batches import Share
+from job.batches import Shard
 
 ROOT = Path(__file__).parents[2]
 
@@ -23,7 +23,11 @@ def trained(folder: Path, workers: int) -> list[dict[str, Any]]:
     command = [sys.executable, "-m", "tests.training.two_workers", str(folder)]
     processes = [
         subprocess.Popen(
-            [*command, str(i), *addresses], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*command, str(i), *addresses],
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for i in range(workers)
     ]
@@ -37,7 +41,9 @@ def trained(folder: Path, workers: int) -> list[dict[str, Any]]:
 
 def free_addresses(number: int) -> list[str]:
     with ExitStack() as held:
-        servers = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)]
+        servers = [
+            held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(number)
+        ]
         return [f"127.0.0.1:{server.getsockname()[1]}" for server in servers]
 
 
@@ -64,11 +70,15 @@ def test_two_workers_give_the_result_of_one_at_the_same_global_batch(
         assert {**ours} == pytest.approx(theirs, abs=1e-5)
 
 
-def test_the_last_state_says_that_training_is_over(one: dict[str, Any], two: list[dict[str, Any]]) -> None:
+def test_the_last_state_says_that_training_is_over(
+    one: dict[str, Any], two: list[dict[str, Any]]
+) -> None:
     assert all(said["over"] for said in [one, *two])
 
 
-def test_workers_on_machines_that_differ_say_so_in_their_fingerprint(two: list[dict[str, Any]]) -> None:
+def test_workers_on_machines_that_differ_say_so_in_their_fingerprint(
+    two: list[dict[str, Any]],
+) -> None:
     assert [said["fingerprint"].split("; ", 1)[1] for said in two] == [
         "1 threads; 1 devices; 2 workers, not alike",
         "2 threads; 1 devices; 2 workers, not alike",
@@ -81,7 +91,7 @@ def test_workers_know_whether_they_all_say_the_same(two: list[dict[str, Any]]) -
 
 def test_the_shares_of_all_workers_are_the_whole_batch_in_order() -> None:
     batches = np.arange(24).reshape(2, 12)
-    shares = [Share(index, 3, 2).of(batches) for index in range(3)]
+    shares = [Shard(index, 3, 2).of(batches) for index in range(3)]
     assert [share.shape for share in shares] == [(4, 2)] * 3
     whole = np.concatenate([share.reshape(2, 4) for share in shares], axis=1)
     np.testing.assert_array_equal(whole, batches)

@@ -39,10 +39,22 @@ def main(scenario: str, devices: int) -> None:
             skipped += 1
             scale.overflowed()
     replicas = [
-        [np.asarray(local, np.float64).ravel().tolist() for local in _locals(team.strategy, variable)]
+        [
+            np.asarray(local, np.float64).ravel().tolist()
+            for local in _locals(team.strategy, variable)
+        ]
         for variable in variables
     ]
-    print(json.dumps({"replicas": team.replicas, "weights": replicas, "scale": scale.value, "skipped": skipped}))
+    print(
+        json.dumps(
+            {
+                "replicas": team.replicas,
+                "weights": replicas,
+                "scale": scale.value,
+                "skipped": skipped,
+            }
+        )
+    )
 
 
 def _locals(strategy: Any, variable: Any) -> Any:
@@ -50,7 +62,9 @@ def _locals(strategy: Any, variable: Any) -> Any:
 
 
 def _forward(toy: Any) -> Callable[[Any], Any]:
-    return lambda images: tf.cast(toy.head(toy.pool(toy.backbone(images, training=False)), training=True), tf.float32)
+    return lambda images: tf.cast(
+        toy.head(toy.pool(toy.backbone(images, training=False)), training=True), tf.float32
+    )
 
 
 def _batches(scenario: str) -> tf.data.Dataset:
@@ -60,7 +74,9 @@ def _batches(scenario: str) -> tf.data.Dataset:
     weights = np.full(STEPS * 8, 1 / 8, np.float32)
     if scenario == "overflow":
         weights[2 * 8 + 7] = np.inf  # the last image of a batch is the second device's
-    return tf.data.Dataset.from_tensor_slices((images, targets, weights)).batch(8, drop_remainder=True)
+    return tf.data.Dataset.from_tensor_slices((images, targets, weights)).batch(
+        8, drop_remainder=True
+    )
 
 
 if __name__ == "__main__":

@@ -7,33 +7,44 @@ import numpy as np
 import numpy.typing as npt
 
 from job.errors import ReleaseError
-from job.export.recipe import Drift
+from job.export.request import Parity
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ParityCheck:
     """What every export must reach.
 
     Attributes:
         trained: float32 [images, classes], the trained model's probabilities.
-        kernel_bytes: size of the weights that no converter can fold away. Scales and offsets may be folded into a
-            neighbour, so tensors of one dimension do not count.
+        kernel_bytes: size of the weights that no converter can fold away. Scales and offsets may be
+            folded into a neighbour, so tensors of one dimension do not count.
     """
 
     trained: npt.NDArray[np.float32]
     kernel_bytes: int
 
-    def check(self, name: str, bundle: Path, path: Path, received: npt.NDArray[np.float32], tolerance: float) -> Drift:
+    def check(
+        self,
+        name: str,
+        bundle: Path,
+        path: Path,
+        received: npt.NDArray[np.float32],
+        tolerance: float,
+    ) -> Parity:
         """Compare an export with the trained model on the same images, [batch, classes] with the padding at the end.
 
-        Two best classes can only swap within `tolerance` when their probabilities lie closer than twice that.
+        Two best classes can only swap within `tolerance` when their probabilities lie closer than
+        twice that.
 
         Raises:
-            ReleaseError: the export is smaller than its weights, or its probabilities differ by more than `tolerance`.
+            ReleaseError: the export is smaller than its weights, or its probabilities differ by
+            more than `tolerance`.
         """
         size = size_of(path)
         if size < self.kernel_bytes:
-            raise _refuse(name, f"{size} bytes, smaller than its weights of {self.kernel_bytes} bytes")
+            raise _refuse(
+                name, f"{size} bytes, smaller than its weights of {self.kernel_bytes} bytes"
+            )
         drift = self.measure(name, bundle, path, received)
         # Written so that NaN is refused.
         if not drift.max_difference <= tolerance:
@@ -44,17 +55,25 @@ class Proof:
             )
         return drift
 
-    def measure(self, name: str, bundle: Path, path: Path, received: npt.NDArray[np.float32]) -> Drift:
+    def measure(
+        self, name: str, bundle: Path, path: Path, received: npt.NDArray[np.float32]
+    ) -> Parity:
         """The drift alone, without judging it."""
         received = received[: len(self.trained)]
         difference = float(np.max(np.abs(received - self.trained)))
         agreement = float(np.mean(received.argmax(axis=1) == self.trained.argmax(axis=1)))
-        return Drift(name, path.relative_to(bundle).as_posix(), difference, agreement, size_of(path))
+        return Parity(
+            name, path.relative_to(bundle).as_posix(), difference, agreement, size_of(path)
+        )
 
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files under a folder."""
-    return sum(each.stat().st_size for each in ([path] if path.is_file() else path.rglob("*")) if each.is_file())
+    return sum(
+        each.stat().st_size
+        for each in ([path] if path.is_file() else path.rglob("*"))
+        if each.is_file()
+    )
 
 
 def _refuse(name: str, has: str) -> ReleaseError:

@@ -1,7 +1,7 @@
 """A table of images (.csv with a heading, or .jsonl): `image`, `label`, optionally `split` and `group`.
 
-`image` is a path relative to the manifest's own folder. Absolute paths and URIs are refused: a data set is one tree
-under one set of credentials, and a table from elsewhere must not point out of it.
+`image` is a path relative to the manifest's own folder. Absolute paths and URIs are refused: a data
+set is one tree under one set of credentials, and a table from elsewhere must not point out of it.
 """
 
 import csv
@@ -21,14 +21,14 @@ CURE = "Each row needs an image (a path relative to the manifest's folder) and a
 
 
 @dataclass(frozen=True, slots=True)
-class Manifest:
+class ImageManifest:
     """`places` by image path, and every row that cannot be used, in words."""
 
     places: Mapping[str, Place]
     problems: tuple[str, ...]
 
 
-def read(data: bytes, name: str) -> Manifest:
+def read(data: bytes, name: str) -> ImageManifest:
     """Read all rows and gather what is wrong with them.
 
     Raises:
@@ -38,12 +38,14 @@ def read(data: bytes, name: str) -> Manifest:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise DatasetError(f"{name}, line {line}: not UTF-8.", "Save the manifest as UTF-8.") from error
+        raise DatasetError(
+            f"{name}, line {line}: not UTF-8.", "Save the manifest as UTF-8."
+        ) from error
     rows = _json_rows(text) if name.lower().endswith(".jsonl") else _csv_rows(text, name)
     return _gather(rows)
 
 
-def _gather(rows: Iterator[tuple[int, Mapping[str, Any] | ValueError]]) -> Manifest:
+def _gather(rows: Iterator[tuple[int, Mapping[str, Any] | ValueError]]) -> ImageManifest:
     places: dict[str, Place] = {}
     lines: dict[str, int] = {}
     problems: list[str] = []
@@ -55,7 +57,7 @@ def _gather(rows: Iterator[tuple[int, Mapping[str, Any] | ValueError]]) -> Manif
             places[image], lines[image] = place, line
         except ValueError as error:
             problems.append(f"line {line} {error}")
-    return Manifest(places, (*problems, *_half_split(places, lines)))
+    return ImageManifest(places, (*problems, *_half_split(places, lines)))
 
 
 def _half_split(places: Mapping[str, Place], lines: Mapping[str, int]) -> Iterator[str]:
@@ -67,7 +69,9 @@ def _half_split(places: Mapping[str, Place], lines: Mapping[str, int]) -> Iterat
 def _read_row(row: Mapping[str, Any] | ValueError) -> tuple[str, Place]:
     if isinstance(row, ValueError):
         raise row
-    cells = {str(key).strip().lower(): _text(value) for key, value in row.items() if key is not None}
+    cells = {
+        str(key).strip().lower(): _text(value) for key, value in row.items() if key is not None
+    }
     image, label, split, group = (cells.get(column, "") for column in COLUMNS)
     if not image:
         raise ValueError("has no image")
@@ -75,7 +79,9 @@ def _read_row(row: Mapping[str, Any] | ValueError) -> tuple[str, Place]:
         raise ValueError(f"has no label ({image})")
     if split and split.lower() not in SPLITS:
         raise ValueError(f"has the split {split!r}; expected {', '.join(SPLITS)} or nothing")
-    return _inside(image), Place(unicodedata.normalize("NFC", label), SPLITS.get(split.lower()), group or None)
+    return _inside(image), Place(
+        unicodedata.normalize("NFC", label), SPLITS.get(split.lower()), group or None
+    )
 
 
 def _text(value: Any) -> str:
@@ -91,7 +97,9 @@ def _text(value: Any) -> str:
 def _inside(image: str) -> str:
     path = image.removeprefix("./")
     if path.startswith("/") or "://" in path or ".." in path.split("/"):
-        raise ValueError(f"names {image}; expected a path relative to the manifest's folder, inside it")
+        raise ValueError(
+            f"names {image}; expected a path relative to the manifest's folder, inside it"
+        )
     return path
 
 
@@ -113,7 +121,8 @@ def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | V
         if missing := [column for column in COLUMNS[:2] if column not in found]:
             received = ", ".join(found)[:80] or "nothing"
             raise DatasetError(
-                f"{name} has no column {' and no column '.join(missing)}; its heading is: {received}.", CURE
+                f"{name} has no column {' and no column '.join(missing)}; its heading is: {received}.",
+                CURE,
             )
         for row in reader:
             extra = row.get(None)

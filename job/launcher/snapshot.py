@@ -24,12 +24,13 @@ class RunDeleted(TemporaryError):
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class RunSnapshot:
     """One run.
 
     Attributes:
         job: its Job.
-        pods: from the oldest to the newest; of several workers the first one's alone, which is the chief.
+        pods: from the oldest to the newest; of several workers the first one's alone, which is the
+            chief.
         events: of the Job and of its newest pod, looked up only while none is at work.
     """
 
@@ -49,7 +50,9 @@ class Sight:
     def end(self) -> Json | None:
         """The condition that says that the Job is over, and why."""
         conditions = self.job.get("status", {}).get("conditions") or []
-        return next((each for each in conditions if each["status"] == "True" and each["type"] in ENDS), None)
+        return next(
+            (each for each in conditions if each["status"] == "True" and each["type"] in ENDS), None
+        )
 
     @property
     def completed(self) -> bool:
@@ -66,19 +69,19 @@ class Sight:
         return any(map(has_run, self.pods)) or bool(status.get("failed") or status.get("succeeded"))
 
 
-def look(cluster: Cluster, run: str) -> Sight:
+def observe(cluster: Cluster, run: str) -> RunSnapshot:
     """See the run `run` as it is now."""
     job = cluster.job(run)
-    sight = Sight(job, chiefs(cluster.pods(run)))
-    if sight.end or (sight.newest and at_work(sight.newest)):
-        return sight
+    snapshot = RunSnapshot(job, chiefs(cluster.pods(run)))
+    if snapshot.end or (snapshot.newest and at_work(snapshot.newest)):
+        return snapshot
     events = cluster.events("Job", run)
-    if sight.newest:
-        events += cluster.events("Pod", sight.newest["metadata"]["name"])
-    return Sight(job, sight.pods, tuple(events))
+    if snapshot.newest:
+        events += cluster.events("Pod", snapshot.newest["metadata"]["name"])
+    return RunSnapshot(job, snapshot.pods, tuple(events))
 
 
-def look_again(cluster: Cluster, run: str) -> Sight:
+def observe_again(cluster: Cluster, run: str) -> RunSnapshot:
     """Another look at a run that was there, through times in which the API server is away.
 
     Raises:
@@ -87,12 +90,16 @@ def look_again(cluster: Cluster, run: str) -> Sight:
     latest = time.monotonic() + PATIENCE
     while True:
         try:
-            return look(cluster, run)
+            return observe(cluster, run)
         except ClusterNotFound as error:
             raise RunDeleted(
-                f"The run {run} was deleted while it was watched.", "Submit it again: it goes on from its checkpoint."
+                f"The run {run} was deleted while it was watched.",
+                "Submit it again: it goes on from its checkpoint.",
             ) from error
-        except (ClusterUnavailable, ClusterForbidden) as error:  # A server that just came back knows no rights yet.
+        except (
+            ClusterUnavailable,
+            ClusterForbidden,
+        ) as error:  # A server that just came back knows no rights yet.
             if time.monotonic() >= latest:
                 raise
             logger.warning("%s", error.message)
@@ -101,7 +108,9 @@ def look_again(cluster: Cluster, run: str) -> Sight:
 
 def chiefs(pods: Iterable[Json]) -> tuple[Json, ...]:
     """Without the pods of the workers that are not the first."""
-    return tuple(pod for pod in pods if pod["metadata"].get("annotations", {}).get(INDEX, "0") == "0")
+    return tuple(
+        pod for pod in pods if pod["metadata"].get("annotations", {}).get(INDEX, "0") == "0"
+    )
 
 
 def state(pod: Json) -> Json:
@@ -128,4 +137,6 @@ def over(pod: Json) -> bool:
 def condition(pod: Json, kind: str, status: str) -> Json | None:
     """The pod's condition of that type, if it has that status."""
     conditions: list[Any] = pod.get("status", {}).get("conditions") or []
-    return next((each for each in conditions if each["type"] == kind and each["status"] == status), None)
+    return next(
+        (each for each in conditions if each["type"] == kind and each["status"] == status), None
+    )

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from job.settings import BackboneSettings, Formats, HeadSettings
 
 
-class Recipe(BaseModel):
+class ExportRequest(BaseModel):
     """All that the exporting process needs beside the classifier's variables."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
@@ -31,11 +31,12 @@ class Recipe(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Drift:
-    """How far one format is from the trained model on the recipe's images.
+class Parity:
+    """How far one format is from the trained model on the request's images.
 
     Attributes:
-        format: `saved_model`, `keras`, `onnx`, `litert`, or `preprocess` for the shipped preprocess.py before .keras.
+        format: `saved_model`, `keras`, `onnx`, `litert`, or `preprocess` for the shipped
+            preprocess.py before .keras.
         path: file or folder in the bundle.
         max_difference: largest absolute difference of a probability.
         top1_agreement: share of images with the same best class.
@@ -56,11 +57,12 @@ class Bundle:
     Attributes:
         folder: where the files lie.
         files: their paths relative to the folder, sorted.
-        drift: one entry a format, and one for preprocess.py; a pure function of the recipe and the variables.
+        drift: one entry a format, and one for preprocess.py; a pure function of the request and the
+            variables.
         seconds: wall time a format; outside the promise of equal bytes.
     """
 
     folder: Path
     files: tuple[str, ...]
-    drift: tuple[Drift, ...]
+    drift: tuple[Parity, ...]
     seconds: dict[str, float]

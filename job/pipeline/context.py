@@ -6,25 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from job.telemetry import Telemetry
-from job.workers import ALONE, Crew, Stop
+from job.workers import SINGLE_WORKER, Stop, WorkerGroup
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class RunContext:
     """The process and its neighbours.
 
     Attributes:
         telemetry: who is told what goes on.
         stop: SIGTERM.
         keras_home: where Keras keeps its own weights files.
-        crew: the workers that train this run together.
+        worker_group: the workers that train this run together.
         member: whether this process is the one that joins the others.
     """
 
     telemetry: Telemetry
     stop: Stop
     keras_home: Path
-    crew: Crew = ALONE
+    worker_group: WorkerGroup = SINGLE_WORKER
     member: bool = False
 
     @contextlib.contextmanager

@@ -21,7 +21,7 @@ class Phase:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class PhaseProgress:
     """How far the running phase is, counted in `unit`."""
 
     done: int
@@ -74,14 +74,14 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class RunStateSnapshot:
     """The whole run at one instant. Times are seconds since 1970; `…seconds_left` is None until it can be told."""
 
     name: str
     started: float
     updated: float
     phases: tuple[Phase, ...] = ()
-    progress: Progress | None = None
+    progress: PhaseProgress | None = None
     seconds_left: float | None = None
     stage_seconds_left: float | None = None
     history: tuple[Epoch, ...] = ()

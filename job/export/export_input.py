@@ -9,21 +9,24 @@ import tensorflow as tf
 
 from job import model as backbones
 from job.errors import ReleaseError
-from job.export.recipe import Recipe
 from job.export.reference import decode, read_padded
-from job.images.fitting import Fit
+from job.export.request import ExportRequest
+from job.settings import ImageFit
 from job.weights import Weights
 
 # The tensors come from the run, so the architecture is built without any file.
-NO_WEIGHTS = Weights(kind="none", path=None, sha256="", origin="", licence="", classes=(), published=False)
+NO_WEIGHTS = Weights(
+    kind="none", path=None, sha256="", origin="", licence="", classes=(), published=False
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class ExportInput:
     """A trained classifier and one batch of real images.
 
     Attributes:
-        model: Keras model, float32 [batch, size, size, 3] in RGB 0..255 to probabilities float32 [batch, classes].
+        model: Keras model, float32 [batch, size, size, 3] in RGB 0..255 to probabilities float32
+            [batch, classes].
         classes: class names in the order of the outputs.
         size: side of the square input in pixels.
         fit: how a picture becomes square.
@@ -34,23 +37,25 @@ class Subject:
     model: Any
     classes: tuple[str, ...]
     size: int
-    fit: Fit
+    fit: ImageFit
     encoded: list[bytes]
     pixels: npt.NDArray[np.float32]
 
 
-def rebuild(recipe: Recipe, arrays: list[npt.NDArray[Any]]) -> Subject:
+def rebuild(request: ExportRequest, arrays: list[npt.NDArray[Any]]) -> ExportInput:
     """Build the architecture by code and fill it with the run's tensors.
 
     Raises:
         ReleaseError: the tensors do not fit the architecture.
     """
-    classifier = backbones.build(recipe.backbone, recipe.head, recipe.classes, NO_WEIGHTS, recipe.seed)
+    classifier = backbones.build(
+        request.backbone, request.head, request.classes, NO_WEIGHTS, request.seed
+    )
     assign(classifier.model, arrays)
-    size, fit = classifier.image_size, recipe.backbone.image_fit
-    encoded = read_padded(recipe.images, recipe.batch_size)
+    size, fit = classifier.image_size, request.backbone.image_fit
+    encoded = read_padded(request.images, request.batch_size)
     pixels = decode(encoded, size, fit)
-    return Subject(classifier.model, recipe.classes, size, fit, encoded, pixels)
+    return ExportInput(classifier.model, request.classes, size, fit, encoded, pixels)
 
 
 def assign(model: Any, arrays: list[npt.NDArray[Any]]) -> None:
@@ -64,7 +69,8 @@ def assign(model: Any, arrays: list[npt.NDArray[Any]]) -> None:
     if received != expected:
         pairs = enumerate(zip(received, expected, strict=False))
         differing = next(
-            (f"tensor {i} has shape {r}, expected {e}" for i, (r, e) in pairs if r != e), "the rest is equal"
+            (f"tensor {i} has shape {r}, expected {e}" for i, (r, e) in pairs if r != e),
+            "the rest is equal",
         )
         raise ReleaseError(
             f"{len(received)} trained tensors do not fit the rebuilt architecture, of {len(expected)}; {differing}.",
@@ -74,7 +80,7 @@ def assign(model: Any, arrays: list[npt.NDArray[Any]]) -> None:
         variable.assign(array)
 
 
-def from_pixels(subject: Subject) -> Any:
+def from_pixels(subject: ExportInput) -> Any:
     """The model as a `tf.function`, from `images` [batch, size, size, 3] to `probabilities` [batch, classes]."""
     signature = [tf.TensorSpec([None, subject.size, subject.size, 3], tf.float32, name="images")]
 

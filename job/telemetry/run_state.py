@@ -1,6 +1,7 @@
 """The record of the run: written by the phases, read by the page and by Prometheus.
 
-One lock and no I/O, so that telling it something costs microseconds and a slow reader never holds up a step.
+One lock and no I/O, so that telling it something costs microseconds and a slow reader never holds
+up a step.
 """
 
 import threading
@@ -9,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from job.telemetry.view import Epoch, Line, Phase, Progress, View
+from job.telemetry.snapshot import Epoch, Line, Phase, PhaseProgress, RunStateSnapshot
 
 EPOCHS_KEPT = 1_000
 LINES_KEPT = 60
@@ -29,28 +30,34 @@ class Pace:
         return now + (now - self.began) / (done - self.done) * max(0, total - done)
 
 
-class Board:
-    """Thread-safe. `view()` is a consistent copy of everything; `clock` measures durations in seconds."""
+class RunState:
+    """Thread-safe. `snapshot()` is a consistent copy of everything; `clock` measures durations in seconds."""
 
-    def __init__(self, name: str, phases: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, name: str, phases: Sequence[str] = (), clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._lock = threading.Lock()
         self._clock = clock
-        self._view = View(name, started=time.time(), updated=time.time(), phases=tuple(map(Phase, phases)))
+        self._snapshot = RunStateSnapshot(
+            name, started=time.time(), updated=time.time(), phases=tuple(map(Phase, phases))
+        )
         self._running: tuple[str, float] | None = None
         self._pace = self._stage_pace = Pace(0, clock())
         self._due: float | None = None
         self._stage_due: float | None = None
         self._last_epoch = clock()
 
-    def view(self) -> View:
+    def snapshot(self) -> RunStateSnapshot:
         """Everything at this instant, the seconds of the running phase included."""
         with self._lock:
             now = self._clock()
             return replace(
-                self._view,
-                phases=tuple(self._until(now, phase) for phase in self._view.phases),
+                self._snapshot,
+                phases=tuple(self._until(now, phase) for phase in self._snapshot.phases),
                 seconds_left=None if self._due is None else max(0.0, self._due - now),
-                stage_seconds_left=None if self._stage_due is None else max(0.0, self._stage_due - now),
+                stage_seconds_left=None
+                if self._stage_due is None
+                else max(0.0, self._stage_due - now),
             )
 
     def begin(self, phase: str) -> None:
@@ -61,7 +68,9 @@ class Board:
         """
         with self._lock:
             if self._running:
-                raise RuntimeError(f"phase {phase!r} inside {self._running[0]!r}: phases do not nest")
+                raise RuntimeError(
+                    f"phase {phase!r} inside {self._running[0]!r}: phases do not nest"
+                )
             now = self._last_epoch = self._clock()
             self._running = (phase, now)
             self._put(replace(self._phase(phase), state="running"))
@@ -77,10 +86,10 @@ class Board:
     def progress(self, done: int, total: int, unit: str) -> None:
         """Note how far the running phase is. Threads may report out of order: the largest `done` of a count holds."""
         with self._lock:
-            now, before = self._clock(), self._view.progress
+            now, before = self._clock(), self._snapshot.progress
             if before is None or before.followed_by(done, total, unit):
-                self._pace, before = Pace(done, now), Progress(0, total, unit)
-            progress = Progress(max(done, before.done), total, unit)
+                self._pace, before = Pace(done, now), PhaseProgress(0, total, unit)
+            progress = PhaseProgress(max(done, before.done), total, unit)
             if unit == "images" and self._running:
                 phase = self._phase(self._running[0])
                 self._put(replace(phase, images=phase.images + progress.done - before.done))
@@ -90,7 +99,7 @@ class Board:
     def epoch(self, epoch: Epoch) -> None:
         """Add the end of an epoch to the history."""
         with self._lock:
-            now, history = self._clock(), self._view.history
+            now, history = self._clock(), self._snapshot.history
             if not history or history[-1].stage != epoch.stage or epoch.epoch <= history[-1].epoch:
                 self._stage_pace = Pace(epoch.epoch - 1, self._last_epoch)
             self._last_epoch = now
@@ -100,7 +109,7 @@ class Board:
     def step(self, seconds: float, loss: float | None) -> None:
         """Count a training step."""
         with self._lock:
-            self._change(steps=self._view.steps.plus(seconds, loss))
+            self._change(steps=self._snapshot.steps.plus(seconds, loss))
 
     def checkpointed(self) -> None:
         """The state of the training is durable as of now."""
@@ -110,15 +119,15 @@ class Board:
     def facts(self, facts: Mapping[str, object]) -> None:
         """Add to what is known of the run."""
         with self._lock:
-            self._change(facts={**self._view.facts, **facts})
+            self._change(facts={**self._snapshot.facts, **facts})
 
     def line(self, line: Line) -> None:
         """Add a line of the log, and count it if it is a warning or an error."""
         with self._lock:
             self._change(
-                lines=(*self._view.lines, line)[-LINES_KEPT:],
-                warnings=self._view.warnings + (line.level == "warning"),
-                errors=self._view.errors + (line.level == "error"),
+                lines=(*self._snapshot.lines, line)[-LINES_KEPT:],
+                warnings=self._snapshot.warnings + (line.level == "warning"),
+                errors=self._snapshot.errors + (line.level == "error"),
             )
 
     def outcome(self, result: Mapping[str, object]) -> None:
@@ -127,7 +136,7 @@ class Board:
             self._change(outcome=dict(result))
 
     def _phase(self, name: str) -> Phase:
-        return next((phase for phase in self._view.phases if phase.name == name), Phase(name))
+        return next((phase for phase in self._snapshot.phases if phase.name == name), Phase(name))
 
     def _until(self, now: float, phase: Phase) -> Phase:
         if not self._running or self._running[0] != phase.name:
@@ -135,8 +144,8 @@ class Board:
         return replace(phase, seconds=phase.seconds + now - self._running[1])
 
     def _put(self, phase: Phase, **changes: Any) -> None:
-        phases = {known.name: known for known in self._view.phases} | {phase.name: phase}
+        phases = {known.name: known for known in self._snapshot.phases} | {phase.name: phase}
         self._change(phases=tuple(phases.values()), **changes)
 
     def _change(self, **changes: Any) -> None:
-        self._view = replace(self._view, updated=time.time(), **changes)
+        self._snapshot = replace(self._snapshot, updated=time.time(), **changes)

@@ -10,12 +10,13 @@ EXAMPLE = '{"cluster": {"worker": ["host-0:2222", "host-1:2222"]}, "task": {"typ
 
 
 @dataclass(frozen=True, slots=True)
-class Crew:
+class WorkerGroup:
     """Who trains a run together.
 
     Attributes:
         addresses: host:port of every worker; one that trains alone needs none.
-        index: which of them this process is. The first is the chief: it alone writes what others read.
+        index: which of them this process is. The first is the chief: it alone writes what others
+            read.
     """
 
     addresses: tuple[str, ...] = ("",)
@@ -30,14 +31,14 @@ class Crew:
         return self.index == 0
 
     @classmethod
-    def parse(cls, text: str) -> "Crew":
+    def parse(cls, text: str) -> "WorkerGroup":
         """The cluster that the value of `TF_CONFIG` describes; an empty one is a run of a single worker.
 
         Raises:
             SettingsError: it is not of TensorFlow's form, or names tasks that take no part here.
         """
         if not text:
-            return ALONE
+            return SINGLE_WORKER
         try:
             return _read(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -47,10 +48,10 @@ class Crew:
             ) from error
 
 
-ALONE = Crew()
+SINGLE_WORKER = WorkerGroup()
 
 
-def _read(config: dict[str, Any]) -> Crew:
+def _read(config: dict[str, Any]) -> WorkerGroup:
     """A `chief` beside the workers, as some operators write it, comes before them."""
     jobs, task = config["cluster"], config["task"]
     if others := jobs.keys() - {"chief", "worker"}:
@@ -62,4 +63,4 @@ def _read(config: dict[str, Any]) -> Crew:
         raise ValueError(f"there is no {task['type']} of index {index}")
     if len({*chiefs, *workers}) < len(chiefs) + len(workers):
         raise ValueError("an address occurs twice")
-    return Crew(chiefs + workers, index + (len(chiefs) if task["type"] == "worker" else 0))
+    return WorkerGroup(chiefs + workers, index + (len(chiefs) if task["type"] == "worker" else 0))
