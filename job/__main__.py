@@ -158,18 +158,19 @@ def _watched(chosen: Settings, stop: Stop, terminal: bool) -> Result:
         chosen.telemetry, chosen.name, pipeline.PHASES, sys.stderr if terminal else None
     ) as watcher:
         try:
-            outcome = pipeline.run(
-                chosen, pipeline.RunContext(watcher, stop, _keras_home(), worker_group)
+            context = pipeline.RunContext(
+                telemetry=watcher, stop=stop, keras_home=_keras_home(), worker_group=worker_group
             )
+            outcome = pipeline.run(chosen, context)
         except BaseException as error:  # noqa: BLE001
             outcome = _failed(error, stop)
         outcome = replace(outcome, seconds=watcher.seconds)
-        watcher.outcome(outcome.as_dict())
+        watcher.emit(telemetry.RunEnded(outcome.as_dict()))
     return outcome
 
 
 def _failed(error: BaseException, stop: Stop) -> Result:
-    error = stop.explained(error)
+    error = stop.explain(error)
     if not isinstance(error, JobError | KeyboardInterrupt):
         logger.exception("Graft failed")
     return result.failed(error, run_id=getattr(error, "run_id", None))
@@ -181,7 +182,7 @@ def _check(_: argparse.Namespace) -> int:
 
     for finding in rehearsal.check(chosen, _keras_home()):
         print(
-            f"{'ok    ' if finding.error is None else 'FAILED'}  {finding.what:<12}{finding.told}",
+            f"{'ok    ' if finding.error is None else 'FAILED'}  {finding.name:<12}{finding.text}",
             flush=True,
         )
         code = code or (finding.error.exit_code if finding.error else 0)

@@ -15,9 +15,9 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from job.telemetry.live import plain
+from job.telemetry.events import LineLogged, LogLevel
+from job.telemetry.live import to_json_value
 from job.telemetry.run_state import RunState
-from job.telemetry.snapshot import Line
 
 OURS = ("job", "__main__")
 THEIRS = ("absl", "tensorflow")
@@ -35,7 +35,7 @@ class JsonFormatter(logging.Formatter):
             "message": record.getMessage(),
         }
         if fields := getattr(record, "fields", None):
-            entry["fields"] = plain(fields)
+            entry["fields"] = to_json_value(fields)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
         text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
@@ -75,14 +75,13 @@ class RunStateHandler(logging.Handler):
         return record.levelno >= logging.WARNING or not record.name.startswith(__package__)
 
     def emit(self, record: logging.LogRecord) -> None:
-        levels = {logging.INFO: "info", logging.WARNING: "warning"}
-        self._state.line(
-            Line(record.created, levels.get(record.levelno, "error"), record.getMessage())
-        )
+        levels: dict[int, LogLevel] = {logging.INFO: "info", logging.WARNING: "warning"}
+        level = levels.get(record.levelno, "error")
+        self._state.apply(LineLogged(record.created, level, record.getMessage()))
 
 
 @contextlib.contextmanager
-def recorded(path: Path) -> Iterator[None]:
+def record_log(path: Path) -> Iterator[None]:
     """Write what is logged inside to a file too, as JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")
