@@ -60,6 +60,7 @@ def _result(value: Json, exit_code: int) -> Result:
         error=error
         and Failure(error["kind"], error["message"], error["cure"], exit_code=exit_code),
         seconds=_numbers(value["seconds"]),
+        reason=value.get("reason") or "",
     )
 
 

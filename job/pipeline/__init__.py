@@ -8,6 +8,7 @@ several workers all of them train, and the first one does the rest alone.
 import logging
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -180,11 +181,15 @@ def _wait_for_release(inputs: RunInputs, context: RunContext) -> Result:
 def _leave_unchanged(settings: Settings, registry: Store, manifest: Manifest) -> Result:
     """There is a release of just this: finish what an earlier run of it left undone."""
     registry.delete(f"runs/{manifest.run_id}")
-    promoted = publish.finish_promotion(registry, manifest)
-    result = _describe_release(settings, registry, manifest, "unchanged", promoted)
-    if result.status == "unchanged" and not promoted:
-        logger.info("it is not the champion; `graft promote %s` makes it so", result.release)
-    return result
+    standing = publish.finish_promotion(registry, manifest)
+    result = _describe_release(settings, registry, manifest, "unchanged", standing.promoted)
+    if result.status != "unchanged" or standing.promoted:
+        return result
+    logger.info(
+        "%s; `graft promote %s` makes this release the champion", standing.reason, result.release
+    )
+    reason = f"{standing.reason}; `graft promote` makes this release the champion"
+    return replace(result, reason=reason)
 
 
 def _describe_release(

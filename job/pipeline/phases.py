@@ -173,9 +173,9 @@ def publish_release(outcome: RunOutcome, challenger: Challenger) -> tuple[Releas
     decision = publish.decide(gate, score, champion, compare)
     release = publish.release(folder, records.manifest_fields(outcome, decision), registry)
     if not release.ours:  # another run of the same id came first: its scores decide
-        promoted = publish.finish_promotion(registry, release.manifest)
-        return release, replace(decision, promote=promoted)
-    decision = publish.promote(registry, release.manifest, champion, decision, decide_again)
+        standing = publish.finish_promotion(registry, release.manifest)
+        return release, replace(decision, promote=standing.promoted)
+    decision = publish.promote(registry, release.manifest, decision, decide_again)
     return release, decision
 
 
