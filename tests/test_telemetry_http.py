@@ -38,7 +38,11 @@ PHASES = (
     "evaluation", "export", "release",
 )  # fmt: skip
 RELEASED = Result(
-    "released", "ab12", "s3://models/flowers", True, {"accuracy": 0.9, "macro_f1": math.nan}
+    status="released",
+    run_id="ab12",
+    release="s3://models/flowers",
+    promoted=True,
+    scores={"accuracy": 0.9, "macro_f1": math.nan},
 ).as_dict()
 
 
@@ -405,7 +409,8 @@ def test_a_release_is_pushed_under_the_models_name_and_never_the_runs():
     gateway = Gateway()
     before = time.time()
     outcome_at(
-        gateway.url, Result("released", "ab12", scores={"accuracy": 0.9, "macro_f1": math.nan})
+        gateway.url,
+        Result(status="released", run_id="ab12", scores={"accuracy": 0.9, "macro_f1": math.nan}),
     )
     gateway.close()
     ((method, path, body),) = gateway.requests
@@ -427,7 +432,7 @@ def test_a_release_is_pushed_under_the_models_name_and_never_the_runs():
 
 def test_a_failure_leaves_the_last_success_in_place():
     gateway = Gateway()
-    outcome_at(gateway.url, Result("failed"))
+    outcome_at(gateway.url, Result(status="failed"))
     gateway.close()
     ((method, _, body),) = gateway.requests
     assert method == "POST"  # PUT would take away what is not sent
@@ -441,7 +446,7 @@ def test_a_gateway_that_is_away_costs_a_warning_without_its_address(
 ):
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://someone:secret@127.0.0.1:{free.getsockname()[1]}"
-    outcome_at(url, Result("released"))
+    outcome_at(url, Result(status="released"))
     assert "the outcome is not in the push gateway" in caplog.text
     assert "secret" not in caplog.text
 
@@ -452,7 +457,7 @@ def test_a_gateway_that_hangs_is_not_waited_for(
     monkeypatch.setattr(push, "DEADLINE_SECONDS", 0.3)
     gateway = Gateway(delay=1.0)
     began = time.monotonic()
-    outcome_at(gateway.url, Result("released"))
+    outcome_at(gateway.url, Result(status="released"))
     assert time.monotonic() - began < 1
     gateway.close()
     assert "it did not answer in time" in caplog.text

@@ -131,7 +131,11 @@ def test_the_page_tells_the_outcome_and_that_the_run_is_over(visit: Visit):
     telemetry.emit(
         RunEnded(
             Result(
-                "released", "ab", "s3://models/flowers/releases/ab", True, {"macro_f1": 0.91}
+                status="released",
+                run_id="ab",
+                release="s3://models/flowers/releases/ab",
+                promoted=True,
+                scores={"macro_f1": 0.91},
             ).as_dict()
         )
     )

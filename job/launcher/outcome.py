@@ -29,9 +29,10 @@ def built(reason: reasons.Reason, exit_code: int) -> Result:
     """The result of a run that could not write one."""
     message = f"{reason.word}: {reason.message}" if reason.message else reason.word
     status: Status = "interrupted" if exit_code == TEMPORARY else "failed"
-    return Result(
-        status, error=Failure(reason.word.lower(), message, reason.cure, exit_code=exit_code)
+    failure = Failure(
+        kind=reason.word.lower(), message=message, cure=reason.cure, exit_code=exit_code
     )
+    return Result(status=status, error=failure)
 
 
 def read(message: str, exit_code: int = 0) -> Result | None:
@@ -58,7 +59,9 @@ def _result(value: Json, exit_code: int) -> Result:
         scores=_numbers(value["scores"]),
         plan=value["plan"],
         error=error
-        and Failure(error["kind"], error["message"], error["cure"], exit_code=exit_code),
+        and Failure(
+            kind=error["kind"], message=error["message"], cure=error["cure"], exit_code=exit_code
+        ),
         seconds=_numbers(value["seconds"]),
         reason=value.get("reason") or "",
     )
@@ -72,9 +75,9 @@ def _numbers(values: dict[str, Any]) -> dict[str, float]:
 def _lost() -> Result:
     """The Job is complete, so there is a release, and an exit code of 0; which one is not known here."""
     lost = Failure(
-        "resultlost",
-        "The run completed, but its result is gone together with its pod.",
-        "Read promoted.json and the newest release in the bucket, or submit it again: it ends as unchanged.",
+        kind="resultlost",
+        message="The run completed, but its result is gone together with its pod.",
+        cure="Read promoted.json and the newest release in the bucket, or submit it again: it ends as unchanged.",
         exit_code=0,
     )
-    return Result("released", error=lost)
+    return Result(status="released", error=lost)
