@@ -69,7 +69,7 @@ def manifest(facts: "RunFacts", decision: Decision) -> dict[str, Any]:
     return {
         "name": facts.settings.name,
         "run_id": facts.run_id,
-        "settings": facts.settings.written(),
+        "settings": facts.settings.recorded_values(),
         "data": {
             "digest": facts.data.digest,
             "listing": facts.data.listing,
@@ -83,7 +83,7 @@ def manifest(facts: "RunFacts", decision: Decision) -> dict[str, Any]:
             "test": _test_digest(splits),
         },
         "weights": _named(trained.weights),
-        "versions": {**_versions(), "code": identity.code()},
+        "versions": {**_versions(), "code": identity.digest_code()},
         "plan": trained.plan.facts(),
         "scores": dict(facts.report.scores),
         "exact": trained.fitted.exact,
