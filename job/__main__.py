@@ -297,7 +297,7 @@ def _watch(arguments: argparse.Namespace) -> int:
 def _logs(arguments: argparse.Namespace) -> int:
     from job import launcher
 
-    for line in launcher.logs(_cluster(arguments), arguments.run):
+    for line in launcher.follow_logs(_cluster(arguments), arguments.run):
         _say(line)
     return 0
 
@@ -305,7 +305,7 @@ def _logs(arguments: argparse.Namespace) -> int:
 def _runs(arguments: argparse.Namespace) -> int:
     from job import launcher
 
-    print(launcher.table(launcher.runs(_cluster(arguments))))
+    print(launcher.format_table(launcher.list_runs(_cluster(arguments))))
     return 0
 
 
