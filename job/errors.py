@@ -1,21 +1,21 @@
-"""The tree of errors and their exit codes: whose fault it was, and whether a retry helps.
+"""The tree of errors and their exit codes: what was at fault, and whether a retry helps.
 
 JobError                    1   a fault of Graft itself
 ├── SettingsError           2   the settings cannot work
 │   ├── StoreNotFound       2   no such bucket, folder or object
 │   └── StoreForbidden      2   the credentials lack a right
-├── DatasetError            3   the images cannot be learnt from
+├── DatasetError            3   the images cannot be used for training
 ├── WeightsError            4   the backbone or its pre-trained weights
 ├── DivergedError           5   training produced NaN or infinity
 ├── ReleaseError            1   a release does not verify, or an export disagrees with its model
-├── StoreConflict           1   a conditional write lost; whoever writes decides what that means
+├── StoreConflict           1   a conditional write lost; the writer decides what that means
 └── TemporaryError         75   a retry resumes
-    ├── StoreUnavailable   75   the store is away, slow or over its rate
+    ├── StoreUnavailable   75   the store is unreachable, slow or throttles requests
     ├── AcceleratorMissing 75   GPUs were promised and none is visible
     └── Interrupted        75   SIGTERM
 
 Exit code 6 (below the quality gate) is an outcome, not an error: the release exists.
-A room that knows better re-raises with its own class: a missing data set is a `DatasetError` from a
+A caller that knows more raises its own class: a missing dataset is a `DatasetError` from a
 `StoreNotFound`.
 """
 
@@ -23,15 +23,15 @@ from typing import ClassVar
 
 
 class JobError(Exception):
-    """A failure that a person can act on.
+    """A failure that a user can act on.
 
     Args:
         message: what was received and what was expected.
         cure: what to do about it, as an imperative sentence.
-        problems: every single problem when there is more than one; `message` then sums them up.
+        problems: every single problem when there is more than one; `message` then summarises them.
 
     Attributes:
-        run_id: of the run that it ended, once that is known.
+        run_id: id of the run that it ended, once that is known.
     """
 
     exit_code: ClassVar[int] = 1
@@ -45,15 +45,13 @@ class JobError(Exception):
 
     @property
     def kind(self) -> str:
-        """The class's name without its suffix, in lower case: `settings`, `dataset`, `storeunavailable`."""
+        """The class's name without its suffix, in lower case: `settings`, `storeunavailable`."""
         return type(self).__name__.removesuffix("Error").lower()
 
     def __str__(self) -> str:
-        return "\n".join(
-            filter(
-                None, [self.message, *(f"  - {problem}" for problem in self.problems), self.cure]
-            )
-        )
+        problems = [f"  - {problem}" for problem in self.problems]
+        lines = [self.message, *problems, self.cure]
+        return "\n".join(line for line in lines if line)
 
 
 class SettingsError(JobError):
