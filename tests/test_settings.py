@@ -189,6 +189,7 @@ def test_a_float_may_be_written_as_helm_writes_it(value: str):
         ("GRAFT_EXPORT_FORMATS", ",", "at least 1 item"),
         ("GRAFT_TELEMETRY_PORT", "70000", "less than or equal to 65535"),
         ("GRAFT_CACHE_LIMIT", "10Gi", "valid integer"),
+        ("GRAFT_CACHE_DIR", "~nobody-of-that-name/cache", "a user without a home folder"),
     ],
 )
 def test_an_invalid_value_is_refused_with_what_was_expected(name: str, value: str, said: str):

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -44,6 +45,14 @@ def split_at_commas(value: Any) -> Any:
     return tuple(part for part in parts if part)
 
 
+def _expand_home(value: Path) -> Path:
+    try:
+        return value.expanduser()
+    # pydantic collects no other error than a ValueError.
+    except RuntimeError as error:
+        raise ValueError("expected a folder; `~` names a user without a home folder") from error
+
+
 def _check_address(value: str) -> str:
     if not re.match(r"(s3://[^/]|file:///)", value):
         raise ValueError("expected s3://bucket/prefix or file:///folder")
@@ -74,6 +83,7 @@ def _check_backbone(value: str) -> str:
 Address = Annotated[str, AfterValidator(_check_address)]
 OptionalAddress = Annotated[str, AfterValidator(_check_optional_address)]
 WeightsSource = Annotated[str, AfterValidator(_check_weights)]
+LocalFolder = Annotated[Path, AfterValidator(_expand_home)]
 BackboneName = Annotated[str, AfterValidator(_check_backbone)]
 
 

@@ -6,7 +6,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
 from job.settings.fields import (
@@ -16,6 +16,7 @@ from job.settings.fields import (
     Fraction,
     Group,
     ImageFit,
+    LocalFolder,
     Metric,
     OptionalAddress,
     Pooling,
@@ -158,9 +159,7 @@ class CacheSettings(Group):
     """Local disk, which outlives a pod where it is a volume."""
 
     # The default is validated too, since it has to be expanded like any other value.
-    dir: Annotated[Path, AfterValidator(Path.expanduser)] = runs(
-        Path("~/.cache/graft"), validate_default=True
-    )
+    dir: LocalFolder = runs(Path("~/.cache/graft"), validate_default=True)
     """Folder for images, weights and features, all kept by content digest."""
     limit: int | None = runs(None, gt=0)
     """Bytes that the cache may take. Empty is the free space of the disk. The chart sets it below
