@@ -60,7 +60,11 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """The outcome of a run. `scores` are shares from 0 to 1, `seconds` the time spent in each phase."""
+    """The outcome of a run.
+
+    `scores` are shares from 0 to 1, `seconds` the time spent in each phase. `reason` says why the
+    champion is another release, where a run has nothing to do; else it is empty and not written.
+    """
 
     status: Status
     run_id: str | None = None
@@ -70,6 +74,7 @@ class Result:
     plan: str | None = None
     error: Failure | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -90,6 +95,8 @@ class Result:
             "error": None,
             "seconds": _first(self.seconds, 480),
         }
+        if self.reason:
+            known["reason"] = _cut(self.reason, 300)
         if self.error:
             known["error"] = _described(self.error, LIMIT - _size(known))
         return known
@@ -107,6 +114,8 @@ class Result:
                 f"  {'release':<20}{self.release} ({'promoted' if self.promoted else 'not promoted'})"
             )
             lines.append(f"  {'report':<20}{self.release}/report.html")
+        if self.reason:
+            lines.append(f"  {'reason':<20}{self.reason}")
         if self.error:
             lines += [
                 self.error.message,

@@ -29,17 +29,22 @@ def parsed(result: Result) -> dict[str, Any]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.none() | TEXT, st.none() | TEXT, NUMBERS, NUMBERS, st.none() | TEXT, st.none() | ERRORS)
+@given(
+    st.none() | TEXT, st.none() | TEXT, NUMBERS, NUMBERS, st.none() | TEXT, st.none() | ERRORS, TEXT
+)
 def test_the_object_is_small_and_valid_whatever_happened(
-    run_id, release, scores, seconds, plan, error
+    run_id, release, scores, seconds, plan, error, reason
 ):
     failure = error and Failure.of(error)
-    text = Result("failed", run_id, release, False, scores, plan, failure, seconds).to_json()
+    text = Result(
+        "failed", run_id, release, False, scores, plan, failure, seconds, reason
+    ).to_json()
     assert len(text.encode()) < 4_096
     assert "\n" not in text
-    assert list(json.loads(text, parse_constant=pytest.fail)) == [
-        "status", "run_id", "release", "promoted", "scores", "plan", "error", "seconds",
-    ]  # fmt: skip
+    written = ["status", "run_id", "release", "promoted", "scores", "plan", "error", "seconds"]
+    assert list(json.loads(text, parse_constant=pytest.fail)) == written + (
+        ["reason"] if reason else []
+    )
 
 
 def test_a_release_says_what_came_out():
@@ -216,7 +221,17 @@ def test_a_person_reads_a_summary_without_json():
         "  release             file:///r (promoted)",
         "  report              file:///r/report.html",
     ]
-    assert (
-        "  release             file:///r (not promoted)"
-        in replace(released, promoted=False).summary()
+    kept = replace(
+        released, promoted=False, reason="the champion was chosen by hand: releases/a stays"
     )
+    assert kept.summary().split("\n")[-3:] == [
+        "  release             file:///r (not promoted)",
+        "  report              file:///r/report.html",
+        "  reason              the champion was chosen by hand: releases/a stays",
+    ]
+
+
+def test_a_reason_is_written_where_there_is_one_and_takes_300_bytes_at_most():
+    assert "reason" not in parsed(Result("unchanged"))
+    assert parsed(Result("unchanged", reason="releases/a stays"))["reason"] == "releases/a stays"
+    assert len(parsed(Result("unchanged", reason="字" * 500))["reason"].encode()) == 300

@@ -79,6 +79,7 @@ def parse_result(message: str, exit_code: int = 0) -> Result | None:
             plan=value["plan"],
             error=failure,
             seconds=_parse_numbers(value["seconds"]),
+            reason=value.get("reason") or "",
         )
     # Any other last line of a log: not JSON, or JSON of another shape.
     except (ValueError, KeyError, TypeError, AttributeError):

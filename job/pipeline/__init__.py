@@ -7,6 +7,7 @@ several workers, all `train` together.
 
 import logging
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,11 +144,16 @@ def checkpoints(settings: Settings, registry: Store, run_id: str) -> CheckpointS
 def _unchanged(settings: Settings, registry: Store, manifest: Manifest) -> Result:
     """There is a release of just this; what an earlier run left undone is finished."""
     registry.delete(f"runs/{manifest.run_id}")
-    promoted = publish.finish_promotion(registry, manifest)
-    found = _told(settings, registry, manifest, "unchanged", promoted)
-    if found.status == "unchanged" and not promoted:
-        logger.info("it is not the champion; `graft promote %s` makes it so", found.release)
-    return found
+    standing = publish.finish_promotion(registry, manifest)
+    found = _told(settings, registry, manifest, "unchanged", standing.promoted)
+    if found.status != "unchanged" or standing.promoted:
+        return found
+    logger.info(
+        "%s; `graft promote %s` makes this release the champion", standing.reason, found.release
+    )
+    return replace(
+        found, reason=f"{standing.reason}; `graft promote` makes this release the champion"
+    )
 
 
 def _told(

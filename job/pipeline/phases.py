@@ -210,7 +210,7 @@ def released(facts: RunFacts, registry: Store, challenger: Challenger) -> tuple[
     release = publish.release(folder, records.manifest(facts, decision), registry)
     if not release.ours:  # Another run of the same id came first: its scores decide.
         return release, replace(
-            decision, promote=publish.finish_promotion(registry, release.manifest)
+            decision, promote=publish.finish_promotion(registry, release.manifest).promoted
         )
     again = lambda newcomer: publish.decide(gate, score, newcomer, compare)  # noqa: E731
-    return release, publish.promote(registry, release.manifest, against, decision, again)
+    return release, publish.promote(registry, release.manifest, decision, again)

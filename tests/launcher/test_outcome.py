@@ -36,6 +36,14 @@ def test_a_released_run_passes_on_its_own_result():
     assert math.isnan(result.scores["log_loss"])
 
 
+def test_the_reason_that_a_result_gives_is_handed_on():
+    text = json.dumps(
+        json.loads(RELEASED)
+        | {"status": "unchanged", "promoted": False, "reason": "releases/a stays"}
+    )
+    assert "releases/a stays" in of(COMPLETE, pod(**terminated(0, text))).summary()
+
+
 @pytest.mark.parametrize("code", [2, 3, 75])
 def test_a_failed_run_passes_on_its_result_and_its_exit_code(code):
     result = build(FAILED, pod(**terminated(code, MISSPELT)))
