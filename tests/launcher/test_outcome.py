@@ -41,7 +41,7 @@ def test_the_reason_that_a_result_gives_is_handed_on():
         json.loads(RELEASED)
         | {"status": "unchanged", "promoted": False, "reason": "releases/a stays"}
     )
-    assert "releases/a stays" in of(COMPLETE, pod(**terminated(0, text))).summary()
+    assert "releases/a stays" in build(COMPLETE, pod(**terminated(0, text))).summary()
 
 
 @pytest.mark.parametrize("code", [2, 3, 75])
