@@ -13,28 +13,35 @@ from typing import TYPE_CHECKING
 # Before anything can import TensorFlow: its C++ log is for its developers.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from job import result, settings, telemetry
+# The process that only watches keeps whatever is imported here, so other rooms are imported where
+# they are used.
+from job import console, result, supervision
 from job.errors import JobError, SettingsError
 from job.result import Result
-from job.settings import Settings
-from job.workers import Stop, WorkerGroup
 
 if TYPE_CHECKING:
     from job.launcher import Cluster
-
+    from job.settings import Settings
+    from job.workers import Stop
 logger = logging.getLogger(__name__)
 Verb = Callable[[argparse.Namespace], int]
 
 
+def entry() -> int:
+    """`graft` as a command: `main` in a process of its own, watched by this one."""
+    return supervision.supervise(main, _end_unfinished)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one verb of `graft`; see `graft --help`."""
-    arguments = _parser().parse_args(argv)
+    from job import telemetry
+
     telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
-    verb: Verb = arguments.verb
+    arguments = _parser().parse_args(argv)
     try:
-        return verb(arguments)
+        return int(arguments.verb(arguments))
     except JobError as error:
-        print(error, file=sys.stderr)
+        console.tell(str(error), logging.ERROR)
         return error.exit_code
     except BrokenPipeError:  # `graft plan | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -42,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = console.Parser(
         prog="graft",
         description="Transfer learning of image classifiers. Settings come from GRAFT_* variables: docs/settings.md.",
         epilog="Exit codes: 0 done, 1 a fault of Graft or a damaged release, 2 settings, 3 dataset, 4 weights, "
@@ -123,6 +130,8 @@ def _add_cluster(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> No
 
 
 def _assignment(text: str) -> tuple[str, str]:
+    from job import settings
+
     name, equals, value = text.partition("=")
     if not equals or not name.startswith(settings.PREFIX):
         raise argparse.ArgumentTypeError(f"expected {settings.PREFIX}…=…, got {text!r}")
@@ -135,28 +144,36 @@ START_TIMEOUT = "with --wait: give up (75) if no pod has started after S seconds
 
 
 def _run(_: argparse.Namespace) -> int:
-    terminal, path, stop = sys.stderr.isatty(), os.environ.get("GRAFT_RESULT_PATH"), Stop()
+    from job.workers import Stop
+
+    stop = Stop()
     stop.install()
     try:
-        outcome = _watched(settings.load(), stop, terminal)
+        outcome = _watched(_load_settings(), stop)
     except BaseException as error:  # noqa: BLE001 - whatever happens, whoever started the run gets a result.
         outcome = _failed(error, stop)
     stop.ignore()
-    # Read by hand, since settings that cannot work have a result too.
-    result.write(outcome, Path(path) if path else None, None if terminal else sys.stderr)
+    return _end_run(outcome)
+
+
+def _end_run(outcome: Result) -> int:
+    terminal = sys.stderr.isatty()
+    result.write(outcome, _result_path(), None if terminal else sys.stderr)
     if terminal:
         print(outcome.summary())
     return outcome.exit_code
 
 
-def _watched(chosen: Settings, stop: Stop, terminal: bool) -> Result:
+def _watched(chosen: "Settings", stop: "Stop") -> Result:
     """The run, with its outcome told to those who watch before they lose it from sight."""
-    from job import pipeline
+    from job import pipeline, telemetry
+    from job.workers import WorkerGroup
 
-    worker_group = WorkerGroup.parse(os.environ.get("TF_CONFIG", ""))
-    with telemetry.serve(
-        chosen.telemetry, chosen.name, pipeline.PHASES, sys.stderr if terminal else None
-    ) as watcher:
+    worker_group, terminal = (
+        WorkerGroup.parse(os.environ.get("TF_CONFIG", "")),
+        sys.stderr if sys.stderr.isatty() else None,
+    )
+    with telemetry.serve(chosen.telemetry, chosen.name, pipeline.PHASES, terminal) as watcher:
         try:
             outcome = pipeline.run(
                 chosen, pipeline.RunContext(watcher, stop, _keras_home(), worker_group)
@@ -168,15 +185,29 @@ def _watched(chosen: Settings, stop: Stop, terminal: bool) -> Result:
     return outcome
 
 
-def _failed(error: BaseException, stop: Stop) -> Result:
+def _failed(error: BaseException, stop: "Stop") -> Result:
     error = stop.explained(error)
     if not isinstance(error, JobError | KeyboardInterrupt):
         logger.exception("Graft failed")
     return result.failed(error, run_id=getattr(error, "run_id", None))
 
 
+def _end_unfinished(ending: supervision.Ending) -> int:
+    """Say what became of the process that died at its work, with the result that it owes."""
+    from job import telemetry
+
+    telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
+    if sys.argv[1:2] == ["run"]:
+        return _end_run(ending.outcome)
+    if sys.argv[1:2] == ["submit"] and "--wait" in sys.argv:
+        return _end_wait(ending.outcome)
+    if ending.signal:
+        console.tell(f"{ending.how}.", logging.ERROR)
+    return ending.code or 1
+
+
 def _check(_: argparse.Namespace) -> int:
-    chosen, code = settings.load(), 0
+    chosen, code = _load_settings(), 0
     from job.pipeline import rehearsal
 
     for finding in rehearsal.check(chosen, _keras_home()):
@@ -185,16 +216,13 @@ def _check(_: argparse.Namespace) -> int:
             flush=True,
         )
         code = code or (finding.error.exit_code if finding.error else 0)
-    print(
-        f"A run would end with exit code {code}: mend what failed."
-        if code
-        else "Ready: nothing speaks against a run."
-    )
+    failed = f"A run would end with exit code {code}: mend what failed."
+    print(failed if code else "Ready: nothing speaks against a run.")
     return code
 
 
 def _plan(_: argparse.Namespace) -> int:
-    chosen = settings.load()
+    chosen = _load_settings()
     from job.pipeline import rehearsal
 
     print(rehearsal.plan(chosen, _keras_home()))
@@ -202,7 +230,7 @@ def _plan(_: argparse.Namespace) -> int:
 
 
 def _settings(_: argparse.Namespace) -> int:
-    print(json.dumps(settings.load().values(), indent=2))
+    print(json.dumps(_load_settings().values(), indent=2))
     return 0
 
 
@@ -249,17 +277,23 @@ def _submit(arguments: argparse.Namespace) -> int:
             raise SettingsError(
                 "--start-timeout and --cancel-on-exit belong to a wait.", "Add --wait."
             )
-        _say(_submitted(_cluster(arguments), arguments))
+        console.say(_submitted(_cluster(arguments), arguments))
         return 0
-    stop, path = Stop(), os.environ.get("GRAFT_RESULT_PATH")
+    from job.workers import Stop
+
+    stop = Stop()
     stop.install()
     try:
         outcome = _awaited(arguments)
     except BaseException as error:  # noqa: BLE001 - whatever happens, whoever waits gets a result.
         outcome = _failed(error, stop)
     stop.ignore()
-    _tell(outcome.summary())
-    result.write(outcome, Path(path) if path else None, sys.stdout)
+    return _end_wait(outcome)
+
+
+def _end_wait(outcome: Result) -> int:
+    console.tell(outcome.summary())
+    result.write(outcome, _result_path(), sys.stdout)
     return outcome.exit_code
 
 
@@ -269,7 +303,7 @@ def _awaited(arguments: argparse.Namespace) -> Result:
     cluster = _cluster(arguments)
     run, patience = _submitted(cluster, arguments), arguments.start_timeout
     return launcher.watch(
-        cluster, run, _tell, start_timeout=patience, cancel=arguments.cancel_on_exit
+        cluster, run, console.tell, start_timeout=patience, cancel=arguments.cancel_on_exit
     )
 
 
@@ -278,9 +312,11 @@ def _submitted(cluster: "Cluster", arguments: argparse.Namespace) -> str:
     from job import launcher
 
     submitted = launcher.submit(cluster, arguments.name, dict(arguments.set), arguments.key)
-    _tell(f"{submitted.name} {'was there already' if submitted.attached else 'is submitted'}")
+    console.tell(
+        f"{submitted.name} {'was there already' if submitted.attached else 'is submitted'}"
+    )
     if submitted.differs:
-        _tell(
+        console.tell(
             f"it keeps its own {', '.join(submitted.differs)}: take another --key for a run with other settings"
         )
     return submitted.name
@@ -289,8 +325,8 @@ def _submitted(cluster: "Cluster", arguments: argparse.Namespace) -> str:
 def _watch(arguments: argparse.Namespace) -> int:
     from job import launcher
 
-    outcome = launcher.watch(_cluster(arguments), arguments.run, _say)
-    _say(outcome.summary())
+    outcome = launcher.watch(_cluster(arguments), arguments.run, console.say)
+    console.say(outcome.summary())
     return outcome.exit_code
 
 
@@ -298,7 +334,7 @@ def _logs(arguments: argparse.Namespace) -> int:
     from job import launcher
 
     for line in launcher.follow_logs(_cluster(arguments), arguments.run):
-        _say(line)
+        console.say(line)
     return 0
 
 
@@ -315,12 +351,15 @@ def _cluster(arguments: argparse.Namespace) -> "Cluster":
     return launcher.connect(arguments.namespace, os.environ.get("KUBECONFIG"))
 
 
-def _say(line: str) -> None:
-    print(line, flush=True)
+def _result_path() -> Path | None:
+    """Read by hand, since settings that cannot work have a result too."""
+    return Path(path) if (path := os.environ.get("GRAFT_RESULT_PATH")) else None
 
 
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+def _load_settings() -> "Settings":
+    from job import settings
+
+    return settings.load()
 
 
 def _keras_home() -> Path:
@@ -328,10 +367,11 @@ def _keras_home() -> Path:
 
 
 def _cache_dir() -> Path:
-    return settings.CacheSettings.model_validate(
-        {"dir": value} if (value := os.environ.get("GRAFT_CACHE_DIR")) else {}
-    ).dir
+    from job import settings
+
+    given = {"dir": value} if (value := os.environ.get("GRAFT_CACHE_DIR")) else {}
+    return settings.CacheSettings.model_validate(given).dir
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry())

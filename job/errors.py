@@ -15,7 +15,7 @@ JobError                    1   a fault of Graft itself
     └── Interrupted        75   SIGTERM
 
 Exit code 6 (below the quality gate) is an outcome, not an error: the release exists.
-A caller that knows more raises its own class: a missing dataset is a `DatasetError` from a
+A room that knows better re-raises with its own class: a missing data set is a `DatasetError` from a
 `StoreNotFound`.
 """
 
@@ -49,9 +49,11 @@ class JobError(Exception):
         return type(self).__name__.removesuffix("Error").lower()
 
     def __str__(self) -> str:
-        problems = [f"  - {problem}" for problem in self.problems]
-        lines = [self.message, *problems, self.cure]
-        return "\n".join(line for line in lines if line)
+        return "\n".join(
+            filter(
+                None, [self.message, *(f"  - {problem}" for problem in self.problems), self.cure]
+            )
+        )
 
 
 class SettingsError(JobError):
@@ -99,4 +101,7 @@ class AcceleratorMissing(TemporaryError):
 
 
 class Interrupted(TemporaryError):
-    pass
+    @classmethod
+    def by_sigterm(cls) -> "Interrupted":
+        """The one thing to say of a stop, whichever process notices it."""
+        return cls("SIGTERM was received.", "Start the run again: it goes on from its checkpoint.")

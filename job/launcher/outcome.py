@@ -10,6 +10,7 @@ from job.launcher import reasons
 from job.launcher.objects import ContainerState, Json
 from job.launcher.snapshot import RunSnapshot
 from job.result import Failure, Result, Status
+from job.supervision import KILLED
 
 
 def build_result(snapshot: RunSnapshot) -> Result:
@@ -22,7 +23,11 @@ def build_result(snapshot: RunSnapshot) -> Result:
 
     written = parse_result(container.message, container.exit_code or 0)
     # The Job decides: a result of success does not count once a deadline has failed the Job.
-    if written and (written.exit_code == 0) == completed:
+    agrees = written is not None and (written.exit_code == 0) == completed
+    # Of a killed process the result knows only the signal. The cluster may know the cause.
+    killed = written is not None and written.error is not None and written.error.kind == KILLED
+    explained = pod is not None and reasons.explain_pod_end(pod) is not None
+    if written and agrees and not (killed and explained):
         return written
     if completed:
         # There is a release, since the run exited with 0, but nothing here says which one.

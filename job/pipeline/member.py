@@ -1,24 +1,19 @@
 """The process that trains with the other workers, started by `together` and by nobody else."""
 
-import ctypes
 import logging
 import multiprocessing
-import os
-import signal
 import sys
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from job import pipeline, publish, storage, telemetry
+from job import pipeline, publish, storage, supervision, telemetry
 from job.dataset import Dataset
 from job.errors import JobError, TemporaryError
 from job.pipeline.context import RunContext
 from job.pipeline.relay import LogRelay, MessagePipe, RemoteTelemetry
 from job.settings import Settings
 from job.workers import Stop, Terminated, WorkerGroup
-
-PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +30,7 @@ class WorkerJob:
 
 def main(order: WorkerJob, pipe: Connection) -> None:
     """Train to the end; every outcome goes to the parent, as an error that people understand."""
-    _end_with(order.parent)
+    supervision.die_with(order.parent)
     # Nothing is forked; but as it was spawned, every lock would be a named semaphore, left behind
     # when it is killed.
     multiprocessing.set_start_method("fork", force=True)
@@ -82,11 +77,3 @@ def _understood(error: BaseException) -> Exception:
         )
     logging.getLogger(__name__).error("training failed", exc_info=error)
     return RuntimeError(f"{type(error).__name__}: {error}")
-
-
-def _end_with(parent: int) -> None:
-    """Die with a parent that was killed with -9. A thread could not: while TensorFlow joins, no Python code runs."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)

@@ -5,16 +5,15 @@ Rooms log through `logging.getLogger(__name__)` and give structured values as `e
 """
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
 
+from job import supervision
 from job.telemetry.live import plain
 from job.telemetry.run_state import RunState
 from job.telemetry.snapshot import Line
@@ -28,18 +27,14 @@ class JsonFormatter(logging.Formatter):
     """One line of strict JSON a record: ts (ISO 8601, UTC), level, logger, message, fields, exception."""
 
     def format(self, record: logging.LogRecord) -> str:
-        entry: dict[str, object] = {
-            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
+        entry = supervision.record_of(
+            record.created, record.levelname.lower(), record.name, record.getMessage()
+        )
         if fields := getattr(record, "fields", None):
             entry["fields"] = plain(fields)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
-        return text.encode("utf-8", "replace").decode("utf-8")
+        return supervision.line_of(entry)
 
 
 class PersonFormatter(logging.Formatter):

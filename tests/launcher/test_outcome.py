@@ -8,6 +8,7 @@ import pytest
 from job.launcher import outcome
 from job.launcher.objects import Json
 from job.result import Result
+from job.supervision import Ending
 from tests.launcher.objects import (
     MISSPELT,
     RELEASED,
@@ -115,3 +116,19 @@ def test_an_older_pods_result_is_not_the_runs():
     result = build(FAILED, first, second)
     assert result.error
     assert result.error.kind == "deletionbytaintmanager"
+
+
+def test_of_a_killed_process_the_cluster_knows_more_than_its_result():
+    text = Ending(137, 9, finished=False, words=()).outcome.to_json()
+    result = build(FAILED, pod(**terminated(137, text, reason="OOMKilled")))
+    assert result.error
+    assert (result.exit_code, result.error.kind) == (137, "oomkilled")
+
+
+def test_a_crash_that_the_cluster_cannot_explain_keeps_its_own_result():
+    words = ("terminate called after throwing",)
+    text = Ending(134, 6, finished=False, words=words).outcome.to_json()
+    result = build(FAILED, pod(**terminated(134, text, reason="Error")))
+    assert result.error
+    assert (result.exit_code, result.error.kind) == (134, "killed")
+    assert "terminate called" in result.error.message
