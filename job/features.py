@@ -15,7 +15,7 @@ import tensorflow as tf
 from job.audit import Example
 from job.batches import EVALUATION_BATCH, Feed
 from job.errors import SettingsError
-from job.identity import code, digest
+from job.identity import digest, digest_code
 from job.images import DECODER
 from job.telemetry import Progressed, Telemetry
 
@@ -40,7 +40,7 @@ def cache(
         key: names the weights, the cut and the machine; images, size and fit are added here.
         folder: where the arrays are kept.
     """
-    versions = [DECODER, tf.__version__, keras.__version__, code()]
+    versions = [DECODER, tf.__version__, keras.__version__, digest_code()]
     identity = [
         key,
         feed.image_size,

@@ -71,10 +71,10 @@ def closed(node: dict[str, Any], groups: dict[str, Any]) -> dict[str, Any]:
     properties = {}
     for name, field in node["properties"].items():
         inner = closed(groups[_group(field)], groups) if _group(field) else _accepted(field)
-        properties[name] = {"description": field.get("description"), **inner}
+        properties[name] = {"description": _join_description(field), **inner}
     required = {"required": node["required"]} if "required" in node else {}
     return {
-        "description": node["description"],
+        "description": _join_description(node),
         "type": "object",
         "additionalProperties": False,
         "properties": properties,
@@ -105,6 +105,11 @@ def _group(field: dict[str, Any]) -> str:
     return str(field.get("$ref", "")).removeprefix("#/$defs/")
 
 
+def _join_description(node: dict[str, Any]) -> str:
+    """Return the docstring of a field or group on one line."""
+    return " ".join(node.get("description", "").split())
+
+
 def _reference(tree: dict[str, Any]) -> Iterator[str]:
     yield PREAMBLE
     yield TABLE
@@ -115,7 +120,7 @@ def _reference(tree: dict[str, Any]) -> Iterator[str]:
     }
     yield from _rows(PREFIX, tree)
     for name, group in groups.items():
-        yield f"\n## {name}\n\n{group['description']}\n\n{TABLE}"
+        yield f"\n## {name}\n\n{_join_description(group)}\n\n{TABLE}"
         yield from _rows(f"{PREFIX}{name.upper()}_", group)
     yield ""
 
@@ -130,7 +135,7 @@ def _rows(prefix: str, group: dict[str, Any]) -> Iterator[str]:
                 _value(field),
                 _default(field, required),
                 effect,
-                field["description"],
+                _join_description(field),
             )
             yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 

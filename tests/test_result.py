@@ -36,9 +36,17 @@ def test_the_object_is_small_and_valid_whatever_happened(
     run_id, release, scores, seconds, plan, error, reason
 ):
     failure = error and Failure.of(error)
-    text = Result(
-        "failed", run_id, release, False, scores, plan, failure, seconds, reason
-    ).to_json()
+    result = Result(
+        status="failed",
+        run_id=run_id,
+        release=release,
+        scores=scores,
+        plan=plan,
+        error=failure,
+        seconds=seconds,
+        reason=reason,
+    )
+    text = result.to_json()
     assert len(text.encode()) < 4_096
     assert "\n" not in text
     written = ["status", "run_id", "release", "promoted", "scores", "plan", "error", "seconds"]
@@ -49,14 +57,13 @@ def test_the_object_is_small_and_valid_whatever_happened(
 
 def test_a_release_says_what_came_out():
     result = Result(
-        "released",
-        "ab12",
-        "s3://models/flowers/releases/ab12",
-        True,
-        {"accuracy": 0.91},
-        "part",
-        None,
-        {"training": 3.5},
+        status="released",
+        run_id="ab12",
+        release="s3://models/flowers/releases/ab12",
+        promoted=True,
+        scores={"accuracy": 0.91},
+        plan="part",
+        seconds={"training": 3.5},
     )
     assert parsed(result) == {
         "status": "released",

@@ -1,14 +1,11 @@
 """The process that computes with the other workers. Only `multi_worker` starts it."""
 
-import ctypes
 import logging
 import multiprocessing
-import os
-import signal
 import sys
 from multiprocessing.connection import Connection
 
-from job import telemetry
+from job import supervision, telemetry
 from job.context import RunContext
 from job.distributed.worker_messages import (
     MessagePipe,
@@ -22,13 +19,10 @@ from job.workers import Stop, Terminated
 
 logger = logging.getLogger(__name__)
 
-# Linux: the signal that a process gets when its parent ends (prctl(2)).
-PR_SET_PDEATHSIG = 1
-
 
 def main(job: WorkerJob, connection: Connection, parent: int) -> None:
     """Run a job to its end. Every outcome goes to the parent, as an error that people understand."""
-    _end_with_parent(parent)
+    supervision.die_with(parent)
     # Nothing is forked here. But since this process was spawned, every lock would be a named
     # semaphore, which is left behind when the process is killed.
     multiprocessing.set_start_method("fork", force=True)
@@ -73,14 +67,3 @@ def _explain_failure(error: BaseException) -> Exception:
         )
     logger.error("training failed", exc_info=error)
     return RuntimeError(f"{type(error).__name__}: {error}")
-
-
-def _end_with_parent(parent: int) -> None:
-    """Die with a parent that was killed with -9.
-
-    A thread could not do it: while TensorFlow joins the others, no Python code runs.
-    """
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != parent:
-        sys.exit(1)

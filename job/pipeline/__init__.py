@@ -59,14 +59,14 @@ def run(settings: Settings, context: RunContext) -> Result:
         registry.probe()
         listing = dataset.survey(settings.dataset)
         history = publish.history(registry)
-        seen = history.seen(listing.digest, settings.written(), identity.code())
+        seen = history.seen(listing.digest, settings.recorded_values(), identity.digest_code())
         if seen:
             return _leave_unchanged(settings, registry, seen)
 
     with context.phase("dataset"):
         data = dataset.fetch(listing, settings.dataset, settings.cache, context.telemetry)
 
-    run_id = identity.resolve(settings.shaping(), data.digest)
+    run_id = identity.make_run_id(settings.shaping_values(), data.digest)
     if found := publish.find(registry, run_id):
         return _leave_unchanged(settings, registry, found)
 

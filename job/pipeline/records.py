@@ -78,7 +78,7 @@ def manifest_fields(outcome: RunOutcome, decision: Decision) -> dict[str, Any]:
     return {
         "name": inputs.settings.name,
         "run_id": inputs.run_id,
-        "settings": inputs.settings.written(),
+        "settings": inputs.settings.recorded_values(),
         "data": {
             "digest": inputs.data.digest,
             "listing": inputs.data.listing,
@@ -92,7 +92,7 @@ def manifest_fields(outcome: RunOutcome, decision: Decision) -> dict[str, Any]:
             "test": _digest_test_split(splits),
         },
         "weights": _describe_weights(trained.network.weights),
-        "versions": {**_package_versions(), "code": identity.code()},
+        "versions": {**_package_versions(), "code": identity.digest_code()},
         "plan": trained.plan.facts(),
         "scores": dict(outcome.report.scores),
         "exact": trained.fitted.exact,

@@ -24,9 +24,7 @@ class Terminated(BaseException):
 
     def as_error(self) -> Interrupted:
         """The same as an error for people."""
-        error = Interrupted(
-            "SIGTERM was received.", "Start the run again: it goes on from its checkpoint."
-        )
+        error = Interrupted.by_sigterm()
         error.run_id = self.run_id
         return error
 
