@@ -15,6 +15,7 @@ from job.commands import cluster, outcome, releases, training
 from job.errors import JobError
 
 Verb = Callable[[argparse.Namespace], int]
+AddVerb = Callable[[str, Verb, str], argparse.ArgumentParser]
 
 RELEASE = "URI of a release, or of a model, which means its champion"
 NAMESPACE = "default: that of the kubeconfig's context, or the pod's own"
@@ -56,6 +57,7 @@ def _end_unfinished(ending: supervision.Ending) -> int:
 
 
 def build_parser() -> argparse.ArgumentParser:
+    """The parser of every verb and its arguments."""
     parser = console.Parser(
         prog="graft",
         description="Transfer learning of image classifiers. Settings come from GRAFT_* variables: "
@@ -74,9 +76,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_release_verbs(add_verb)
     _add_cluster_verbs(add_verb)
     return parser
-
-
-AddVerb = Callable[[str, Verb, str], argparse.ArgumentParser]
 
 
 def _add_training_verbs(add_verb: AddVerb) -> None:
