@@ -13,7 +13,7 @@ import pytest
 
 from job.errors import SettingsError, StoreConflict, StoreForbidden, StoreNotFound, StoreUnavailable
 from job.storage import Store, connect
-from job.storage.folder_errors import translate
+from job.storage.folder_errors import translate_error
 
 
 @pytest.fixture
@@ -164,7 +164,7 @@ def test_a_place_where_nobody_may_write_is_forbidden():
     ],
 )
 def test_what_the_operating_system_says_is_told_in_our_words(number, ours):
-    error = translate(OSError(number, os.strerror(number)), "file:///x")
+    error = translate_error(OSError(number, os.strerror(number)), "file:///x")
     assert type(error) is ours
     assert error.cure
 
@@ -173,11 +173,11 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from job.errors import SettingsError
-from job.storage import connect
+from job.storage import connect, download
 store, target = connect(sys.argv[1]), Path(sys.argv[2])
 resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))  # stands for a full disk: the same code path, no root
 entry = store.head("large")
-for word in (lambda: store.download("large", target / "file", entry), lambda: store.write("b", bytes(2 << 20))):
+for word in (lambda: download(store, "large", target / "file", entry), lambda: store.write("b", bytes(2 << 20))):
     try:
         word()
     except SettingsError as error:

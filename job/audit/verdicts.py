@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -16,6 +16,7 @@ import numpy as np
 
 from job.audit import formats
 from job.audit.similarity import difference_hash
+from job.files import write_whole
 
 if TYPE_CHECKING:
     from job.dataset import Record
@@ -161,14 +162,11 @@ class _VerdictCache:
     def write(self, known: Mapping[str, Verdict]) -> None:
         """Replaces the file as a whole, or leaves it as it was."""
         lines = [self._version, *([sha256, asdict(verdict)] for sha256, verdict in known.items())]
-        part = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
+        text = "".join(f"{json.dumps(line)}\n" for line in lines)
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-            part.replace(self._path)
+            with write_whole(self._path) as file:
+                file.write(text.encode())
         except OSError as error:
-            with suppress(OSError):
-                part.unlink()
             logger.warning(
                 "The audit's cache was not written.", extra={"fields": {"cause": repr(error)}}
             )

@@ -9,7 +9,6 @@ No name here comes from a key. A content is hashed when it enters and its size i
 use: an object that was lost or cut short since is fetched again. Nothing is evicted.
 """
 
-import errno
 import fcntl
 import hashlib
 import itertools
@@ -24,12 +23,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from job import files
 from job.errors import SettingsError
 from job.storage import Entry
 
 BLOCK_BYTES = 4096  # What a file of one byte takes on a disk.
 CHUNK_BYTES = 1 << 20
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +38,6 @@ class File:
     path: Path
     sha256: str
     size: int
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file's content as 64 hex digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextmanager
@@ -99,7 +92,7 @@ class DatasetCache:
 
     def keep(self, path: Path) -> File:
         """Move a whole file under its content's name."""
-        sha256 = digest(path)
+        sha256 = files.sha256(path)
         final = self._folder / "objects" / sha256[:2] / sha256
         final.parent.mkdir(parents=True, exist_ok=True)
         size = path.stat().st_size
@@ -231,7 +224,7 @@ def _writable(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         yield
     except OSError as error:
-        if error.errno in FULL:
+        if error.errno in files.NO_SPACE:
             received = f"The disk of the cache {folder} is full: {error.strerror}."
             raise SettingsError(
                 received, "Give GRAFT_CACHE_DIR a larger volume, or empty it."

@@ -20,13 +20,14 @@ from typing import IO
 from urllib.parse import unquote_to_bytes
 
 from job.dataset import archive, layout
-from job.dataset.cache import DatasetCache, File, digest, opened
+from job.dataset.cache import DatasetCache, File, opened
 from job.dataset.layout import Place
 from job.dataset.listing import Listing, reading
 from job.dataset.names import first_names, printable
 from job.errors import DatasetError, StoreConflict, StoreNotFound, TemporaryError
+from job.files import sha256 as sha256_of
 from job.settings import CacheSettings, DatasetSettings, SplitName
-from job.storage import Entry, Store, connect
+from job.storage import Entry, Store, connect, download
 from job.telemetry import Telemetry
 
 CONNECTIONS = 16  # Photographs are small: the waiting is for round trips, not for bytes.
@@ -137,7 +138,7 @@ def _from_archive(
 def _unpacked_before(entry: Entry, cache: DatasetCache) -> dict[str, File | None]:
     """The files of an archive that any run has unpacked, by name; None for those ignored then or lost since."""
     table = cache.get(known) if (known := cache.known(entry)) else None
-    rows = json.loads(table.path.read_bytes()) if table and digest(table.path) == known else []
+    rows = json.loads(table.path.read_bytes()) if table and sha256_of(table.path) == known else []
     return {name: cache.get(sha256, size) if sha256 else None for name, sha256, size in rows}
 
 
@@ -180,14 +181,14 @@ def _archive_path(store: Store, entry: Entry, cache: DatasetCache) -> Path:
         cache.arrived([entry]),
     )
     if not path.exists():
-        store.download(entry.key, path, entry)
+        download(store, entry.key, path, entry)
     return path
 
 
 def _download(store: Store, entry: Entry, cache: DatasetCache) -> File:
     path = cache.incoming(entry)
     if not path.exists():  # It is there if a run ended between the next two lines.
-        store.download(entry.key, path, entry)
+        download(store, entry.key, path, entry)
     file = cache.keep(path)
     cache.note(entry, file.sha256)
     return file
@@ -197,7 +198,7 @@ def _in_place(folder: Path, entry: Entry, cache: DatasetCache) -> File:
     path = folder / entry.key
     known = cache.known(entry)
     with _local_file(path):
-        sha256 = known or digest(path)
+        sha256 = known or sha256_of(path)
     _require_as_listed(path, entry)
     if not known:
         cache.note(entry, sha256)

@@ -12,7 +12,7 @@ from job.dataset.layout import Place
 from job.dataset.names import first_names, printable
 from job.errors import DatasetError, StoreForbidden, StoreNotFound
 from job.settings import DatasetSettings
-from job.storage import Entry, Store, connect, split
+from job.storage import Entry, Store, connect, split_uri
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _ends(name: str, suffixes: tuple[str, ...]) -> bool:
 def _one_object(uri: str) -> tuple[str, Store, Entry] | None:
     if not _ends(uri, archive.SUFFIXES + image_manifest.SUFFIXES):
         return None
-    folder, name = split(uri)
+    folder, name = split_uri(uri)
     store = connect(folder)
     entry = store.head(name)
     return (folder, store, entry) if entry else None
@@ -116,7 +116,7 @@ def _all(store: Store, uri: str) -> tuple[Entry, ...]:
 
 
 def _is_file(uri: str) -> bool:
-    folder, name = split(uri)
+    folder, name = split_uri(uri)
     return not uri.endswith("/") and connect(folder).head(name) is not None
 
 

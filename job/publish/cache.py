@@ -6,7 +6,7 @@ from pathlib import Path
 from job.errors import ReleaseError
 from job.publish.manifest import Manifest
 from job.publish.releasing import in_parallel
-from job.storage import Store
+from job.storage import Store, download
 
 
 def bring(store: Store, manifest: Manifest, part: str, cache: Path) -> Path:
@@ -37,7 +37,7 @@ def _bring(store: Store, name: str, sha256: str, path: Path) -> None:
     if entry is None:
         raise _damaged(store, f"{name} is missing")
     path.parent.mkdir(parents=True, exist_ok=True)
-    store.download(name, path, entry)
+    download(store, name, path, entry)
     if _digest(path) != sha256:
         path.unlink()
         raise _damaged(store, f"{name} has another sha256 than its manifest says")

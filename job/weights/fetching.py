@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from job.errors import StoreNotFound, TemporaryError, WeightsError
-from job.storage import Store
+from job.storage import Store, download
 
 TIMEOUT_SECONDS = 60
 # Answers that another attempt may change: timeout, too many requests, and faults of the server.
@@ -30,7 +30,7 @@ def from_store(store: Store, key: str, folder: Path) -> Path:
     path = _place(folder, f"{store.uri}/{key} {entry.etag} {entry.size}", key)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        store.download(key, path, entry)
+        download(store, key, path, entry)
     return path
 
 
