@@ -67,7 +67,7 @@ def weighted(
     earlier = next((earlier for earlier in noted if earlier.get("origin") == weights.origin), None)
     if earlier:
         pretrained.require_same(weights, earlier["sha256"])
-    return weights, splits.ordered(pretrained.order(splits.classes, weights))
+    return weights, splits.reorder_classes(pretrained.order(splits.classes, weights))
 
 
 def built(
