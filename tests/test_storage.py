@@ -1,4 +1,4 @@
-"""The words that both kinds of store speak, each test once over S3 and once over a folder; and their addresses."""
+"""What both kinds of store do, each test once over S3 and once over a folder. And addresses."""
 
 import random
 import subprocess
@@ -104,7 +104,7 @@ def test_an_empty_prefix_gives_no_entries(store):
     assert keys(store, "nothing") == keys(store.child("nothing")) == []
 
 
-def test_a_stream_starts_where_it_is_told(store):
+def test_a_stream_starts_at_the_given_byte(store):
     store.write("a", b"0123456789")
     assert b"".join(store.stream("a", 4)) == b"456789"
     assert b"".join(store.stream("a", 10)) == b"".join(store.stream("a", 99)) == b""
@@ -124,7 +124,7 @@ def test_a_file_is_uploaded_whole(store, tmp_path):
     assert store.read("deep/er/file") == b"x" * 1000
 
 
-def test_deleting_takes_the_object_of_that_name_and_what_lies_below(store):
+def test_deleting_takes_the_object_of_that_name_and_what_is_below(store):
     for key in ("a/1", "a/b/2", "ab", "c"):
         store.write(key, b"x")
     assert store.delete("a") == 2
@@ -159,7 +159,7 @@ def test_a_conditional_write_replaces_the_version_it_knows(store):
     assert store.read("a") == b"2"
 
 
-def test_a_conditional_write_does_not_bring_back_what_is_gone(store):
+def test_a_conditional_write_does_not_restore_what_is_gone(store):
     etag = store.write("a", b"1")
     store.delete("a")
     with pytest.raises(StoreConflict):
@@ -264,7 +264,7 @@ def interrupted(store: Store, entry: Entry, folder: Path) -> set[Path]:
 
 
 @pytest.mark.parametrize("kept", [b"rubbish", b"x" * 100_000], ids=["wrong bytes", "too long"])
-def test_a_part_that_does_not_verify_is_fetched_anew(store, tmp_path, kept):
+def test_a_part_that_does_not_verify_is_fetched_again(store, tmp_path, kept):
     store.write("a", b"0123456789")
     folder = tmp_path / "cache"
     (part,) = interrupted(store, head(store, "a"), folder)
@@ -350,14 +350,17 @@ def test_an_address_splits_into_its_folder_and_its_name(uri, parent, name):
     assert split_uri(uri) == (parent, name)
 
 
-def test_one_object_is_read_through_the_folder_that_it_lies_in(store_uri):
+def test_one_object_is_read_through_the_folder_that_holds_it(store_uri):
     connect(store_uri).write("deep/data.tar.gz", b"archive")
     parent, name = split_uri(f"{store_uri}/deep/data.tar.gz")
     assert connect(parent).read(name) == b"archive"
 
 
-def test_whoever_needs_only_a_folder_does_not_wait_for_boto3(tmp_path):
-    code = "import sys; from job.storage import connect; connect(sys.argv[1]).probe(); assert 'boto3' not in sys.modules"
+def test_a_run_that_needs_only_a_folder_does_not_wait_for_boto3(tmp_path):
+    code = (
+        "import sys; from job.storage import connect; connect(sys.argv[1]).probe(); "
+        "assert 'boto3' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code, tmp_path.as_uri()], check=True)
 
 

@@ -1,4 +1,4 @@
-"""S3 only: what a real server over a socket does to us, and what the AWS SDK says when it cannot."""
+"""S3 only: what a real server over a socket does, and the errors of the AWS SDK."""
 
 import hashlib
 import inspect
@@ -106,9 +106,7 @@ def test_a_key_with_a_newline_is_listed(store, bucket):
     assert store.delete() == 1
 
 
-def test_the_empty_objects_with_which_consoles_draw_folders_are_left_out_and_deleted_with_the_rest(
-    bucket, direct
-):
+def test_the_empty_objects_that_consoles_use_as_folders_are_left_out_but_deleted(bucket, direct):
     for key in ("cats/", "cats/black/", "cats/black/1.jpg"):
         direct.put_object(
             Bucket=name_of(bucket), Key=key, Body=b"x" if key.endswith("jpg") else b""
@@ -165,7 +163,8 @@ def test_a_large_file_goes_in_parts_and_comes_back(faulty, bucket, tmp_path):
 def test_objects_are_not_read_whole_into_memory(s3, bucket, tmp_path):
     (tmp_path / "large").write_bytes(bytes(48 * MIB))
     code = (
-        "import sys, tracemalloc; from pathlib import Path; from job.storage import connect, download\n"
+        "import sys, tracemalloc; from pathlib import Path\n"
+        "from job.storage import connect, download\n"
         "store, folder = connect(sys.argv[1]), Path(sys.argv[2])\n"
         "tracemalloc.start(); store.upload('large', folder / 'large')\n"
         "tracemalloc.reset_peak(); download(store, 'large', folder / 'back', store.head('large'))\n"
@@ -271,7 +270,7 @@ def test_a_damaged_body_is_fetched_again(faulty, bucket, tmp_path):
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha1", "crc32", "md5"])
 def test_a_checksum_that_the_store_keeps_is_verified(faulty, bucket, direct, tmp_path, algorithm):
-    """An ETag that is no MD5, as of an object in parts or under a key of its own, leaves the other checksums."""
+    """An ETag that is not an MD5, as of an object in parts, leaves the other checksums."""
     extra = {} if algorithm == "md5" else {"ChecksumAlgorithm": algorithm.upper()}
     direct.put_object(Bucket=name_of(bucket), Key="a", Body=b"hello", **extra)
     store = connect(bucket)
@@ -297,7 +296,7 @@ def test_an_object_under_a_key_of_its_own_has_no_md5_and_is_verified_by_size(
 def test_a_body_that_fails_the_checksum_sent_with_it_is_not_taken_for_whole(
     faulty, bucket, direct, monkeypatch
 ):
-    """Amazon's own endpoint sends a checksum with the body, which the SDK then verifies at the end of it."""
+    """Amazon's own endpoint sends a checksum with the body, and the SDK verifies it at the end."""
     direct.put_object(Bucket=name_of(bucket), Key="a", Body=b"hello", ChecksumAlgorithm="SHA256")
     store = connect(bucket)
     assert isinstance(store, S3Store)
@@ -455,7 +454,10 @@ def test_amazons_own_endpoint_keeps_the_sdks_checksums(s3, monkeypatch):
 
 
 def sdk_exceptions() -> list[type[Exception]]:
-    """Every exception class that botocore has, but the two roots: an answer is judged by its code, not by its class."""
+    """Every exception class of botocore but the two roots.
+
+    An answer is judged by its code, not by its class.
+    """
     found = [kind for _, kind in inspect.getmembers(botocore.exceptions, inspect.isclass)]
     return [
         kind
