@@ -34,7 +34,10 @@ def deal(units: Sequence[Unit], shares: Mapping[SplitName, float]) -> dict[str, 
         For each content (SHA-256) its part. A class of too few units may lack a part.
     """
     by_label = _group_by_label(units)
-    parts = {unit.key: _select_part(unit, shares) for unit in units}
+    parts: dict[str, SplitName] = {}
+    for unit in units:
+        claims = [part for part, below in shares.items() if unit.place < below]
+        parts[unit.key] = claims[0] if claims else REST
 
     # The first class that wants a unit elsewhere decides.
     repairs: dict[str, SplitName] = {}
@@ -49,20 +52,13 @@ def deal(units: Sequence[Unit], shares: Mapping[SplitName, float]) -> dict[str, 
     places = [(label, part) for label in by_label for part in targets]
     while any(_fill_gap(label, part, targets, by_label, parts) for label, part in places):
         pass
-    parts = _rearrange(by_label, parts, targets)
+    parts = _close_gaps(by_label, parts, targets)
 
     dealt = {}
     for unit in units:
         for sha256 in unit.contents:
             dealt[sha256] = parts[unit.key]
     return dealt
-
-
-def _select_part(unit: Unit, shares: Mapping[SplitName, float]) -> SplitName:
-    for part, below in shares.items():
-        if unit.place < below:
-            return part
-    return REST
 
 
 def _group_by_label(units: Sequence[Unit]) -> dict[str, list[Unit]]:
@@ -116,7 +112,7 @@ def _is_last_of_part(
     return False
 
 
-def _rearrange(
+def _close_gaps(
     by_label: Mapping[str, Sequence[Unit]],
     parts: Mapping[str, SplitName],
     targets: Mapping[SplitName, float],

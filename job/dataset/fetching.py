@@ -10,22 +10,21 @@ import io
 import itertools
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import unquote_to_bytes
 
 from job import files
 from job.dataset import archive, layout
 from job.dataset.cache import DatasetCache, File, open_cache
 from job.dataset.layout import Place
 from job.dataset.listing import Listing, report_as_dataset_error
+from job.dataset.local_files import find_local_folder, hash_in_place, require_as_listed
 from job.dataset.names import first_names, printable
-from job.errors import DatasetError, StoreConflict, StoreNotFound, TemporaryError
+from job.errors import StoreConflict, StoreNotFound, TemporaryError
 from job.settings import CacheSettings, DatasetSettings, SplitName
 from job.storage import Entry, Store, connect, download
 from job.telemetry import Telemetry
@@ -127,8 +126,8 @@ def _fetch_folder(
 ) -> Arrival:
     # The listing of a manifest has an entry for the manifest itself, too.
     images = [entry for entry in listing.entries if entry.key in listing.places]
-    if folder := _find_local_folder(store):
-        arrived = _run_all(lambda entry: _hash_in_place(folder, entry, cache), images, telemetry)
+    if folder := find_local_folder(store):
+        arrived = _run_all(lambda entry: hash_in_place(folder, entry, cache), images, telemetry)
         return Arrival(dict(arrived), listing.places, listing.ignored)
 
     present: dict[str, File | None] = {}
@@ -175,10 +174,10 @@ def _unpack_archive(
     entry: Entry, store: Store, cache: DatasetCache, telemetry: Telemetry
 ) -> dict[str, File | None]:
     name = printable(entry.key)
-    folder = _find_local_folder(store)
+    folder = find_local_folder(store)
     if folder:
         path = folder / entry.key
-        _require_as_listed(path, entry)
+        require_as_listed(path, entry)
     else:
         path = _download_archive(store, entry, cache)
 
@@ -197,7 +196,7 @@ def _unpack_archive(
     archive.unpack(path, name, wanted, keep)
     if folder:
         # The archive is read in place: it must not have changed while it was unpacked.
-        _require_as_listed(path, entry)
+        require_as_listed(path, entry)
 
     # The content that the index records for an archive is the table of what is in it.
     rows = [[member, file and file.sha256, file and file.size] for member, file in contents.items()]
@@ -227,47 +226,6 @@ def _download_image(store: Store, entry: Entry, cache: DatasetCache) -> File:
     file = cache.keep(path)
     cache.remember(entry, file.sha256)
     return file
-
-
-def _hash_in_place(folder: Path, entry: Entry, cache: DatasetCache) -> File:
-    path = folder / entry.key
-    known = cache.find_sha256(entry)
-    with _report_local_faults(path):
-        sha256 = known or files.sha256(path)
-    _require_as_listed(path, entry)
-    if not known:
-        cache.remember(entry, sha256)
-    return File(path, sha256, entry.size)
-
-
-def _require_as_listed(path: Path, entry: Entry) -> None:
-    """Refuse a local file that was written to since the listing: its ETag is no longer true."""
-    with _report_local_faults(path):
-        status = path.stat()
-    if (status.st_size, status.st_mtime) != (entry.size, entry.modified):
-        raise StoreConflict(f"{printable(str(path))} is no longer the file that was listed.")
-
-
-@contextmanager
-def _report_local_faults(path: Path) -> Iterator[None]:
-    """Raise one of our errors for an OSError about a file that is read in place."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise StoreConflict(f"{printable(str(path))} is gone.") from error
-    except OSError as error:
-        raise DatasetError(
-            f"Cannot read {printable(str(path))}: {error.strerror}.",
-            "Make the file readable, or remove it.",
-        ) from error
-
-
-def _find_local_folder(store: Store) -> Path | None:
-    """The folder of a `file://` store, whose files need no download."""
-    scheme, _, path = store.uri.partition("://")
-    if scheme != "file":
-        return None
-    return Path(os.fsdecode(unquote_to_bytes(path)))
 
 
 def _run_all(

@@ -91,12 +91,18 @@ def _parse_row(row: Mapping[str, Any]) -> tuple[str, Place]:
     if split and split.lower() not in SPLITS:
         raise ValueError(f"has the split {split!r}; expected {', '.join(SPLITS)} or nothing")
 
+    path = image.removeprefix("./")
+    if path.startswith("/") or "://" in path or ".." in path.split("/"):
+        raise ValueError(
+            f"names {image}; expected a path relative to the manifest's folder, inside it"
+        )
+
     place = Place(
         label=unicodedata.normalize("NFC", label),
         split=SPLITS.get(split.lower()),
         group=cells.get("group") or None,
     )
-    return _require_inside(image), place
+    return path, place
 
 
 def _parse_text(value: Any) -> str:
@@ -107,15 +113,6 @@ def _parse_text(value: Any) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     raise ValueError(f"has {json.dumps(value)[:40]}; expected text")
-
-
-def _require_inside(image: str) -> str:
-    path = image.removeprefix("./")
-    if path.startswith("/") or "://" in path or ".." in path.split("/"):
-        raise ValueError(
-            f"names {image}; expected a path relative to the manifest's folder, inside it"
-        )
-    return path
 
 
 def _read_json_rows(text: str) -> Iterator[Row]:
