@@ -105,7 +105,7 @@ class S3Store(Store):
         except StoreConflict as error:
             # The SDK repeats a request whose answer was lost, and then meets its own first success.
             own_etag = self._find_own_etag(key, writer) if _was_repeated(error) else None
-            if own_etag is None:
+            if not own_etag:
                 raise
             return own_etag
 
