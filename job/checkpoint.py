@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from job.files import write_whole
 from job.storage import Store
 
 logger = logging.getLogger(__name__)
@@ -85,10 +86,8 @@ class CheckpointStore:
         self._number += 1
         name = f"{self._number:08d}-{hashlib.sha256(data).hexdigest()}.npz"
         path = self.folder / name
-        self.folder.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".part")
-        partial.write_bytes(data)
-        partial.replace(path)
+        with write_whole(path) as file:
+            file.write(data)
         self.store.upload(name, path)
         self._saved_at = time.monotonic()
         self._forget()

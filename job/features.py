@@ -1,8 +1,6 @@
 """The frozen part of the network run once: its activations, kept on disk by everything that decides their bytes."""
 
 import logging
-import os
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ import tensorflow as tf
 from job.audit import Example
 from job.batches import EVALUATION_BATCH, Feed
 from job.errors import SettingsError
+from job.files import write_whole
 from job.identity import digest, digest_code
 from job.images import DECODER
 from job.telemetry import Progressed, Telemetry
@@ -85,15 +84,8 @@ def _write(
 def _partial(path: Path) -> Iterator[IO[bytes]]:
     """A file beside `path` that takes its name once it is whole."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-            try:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-                Path(file.name).replace(path)
-            finally:
-                Path(file.name).unlink(missing_ok=True)
+        with write_whole(path) as file:
+            yield file
     except OSError as error:
         raise SettingsError(
             f"The activations cannot be kept in {path.parent}: {error.strerror}.",

@@ -10,13 +10,13 @@ import itertools
 import json
 import logging
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TextIO
 
 from job.errors import Interrupted, JobError
+from job.files import write_whole
 
 logger = logging.getLogger(__name__)
 
@@ -161,13 +161,8 @@ def write(
 
     def replace_file() -> None:
         if path:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-            try:
-                partial.write_text(text + "\n", encoding="utf-8")
-                partial.replace(path)
-            finally:
-                partial.unlink(missing_ok=True)
+            with write_whole(path) as file:
+                file.write((text + "\n").encode())
 
     def overwrite_termination_log() -> None:
         # It is a bind mount, which cannot be replaced, only written to.

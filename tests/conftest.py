@@ -1,9 +1,9 @@
-"""Fixtures that several rooms share: an S3 server over a socket, the same server with faults, and a store of each kind.
+"""Fixtures that several rooms share: an S3 server, the same server with faults, and stores.
 
     def test_something(store): ...         # runs twice: over S3 and over a folder
-    def test_something(store_uri): ...     # the same, for whoever connects by URI
+    def test_something(store_uri): ...     # the same, for tests that connect by URI
     def test_something(bucket): ...        # "s3://…": a fresh bucket
-    def test_something(faulty, bucket): ...# the same bucket behind a proxy that fails as it is told
+    def test_something(faulty, bucket): ...# the same bucket behind a proxy with faults
 
 Every test starts without `GRAFT_*` and `AWS_*` in its environment; each of these fixtures sets what
 the AWS SDK needs.
@@ -30,12 +30,13 @@ from job import storage
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before anybody imports TensorFlow
 
+# Where a test may take a minute. They come first, so that the processes that share the files end
+# together.
 LONG = ("tests/pipeline/", "tests/training/", "tests/test_export.py", "tests/test_workers.py")
-"""Where a test may take a minute. They come first, so that the processes that share the files end together."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Bring the long files to the front."""
+    """Move the long files to the front."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONG))
 
 
@@ -54,7 +55,7 @@ def _bare_environment(
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """The address of an S3 server (moto) on a free port of the loopback, one for each worker of xdist."""
+    """The address of an S3 server (moto) on a free loopback port, one for each xdist worker."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from moto.server import ThreadedMotoServer
@@ -83,7 +84,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def bucket(s3: str) -> str:
-    """`s3://…`: a bucket of this test's own. Ask for `faulty` too, and it is reached through the proxy."""
+    """`s3://…`: a bucket of this test's own, reached through the proxy if `faulty` is used too."""
     name = f"graft-{uuid4().hex}"
     urlopen(Request(f"{s3}/{name}", method="PUT")).close()
     return f"s3://{name}"
@@ -107,33 +108,43 @@ def store(store_uri: str) -> storage.Store:
 
 @pytest.fixture
 def faulty(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["FaultyProxy"]:
-    """The same S3 server behind a proxy that fails as it is told, and remembers what it was asked."""
+    """The same S3 server behind a proxy with faults, which records the requests."""
     proxy = FaultyProxy(s3)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.address)
     yield proxy
     proxy.close()
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Fault:
-    """What the proxy does to a request of `method` (any if empty), `times` times."""
+    """What the proxy does to a request of `method` (any if empty), `times` times.
+
+    Attributes:
+        status: answer this, with `code`, instead of passing the request on.
+        answer: the body that goes with `status`, if not an error of that code.
+        cut_after_bytes: pass on, and close the connection after so many bytes of the answer's body.
+        lose_answer: pass on, and close the connection without an answer.
+        drop_headers: pass on without these headers.
+        change_body: pass on, and put this over the first bytes of the answer's body.
+    """
 
     method: str = ""
     times: int = 1_000_000
-    status: int = 0  # answer this, with `code`, instead of passing the request on
+    status: int = 0
     code: str = "InternalError"
-    answer: bytes = b""  # the body that goes with `status`, if not an error of that code
-    cut_after_bytes: int = (
-        -1
-    )  # pass on, and close the connection after so many bytes of the answer's body
-    lose_answer: bool = False  # pass on, and close the connection without an answer
-    drop_headers: tuple[str, ...] = ()  # pass on without these headers
-    change_body: bytes = b""  # pass on, and put this over the first bytes of the answer's body
+    answer: bytes = b""
+    cut_after_bytes: int = -1
+    lose_answer: bool = False
+    drop_headers: tuple[str, ...] = ()
+    change_body: bytes = b""
 
 
 @dataclass
 class FaultyProxy:
-    """A proxy in front of an S3 server. `fail(...)` adds a fault; `requests` holds (method, path, headers)."""
+    """A proxy in front of an S3 server.
+
+    `fail(...)` adds a fault. `requests` holds (method, path, headers).
+    """
 
     target: str
     faults: list[Fault] = field(default_factory=list)
@@ -149,7 +160,7 @@ class FaultyProxy:
         self.address = f"http://127.0.0.1:{self._server.server_port}"
 
     def fail(self, method: str = "", **what: Any) -> None:
-        self.faults.append(Fault(method, **what))
+        self.faults.append(Fault(method=method, **what))
 
     def asked(self, method: str) -> list[Message]:
         """The headers of each request of `method` so far."""
@@ -172,21 +183,21 @@ class _Handler(BaseHTTPRequestHandler):
     proxy: FaultyProxy
     protocol_version = "HTTP/1.1"
 
-    def _serve(self) -> None:
+    def _handle_request(self) -> None:
         self.proxy.requests.append((self.command, self.path, self.headers))
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.proxy.next_fault(self.command)
         if fault.status:
-            self._answer(fault.status, {}, fault.answer or _error(fault.code))
+            self._send_answer(fault.status, {}, fault.answer or _format_error(fault.code))
             return
         status, headers, answer = self._pass_on(body, fault)
         if fault.lose_answer:
             self.close_connection = True
             return
         answer = fault.change_body + answer[len(fault.change_body) :]
-        self._answer(status, headers, answer, fault.cut_after_bytes)
+        self._send_answer(status, headers, answer, fault.cut_after_bytes)
 
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _serve  # noqa: N815  (the base class's names)
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _handle_request  # noqa: N815  (the base class's names)
 
     def _pass_on(self, body: bytes, fault: Fault) -> tuple[int, dict[str, str], bytes]:
         headers = {
@@ -204,7 +215,7 @@ class _Handler(BaseHTTPRequestHandler):
         connection.close()
         return result
 
-    def _answer(
+    def _send_answer(
         self, status: int, headers: dict[str, str], body: bytes, cut_after_bytes: int = -1
     ) -> None:
         self.send_response(status)
@@ -222,5 +233,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _error(code: str) -> bytes:
-    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as told</Message></Error>".encode()
+def _format_error(code: str) -> bytes:
+    message = "as the test asked for"
+    text = f"<Error><Code>{code}</Code><Message>{message}</Message></Error>"
+    return f"<?xml version='1.0'?>{text}".encode()

@@ -1,4 +1,4 @@
-"""What is wrong with the images: every kind of bad file, named with its reason; the rest is kept."""
+"""What is wrong with the images: every kind of bad file, named with its reason."""
 
 import hashlib
 import io
@@ -19,14 +19,14 @@ from job.errors import DatasetError, Interrupted
 from job.telemetry import Progressed
 
 
-class Watched:
-    """A telemetry that remembers how far it was told to be."""
+class RecordedProgress:
+    """Telemetry that only records progress."""
 
     def __init__(self) -> None:
-        self.told: list[tuple[int, int, str]] = []
+        self.calls: list[tuple[int, int, str]] = []
 
     def emit(self, event: Progressed) -> None:
-        self.told.append((event.done, event.total, event.unit))
+        self.calls.append((event.done, event.total, event.unit))
 
 
 def encode(image: Image.Image, form: str, **options: Any) -> bytes:
@@ -52,7 +52,15 @@ class Folder:
         digest = hashlib.sha256(data).hexdigest()
         label = label or name.partition("/")[0]
         self.records.append(
-            Record(path, name, label, digest, len(data), given.get("split"), given.get("group"))  # type: ignore[arg-type]
+            Record(
+                path=path,
+                name=name,
+                label=label,
+                sha256=digest,
+                size=len(data),
+                split=given.get("split"),  # type: ignore[arg-type]  # a test gives good names
+                group=given.get("group"),
+            )
         )
 
     def add_class(self, label: str, count: int, first: int = 0) -> None:
@@ -61,13 +69,13 @@ class Folder:
 
     def inspect(self, broken_share: float = 1.0, telemetry: Any = None) -> Census:
         dataset = Dataset(records=tuple(self.records), digest="", listing="", ignored=())
-        watching: Any = telemetry or Watched()
-        return inspect(dataset, broken_share, self.path / "cache", watching)
+        recorder: Any = telemetry or RecordedProgress()
+        return inspect(dataset, broken_share, self.path / "cache", recorder)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
-    """Two sound classes, to which a test adds its trouble."""
+    """Two sound classes, to which a test adds bad files."""
     folder = Folder(tmp_path)
     folder.add_class("cat", 11)
     folder.add_class("dog", 11, first=100)
@@ -138,7 +146,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_broken_image_is_left_out_and_told_why(kind: str, folder: Folder) -> None:
+def test_a_broken_image_is_left_out_with_its_reason(kind: str, folder: Folder) -> None:
     data, reason = BROKEN[kind]
     folder.add("cat/bad.jpg", data)
     census = folder.inspect()
@@ -181,7 +189,7 @@ def ftyp(brand: bytes) -> bytes:
         (b"8BPS" + bytes(50), "Photoshop"),
     ],
 )
-def test_a_format_that_the_exported_graph_cannot_read_is_unsupported_not_broken(
+def test_a_format_that_the_graph_cannot_read_is_unsupported_not_broken(
     data: bytes, name: str, folder: Folder
 ) -> None:
     folder.add("cat/photo.jpg", data)
@@ -222,7 +230,7 @@ def test_more_broken_images_than_the_share_stop_the_run_with_the_list(folder: Fo
     assert caught.value.problems[-1] == "and 10 more"
 
 
-def test_a_share_that_is_just_reached_is_borne(folder: Folder) -> None:
+def test_a_share_that_is_just_reached_is_accepted(folder: Folder) -> None:
     folder.add("cat/bad1.jpg", b"text")
     folder.add("cat/bad2.jpg", b"more text")
     assert len(folder.inspect(broken_share=2 / 24).broken) == 2
@@ -252,7 +260,7 @@ def test_a_duplicate_under_one_label_is_kept_and_reported(folder: Folder) -> Non
     assert len(census.kept) == 23
 
 
-def test_one_class_is_no_classification(tmp_path: Path) -> None:
+def test_one_class_is_not_enough(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     folder.add_class("cat", 5)
     with pytest.raises(DatasetError) as caught:
@@ -265,7 +273,7 @@ def test_no_image_at_all_is_a_problem(tmp_path: Path) -> None:
         Folder(tmp_path).inspect()
 
 
-def test_all_problems_are_told_at_once(folder: Folder) -> None:
+def test_all_problems_are_reported_at_once(folder: Folder) -> None:
     folder.add_class("newt", 1, first=200)
     folder.add("owl/a.png", encode(picture(300), "PNG"))
     folder.add("owl/b.png", encode(picture(300), "PNG"))
@@ -273,7 +281,7 @@ def test_all_problems_are_told_at_once(folder: Folder) -> None:
     folder.add("yak/a.png", b"text")
     with pytest.raises(DatasetError) as caught:
         folder.inspect(broken_share=0)
-    told = str(caught.value)
+    text = str(caught.value)
     for problem in (
         "class 'newt' has 1 distinct usable image(s); at least 3 are needed",
         "class 'owl' has 1 distinct",
@@ -282,7 +290,7 @@ def test_all_problems_are_told_at_once(folder: Folder) -> None:
         "yak/a.png: text, not an image",
         "owl/c.tif: TIFF is not supported",
     ):
-        assert problem in told
+        assert problem in text
 
 
 def test_too_few_groups_to_split_a_class_are_a_problem(folder: Folder) -> None:
@@ -319,10 +327,10 @@ def test_the_kept_are_in_one_order_whatever_the_order_of_the_list(folder: Folder
     assert [record.label for record in before.kept] == ["cat"] * 11 + ["dog"] * 11
 
 
-def test_progress_is_told_to_the_end(folder: Folder) -> None:
-    telemetry = Watched()
+def test_progress_is_reported_to_the_end(folder: Folder) -> None:
+    telemetry = RecordedProgress()
     folder.inspect(telemetry=telemetry)
-    assert telemetry.told[-1] == (22, 22, "images")
+    assert telemetry.calls[-1] == (22, 22, "images")
 
 
 def test_a_look_alike_has_a_close_hash_and_another_picture_has_not(folder: Folder) -> None:
@@ -334,35 +342,39 @@ def test_a_look_alike_has_a_close_hash_and_another_picture_has_not(folder: Folde
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+def opened_files(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """The files that were opened to be decoded."""
-    opened: list[Path] = []
+    paths: list[Path] = []
     open_file = Path.open
 
     def watched(path: Path, mode: str = "r", *rest: Any, **options: Any) -> Any:
         if mode == "rb":
-            opened.append(path)
+            paths.append(path)
         return open_file(path, mode, *rest, **options)
 
     monkeypatch.setattr(Path, "open", watched)
-    return opened
+    return paths
 
 
-def test_a_content_is_decoded_once_and_never_again(folder: Folder, opened: list[Path]) -> None:
+def test_a_content_is_decoded_once_and_never_again(
+    folder: Folder, opened_files: list[Path]
+) -> None:
     folder.add("cat/copy.png", encode(picture(0), "PNG"))
     folder.add("cat/bad.png", b"text")
     first = folder.inspect()
-    assert len(opened) == 23
+    assert len(opened_files) == 23
     folder.add("cat/new.png", encode(picture(900), "PNG"))
     second = folder.inspect()
-    assert len(opened) == 24
+    assert len(opened_files) == 24
     assert second.broken == first.broken
     assert second.hashes.items() > first.hashes.items()
 
 
-def test_an_interrupted_audit_goes_on_where_it_was(folder: Folder, opened: list[Path]) -> None:
+def test_an_interrupted_audit_continues_where_it_was(
+    folder: Folder, opened_files: list[Path]
+) -> None:
 
-    class Stopped(Watched):
+    class Stopped(RecordedProgress):
         def emit(self, event: Progressed) -> None:
             if event.done:
                 raise Interrupted("SIGTERM")
@@ -370,7 +382,7 @@ def test_an_interrupted_audit_goes_on_where_it_was(folder: Folder, opened: list[
     with pytest.raises(Interrupted):
         folder.inspect(telemetry=Stopped())
     folder.inspect()
-    assert len(opened) == 22
+    assert len(opened_files) == 22
 
 
 def version_of_another(text: str) -> str:
@@ -390,13 +402,13 @@ def of_another_shape(text: str) -> str:
     [version_of_another, cut_in_a_line, of_another_shape, lambda text: "", lambda text: "\ud83d"],
 )
 def test_a_stale_or_spoilt_cache_costs_time_only(
-    spoil: Callable[[str], str], folder: Folder, opened: list[Path]
+    spoil: Callable[[str], str], folder: Folder, opened_files: list[Path]
 ) -> None:
     before = folder.inspect()
     cache = folder.path / "cache" / "audit.jsonl"
     cache.write_bytes(spoil(cache.read_text()).encode("utf-8", "surrogatepass"))
     assert folder.inspect() == before
-    assert len(opened) == 44
+    assert len(opened_files) == 44
     assert len(cache.read_text().splitlines()) == 23
     assert [path.name for path in cache.parent.iterdir()] == ["audit.jsonl"]
 
@@ -446,9 +458,9 @@ SIZES["padded JPEG"] = SIZES["JPEG"][:20] + b"\xff\xff" + SIZES["JPEG"][20:]
 @pytest.mark.parametrize("kind", SIZES)
 def test_the_size_is_read_from_the_header(kind: str) -> None:
     data = SIZES[kind]
-    name = formats.decodable(data)
+    name = formats.find_decodable(data)
     assert name is not None
-    assert formats.pixels(name, data) == (33, 21)
+    assert formats.read_dimensions(name, data) == (33, 21)
 
 
 @pytest.mark.parametrize("kind", SIZES)
@@ -456,8 +468,11 @@ def test_a_header_that_is_cut_short_has_no_size(kind: str) -> None:
     data = SIZES[kind]
     for length in range(12, 30):
         head = data[:length]
-        assert formats.pixels(formats.decodable(data) or "", head) in {(0, 0), (33, 21)}
+        assert formats.read_dimensions(formats.find_decodable(data) or "", head) in {
+            (0, 0),
+            (33, 21),
+        }
 
 
 def test_a_jpeg_without_a_frame_has_no_size() -> None:
-    assert formats.pixels("JPEG", b"\xff\xd8\xff\xe0\0\x04ab\0\0") == (0, 0)
+    assert formats.read_dimensions("JPEG", b"\xff\xd8\xff\xe0\0\x04ab\0\0") == (0, 0)

@@ -26,11 +26,18 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
     def draw(number: int) -> Example:
         path = folder / f"{number}.png"
         Image.new("RGB", (SIZE, SIZE), (10 * number,) * 3).save(path)
-        return Example(path, path.name, int(number >= 10), sha256(path.read_bytes()).hexdigest())
+        digest = sha256(path.read_bytes()).hexdigest()
+        return Example(path=path, name=path.name, label=int(number >= 10), sha256=digest)
 
     images = tuple(draw(number) for number in range(14))
     return Splits(
-        ("a", "b", "c"), images, images[:3], images[3:5], near_duplicates=(), leaks=(), given=False
+        classes=("a", "b", "c"),
+        train=images,
+        val=images[:3],
+        test=images[3:5],
+        near_duplicates=(),
+        leaks=(),
+        given=False,
     )
 
 

@@ -43,10 +43,10 @@ def picture(path: Path, seed: int) -> Path:
 def examples(folder: Path, labels: list[int], part: str) -> tuple[Example, ...]:
     return tuple(
         Example(
-            picture(folder / f"{part}-{index}", index),
-            f"{part}/{index}.png",
-            label,
-            f"{part}{index}",
+            path=picture(folder / f"{part}-{index}", index),
+            name=f"{part}/{index}.png",
+            label=label,
+            sha256=f"{part}{index}",
         )
         for index, label in enumerate(labels)
     )
@@ -58,7 +58,15 @@ def splits_of(folder: Path, classes: tuple[str, ...] = CLASSES, test: int = 46) 
         train=examples(folder, [0, 0, *(index % len(classes) for index in range(20))], "train"),
         val=examples(folder, [index % len(classes) for index in range(15)], "val"),
         test=examples(folder, [index % len(classes) for index in range(test)], "test"),
-        near_duplicates=(NearDuplicate("test/1.png", "test", "train/1.png", "train", 2),),
+        near_duplicates=(
+            NearDuplicate(
+                name="test/1.png",
+                split="test",
+                other="train/1.png",
+                other_split="train",
+                bits=2,
+            ),
+        ),
         leaks=(Finding("train/9.png", f"the same content as {SCRIPT}"),),
         given=False,
     )

@@ -29,11 +29,18 @@ def feed(tmp_path_factory: pytest.TempPathFactory) -> Feed:
     def draw(number: int) -> Example:
         path = folder / f"{number}.png"
         Image.fromarray(noise.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
-        return Example(path, path.name, number % 2, sha256(path.read_bytes()).hexdigest())
+        digest = sha256(path.read_bytes()).hexdigest()
+        return Example(path=path, name=path.name, label=number % 2, sha256=digest)
 
     images = tuple(draw(number) for number in range(40))
     splits = Splits(
-        ("a", "b"), images, images[:3], images[3:5], near_duplicates=(), leaks=(), given=False
+        classes=("a", "b"),
+        train=images,
+        val=images[:3],
+        test=images[3:5],
+        near_duplicates=(),
+        leaks=(),
+        given=False,
     )
     return Feed(splits, SIZE, "letterbox", 4, 3, "none", 0.0, "none")
 

@@ -1,4 +1,4 @@
-"""The one decoder: eagerly, in a tf.data pipeline and in a saved function, always the same pixels."""
+"""The one decoder: eagerly, in a tf.data pipeline and in a saved function, the same pixels."""
 
 import functools
 import io
@@ -52,7 +52,7 @@ def decode_eagerly(data: bytes) -> np.ndarray:
 
 @functools.cache
 def pipeline() -> tuple[list[bytes], tf.data.Dataset]:
-    """A pipeline traced once, and the list that it reads anew in each epoch."""
+    """A pipeline traced once, and the list that it reads in each epoch."""
     source: list[bytes] = []
     dataset = tf.data.Dataset.from_generator(
         lambda: iter(source), output_signature=tf.TensorSpec([], tf.string)
@@ -144,16 +144,16 @@ def test_what_is_fully_transparent_is_white_and_what_is_opaque_is_itself() -> No
     np.testing.assert_array_equal(decoded[4:], picture[4:, :, :3])
 
 
-def test_the_padding_of_a_32_bit_bmp_is_no_alpha() -> None:
+def test_the_padding_of_a_32_bit_bmp_is_not_alpha() -> None:
     picture = noise(8, 8, 4)
     np.testing.assert_array_equal(decode_eagerly(encode(picture, "BMP")), picture[..., :3])
 
 
 @pytest.mark.parametrize("claimed", [0, 40, 2**31 - 1, 2**32 - 1])
-def test_a_palette_header_that_lies_breaks_nothing(claimed: int) -> None:
+def test_a_false_palette_header_breaks_nothing(claimed: int) -> None:
     data = encode(Image.fromarray(noise(9, 9)), "BMP")
-    lying = data[:14] + struct.pack("<I", claimed) + data[18:]
-    assert decode_eagerly(lying).shape == (9, 9, 3)
+    false_header = data[:14] + struct.pack("<I", claimed) + data[18:]
+    assert decode_eagerly(false_header).shape == (9, 9, 3)
 
 
 @pytest.mark.parametrize("decode", DECODERS)
@@ -260,14 +260,14 @@ def test_malformed_exif_means_upright(payload: bytes) -> None:
 
 @given(st.binary(max_size=60), st.sampled_from([b"", b"II*\0", b"MM\0*\0\0\0\x08"]))
 @settings(max_examples=60, deadline=None)
-def test_no_exif_whatever_fails_an_image(
+def test_no_exif_fails_an_image(
     graph: Callable[[bytes], Any], payload: bytes, start: bytes
 ) -> None:
     shape = graph(JPEG[:2] + app1(start + payload) + JPEG[2:]).shape
     assert sorted(shape) == [3, 30, 40]
 
 
-def test_a_segment_that_claims_more_than_there_is_fails_no_image_by_itself(
+def test_a_segment_that_claims_more_than_there_is_fails_no_image(
     graph: Callable[[bytes], Any],
 ) -> None:
     webp = encode(noise(9, 7, 3), "WEBP", lossless=True) + b"EXIF\xff\xff\xff\xff" + bytes(4)
@@ -285,7 +285,7 @@ def test_a_segment_that_claims_more_than_there_is_fails_no_image_by_itself(
         b"\xff\x0a" + bytes(80),
     ],
 )
-def test_what_is_no_image_is_an_invalid_argument(
+def test_what_is_not_an_image_is_an_invalid_argument(
     data: bytes, graph: Callable[[bytes], Any]
 ) -> None:
     for decode in (*DECODERS, graph):
@@ -373,7 +373,7 @@ def test_a_saved_function_a_pipeline_and_eager_calls_give_the_same_batch(
     )
     module = tf.Module()
     module.call = tf.function(
-        lambda encoded: images.batch(encoded, 24, fit),
+        lambda encoded: images.prepare_batch(encoded, 24, fit),
         input_signature=[tf.TensorSpec([None], tf.string)],
     )
     tf.saved_model.save(module, tmp_path)
@@ -381,10 +381,10 @@ def test_a_saved_function_a_pipeline_and_eager_calls_give_the_same_batch(
     for batch in (
         next(iter(pipeline)),
         loaded.call(encoded),
-        images.batch(tf.constant(encoded), 24, fit),
+        images.prepare_batch(tf.constant(encoded), 24, fit),
     ):
         np.testing.assert_array_equal(batch, one_by_one)
 
 
 def test_an_empty_batch_is_a_batch() -> None:
-    assert images.batch(tf.constant([], tf.string), 24, "letterbox").shape == (0, 24, 24, 3)
+    assert images.prepare_batch(tf.constant([], tf.string), 24, "letterbox").shape == (0, 24, 24, 3)

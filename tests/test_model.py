@@ -417,7 +417,7 @@ def test_lite0_with_its_real_weights_knows_photographs_by_their_imagenet_class()
     top = torch_file.read(path)
     classifier.head.get_layer("logits").set_weights([top["_fc.weight"].T, top["_fc.bias"]])
     encoded = tf.constant([(folder / f"{name}.png").read_bytes() for name in KNOWN])
-    seen = np.argmax(classifier.model(images.batch(encoded, 224, "letterbox")), axis=-1)
+    seen = np.argmax(classifier.model(images.prepare_batch(encoded, 224, "letterbox")), axis=-1)
     assert np.mean(seen == list(KNOWN.values())) >= 0.75
 
 

@@ -1,10 +1,11 @@
-"""The split: a function of the images, so that a data set may grow without anything being forgotten or leaked."""
+"""The split: a function of the images, so that a data set may grow and nothing leaks."""
 
 import hashlib
 import itertools
 import random
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from job.audit import Census, Example, NearDuplicate, Splits, split
-from job.audit.classes import class_problems
-from job.audit.similarity import CLOSE_BITS, near_duplicates
-from job.audit.units import place, units_of
+from job.audit import Census, Example, NearDuplicate, Splits, dealing, split
+from job.audit.classes import find_class_problems
+from job.audit.similarity import CLOSE_BITS, find_near_duplicates
+from job.audit.units import compute_place, form_units
 from job.dataset import Record
 from job.errors import DatasetError
 
@@ -31,21 +32,29 @@ def record(
     number: int, label: str, part: Any = None, group: str | None = None, name: str | None = None
 ) -> Record:
     name = name or f"{part or ''}/{label}/{number}"
-    return Record(Path(name), name, label, digest(number), 1, part, group)
+    return Record(
+        path=Path(name),
+        name=name,
+        label=label,
+        sha256=digest(number),
+        size=1,
+        split=part,
+        group=group,
+    )
 
 
 def census(records: list[Record], hashes: Mapping[str, int] | None = None) -> Census:
     far = {one.sha256: int(one.sha256[:16], 16) for one in records}
     kept = tuple(sorted(records, key=lambda one: (one.label, one.sha256, one.name)))
     return Census(
-        kept,
-        tuple(sorted({one.label for one in kept})),
-        (),
-        (),
-        (),
-        (),
-        (),
-        {**far, **(hashes or {})},
+        kept=kept,
+        classes=tuple(sorted({one.label for one in kept})),
+        broken=(),
+        unsupported=(),
+        conflicting=(),
+        duplicates=(),
+        warnings=(),
+        hashes={**far, **(hashes or {})},
     )
 
 
@@ -55,7 +64,7 @@ def parts_of(splits: Splits) -> dict[str, str]:
 
 
 def literal_rule(places: list[float]) -> list[str]:
-    """The words of the contract, one after the other, for one class; `places` ascend."""
+    """The sentences of the contract, one after the other, for one class. `places` ascend."""
     parts = ["test" if u < 0.15 else "" for u in places]
     if "test" not in parts:
         parts[0] = "test"
@@ -75,27 +84,31 @@ def records_at(places: list[float], label: str = "cat", first: int = 0) -> list[
     """Records whose u are close to the given ones, found by trying."""
     numbers = iter(range(first, 10**9))
     return [
-        record(next(n for n in numbers if abs(place(digest(n)) - u) < 0.004), label) for u in places
+        record(next(n for n in numbers if abs(compute_place(digest(n)) - u) < 0.004), label)
+        for u in places
     ]
 
 
 def test_u_is_the_published_function_of_the_key() -> None:
-    """Worked out once with another tool: `printf graft-split-1KEY | sha256sum | cut -c -16`, over 2^64."""
-    assert place("a" * 64) == int("a9f3902ba064838a", 16) / 2**64
-    assert place("patient 7") == int("4db37814e755870b", 16) / 2**64
+    """Computed with another tool: `printf graft-split-1KEY | sha256sum | cut -c -16`, over 2^64."""
+    assert compute_place("a" * 64) == int("a9f3902ba064838a", 16) / 2**64
+    assert compute_place("patient 7") == int("4db37814e755870b", 16) / 2**64
 
 
 def test_the_key_is_the_group_or_else_the_content() -> None:
-    one, other = units_of([record(1, "cat")])[0], units_of([record(1, "cat", group="litter")])[0]
-    assert (one.place, other.place) == (place(digest(1)), place("litter"))
+    one, other = (
+        form_units([record(1, "cat")])[0],
+        form_units([record(1, "cat", group="litter")])[0],
+    )
+    assert (one.place, other.place) == (compute_place(digest(1)), compute_place("litter"))
 
 
 @given(st.sets(st.integers(0, 10**6), min_size=3, max_size=60))
 @settings(max_examples=150, deadline=None)
 def test_each_class_is_split_by_the_letter_of_the_rule(numbers: set[int]) -> None:
-    records = sorted((record(n, "cat") for n in numbers), key=lambda one: place(one.sha256))
+    records = sorted((record(n, "cat") for n in numbers), key=lambda one: compute_place(one.sha256))
     dealt = parts_of(split(census(records)))
-    want = literal_rule([place(one.sha256) for one in records])
+    want = literal_rule([compute_place(one.sha256) for one in records])
     assert [dealt[one.name] for one in records] == want
 
 
@@ -133,7 +146,7 @@ def test_200_images_grown_to_250_move_no_old_image_towards_test(
         assume(sum(one.label == label for one in records[:200]) >= 3)
     before, after = (parts_of(split(census(some))) for some in (records[:200], records))
     for one in records[:200]:
-        u = place(one.sha256)
+        u = compute_place(one.sha256)
         by_place = "test" if u < 0.15 else "val" if u < 0.30 else "train"
         gave_back = (
             RANK[before[one.name]] > RANK[by_place]
@@ -167,7 +180,7 @@ GROUPED = st.lists(
 
 def can_be_dealt(records: list[Record]) -> bool:
     """Whether any deal gives each class a unit in each part, found by trying all of them."""
-    units = units_of(records)
+    units = form_units(records)
     wanted = {(label, part) for unit in units for label in unit.labels for part in PARTS}
     deals = itertools.product(PARTS, repeat=len(units))
     return any(
@@ -189,7 +202,7 @@ def test_duplicates_and_groups_never_straddle_and_no_class_lacks_a_part(
         )
         for index, (number, _, group) in enumerate(drawn)
     ]
-    assume(not [*class_problems(sorted({one.label for one in records}), records)])
+    assume(not [*find_class_problems(sorted({one.label for one in records}), records)])
     try:
         splits = split(census(records))
     except DatasetError:
@@ -209,20 +222,16 @@ def test_duplicates_and_groups_never_straddle_and_no_class_lacks_a_part(
 
 def test_one_content_in_two_groups_ties_them_together() -> None:
     records = [record(1, "cat", group="a", name="1a"), record(1, "cat", group="b", name="1b")]
-    (unit,) = units_of([*records, record(2, "cat", group="a"), record(3, "cat", group="b")])
+    (unit,) = form_units([*records, record(2, "cat", group="a"), record(3, "cat", group="b")])
     assert unit.contents == {digest(1), digest(2), digest(3)}
-    assert unit.place == max(place("a"), place("b"))
+    assert unit.place == max(compute_place("a"), compute_place("b"))
 
 
-def test_groups_of_several_classes_are_moved_so_that_no_class_lacks_a_part() -> None:
-    low, high = (
-        sorted((f"g{n}" for n in range(400)), key=place)[:3],
-        sorted((f"g{n}" for n in range(400)), key=place)[-3:],
-    )
-    records = [
-        record(n, label, group=group)
-        for n, (label, group) in enumerate([(x, g) for x in ("cat", "dog") for g in low + high])
-    ]
+def test_groups_of_several_classes_are_moved_until_no_class_lacks_a_part() -> None:
+    groups = sorted((f"g{n}" for n in range(400)), key=compute_place)
+    extremes = groups[:3] + groups[-3:]
+    pairs = itertools.product(("cat", "dog"), extremes)
+    records = [record(n, label, group=group) for n, (label, group) in enumerate(pairs)]
     splits = split(census(records))
     assert all({example.label for example in getattr(splits, part)} == {0, 1} for part in PARTS)
 
@@ -245,14 +254,14 @@ def test_examples_are_ordered_by_label_content_and_name() -> None:
         keys = [(example.label, example.sha256, example.name) for example in getattr(splits, part)]
         assert keys == sorted(keys)
     assert not splits.given
-    assert splits.train[0] == Example(
-        Path(name := splits.train[0].name), name, 0, splits.train[0].sha256, None
-    )
+    first = splits.train[0]
+    (origin,) = [one for one in records if one.name == first.name]
+    assert first == Example(path=origin.path, name=origin.name, label=0, sha256=origin.sha256)
 
 
 def test_the_labels_follow_another_order_of_the_classes() -> None:
     splits = split(census([record(n, ("cat", "dog", "owl")[n % 3]) for n in range(60)]))
-    reordered = splits.ordered(("owl", "cat", "dog"))
+    reordered = splits.reorder_classes(("owl", "cat", "dog"))
     for part in PARTS:
         before = [
             (example.name, splits.classes[example.label]) for example in getattr(splits, part)
@@ -287,15 +296,13 @@ def test_a_missing_part_is_carved_from_train_below_u_of_015(missing: str) -> Non
     records = given_split(**present)
     dealt = parts_of(split(census(records)))
     for one in records:
-        carved = one.split == "train" and place(one.sha256) < 0.15
+        carved = one.split == "train" and compute_place(one.sha256) < 0.15
         assert dealt[one.name] == (missing if carved else one.split)
 
 
 def test_a_missing_part_of_a_tiny_class_is_the_lowest_u() -> None:
     records = [*records_at([0.5, 0.6, 0.7]), *records_at([0.1, 0.6, 0.7], "dog", 10**6)]
-    declared = [
-        Record(one.path, one.name, one.label, one.sha256, 1, "train", None) for one in records
-    ]
+    declared = [replace(one, split="train") for one in records]
     tests = [record(10**8 + n, label, "test") for n, label in enumerate(["cat", "dog"])]
     splits = split(census(declared + tests))
     assert {example.name for example in splits.val} == {records[0].name, records[3].name}
@@ -316,10 +323,10 @@ def test_an_image_without_a_split_in_a_given_one_counts_as_train() -> None:
     assert all(dealt[one.name] == (one.split or "train") for one in records)
 
 
-def test_a_picture_in_train_and_test_of_a_given_split_stays_in_test_and_is_named() -> None:
+def test_a_picture_in_two_parts_of_a_given_split_stays_in_test_and_is_named() -> None:
     records = given_split(train=20, val=5, test=5)
     in_test = next(one for one in records if one.split == "test")
-    leak = Record(Path("x"), "train/leak", in_test.label, in_test.sha256, 1, "train", None)
+    leak = replace(in_test, name="train/leak", split="train")
     splits = split(census([*records, leak]))
     assert [str(finding) for finding in splits.leaks] == [
         f"train/leak: left out of train: the same content as {in_test.name} in test"
@@ -331,10 +338,7 @@ def test_a_picture_in_train_and_test_of_a_given_split_stays_in_test_and_is_named
 def test_a_picture_in_all_three_parts_stays_in_the_last() -> None:
     records = given_split(train=20, val=5, test=5)
     in_test = next(one for one in records if one.split == "test")
-    copies = [
-        Record(Path("x"), f"{part}/leak", in_test.label, in_test.sha256, 1, part, None)
-        for part in ("train", "val", "test")
-    ]
+    copies = [replace(in_test, name=f"{part}/leak", split=part) for part in dealing.PARTS]
     splits = split(census([*records, *copies]))
     assert [finding.name for finding in splits.leaks] == ["train/leak", "val/leak"]
     assert parts_of(splits)["test/leak"] == "test"
@@ -374,11 +378,13 @@ def test_look_alikes_across_splits_are_reported_and_not_moved() -> None:
     train, test = records[0], records[-1]
     near = {train.sha256: 0xFEDCBA9876543210, test.sha256: 0xFEDCBA9876543210 ^ 0b1001}
     splits = split(census(records, near))
-    assert splits.near_duplicates == (NearDuplicate(test.name, "test", train.name, "train", 2),)
+    assert splits.near_duplicates == (
+        NearDuplicate(name=test.name, split="test", other=train.name, other_split="train", bits=2),
+    )
     assert parts_of(splits)[test.name] == "test"
 
 
-def test_look_alikes_within_a_split_are_nobodys_business() -> None:
+def test_look_alikes_within_a_split_are_not_reported() -> None:
     records = given_split(train=20, val=5, test=5)
     assert not split(census(records, {records[0].sha256: 1, records[1].sha256: 1})).near_duplicates
 
@@ -393,7 +399,7 @@ def test_the_nearest_is_the_one_that_comparing_all_with_all_finds(
     flips = [
         sum(1 << chance.randrange(64) for _ in range(chance.randrange(5))) for _ in range(count)
     ]
-    examples = [Example(Path(), f"{n}", 0, digest(n)) for n in range(count)]
+    examples = [Example(path=Path(), name=f"{n}", label=0, sha256=digest(n)) for n in range(count)]
     hashes = {
         one.sha256: (chance.choice(centres) ^ flip) % 2**64
         for one, flip in zip(examples, flips, strict=True)
@@ -401,7 +407,7 @@ def test_the_nearest_is_the_one_that_comparing_all_with_all_finds(
     parts: dict[Any, list[Example]] = {part: [] for part in PARTS}
     for one in examples:
         parts[chance.choice(PARTS)].append(one)
-    found = {one.name: one.bits for one in near_duplicates(parts, hashes)}
+    found = {one.name: one.bits for one in find_near_duplicates(parts, hashes)}
     want = {}
     for rank, part in enumerate(PARTS):
         earlier = [hashes[one.sha256] for other in PARTS[:rank] for one in parts[other]]
@@ -417,13 +423,13 @@ def test_a_hundred_thousand_images_are_compared_in_seconds() -> None:
     rng = np.random.default_rng(0)
     values = rng.integers(0, 2**64, 100_000, dtype=np.uint64)
     values[::5] = 0
-    examples = [Example(Path(), f"{n}", 0, f"{n}") for n in range(100_000)]
+    examples = [Example(path=Path(), name=f"{n}", label=0, sha256=f"{n}") for n in range(100_000)]
     parts: dict[Any, list[Example]] = {
         "train": examples[:70_000],
         "val": examples[70_000:85_000],
         "test": examples[85_000:],
     }
-    found = near_duplicates(
+    found = find_near_duplicates(
         parts, {one.sha256: int(value) for one, value in zip(examples, values, strict=True)}
     )
     assert sum(one.bits == 0 for one in found) == 6_000

@@ -1,4 +1,4 @@
-"""A folder only: it is left by no key and no link, and its files are whole and unique whatever happens to a writer."""
+"""A folder only: no key and no link leads out of it, and its files are whole and unique."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ import pytest
 
 from job.errors import SettingsError, StoreConflict, StoreForbidden, StoreNotFound, StoreUnavailable
 from job.storage import Store, connect
-from job.storage.folder_errors import translate
+from job.storage.folder_errors import translate_error
 
 
 @pytest.fixture
@@ -37,15 +37,15 @@ def keys(store: Store) -> list[str]:
 @pytest.mark.parametrize(
     "key", ["../out", "a/../../out", "/etc/passwd", "a//b", "a/./b", "..", ".", "a/", "nul\0"]
 )
-def test_a_key_that_is_no_path_inside_is_refused(store, tmp_path, key):
-    for word in (
+def test_a_key_that_is_not_a_path_inside_is_refused(store, tmp_path, key):
+    for operation in (
         lambda: store.write(key, b"x"),
         lambda: store.write_if(key, b"x", None),
         lambda: store.read(key),
         lambda: store.head(key),
     ):
         with pytest.raises(StoreForbidden):
-            word()
+            operation()
     assert not (tmp_path / "out").exists()
 
 
@@ -61,14 +61,14 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(store, folder, tmp_path,
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secret.txt").write_text("secret")
     (folder / "link").symlink_to(tmp_path / target)
-    for word in (
+    for operation in (
         lambda: keys(store),
         lambda: store.read("link"),
         lambda: store.write("link", b"x"),
         lambda: store.write("link/x", b"x"),
     ):
         with pytest.raises(StoreForbidden):
-            word()
+            operation()
     assert (tmp_path / "secret.txt").read_text() == "secret"
 
 
@@ -80,7 +80,7 @@ def test_a_link_to_a_file_inside_is_a_file(store, folder):
     assert store.read("a") == b"y"
 
 
-def test_what_is_no_file_is_left_out_and_named_in_the_log(store, folder, caplog):
+def test_what_is_not_a_file_is_left_out_and_named_in_the_log(store, folder, caplog):
     store.write("a/b", b"x")
     (folder / "to folder").symlink_to("a")
     (folder / "to nothing").symlink_to("nothing")
@@ -163,8 +163,8 @@ def test_a_place_where_nobody_may_write_is_forbidden():
         (errno.EIO, StoreUnavailable),
     ],
 )
-def test_what_the_operating_system_says_is_told_in_our_words(number, ours):
-    error = translate(OSError(number, os.strerror(number)), "file:///x")
+def test_an_error_of_the_operating_system_is_translated(number, ours):
+    error = translate_error(OSError(number, os.strerror(number)), "file:///x")
     assert type(error) is ours
     assert error.cure
 
@@ -173,13 +173,17 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from job.errors import SettingsError
-from job.storage import connect
+from job.storage import connect, download
 store, target = connect(sys.argv[1]), Path(sys.argv[2])
-resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))  # stands for a full disk: the same code path, no root
+# Takes the same code path as a full disk, and needs no root.
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
 entry = store.head("large")
-for word in (lambda: store.download("large", target / "file", entry), lambda: store.write("b", bytes(2 << 20))):
+for write in (
+    lambda: download(store, "large", target / "file", entry),
+    lambda: store.write("b", bytes(2 << 20)),
+):
     try:
-        word()
+        write()
     except SettingsError as error:
         print(error.cure)
 """
@@ -266,7 +270,7 @@ def test_a_writer_killed_at_any_instant_leaves_a_whole_file(store, folder):
     assert keys(store) == ["a"]
 
 
-def test_drafts_of_a_killed_writer_are_not_listed_and_go_with_the_folder(store, folder):
+def test_partial_files_of_a_killed_writer_are_not_listed_and_go_with_the_folder(store, folder):
     store.write("a/b", b"x")
     (folder / "a" / f".graft-{'0' * 32}.partial").write_bytes(b"half")
     assert keys(store) == ["a/b"]

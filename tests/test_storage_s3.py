@@ -1,4 +1,4 @@
-"""S3 only: what a real server over a socket does to us, and what the AWS SDK says when it cannot."""
+"""S3 only: what a real server over a socket does, and the errors of the AWS SDK."""
 
 import hashlib
 import inspect
@@ -22,10 +22,10 @@ from job.errors import (
     StoreNotFound,
     StoreUnavailable,
 )
-from job.storage import Checksum, Entry, Store, connect
+from job.storage import Checksum, Entry, Store, connect, download
 from job.storage.s3 import S3Store
-from job.storage.s3_client import client
-from job.storage.s3_errors import by_class, translate
+from job.storage.s3_client import create_client
+from job.storage.s3_errors import find_kind, translate_error
 
 MIB = 1 << 20
 
@@ -76,7 +76,7 @@ def test_a_key_is_an_opaque_string(bucket, tmp_path):
     entries = list(store.list())
     assert [entry.key for entry in entries] == sorted(keys, key=str.encode)
     for number, entry in enumerate(entries):
-        store.download(entry.key, tmp_path / f"{number}", entry)
+        download(store, entry.key, tmp_path / f"{number}", entry)
         assert (tmp_path / f"{number}").read_bytes() == store.read(entry.key) == entry.key.encode()
     assert store.delete() == len(keys)
 
@@ -106,9 +106,7 @@ def test_a_key_with_a_newline_is_listed(store, bucket):
     assert store.delete() == 1
 
 
-def test_the_empty_objects_with_which_consoles_draw_folders_are_left_out_and_deleted_with_the_rest(
-    bucket, direct
-):
+def test_the_empty_objects_that_consoles_use_as_folders_are_left_out_but_deleted(bucket, direct):
     for key in ("cats/", "cats/black/", "cats/black/1.jpg"):
         direct.put_object(
             Bucket=name_of(bucket), Key=key, Body=b"x" if key.endswith("jpg") else b""
@@ -158,17 +156,18 @@ def test_a_large_file_goes_in_parts_and_comes_back(faulty, bucket, tmp_path):
     store.upload("large", tmp_path / "large")
     entry = head(store, "large")
     assert (entry.size, entry.etag[-2:]) == (40 * MIB, "-3")
-    store.download("large", tmp_path / "back", entry)
+    download(store, "large", tmp_path / "back", entry)
     assert (tmp_path / "back").read_bytes() == content
 
 
 def test_objects_are_not_read_whole_into_memory(s3, bucket, tmp_path):
     (tmp_path / "large").write_bytes(bytes(48 * MIB))
     code = (
-        "import sys, tracemalloc; from pathlib import Path; from job.storage import connect\n"
+        "import sys, tracemalloc; from pathlib import Path\n"
+        "from job.storage import connect, download\n"
         "store, folder = connect(sys.argv[1]), Path(sys.argv[2])\n"
         "tracemalloc.start(); store.upload('large', folder / 'large')\n"
-        "tracemalloc.reset_peak(); store.download('large', folder / 'back', store.head('large'))\n"
+        "tracemalloc.reset_peak(); download(store, 'large', folder / 'back', store.head('large'))\n"
         "print(tracemalloc.get_traced_memory()[1])"
     )
     arguments = [sys.executable, "-c", code, bucket, str(tmp_path)]
@@ -216,7 +215,7 @@ def test_a_body_that_is_always_cut_short_is_found_out(faulty, bucket, tmp_path):
     with pytest.raises(StoreUnavailable):
         store.read("a")
     with pytest.raises(StoreUnavailable):
-        store.download("a", tmp_path / "file", head(store, "a"))
+        download(store, "a", tmp_path / "file", head(store, "a"))
     assert not (tmp_path / "file").exists()
 
 
@@ -238,11 +237,11 @@ def test_an_interrupted_download_goes_on_in_the_next_process(faulty, bucket, tmp
     faulty.fail("GET", times=1, cut_after_bytes=MIB + 1)
     faulty.fail("GET", times=3, status=503)
     with pytest.raises(StoreUnavailable):
-        connect(bucket).download("a", tmp_path / "file", head(store, "a"))
+        download(connect(bucket), "a", tmp_path / "file", head(store, "a"))
     (part,) = tmp_path.glob("file.*.part")
     assert content.startswith(part.read_bytes())
     size = part.stat().st_size
-    connect(bucket).download("a", tmp_path / "file", head(store, "a"))
+    download(connect(bucket), "a", tmp_path / "file", head(store, "a"))
     assert size >= MIB // 2
     assert faulty.asked("GET")[-1]["Range"] == f"bytes={size}-"
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
@@ -256,7 +255,7 @@ def test_a_server_that_ignores_ranges_does_not_mix_up_a_file(faulty, bucket, tmp
     faulty.fail("GET", times=1, cut_after_bytes=MIB // 2)
     faulty.fail("GET", drop_headers=("Range",))
     with pytest.raises(StoreUnavailable, match="ignored the range"):
-        store.download("a", tmp_path / "file", head(store, "a"))
+        download(store, "a", tmp_path / "file", head(store, "a"))
     assert not (tmp_path / "file").exists()
 
 
@@ -264,14 +263,14 @@ def test_a_damaged_body_is_fetched_again(faulty, bucket, tmp_path):
     store = connect(bucket)
     store.write("a", b"hello")
     faulty.fail("GET", times=1, change_body=b"J")
-    store.download("a", tmp_path / "file", head(store, "a"))
+    download(store, "a", tmp_path / "file", head(store, "a"))
     assert (tmp_path / "file").read_bytes() == b"hello"
     assert len(faulty.asked("GET")) == 2
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha1", "crc32", "md5"])
 def test_a_checksum_that_the_store_keeps_is_verified(faulty, bucket, direct, tmp_path, algorithm):
-    """An ETag that is no MD5, as of an object in parts or under a key of its own, leaves the other checksums."""
+    """An ETag that is not an MD5, as of an object in parts, leaves the other checksums."""
     extra = {} if algorithm == "md5" else {"ChecksumAlgorithm": algorithm.upper()}
     direct.put_object(Bucket=name_of(bucket), Key="a", Body=b"hello", **extra)
     store = connect(bucket)
@@ -280,7 +279,7 @@ def test_a_checksum_that_the_store_keeps_is_verified(faulty, bucket, direct, tmp
     assert known == Checksum(algorithm, expected)
     faulty.fail("GET", change_body=b"J")
     with pytest.raises(StoreUnavailable, match="arrived twice"):
-        store.download("a", tmp_path / "file", Entry("a", 5, "", 0.0))
+        download(store, "a", tmp_path / "file", Entry("a", 5, "", 0.0))
 
 
 def test_an_object_under_a_key_of_its_own_has_no_md5_and_is_verified_by_size(
@@ -290,14 +289,14 @@ def test_an_object_under_a_key_of_its_own_has_no_md5_and_is_verified_by_size(
         Bucket=name_of(bucket), Key="a", Body=b"hello", ServerSideEncryption="aws:kms"
     )
     assert store.checksum("a") is None
-    store.download("a", tmp_path / "file", Entry("a", 5, "", 0.0))
+    download(store, "a", tmp_path / "file", Entry("a", 5, "", 0.0))
     assert (tmp_path / "file").read_bytes() == b"hello"
 
 
 def test_a_body_that_fails_the_checksum_sent_with_it_is_not_taken_for_whole(
     faulty, bucket, direct, monkeypatch
 ):
-    """Amazon's own endpoint sends a checksum with the body, which the SDK then verifies at the end of it."""
+    """Amazon's own endpoint sends a checksum with the body, and the SDK verifies it at the end."""
     direct.put_object(Bucket=name_of(bucket), Key="a", Body=b"hello", ChecksumAlgorithm="SHA256")
     store = connect(bucket)
     assert isinstance(store, S3Store)
@@ -370,7 +369,7 @@ def test_a_refusal_is_never_swallowed(faulty, bucket, tmp_path, code):
     for word in (
         lambda: list(store.list()),
         lambda: store.head("a"),
-        lambda: store.download("a", tmp_path / "file", entry),
+        lambda: download(store, "a", tmp_path / "file", entry),
         store.probe,
         lambda: store.upload("a", tmp_path / f"file.{'0' * 16}"),
     ):
@@ -443,9 +442,9 @@ def test_an_endpoint_from_the_shared_file_counts_as_custom(faulty, bucket, monke
 
 def test_amazons_own_endpoint_keeps_the_sdks_checksums(s3, monkeypatch):
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
-    ignoring = client()
+    ignoring = create_client()
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
-    for config in (ignoring.meta.config, client().meta.config):
+    for config in (ignoring.meta.config, create_client().meta.config):
         assert (config.request_checksum_calculation, config.response_checksum_validation) == (
             "when_supported",
         ) * 2
@@ -455,7 +454,10 @@ def test_amazons_own_endpoint_keeps_the_sdks_checksums(s3, monkeypatch):
 
 
 def sdk_exceptions() -> list[type[Exception]]:
-    """Every exception class that botocore has, but the two roots: an answer is judged by its code, not by its class."""
+    """Every exception class of botocore but the two roots.
+
+    An answer is judged by its code, not by its class.
+    """
     found = [kind for _, kind in inspect.getmembers(botocore.exceptions, inspect.isclass)]
     return [
         kind
@@ -466,7 +468,7 @@ def sdk_exceptions() -> list[type[Exception]]:
 
 @pytest.mark.parametrize("kind", sdk_exceptions(), ids=lambda kind: kind.__name__)
 def test_somebody_has_decided_what_each_exception_of_botocore_means(kind):
-    ours = by_class(kind)
+    ours = find_kind(kind)
     if kind is BotoCoreError:
         assert ours is None
     elif kind.__module__ == "botocore.exceptions":
@@ -477,8 +479,8 @@ def test_a_new_exception_of_botocore_would_be_noticed():
     class NewError(BotoCoreError):
         pass
 
-    assert by_class(NewError) is None
-    assert type(translate(NewError(), "s3://b")) is JobError
+    assert find_kind(NewError) is None
+    assert type(translate_error(NewError(), "s3://b")) is JobError
 
 
 @pytest.mark.parametrize(
@@ -508,7 +510,7 @@ def test_an_answer_is_judged_by_its_code_and_status(status, code, ours):
         "Error": {"Code": code, "Message": "said"},
         "ResponseMetadata": {"HTTPStatusCode": status},
     }
-    error = translate(ClientError(answer, "GetObject"), "s3://b/k")
+    error = translate_error(ClientError(answer, "GetObject"), "s3://b/k")
     assert type(error) is ours
     assert error.message.startswith("s3://b/k: ")
     assert code in error.message
@@ -516,4 +518,4 @@ def test_an_answer_is_judged_by_its_code_and_status(status, code, ours):
 
 
 def test_a_connection_that_breaks_below_the_sdk_is_unavailable():
-    assert type(translate(ProtocolError("reset"), "s3://b")) is StoreUnavailable
+    assert type(translate_error(ProtocolError("reset"), "s3://b")) is StoreUnavailable

@@ -28,10 +28,18 @@ def splits(*counts: int) -> Splits:
     train = tuple(
         example
         for label, n in enumerate(counts)
-        for example in [Example(Path("x"), "x", label, "")] * n
+        for example in [Example(path=Path("x"), name="x", label=label, sha256="")] * n
     )
     classes = tuple("abcdefgh"[: len(counts)])
-    return Splits(classes, train, (), (), near_duplicates=(), leaks=(), given=False)
+    return Splits(
+        classes=classes,
+        train=train,
+        val=(),
+        test=(),
+        near_duplicates=(),
+        leaks=(),
+        given=False,
+    )
 
 
 @pytest.mark.parametrize(

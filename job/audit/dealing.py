@@ -1,4 +1,4 @@
-"""Units to parts: thresholds on their places, then repairs so that no class lacks a part."""
+"""From units to parts: thresholds on their places, then repairs so that no class lacks a part."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,24 +6,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from job.audit.units import Unit
 from job.settings import SplitName
 
+# In the order in which an image may be held out ever more strictly.
 PARTS: tuple[SplitName, ...] = ("train", "val", "test")
-"""In the order in which an image may be held out ever more strictly."""
 
+# The part of all units that no threshold claims.
 REST: SplitName = "train"
 
+# Classes that lack a part are tiny, so a short search finds a deal if there is one.
 LONGEST_CHAIN = 6
 CHOICES = 8
-"""Classes that lack a part are tiny: a short search finds a deal if there is one."""
 
 
 def deal(units: Sequence[Unit], shares: Mapping[SplitName, float]) -> dict[str, SplitName]:
-    """Deals whole units out.
+    """Deal whole units out to the parts of a split.
 
-    In each class, by place: the first part takes what lies below its share, or the lowest if
-    nothing does; the next part likewise from what is left; the rest trains. A part leaves at least
-    one unit for each part after it, so that an empty train takes the highest back. Where units hold
-    several classes, one class's repair may rob another one: what is still missing then is fetched
-    from where it does no such harm, if there is such a unit.
+    In each class, by place: the first part takes the units below its share, or the lowest unit if
+    there is none. The next part does the same with what is left, and the rest trains. A part leaves
+    at least one unit for each part after it, so that an empty train takes the highest back. Where
+    units hold several classes, the repair of one class may rob another. What is still missing then
+    is taken from where it does no such harm, if there is such a unit.
 
     Args:
         units: by place.
@@ -32,25 +33,35 @@ def deal(units: Sequence[Unit], shares: Mapping[SplitName, float]) -> dict[str, 
     Returns:
         For each content (SHA-256) its part. A class of too few units may lack a part.
     """
-    by_label = _by_label(units)
-    parts = {unit.key: _by_place(unit, shares) for unit in units}
+    by_label = _group_by_label(units)
+    parts: dict[str, SplitName] = {}
+    for unit in units:
+        claims = [part for part, below in shares.items() if unit.place < below]
+        parts[unit.key] = claims[0] if claims else REST
+
+    # The first class that wants a unit elsewhere decides.
     repairs: dict[str, SplitName] = {}
     for members in by_label.values():
-        for unit, part in zip(members, _cut(members, shares), strict=True):
+        for unit, part in zip(members, _divide_class(members, shares), strict=True):
             if part != parts[unit.key]:
                 repairs.setdefault(unit.key, part)
     parts |= repairs
+
     targets = {**shares, REST: 1.0}
-    _fill_gaps(by_label, parts, targets)
-    parts = _rearranged(by_label, parts, targets)
-    return {sha256: parts[unit.key] for unit in units for sha256 in unit.contents}
+    # Each move fills a gap and makes none, so this ends. After a move, all places are tried again.
+    places = [(label, part) for label in by_label for part in targets]
+    while any(_fill_gap(label, part, targets, by_label, parts) for label, part in places):
+        pass
+    parts = _close_gaps(by_label, parts, targets)
+
+    dealt = {}
+    for unit in units:
+        for sha256 in unit.contents:
+            dealt[sha256] = parts[unit.key]
+    return dealt
 
 
-def _by_place(unit: Unit, shares: Mapping[SplitName, float]) -> SplitName:
-    return next((part for part, below in shares.items() if unit.place < below), REST)
-
-
-def _by_label(units: Sequence[Unit]) -> dict[str, list[Unit]]:
+def _group_by_label(units: Sequence[Unit]) -> dict[str, list[Unit]]:
     by_label: dict[str, list[Unit]] = defaultdict(list)
     for unit in units:
         for label in unit.labels:
@@ -58,84 +69,94 @@ def _by_label(units: Sequence[Unit]) -> dict[str, list[Unit]]:
     return dict(sorted(by_label.items()))
 
 
-def _cut(members: Sequence[Unit], shares: Mapping[SplitName, float]) -> list[SplitName]:
+def _divide_class(members: Sequence[Unit], shares: Mapping[SplitName, float]) -> list[SplitName]:
     """The parts of one class's units, which come by place."""
-    dealt: list[SplitName] = []
-    for done, (part, below) in enumerate(shares.items()):
-        rest = members[len(dealt) :]
-        spare = len(rest) - (len(shares) - done)  # one for each part that follows
-        wanted = max(1, sum(unit.place < below for unit in rest))
-        dealt += [part] * max(0, min(wanted, spare))
-    return dealt + [REST] * (len(members) - len(dealt))
+    parts: list[SplitName] = []
+    for index, (part, below) in enumerate(shares.items()):
+        left = members[len(parts) :]
+        num_below = sum(unit.place < below for unit in left)
+        # One unit stays for each part that follows, training among them.
+        num_spare = len(left) - (len(shares) - index)
+        parts += [part] * max(0, min(max(1, num_below), num_spare))
+    parts += [REST] * (len(members) - len(parts))
+    return parts
 
 
-def _fill_gaps(
+def _fill_gap(
+    label: str,
+    part: SplitName,
+    targets: Mapping[SplitName, float],
     by_label: Mapping[str, Sequence[Unit]],
     parts: dict[str, SplitName],
-    targets: Mapping[SplitName, float],
-) -> None:
-    """Each move fills a gap and makes none, so that there is an end."""
-    gaps = [(label, part) for label in by_label for part in targets]
-    while any(_fill(label, part, targets[part], by_label, parts) for label, part in gaps):
-        pass
+) -> bool:
+    """Move the nearest unit, if the class lacks the part and a unit can be spared."""
+    members = by_label[label]
+    if any(parts[unit.key] == part for unit in members):
+        return False
+    movable = [unit for unit in members if not _is_last_of_part(unit, by_label, parts)]
+    if not movable:
+        return False
+    nearest = min(movable, key=lambda unit: abs(unit.place - targets[part]))
+    parts[nearest.key] = part
+    return True
 
 
-def _rearranged(
+def _is_last_of_part(
+    unit: Unit, by_label: Mapping[str, Sequence[Unit]], parts: Mapping[str, SplitName]
+) -> bool:
+    """Whether a class of the unit would lack the unit's part without it."""
+    for label in unit.labels:
+        alike = [other for other in by_label[label] if parts[other.key] == parts[unit.key]]
+        if len(alike) == 1:
+            return True
+    return False
+
+
+def _close_gaps(
     by_label: Mapping[str, Sequence[Unit]],
     parts: Mapping[str, SplitName],
     targets: Mapping[SplitName, float],
 ) -> dict[str, SplitName]:
-    """The parts after the fewest further moves that leave no gap; as they are, if `LONGEST_CHAIN` moves do not do."""
-    chains = (_chain(by_label, dict(parts), targets, moves) for moves in range(LONGEST_CHAIN + 1))
-    return next((dealt for dealt in chains if dealt), dict(parts))
+    """The parts after the fewest moves that leave no gap, or unchanged if there is no such deal."""
+    for moves in range(LONGEST_CHAIN + 1):
+        dealt = _search_moves(by_label, dict(parts), targets, moves)
+        if dealt is not None:
+            return dealt
+    return dict(parts)
 
 
-def _chain(
+def _search_moves(
     by_label: Mapping[str, Sequence[Unit]],
     parts: dict[str, SplitName],
     targets: Mapping[SplitName, float],
     moves: int,
 ) -> dict[str, SplitName] | None:
-    """The parts after at most so many moves, each of which fills the first gap and may open another."""
-    gap = next(_gaps(by_label, parts, targets), None)
-    if gap is None or moves == 0:
-        return parts if gap is None else None
+    """The parts after at most so many moves, or None.
+
+    Each move fills the first gap, and may open another.
+    """
+    gap = next(_find_gaps(by_label, parts, targets), None)
+    if gap is None:
+        return parts
+    if moves == 0:
+        return None
     label, part = gap
-    nearest = sorted(by_label[label], key=lambda unit: abs(unit.place - targets[part]))[:CHOICES]
-    tried = (_chain(by_label, {**parts, unit.key: part}, targets, moves - 1) for unit in nearest)
-    return next((dealt for dealt in tried if dealt), None)
+    by_distance = sorted(by_label[label], key=lambda unit: abs(unit.place - targets[part]))
+    for unit in by_distance[:CHOICES]:
+        dealt = _search_moves(by_label, {**parts, unit.key: part}, targets, moves - 1)
+        if dealt is not None:
+            return dealt
+    return None
 
 
-def _gaps(
+def _find_gaps(
     by_label: Mapping[str, Sequence[Unit]],
     parts: Mapping[str, SplitName],
     targets: Mapping[SplitName, float],
 ) -> Iterator[tuple[str, SplitName]]:
+    """Each class and part without a unit."""
     for label, members in by_label.items():
         filled = {parts[unit.key] for unit in members}
-        yield from ((label, part) for part in targets if part not in filled)
-
-
-def _fill(
-    label: str,
-    part: SplitName,
-    target: float,
-    by_label: Mapping[str, Sequence[Unit]],
-    parts: dict[str, SplitName],
-) -> bool:
-    """Moves the unit whose place is nearest, if the class lacks the part and there is a unit that nobody would miss."""
-    members = by_label[label]
-    if any(parts[unit.key] == part for unit in members):
-        return False
-
-    def is_missed(unit: Unit) -> bool:
-        alike = (
-            [other for other in by_label[each] if parts[other.key] == parts[unit.key]]
-            for each in unit.labels
-        )
-        return any(len(others) == 1 for others in alike)
-
-    movable = [unit for unit in members if not is_missed(unit)]
-    if movable:
-        parts[min(movable, key=lambda unit: abs(unit.place - target)).key] = part
-    return bool(movable)
+        for part in targets:
+            if part not in filled:
+                yield label, part

@@ -3,36 +3,39 @@
 import struct
 from typing import NamedTuple
 
+# 178,956,970 pixels: more than any common camera has. TensorFlow's JPEG and PNG decoders stop at
+# 2^29 bytes of RGB.
 LARGEST_PIXELS = 2**29 // 3
-"""178,956,970 pixels: more than any common camera has. TensorFlow's JPEG and PNG decoders stop at 2^29 bytes of RGB."""
 
+# Enough of a file to recognise its format.
 HEAD_BYTES = 512
-"""So much of a file tells its format."""
 
 
 class ImageFormat(NamedTuple):
+    """A format and the bytes at `offset` by which it is recognised."""
+
     name: str
     magic: bytes
     offset: int = 0
 
 
-_DECODABLE = (
+DECODABLE = (
     ImageFormat("JPEG", b"\xff\xd8\xff"),
     ImageFormat("PNG", b"\x89PNG\r\n\x1a\n"),
     ImageFormat("GIF", b"GIF8"),
     ImageFormat("BMP", b"BM"),
     ImageFormat("WebP", b"WEBP", 8),
 )
-_UNSUPPORTED = (
+
+AVIF_BRANDS = (b"avif", b"avis")
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+UNSUPPORTED = (
     ImageFormat("TIFF", b"II*\0"),
     ImageFormat("TIFF", b"MM\0*"),
     ImageFormat("TIFF", b"II+\0"),
     ImageFormat("TIFF", b"MM\0+"),
-    *(ImageFormat("AVIF", b"ftyp" + brand, 4) for brand in (b"avif", b"avis")),
-    *(
-        ImageFormat("HEIC", b"ftyp" + brand, 4)
-        for brand in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-    ),
+    *(ImageFormat("AVIF", b"ftyp" + brand, 4) for brand in AVIF_BRANDS),
+    *(ImageFormat("HEIC", b"ftyp" + brand, 4) for brand in HEIC_BRANDS),
     ImageFormat("JPEG XL", b"\xff\x0a"),
     ImageFormat("JPEG XL", b"\0\0\0\x0cJXL "),
     ImageFormat("JPEG 2000", b"\0\0\0\x0cjP  "),
@@ -40,7 +43,9 @@ _UNSUPPORTED = (
     ImageFormat("ICO", b"\0\0\x01\0"),
     ImageFormat("SVG", b"<svg"),
 )
-_OTHERWISE = (
+
+# Files that are often found among images, as an ending of "it is …".
+NOT_IMAGES = (
     ImageFormat("a Git LFS pointer: the image itself was not fetched", b"version https://git-lfs"),
     ImageFormat("a web page, not an image", b"<!DOCTYPE html"),
     ImageFormat("a web page, not an image", b"<html"),
@@ -48,106 +53,117 @@ _OTHERWISE = (
     ImageFormat("a ZIP archive, not an image", b"PK\x03\x04"),
 )
 
+# The bytes at the end of a whole file.
+END_MARKS = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
 
-def decodable(head: bytes) -> str | None:
+# Where a header gives the file's size, and how many bytes that number leaves out.
+SIZE_FIELDS = {"BMP": (2, 0), "WebP": (4, 8)}
+
+
+def find_decodable(head: bytes) -> str | None:
     """The name of the format, if it is one that `images.decode` takes."""
-    return _match(_DECODABLE, head)
+    return _match_format(DECODABLE, head)
 
 
-def unsupported(head: bytes) -> str | None:
+def find_unsupported(head: bytes) -> str | None:
     """The name of the format, if it is an image that `images.decode` does not take."""
-    return _match(_UNSUPPORTED, head)
+    return _match_format(UNSUPPORTED, head)
 
 
 def describe_unknown(head: bytes) -> str:
-    """What a file is that is no image, as an ending of "it is …"."""
+    """What a file is that is not an image, as an ending of "it is …"."""
     if not head:
         return "empty (0 bytes)"
-    return _match(_OTHERWISE, head) or (
-        "text, not an image" if _is_text(head) else "in no known image format"
-    )
+    if known := _match_format(NOT_IMAGES, head):
+        return known
+    return "text, not an image" if _is_text(head) else "in no known image format"
 
 
-def _match(formats: tuple[ImageFormat, ...], head: bytes) -> str | None:
-    return next((one.name for one in formats if head[one.offset :].startswith(one.magic)), None)
+def _match_format(formats: tuple[ImageFormat, ...], head: bytes) -> str | None:
+    for each in formats:
+        if head[each.offset :].startswith(each.magic):
+            return each.name
+    return None
 
 
 def _is_text(head: bytes) -> bool:
-    text = head.decode("utf-8", errors="ignore")  # a character may be cut in two at the end
-    is_whole = len(text.encode()) >= len(head) - 3
-    return is_whole and all(character.isprintable() or character.isspace() for character in text)
+    # The last character may be cut in two, which is at most 3 bytes.
+    text = head.decode("utf-8", errors="ignore")
+    if len(text.encode()) < len(head) - 3:
+        return False
+    return all(character.isprintable() or character.isspace() for character in text)
 
 
-def pixels(name: str, data: bytes) -> tuple[int, int]:
-    """(width, height) as the header of a decodable file says; (0, 0) where it does not say."""
+def read_dimensions(name: str, data: bytes) -> tuple[int, int]:
+    """(width, height) from the header of a decodable file, or (0, 0) where it does not say."""
     try:
         match name:
             case "JPEG":
-                return _jpeg_pixels(data)
+                return _read_jpeg_dimensions(data)
             case "PNG":
                 return struct.unpack_from(">II", data, 16)
             case "GIF":
                 return struct.unpack_from("<HH", data, 6)
             case "BMP":
                 width, height = struct.unpack_from("<ii", data, 18)
+                # A negative height means rows from top to bottom.
                 return abs(width), abs(height)
             case "WebP":
-                return _webp_pixels(data)
-    except struct.error:  # the header is cut short
+                return _read_webp_dimensions(data)
+    except struct.error:
+        # The header is cut short.
         pass
     return 0, 0
 
 
-def _jpeg_pixels(data: bytes) -> tuple[int, int]:
-    """From the start-of-frame segment: C0 to CF, but for the tables among them."""
+def _read_jpeg_dimensions(data: bytes) -> tuple[int, int]:
+    """From the start-of-frame segment: C0 to CF, except for the tables among them."""
     at = 2
     while data[at : at + 1] == b"\xff":
         marker, length = struct.unpack_from(">xBH", data, at)
         if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = struct.unpack_from(">HH", data, at + 5)
             return width, height
+        # FF FF is padding: the next byte may be the marker.
         at += 1 if marker == 0xFF else 2 + length
     return 0, 0
 
 
-def _webp_pixels(data: bytes) -> tuple[int, int]:
-    """Three kinds of WebP: extended (a canvas; 24 bits a side, less one), lossless (14 bits, less one), lossy (14)."""
+def _read_webp_dimensions(data: bytes) -> tuple[int, int]:
+    """For each of the three kinds of WebP."""
     match data[12:16]:
         case b"VP8X":
-            width, height = (
-                struct.unpack_from("<xHB", data, 23),
-                struct.unpack_from("<xHB", data, 26),
-            )
-            return 1 + width[0] + (width[1] << 16), 1 + height[0] + (height[1] << 16)
+            # Extended: a canvas with 24 bits a side, less one.
+            width_low, width_high = struct.unpack_from("<xHB", data, 23)
+            height_low, height_high = struct.unpack_from("<xHB", data, 26)
+            return 1 + width_low + (width_high << 16), 1 + height_low + (height_high << 16)
         case b"VP8L":
+            # Lossless: 14 bits a side, less one.
             (bits,) = struct.unpack_from("<I", data, 21)
             return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
         case _:
+            # Lossy: 14 bits a side.
             width, height = struct.unpack_from("<HH", data, 26)
             return width & 0x3FFF, height & 0x3FFF
 
 
-def too_large(width: int, height: int) -> str | None:
-    """Why such an image is refused before anything is allocated for it, or None."""
+def explain_refusal(width: int, height: int) -> str | None:
+    """Why an image of this size is refused before anything is allocated for it, or None."""
     if width * height <= LARGEST_PIXELS:
         return None
-    return f"{width}x{height} = {width * height / 1e9:.1f} gigapixels; the limit is {LARGEST_PIXELS / 1e9:.2f}"
-
-
-def damage(name: str, data: bytes) -> str:
-    """Why a file of a decodable format did not decode."""
-    ends = {"JPEG": b"\xff\xd9", "PNG": b"IEND\xaeB`\x82", "GIF": b";"}
-    sizes = {
-        "BMP": (2, 0),
-        "WebP": (4, 8),
-    }  # where the file's size stands, and how much it leaves out
-    if name in ends:
-        is_short = not data.rstrip(b"\0\r\n").endswith(ends[name])
-    else:
-        at, rest = sizes[name]
-        is_short = len(data) < int.from_bytes(data[at : at + 4], "little") + rest
     return (
-        f"a {name} image that is cut short"
-        if is_short
-        else f"a {name} image that is damaged, or of a rare kind"
+        f"{width}x{height} = {width * height / 1e9:.1f} gigapixels; "
+        f"the limit is {LARGEST_PIXELS / 1e9:.2f}"
     )
+
+
+def describe_damage(name: str, data: bytes) -> str:
+    """Why a file of a decodable format did not decode."""
+    if name in END_MARKS:
+        is_short = not data.rstrip(b"\0\r\n").endswith(END_MARKS[name])
+    else:
+        at, left_out = SIZE_FIELDS[name]
+        is_short = len(data) < int.from_bytes(data[at : at + 4], "little") + left_out
+    if is_short:
+        return f"a {name} image that is cut short"
+    return f"a {name} image that is damaged, or of a rare kind"

@@ -1,4 +1,4 @@
-"""Does each content decode, and what does it look like? Asked once for each content, and remembered between runs."""
+"""Does each content decode, and what does it look like? Judged once, remembered between runs."""
 
 import functools
 import json
@@ -7,129 +7,129 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from job.audit import formats
-from job.audit.similarity import difference_hash
-from job.telemetry import Progressed
-
-if TYPE_CHECKING:
-    from job.dataset import Record
-    from job.telemetry import Telemetry
+from job.audit.similarity import compute_difference_hash
+from job.dataset import Record
+from job.files import write_whole
+from job.telemetry import Progressed, Telemetry
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 256  # contents handed to the pool at a time: progress is told, and an interruption felt, this often
-_MOST_THREADS = 16
-_LARGE_PIXELS = (
-    2**25
-)  # a picture above 33 megapixels is decoded alone, so that no two of them need their memory at once
+# Contents passed to the threads at a time: so often is progress reported and a stop noticed.
+BATCH = 256
+MOST_THREADS = 16
+
+# A picture above 33 megapixels is decoded alone, so that no two of them need their memory at once.
+LARGE_PIXELS = 2**25
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the decoder says of one content."""
+    """What the decoder found in one content. `hash` is the 64-bit difference hash if it decodes."""
 
     kind: Literal["decodes", "broken", "unsupported"]
     reason: str = ""
-    hash: int = 0  # the 64-bit difference hash of an image that decodes
+    hash: int = 0
 
 
-def verdicts(
-    records: Sequence["Record"], cache_dir: Path, telemetry: "Telemetry"
+def judge_contents(
+    records: Sequence[Record], cache_dir: Path, telemetry: Telemetry
 ) -> dict[str, Verdict]:
-    """One verdict for each SHA-256 among the records, from the cache where it is there, else by decoding.
+    """One verdict for each SHA-256 among the records, from the cache or by decoding.
 
-    What is known when an interruption or an error comes is kept, so that the next pod goes on from
+    An interruption or an error keeps the verdicts so far, so that the next pod continues from
     there.
     """
     contents = {record.sha256: record for record in records}
-    cache = _VerdictCache(cache_dir / "audit.jsonl", _version())
-    known = {sha256: verdict for sha256, verdict in cache.read().items() if sha256 in contents}
-    unknown = [record for sha256, record in contents.items() if sha256 not in known]
+    cache = VerdictCache(cache_dir / "audit.jsonl", _describe_version())
+    cached = cache.read()
+    verdicts = {sha256: cached[sha256] for sha256 in contents if sha256 in cached}
+    unknown = [record for sha256, record in contents.items() if sha256 not in verdicts]
     try:
-        _judge_all(unknown, known, telemetry)
+        _judge_unknown(unknown, verdicts, telemetry)
     finally:
         if unknown:
-            cache.write(known)
-    return known
+            cache.write(verdicts)
+    return verdicts
 
 
-def _judge_all(
-    unknown: Sequence["Record"], known: dict[str, Verdict], telemetry: "Telemetry"
+def _judge_unknown(
+    unknown: Sequence[Record], verdicts: dict[str, Verdict], telemetry: Telemetry
 ) -> None:
-    total = len(known) + len(unknown)
-    telemetry.emit(Progressed(len(known), total, "images"))
+    """Add a verdict for each unknown content to `verdicts`."""
+    total = len(verdicts) + len(unknown)
+    telemetry.emit(Progressed(len(verdicts), total, "images"))
     if not unknown:
         return
-    judge = _judge()
-    with ThreadPoolExecutor(min(_MOST_THREADS, len(os.sched_getaffinity(0)))) as pool:
-        for start in range(0, len(unknown), _AT_ONCE):
-            some = unknown[start : start + _AT_ONCE]
-            known.update(
-                zip(
-                    (one.sha256 for one in some),
-                    pool.map(judge, (one.path for one in some)),
-                    strict=True,
-                )
-            )
-            telemetry.emit(Progressed(len(known), total, "images"))
+    judge = _make_judge()
+    num_threads = min(MOST_THREADS, len(os.sched_getaffinity(0)))
+    with ThreadPoolExecutor(num_threads) as pool:
+        for start in range(0, len(unknown), BATCH):
+            batch = unknown[start : start + BATCH]
+            judged = pool.map(judge, [record.path for record in batch])
+            for record, verdict in zip(batch, judged, strict=True):
+                verdicts[record.sha256] = verdict
+            telemetry.emit(Progressed(len(verdicts), total, "images"))
 
 
 @functools.cache
-def _look() -> Callable[[Any], Any]:
-    """The decoder with the hash behind it, traced once: string [] -> bool [64]."""
+def _trace_decoder() -> Callable[[Any], Any]:
+    """The decoder followed by the hash, traced once: string [] -> bool [64]."""
     import tensorflow as tf
 
     from job import images
 
-    def look(encoded: Any) -> Any:
-        return difference_hash(images.decode(encoded))
+    def decode_and_hash(encoded: Any) -> Any:
+        return compute_difference_hash(images.decode(encoded))
 
-    graph: Any = tf.function(look, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    signature = [tf.TensorSpec([], tf.string)]
+    graph: Any = tf.function(decode_and_hash, input_signature=signature, autograph=False)
     traced: Callable[[Any], Any] = graph.get_concrete_function()
     return traced
 
 
-def _judge() -> Callable[[Path], Verdict]:
-    """A function of a file, for many threads: TensorFlow gives up the interpreter's lock while it decodes."""
+def _make_judge() -> Callable[[Path], Verdict]:
+    """A function of a file, for many threads.
+
+    TensorFlow releases the interpreter's lock while it decodes.
+    """
     import tensorflow as tf
 
-    look, alone = _look(), threading.Lock()
+    decode_and_hash = _trace_decoder()
+    alone = threading.Lock()
 
     def judge(path: Path) -> Verdict:
         with path.open("rb") as file:
             head = file.read(formats.HEAD_BYTES)
-            name = formats.decodable(head)
+            name = formats.find_decodable(head)
             if name is None:
-                return _not_decodable(head)
+                if unsupported := formats.find_unsupported(head):
+                    return Verdict("unsupported", f"{unsupported} is not supported")
+                return Verdict("broken", formats.describe_unknown(head))
             data = head + file.read()
-        width, height = formats.pixels(name, data)
-        if reason := formats.too_large(width, height):
+
+        width, height = formats.read_dimensions(name, data)
+        if reason := formats.explain_refusal(width, height):
             return Verdict("broken", reason)
         try:
-            with alone if width * height > _LARGE_PIXELS else nullcontext():
-                bits = look(tf.constant(data)).numpy()
+            with alone if width * height > LARGE_PIXELS else nullcontext():
+                bits = decode_and_hash(tf.constant(data)).numpy()
         except tf.errors.InvalidArgumentError:
-            return Verdict("broken", formats.damage(name, data))
+            return Verdict("broken", formats.describe_damage(name, data))
         return Verdict("decodes", hash=int.from_bytes(np.packbits(bits).tobytes(), "big"))
 
     return judge
 
 
-def _not_decodable(head: bytes) -> Verdict:
-    if name := formats.unsupported(head):
-        return Verdict("unsupported", f"{name} is not supported")
-    return Verdict("broken", formats.describe_unknown(head))
-
-
-def _version() -> str:
-    """Verdicts of another version are stale."""
+def _describe_version() -> str:
+    """What the verdicts depend on. Those of another version are stale."""
     import tensorflow as tf
 
     from job import images
@@ -137,39 +137,45 @@ def _version() -> str:
     return f"audit 1, decoder {images.DECODER}, tensorflow {tf.__version__}"
 
 
-class _VerdictCache:
-    """The verdicts on the last data set: a line of JSON for each content, the version first. To lose it costs time."""
+class VerdictCache:
+    """The verdicts on the last data set: one line of JSON per content, the version first.
+
+    Losing it costs time, and nothing else. So no fault of the cache is an error.
+    """
 
     def __init__(self, path: Path, version: str) -> None:
-        self._path, self._version = path, version
+        self._path = path
+        self._version = version
 
     def read(self) -> dict[str, Verdict]:
+        """The verdicts by SHA-256, or none if they are missing, stale or damaged."""
+        verdicts = {}
         try:
             version, *lines = self._path.read_text().splitlines()
-            entries = (
-                [json.loads(line) for line in lines] if json.loads(version) == self._version else []
-            )
-            return {sha256: Verdict(**fields) for sha256, fields in entries}
+            if json.loads(version) != self._version:
+                return {}
+            for line in lines:
+                sha256, fields = json.loads(line)
+                verdicts[sha256] = Verdict(**fields)
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, TypeError) as error:
             logger.warning(
-                "The audit's cache cannot be read: decoding anew.",
+                "The audit's cache cannot be read: every image is decoded again.",
                 extra={"fields": {"cause": repr(error)}},
             )
             return {}
+        return verdicts
 
-    def write(self, known: Mapping[str, Verdict]) -> None:
-        """Replaces the file as a whole, or leaves it as it was."""
-        lines = [self._version, *([sha256, asdict(verdict)] for sha256, verdict in known.items())]
-        part = self._path.with_name(f"{self._path.name}.{os.getpid()}.part")
+    def write(self, verdicts: Mapping[str, Verdict]) -> None:
+        """Replace the file as a whole, or leave it as it was."""
+        lines = [json.dumps(self._version)]
+        for sha256, verdict in verdicts.items():
+            lines.append(json.dumps([sha256, asdict(verdict)]))
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            part.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
-            part.replace(self._path)
+            with write_whole(self._path) as file:
+                file.write(("\n".join(lines) + "\n").encode())
         except OSError as error:
-            with suppress(OSError):
-                part.unlink()
             logger.warning(
                 "The audit's cache was not written.", extra={"fields": {"cause": repr(error)}}
             )

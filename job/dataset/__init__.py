@@ -1,11 +1,13 @@
-"""Dataset: bring the files here, verified, cached by digest.
+"""Dataset: the images on the local disk, verified, cached by digest.
 
-    listing = survey(settings.dataset)                                       # what is there; no
-    image is fetched dataset = fetch(listing, settings.dataset, settings.cache, telemetry)    #
-    every image a local file
+    # Which objects there are. No image is downloaded.
+    listing = survey(settings.dataset)
+    # Every image as a local file.
+    dataset = fetch(listing, settings.dataset, settings.cache, telemetry)
 
-A listing with fewer `entries` (`dataclasses.replace`) fetches that part. `layout` and `manifest`
-say what each file is, `archive` opens .tar and .zip, `cache` keeps contents by digest.
+A listing with fewer `entries` (`dataclasses.replace`) fetches only those. `layout` and
+`image_manifest` say what each file is, `archive` opens .tar and .zip, `cache` keeps contents by
+digest.
 """
 
 from job.dataset.fetching import Dataset, Record, fetch

@@ -1,8 +1,8 @@
-"""Listing -> local files with known content. Nothing that has arrived once is fetched again.
+"""From a listing to local files with known content. What has arrived is never fetched again.
 
-A `file://` folder is read in place: its files are hashed once for each version and never copied, so
-they must not be changed while a run lasts. What comes from a bucket or out of an archive lies in
-the cache.
+A `file://` folder is read in place: its files are hashed once per version and never copied, so they
+must not be changed while a run lasts. What comes from a bucket or out of an archive is in the
+cache.
 """
 
 import hashlib
@@ -10,38 +10,39 @@ import io
 import itertools
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
-from urllib.parse import unquote_to_bytes
 
+from job import files
 from job.dataset import archive, layout
-from job.dataset.cache import DatasetCache, File, digest, opened
+from job.dataset.cache import DatasetCache, File, open_cache
 from job.dataset.layout import Place
-from job.dataset.listing import Listing, reading
+from job.dataset.listing import Listing, report_as_dataset_error
+from job.dataset.local_files import find_local_folder, hash_in_place, require_as_listed
 from job.dataset.names import first_names, printable
-from job.errors import DatasetError, StoreConflict, StoreNotFound, TemporaryError
+from job.errors import StoreConflict, StoreNotFound, TemporaryError
 from job.settings import CacheSettings, DatasetSettings, SplitName
-from job.storage import Entry, Store, connect
+from job.storage import Entry, Store, connect, download
 from job.telemetry import Progressed, Telemetry
 
-CONNECTIONS = 16  # Photographs are small: the waiting is for round trips, not for bytes.
-AT_ONCE = (
-    4096  # Tasks handed out together, so that a million images are not a million waiting tasks.
-)
+# Photographs are small: the time goes into round trips, not into bytes.
+CONNECTIONS = 16
+# Tasks submitted together, so that a million images are not a million waiting tasks.
+BATCH = 4096
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One image file. `name` is how its owner knows it; `split` and `group` are None where none is given.
+    """One image file.
 
-    A given split may lack val or test: they are carved out of its train by whoever splits.
+    `name` is how its owner knows it. `split` and `group` are None where none is given. A given
+    split may lack val or test, which are then carved out of its train.
     """
 
     path: Path
@@ -59,10 +60,10 @@ class Dataset:
 
     Attributes:
         records: sorted by (label, sha256, name).
-        digest: SHA-256 over the multiset of (label, sha256, split, group): the content, wherever it
-            came from.
+        digest: SHA-256 over the multiset of (label, sha256, split, group): the content, whatever
+            store it came from.
         listing: digest of the listing that it was fetched by.
-        ignored: names of files that are no images of any class.
+        ignored: names of files that are not images of a class.
     """
 
     records: tuple[Record, ...]
@@ -71,88 +72,120 @@ class Dataset:
     ignored: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """Local files and what they are, by name. A file is None where its name is ignored."""
+
+    files: Mapping[str, File | None]
+    places: Mapping[str, Place]
+    ignored: tuple[str, ...]
+
+
 def fetch(
     listing: Listing, dataset: DatasetSettings, cache: CacheSettings, telemetry: Telemetry
 ) -> Dataset:
-    """Bring every image of the listing to the local disk, verified.
+    """Fetch every image of the listing to the local disk, verified.
 
     Raises:
         SettingsError: the cache is too small, with the size to ask for, or its disk is full or
-        read-only. DatasetError: an image may not be read or is gone, or the archive is damaged or
-        unsafe. TemporaryError: the data changed while it was read, or the store went away; a retry
-        goes on from here.
+            read-only.
+        DatasetError: an image may not be read or is gone, or the archive is damaged or unsafe.
+        TemporaryError: the data changed while it was read, or the store went away. A retry
+            continues from here.
     """
+    uri = dataset.uri
     store = connect(listing.root)
+    fetch_files = _fetch_archive if listing.archive else _fetch_folder
     with (
-        reading(dataset.uri),
-        _unchanged(dataset.uri),
-        opened(cache.dir, cache.limit, store.uri) as checkpoints,
+        report_as_dataset_error(uri),
+        _report_changes(uri),
+        open_cache(cache.dir, cache.limit, store.uri) as opened_cache,
     ):
-        files, places, ignored = (_from_archive if listing.archive else _from_folder)(
-            listing, store, checkpoints, telemetry
-        )
+        arrival = fetch_files(listing, store, opened_cache, telemetry)
+
+    ignored = arrival.ignored
     if ignored:
         logger.warning(
-            "%d files are no images of any class and were ignored: %s",
+            "%d files are not images of a class and were ignored: %s",
             len(ignored),
             "; ".join(first_names(ignored)),
         )
     records = sorted(
-        _records(files, places), key=lambda record: (record.label, record.sha256, record.name)
+        _make_records(arrival), key=lambda record: (record.label, record.sha256, record.name)
     )
-    return Dataset(tuple(records), _digest(records), listing.digest, tuple(map(printable, ignored)))
+    return Dataset(
+        records=tuple(records),
+        digest=_digest_records(records),
+        listing=listing.digest,
+        ignored=tuple(map(printable, ignored)),
+    )
 
 
-Arrival = tuple[Mapping[str, File | None], Mapping[str, Place], tuple[str, ...]]
-
-
-def _from_folder(
+def _fetch_folder(
     listing: Listing, store: Store, cache: DatasetCache, telemetry: Telemetry
 ) -> Arrival:
+    # The listing of a manifest has an entry for the manifest itself, too.
     images = [entry for entry in listing.entries if entry.key in listing.places]
-    if folder := _local_folder(store):
-        files = _each(lambda entry: _in_place(folder, entry, cache), images, telemetry)
-        return dict(files), listing.places, listing.ignored
-    present = {entry.key: file for entry in images if (file := cache.find(entry))}
-    absent = [entry for entry in images if entry.key not in present]
-    cache.require(
-        (entry.size for entry in absent), f"{len(absent):,} images", cache.arrived(absent)
-    )
-    files = _each(lambda entry: _download(store, entry, cache), absent, telemetry)
-    return present | dict(files), listing.places, listing.ignored
+    if folder := find_local_folder(store):
+        arrived = _run_all(lambda entry: hash_in_place(folder, entry, cache), images, telemetry)
+        return Arrival(dict(arrived), listing.places, listing.ignored)
+
+    present: dict[str, File | None] = {}
+    absent = []
+    for entry in images:
+        if file := cache.find(entry):
+            present[entry.key] = file
+        else:
+            absent.append(entry)
+    sizes = [entry.size for entry in absent]
+    cache.require_space(sizes, f"{len(absent):,} images", cache.count_arrived_bytes(absent))
+    arrived = _run_all(lambda entry: _download_image(store, entry, cache), absent, telemetry)
+    return Arrival(present | dict(arrived), listing.places, listing.ignored)
 
 
-def _from_archive(
+def _fetch_archive(
     listing: Listing, store: Store, cache: DatasetCache, telemetry: Telemetry
 ) -> Arrival:
     (entry,) = listing.entries
-    contents = _unpacked_before(entry, cache)
+    contents = _find_unpacked(entry, cache)
     found = layout.read(contents, wrapped=True) if contents else None
     if found is None or not all(contents[name] for name in found.places):
-        contents = _unpack(listing, store, cache, telemetry)
+        contents = _unpack_archive(entry, store, cache, telemetry)
         found = layout.read(contents, wrapped=True)
-    return contents, found.places, found.ignored
+    return Arrival(contents, found.places, found.ignored)
 
 
-def _unpacked_before(entry: Entry, cache: DatasetCache) -> dict[str, File | None]:
-    """The files of an archive that any run has unpacked, by name; None for those ignored then or lost since."""
-    table = cache.get(known) if (known := cache.known(entry)) else None
-    rows = json.loads(table.path.read_bytes()) if table and digest(table.path) == known else []
-    return {name: cache.get(sha256, size) if sha256 else None for name, sha256, size in rows}
+def _find_unpacked(entry: Entry, cache: DatasetCache) -> dict[str, File | None]:
+    """The files of an archive that any run has unpacked, by name.
+
+    None stands for a file that was ignored then, or lost since.
+    """
+    known = cache.find_sha256(entry)
+    table = cache.get(known) if known else None
+    if table is None or files.sha256(table.path) != known:
+        return {}
+    contents = {}
+    for name, sha256, size in json.loads(table.path.read_bytes()):
+        contents[name] = cache.get(sha256, size) if sha256 else None
+    return contents
 
 
-def _unpack(
-    listing: Listing, store: Store, cache: DatasetCache, telemetry: Telemetry
+def _unpack_archive(
+    entry: Entry, store: Store, cache: DatasetCache, telemetry: Telemetry
 ) -> dict[str, File | None]:
-    (entry,) = listing.entries
     name = printable(entry.key)
-    path = _archive_path(store, entry, cache)
-    members = archive.look(path, name)
+    folder = find_local_folder(store)
+    if folder:
+        path = folder / entry.key
+        require_as_listed(path, entry)
+    else:
+        path = _download_archive(store, entry, cache)
+
+    members = archive.list_members(path, name)
     wanted = layout.read([member.name for member in members], wrapped=True).places
-    cache.require(
-        (member.size for member in members if member.name in wanted),
-        f"The {len(wanted):,} images in {name}",
-    )
+    sizes = [member.size for member in members if member.name in wanted]
+    cache.require_space(sizes, f"The {len(wanted):,} images in {name}")
+
     contents: dict[str, File | None] = {member.name: None for member in members}
     done = itertools.count(1)
 
@@ -161,88 +194,53 @@ def _unpack(
         telemetry.emit(Progressed(next(done), len(wanted), "images"))
 
     archive.unpack(path, name, wanted, keep)
-    if _local_folder(store):
-        _require_as_listed(path, entry)
+    if folder:
+        # The archive is read in place: it must not have changed while it was unpacked.
+        require_as_listed(path, entry)
+
+    # The content that the index records for an archive is the table of what is in it.
     rows = [[member, file and file.sha256, file and file.size] for member, file in contents.items()]
-    cache.note(entry, cache.keep_stream(io.BytesIO(json.dumps(rows).encode())).sha256)
+    table = cache.keep_stream(io.BytesIO(json.dumps(rows).encode()))
+    cache.remember(entry, table.sha256)
     return contents
 
 
-def _archive_path(store: Store, entry: Entry, cache: DatasetCache) -> Path:
-    """The archive as a local file. Room is asked for it twice: photographs do not shrink when they are packed."""
-    if folder := _local_folder(store):
-        _require_as_listed(path := folder / entry.key, entry)
-        return path
-    path = cache.incoming(entry)
-    cache.require(
+def _download_archive(store: Store, entry: Entry, cache: DatasetCache) -> Path:
+    path = cache.incoming_path(entry)
+    # Twice its size, since photographs do not shrink when they are packed.
+    cache.require_space(
         [entry.size, entry.size],
         f"{printable(entry.key)} and what is in it",
-        cache.arrived([entry]),
+        cache.count_arrived_bytes([entry]),
     )
     if not path.exists():
-        store.download(entry.key, path, entry)
+        download(store, entry.key, path, entry)
     return path
 
 
-def _download(store: Store, entry: Entry, cache: DatasetCache) -> File:
-    path = cache.incoming(entry)
-    if not path.exists():  # It is there if a run ended between the next two lines.
-        store.download(entry.key, path, entry)
+def _download_image(store: Store, entry: Entry, cache: DatasetCache) -> File:
+    path = cache.incoming_path(entry)
+    # The file is there if a run ended between its download and `keep`.
+    if not path.exists():
+        download(store, entry.key, path, entry)
     file = cache.keep(path)
-    cache.note(entry, file.sha256)
+    cache.remember(entry, file.sha256)
     return file
 
 
-def _in_place(folder: Path, entry: Entry, cache: DatasetCache) -> File:
-    path = folder / entry.key
-    known = cache.known(entry)
-    with _local_file(path):
-        sha256 = known or digest(path)
-    _require_as_listed(path, entry)
-    if not known:
-        cache.note(entry, sha256)
-    return File(path, sha256, entry.size)
-
-
-def _require_as_listed(path: Path, entry: Entry) -> None:
-    """Refuse a local file that was written to since the listing, whose ETag is no longer true."""
-    with _local_file(path):
-        status = path.stat()
-    if (status.st_size, status.st_mtime) != (entry.size, entry.modified):
-        raise StoreConflict(f"{printable(str(path))} is no longer the file that was listed.")
-
-
-@contextmanager
-def _local_file(path: Path) -> Iterator[None]:
-    """To whoever reads data in place, a file that is gone has changed, and one that cannot be read is bad data."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise StoreConflict(f"{printable(str(path))} is gone.") from error
-    except OSError as error:
-        received = f"Cannot read {printable(str(path))}: {error.strerror}."
-        raise DatasetError(received, "Mend the file, or take it away.") from error
-
-
-def _local_folder(store: Store) -> Path | None:
-    """The folder of a `file://` store, whose files need not be brought."""
-    scheme, _, path = store.uri.partition("://")
-    return Path(os.fsdecode(unquote_to_bytes(path))) if scheme == "file" else None
-
-
-def _each(
+def _run_all(
     task: Callable[[Entry], File], entries: Sequence[Entry], telemetry: Telemetry
 ) -> Iterator[tuple[str, File]]:
-    """Do the task for all entries, several at once; the first failure drops what has not begun."""
+    """Run the task for all entries, several at once. The first failure cancels the rest."""
     done = itertools.count(1)
     with ThreadPoolExecutor(CONNECTIONS) as pool:
-        for start in range(0, len(entries), AT_ONCE):
-            waiting = {
-                pool.submit(task, entry): entry.key for entry in entries[start : start + AT_ONCE]
-            }
+        for start in range(0, len(entries), BATCH):
+            keys = {}
+            for entry in entries[start : start + BATCH]:
+                keys[pool.submit(task, entry)] = entry.key
             try:
-                for future in as_completed(waiting):
-                    yield waiting[future], future.result()
+                for future in as_completed(keys):
+                    yield keys[future], future.result()
                     telemetry.emit(Progressed(next(done), len(entries), "images"))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
@@ -250,29 +248,34 @@ def _each(
 
 
 @contextmanager
-def _unchanged(uri: str) -> Iterator[None]:
+def _report_changes(uri: str) -> Iterator[None]:
+    """Raise a TemporaryError for data that changed during the block."""
     try:
         yield
     except (StoreConflict, StoreNotFound) as error:
-        received = f"The data set {printable(uri)} changed while it was read: {error.message}"
-        raise TemporaryError(received, "Try again; what has arrived is kept.") from error
+        raise TemporaryError(
+            f"The data set {printable(uri)} changed while it was read: {error.message}",
+            "Try again. What has arrived is kept.",
+        ) from error
 
 
-def _records(files: Mapping[str, File | None], places: Mapping[str, Place]) -> Iterator[Record]:
-    for name, file in files.items():
-        if file and (place := places.get(name)):
-            yield Record(
-                file.path,
-                printable(name),
-                place.label,
-                file.sha256,
-                file.size,
-                place.split,
-                place.group,
-            )
+def _make_records(arrival: Arrival) -> Iterator[Record]:
+    for name, file in arrival.files.items():
+        place = arrival.places.get(name)
+        if file is None or place is None:
+            continue
+        yield Record(
+            path=file.path,
+            name=printable(name),
+            label=place.label,
+            sha256=file.sha256,
+            size=file.size,
+            split=place.split,
+            group=place.group,
+        )
 
 
-def _digest(records: Iterable[Record]) -> str:
+def _digest_records(records: Iterable[Record]) -> str:
     lines = sorted(
         json.dumps([record.label, record.sha256, record.split, record.group]) for record in records
     )

@@ -1,4 +1,4 @@
-"""A table of images (.csv with a heading, or .jsonl): `image`, `label`, optionally `split` and `group`.
+"""A table of images (.csv with a header, or .jsonl): `image`, `label`, and maybe `split`, `group`.
 
 `image` is a path relative to the manifest's own folder. Absolute paths and URIs are refused: a data
 set is one tree under one set of credentials, and a table from elsewhere must not point out of it.
@@ -16,20 +16,26 @@ from job.dataset.layout import SPLITS, Place
 from job.errors import DatasetError
 
 SUFFIXES = (".csv", ".jsonl")
-COLUMNS = ("image", "label", "split", "group")
-CURE = "Each row needs an image (a path relative to the manifest's folder) and a label; split and group are optional."
+REQUIRED_COLUMNS = ("image", "label")
+CURE = (
+    "Each row needs an image (a path relative to the manifest's folder) and a label; "
+    "split and group are optional."
+)
+
+# The number of its line and its cells, or why it has none.
+Row = tuple[int, Mapping[str, Any] | ValueError]
 
 
 @dataclass(frozen=True, slots=True)
 class ImageManifest:
-    """`places` by image path, and every row that cannot be used, in words."""
+    """`places` by image path, and a description of every row that cannot be used."""
 
     places: Mapping[str, Place]
     problems: tuple[str, ...]
 
 
 def read(data: bytes, name: str) -> ImageManifest:
-    """Read all rows and gather what is wrong with them.
+    """Read all rows and collect what is wrong with them.
 
     Raises:
         DatasetError: the table itself cannot be read: not UTF-8, or without its columns.
@@ -41,50 +47,65 @@ def read(data: bytes, name: str) -> ImageManifest:
         raise DatasetError(
             f"{name}, line {line}: not UTF-8.", "Save the manifest as UTF-8."
         ) from error
-    rows = _json_rows(text) if name.lower().endswith(".jsonl") else _csv_rows(text, name)
-    return _gather(rows)
+    is_json = name.lower().endswith(".jsonl")
+    return _collect_places(_read_json_rows(text) if is_json else _read_csv_rows(text, name))
 
 
-def _gather(rows: Iterator[tuple[int, Mapping[str, Any] | ValueError]]) -> ImageManifest:
+def _collect_places(rows: Iterator[Row]) -> ImageManifest:
     places: dict[str, Place] = {}
     lines: dict[str, int] = {}
     problems: list[str] = []
     for line, row in rows:
         try:
-            image, place = _read_row(row)
+            if isinstance(row, ValueError):
+                raise row
+            image, place = _parse_row(row)
             if image in places:
                 raise ValueError(f"names {image} again, after line {lines[image]}")
             places[image], lines[image] = place, line
         except ValueError as error:
             problems.append(f"line {line} {error}")
-    return ImageManifest(places, (*problems, *_half_split(places, lines)))
 
-
-def _half_split(places: Mapping[str, Place], lines: Mapping[str, int]) -> Iterator[str]:
     without = [image for image, place in places.items() if place.split is None]
     if without and len(without) < len(places):
-        yield f"line {lines[without[0]]} has no split although other rows have one ({len(without):,} such rows)"
+        problems.append(
+            f"line {lines[without[0]]} has no split although other rows have one "
+            f"({len(without):,} such rows)"
+        )
+    return ImageManifest(places, tuple(problems))
 
 
-def _read_row(row: Mapping[str, Any] | ValueError) -> tuple[str, Place]:
-    if isinstance(row, ValueError):
-        raise row
-    cells = {
-        str(key).strip().lower(): _text(value) for key, value in row.items() if key is not None
-    }
-    image, label, split, group = (cells.get(column, "") for column in COLUMNS)
+def _parse_row(row: Mapping[str, Any]) -> tuple[str, Place]:
+    """The image of a row and what is known of it. Raises a ValueError that completes "line 3 …"."""
+    cells = {}
+    for key, value in row.items():
+        if key is not None:
+            cells[str(key).strip().lower()] = _parse_text(value)
+    image = cells.get("image", "")
+    label = cells.get("label", "")
+    split = cells.get("split", "")
     if not image:
         raise ValueError("has no image")
     if not label:
         raise ValueError(f"has no label ({image})")
     if split and split.lower() not in SPLITS:
         raise ValueError(f"has the split {split!r}; expected {', '.join(SPLITS)} or nothing")
-    return _inside(image), Place(
-        unicodedata.normalize("NFC", label), SPLITS.get(split.lower()), group or None
+
+    path = image.removeprefix("./")
+    if path.startswith("/") or "://" in path or ".." in path.split("/"):
+        raise ValueError(
+            f"names {image}; expected a path relative to the manifest's folder, inside it"
+        )
+
+    place = Place(
+        label=unicodedata.normalize("NFC", label),
+        split=SPLITS.get(split.lower()),
+        group=cells.get("group") or None,
     )
+    return path, place
 
 
-def _text(value: Any) -> str:
+def _parse_text(value: Any) -> str:
     if value is None:
         return ""
     if isinstance(value, str):
@@ -94,16 +115,7 @@ def _text(value: Any) -> str:
     raise ValueError(f"has {json.dumps(value)[:40]}; expected text")
 
 
-def _inside(image: str) -> str:
-    path = image.removeprefix("./")
-    if path.startswith("/") or "://" in path or ".." in path.split("/"):
-        raise ValueError(
-            f"names {image}; expected a path relative to the manifest's folder, inside it"
-        )
-    return path
-
-
-def _json_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any] | ValueError]]:
+def _read_json_rows(text: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -111,21 +123,26 @@ def _json_rows(text: str) -> Iterator[tuple[int, Mapping[str, Any] | ValueError]
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
-        yield number, row if isinstance(row, dict) else ValueError("is no JSON object")
+        yield number, row if isinstance(row, dict) else ValueError("is not a JSON object")
 
 
-def _csv_rows(text: str, name: str) -> Iterator[tuple[int, Mapping[str, Any] | ValueError]]:
+def _read_csv_rows(text: str, name: str) -> Iterator[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         found = [str(field).strip().lower() for field in reader.fieldnames or ()]
-        if missing := [column for column in COLUMNS[:2] if column not in found]:
-            received = ", ".join(found)[:80] or "nothing"
+        missing = [column for column in REQUIRED_COLUMNS if column not in found]
+        if missing:
+            header = ", ".join(found)[:80] or "nothing"
             raise DatasetError(
-                f"{name} has no column {' and no column '.join(missing)}; its heading is: {received}.",
+                f"{name} has no column {' and no column '.join(missing)}; its header is: {header}.",
                 CURE,
             )
         for row in reader:
-            extra = row.get(None)
-            yield reader.line_num, ValueError("has more cells than the heading") if extra else row
+            # csv keeps the cells without a column under the key None.
+            has_extra = bool(row.get(None))
+            yield (
+                reader.line_num,
+                ValueError("has more cells than the header") if has_extra else row,
+            )
     except csv.Error as error:
-        yield reader.reader.line_num, ValueError(f"is no CSV: {error}")
+        yield reader.reader.line_num, ValueError(f"is not valid CSV: {error}")

@@ -1,8 +1,8 @@
-"""Names of files -> what each image is: its class and, where one is given, its part of the split.
+"""From the names of files to what each image is: its class and, where one is given, its split.
 
 Two layouts: `class/…/image`, and `train|val|test/class/…/image` when every folder at the top is a
-part of a split. Folders below the class folder do not matter. Nothing is opened: a file is no image
-only if its name says so.
+part of a split. Folders below the class folder do not matter. Nothing is opened: only a name can
+say that a file is not an image.
 """
 
 import unicodedata
@@ -13,6 +13,7 @@ from job.dataset.names import UNPRINTABLE, first_names, printable
 from job.errors import DatasetError
 from job.settings import SplitName
 
+# Names of folders and cells that mean a part of a split, in lower case.
 SPLITS: Mapping[str, SplitName] = {
     "train": "train",
     "val": "val",
@@ -21,56 +22,57 @@ SPLITS: Mapping[str, SplitName] = {
     "dev": "val",
     "test": "test",
 }
-# Files that lie beside images in the wild. All other files, whatever their extension, are left to
-# the decoder. fmt: off
+
+# Extensions of files that occur beside images. All other files are left to the decoder.
+# One line per kind, which the formatter would take apart. fmt: off
 NOT_IMAGES = frozenset(
     (
         "7z",
-        "cfg",
-        "css",
-        "csv",
-        "db",
-        "doc",
-        "docx",
         "gz",
-        "htm",
-        "html",
-        "ini",
-        "ipynb",
-        "js",
+        "tar",
+        "tgz",
+        "zip",
+        "csv",
         "json",
         "jsonl",
-        "log",
-        "mat",
-        "md",
-        "npy",
-        "npz",
-        "parquet",
-        "pdf",
-        "pkl",
-        "py",
-        "rtf",
-        "sh",
-        "sha256",
-        "sqlite",
-        "tar",
-        "tfrecord",
-        "tgz",
         "toml",
         "tsv",
-        "txt",
-        "xls",
-        "xlsx",
         "xml",
         "yaml",
         "yml",
-        "zip",
+        "db",
+        "mat",
+        "npy",
+        "npz",
+        "parquet",
+        "pkl",
+        "sqlite",
+        "tfrecord",
+        "cfg",
+        "ini",
+        "log",
+        "md",
+        "sha256",
+        "txt",
+        "css",
+        "htm",
+        "html",
+        "ipynb",
+        "js",
+        "py",
+        "sh",
+        "doc",
+        "docx",
+        "pdf",
+        "rtf",
+        "xls",
+        "xlsx",
     )
 )
 # fmt: on
 EXPECTED = (
-    "Expected <class>/<image>, or train|val|test/<class>/<image>, or a manifest (.csv, .jsonl). Put each image into a "
-    "folder named after its class."
+    "Expected <class>/<image>, or train|val|test/<class>/<image>, or a manifest (.csv, .jsonl). "
+    "Put each image into a folder named after its class."
 )
 
 
@@ -85,7 +87,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`places` by the name that was given; `ignored` are the names that are no images of any class."""
+    """`places` by the given name. `ignored` are the names that are not images of a class."""
 
     places: Mapping[str, Place]
     ignored: tuple[str, ...]
@@ -94,80 +96,101 @@ class Layout:
 def read(names: Collection[str], *, wrapped: bool = False) -> Layout:
     """Find the class of each file by its folders.
 
-    `train` alone is a split without its other parts; those are carved out of it later. With
-    `wrapped`, a single folder around everything is stepped into, as archives have one by
+    `train` alone is a split without its other parts, which are carved out of it later. With
+    `wrapped`, a single folder around everything is stepped into, since archives have one by
     convention.
 
     Raises:
-        DatasetError: no file lies in a class folder, the folders at the top are part split and part
-        class, or a class
-            has an unprintable name.
+        DatasetError: no file is in a class folder, the folders at the top are part split and part
+            class, or a class has an unprintable name.
     """
-    steps = {name: path for name in names if (path := _image_path(name))}
+    paths = {}
+    for name in names:
+        if path := _parse_image_path(name):
+            paths[name] = path
     if wrapped:
-        steps = _unwrapped(steps)
-    depth = 1 if _is_split({path[0] for path in steps.values() if len(path) > 1}) else 0
-    places = {name: _place(path, depth) for name, path in steps.items() if len(path) > depth + 1}
+        paths = _unwrap_folder(paths)
+
+    depth = 1 if _is_split(_top_folders(paths)) else 0
+    places = {}
+    for name, path in paths.items():
+        # A file beside the class folders has no class.
+        if len(path) > depth + 1:
+            label = unicodedata.normalize("NFC", path[depth])
+            places[name] = Place(label, SPLITS[path[0].lower()] if depth else None)
     require_classes(places, names)
     return Layout(places, tuple(sorted(name for name in names if name not in places)))
 
 
 def require_classes(places: Mapping[str, Place], names: Collection[str]) -> None:
-    """Refuse what cannot be learnt from whatever the images look like.
+    """Refuse what cannot be learnt from, whatever the images look like.
 
     Raises:
         DatasetError: no image at all, no training image, or a class with an unprintable name.
     """
     if not places:
         found = "; ".join(first_names(sorted(names))) or "nothing"
-        raise DatasetError(f"No image lies in a class folder. Found: {found}.", EXPECTED)
-    if unprintable := sorted(
-        {place.label for place in places.values() if UNPRINTABLE.search(place.label)}
-    ):
+        raise DatasetError(f"No image is in a class folder. Found: {found}.", EXPECTED)
+
+    labels = {place.label for place in places.values()}
+    unprintable = [ascii(label) for label in sorted(labels) if UNPRINTABLE.search(label)]
+    if unprintable:
         raise DatasetError(
             "Names of classes must be printable text:",
             "Rename these classes.",
-            first_names([ascii(x) for x in unprintable]),
+            first_names(unprintable),
         )
-    if (splits := {place.split for place in places.values()}).isdisjoint({"train", None}):
-        given = ", ".join(sorted(filter(None, splits)))
+
+    splits = {place.split for place in places.values()}
+    if splits.isdisjoint({"train", None}):
+        given = ", ".join(sorted(split for split in splits if split))
         raise DatasetError(
             f"The split has images in {given} but none in train.",
             "Add a train part, or give no split.",
         )
 
 
-def _image_path(name: str) -> tuple[str, ...]:
-    """The folders and the file name; empty if the file is hidden or clearly no image."""
-    path = tuple(filter(None, name.split("/")))
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in path)
-    extension = path[-1].lower().rpartition(".")[2] if path and "." in path[-1] else ""
-    return () if hidden or extension in NOT_IMAGES else path
+def _parse_image_path(name: str) -> tuple[str, ...]:
+    """The folders and the file name, or nothing if it is hidden or clearly not an image."""
+    path = tuple(part for part in name.split("/") if part)
+    if any(part.startswith(".") or part == "__MACOSX" for part in path):
+        return ()
+    if path and "." in path[-1] and path[-1].lower().rpartition(".")[2] in NOT_IMAGES:
+        return ()
+    return path
 
 
-def _unwrapped(steps: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    folders = {path[0] for path in steps.values() if len(path) > 1}
-    inner = any(len(path) > 2 for path in steps.values())
-    if len(folders) != 1 or not inner or next(iter(folders)).lower() in SPLITS:
-        return steps
-    return {name: path[1:] for name, path in steps.items() if len(path) > 1}
+def _top_folders(paths: Mapping[str, tuple[str, ...]]) -> set[str]:
+    return {path[0] for path in paths.values() if len(path) > 1}
+
+
+def _unwrap_folder(paths: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+    """The paths without the one folder around everything, if there is one."""
+    folders = _top_folders(paths)
+    has_inner_folders = any(len(path) > 2 for path in paths.values())
+    if len(folders) != 1 or not has_inner_folders or folders <= _find_split_folders(folders):
+        return paths
+    return {name: path[1:] for name, path in paths.items() if len(path) > 1}
+
+
+def _find_split_folders(folders: set[str]) -> set[str]:
+    return {folder for folder in folders if folder.lower() in SPLITS}
 
 
 def _is_split(folders: set[str]) -> bool:
-    """Whether the folders at the top are parts of a split; a class may well be called `test` among others."""
-    parts = {folder for folder in folders if folder.lower() in SPLITS}
-    kinds = {SPLITS[folder.lower()] for folder in parts}
+    """Whether the folders at the top are parts of a split.
+
+    A single class may be called `test` among others. `train` and a second part make a split.
+    """
+    parts = _find_split_folders(folders)
     if folders == parts:
         return bool(parts)
+    kinds = {SPLITS[folder.lower()] for folder in parts}
     if "train" in kinds and len(kinds) > 1:
         others = "; ".join(first_names(sorted(folders - parts)))
         raise DatasetError(
-            f"The top folders are a split ({', '.join(sorted(map(printable, parts)))}) beside others: {others}.",
+            f"The top folders are a split ({', '.join(sorted(map(printable, parts)))}) "
+            f"beside others: {others}.",
             "Move the other folders elsewhere, or rename the classes that are called like a split.",
         )
     return False
-
-
-def _place(path: tuple[str, ...], depth: int) -> Place:
-    split = SPLITS[path[0].lower()] if depth else None
-    return Place(unicodedata.normalize("NFC", path[depth]), split)

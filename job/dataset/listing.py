@@ -1,4 +1,4 @@
-"""What is there, before any image is fetched: the objects of the data set and what each of them is."""
+"""What there is before any image is fetched: the objects of the data set and their classes."""
 
 import hashlib
 import json
@@ -12,23 +12,25 @@ from job.dataset.layout import Place
 from job.dataset.names import first_names, printable
 from job.errors import DatasetError, StoreForbidden, StoreNotFound
 from job.settings import DatasetSettings
-from job.storage import Entry, Store, connect, split
+from job.storage import Entry, Store, connect, split_uri
+
+FILE_SUFFIXES = archive.SUFFIXES + image_manifest.SUFFIXES
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
     """The objects that make up a data set.
 
     Attributes:
         uri: as written in the settings.
-        entries: the images, and the manifest or the archive that they come from; keys are relative
+        entries: the images, and the manifest or the archive that they come from. Keys are relative
             to `root`.
-        digest: SHA-256 over (key, size, ETag) of the entries: equal digests mean equal data without
-            a look inside.
+        digest: SHA-256 over (key, size, ETag) of the entries. Equal digests mean equal data,
+            without opening a file.
         root: URI of the folder or prefix that the keys are relative to.
-        places: class and split of each image, by key; empty for an archive, which has to be opened
+        places: class and split of each image, by key. Empty for an archive, which has to be opened
             first.
-        ignored: keys that are no images of any class, or that the manifest does not name.
+        ignored: keys that are not images of a class, or that the manifest does not name.
         archive: whether the one entry is an archive.
     """
 
@@ -42,31 +44,35 @@ class Listing:
 
 
 def survey(dataset: DatasetSettings) -> Listing:
-    """List the data set without fetching an image; a manifest is read, an archive is not.
+    """List the data set without fetching an image. A manifest is read, an archive is not.
 
     A URI that ends like an archive or a manifest means that object if there is one, else the folder
     of that name. A folder that holds nothing but one archive means the archive.
 
     Raises:
-        DatasetError: nothing is there, or it may not be read, or no file lies in a class folder, or
-        rows of the
-            manifest cannot be used.
-        StoreUnavailable: the store is away; a retry may help.
+        DatasetError: there is nothing, or it may not be read, or no file is in a class folder, or
+            rows of the manifest cannot be used.
+        StoreUnavailable: the store is away. A retry may help.
     """
-    with reading(dataset.uri):
-        if found := _one_object(dataset.uri):
-            return _of_object(dataset.uri, *found)
-        store = connect(root := dataset.uri)
-        entries = _all(store, dataset.uri)
+    uri = dataset.uri
+    with report_as_dataset_error(uri):
+        if uri.lower().endswith(FILE_SUFFIXES):
+            folder, name = split_uri(uri)
+            store = connect(folder)
+            if entry := store.head(name):
+                return _list_object(uri, folder, store, entry)
+
+        store = connect(uri)
+        entries = _list_entries(store, uri)
         visible = [entry for entry in entries if not entry.key.startswith(".")]
-        if len(visible) == 1 and _ends(visible[0].key, archive.SUFFIXES):
-            return _of_object(dataset.uri, root, store, visible[0])
-        return _of_folder(dataset.uri, entries)
+        if len(visible) == 1 and visible[0].key.lower().endswith(archive.SUFFIXES):
+            return _list_object(uri, uri, store, visible[0])
+        return _list_folder(uri, entries)
 
 
 @contextmanager
-def reading(uri: str) -> Iterator[None]:
-    """To the store a missing object is a wrong setting; to whoever reads data it is missing data."""
+def report_as_dataset_error(uri: str) -> Iterator[None]:
+    """Raise a DatasetError for a missing object, which to the store is a wrong setting."""
     try:
         yield
     except (StoreNotFound, StoreForbidden) as error:
@@ -75,70 +81,83 @@ def reading(uri: str) -> Iterator[None]:
         ) from error
 
 
-def _ends(name: str, suffixes: tuple[str, ...]) -> bool:
-    return name.lower().endswith(suffixes)
+def _list_object(uri: str, root: str, store: Store, entry: Entry) -> Listing:
+    """The listing of one object: an archive, or a manifest and what it names."""
+    if entry.key.lower().endswith(image_manifest.SUFFIXES):
+        return _list_manifest(uri, root, store, entry)
+    entries = (entry,)
+    digest = _digest_entries(entries)
+    return Listing(uri=uri, entries=entries, digest=digest, root=root, places={}, archive=True)
 
 
-def _one_object(uri: str) -> tuple[str, Store, Entry] | None:
-    if not _ends(uri, archive.SUFFIXES + image_manifest.SUFFIXES):
-        return None
-    folder, name = split(uri)
-    store = connect(folder)
-    entry = store.head(name)
-    return (folder, store, entry) if entry else None
-
-
-def _of_object(uri: str, root: str, store: Store, entry: Entry) -> Listing:
-    if _ends(entry.key, image_manifest.SUFFIXES):
-        return _of_manifest(uri, root, store, entry)
-    return Listing(uri, (entry,), _digest((entry,)), root, {}, archive=True)
-
-
-def _of_folder(uri: str, entries: tuple[Entry, ...]) -> Listing:
+def _list_folder(uri: str, entries: tuple[Entry, ...]) -> Listing:
     if not entries:
-        files = f"is one object; those that can be read end in {', '.join(archive.SUFFIXES + image_manifest.SUFFIXES)}"
-        raise DatasetError(
-            f"{printable(uri)} {files if _is_file(uri) else 'holds nothing'}.", layout.EXPECTED
-        )
+        if _is_object(uri):
+            problem = f"is one object; those that can be read end in {', '.join(FILE_SUFFIXES)}"
+        else:
+            problem = "holds nothing"
+        raise DatasetError(f"{printable(uri)} {problem}.", layout.EXPECTED)
+
     found = layout.read([entry.key for entry in entries])
     images = tuple(entry for entry in entries if entry.key in found.places)
-    return Listing(uri, images, _digest(images), uri, found.places, found.ignored)
+    return Listing(
+        uri=uri,
+        entries=images,
+        digest=_digest_entries(images),
+        root=uri,
+        places=found.places,
+        ignored=found.ignored,
+    )
 
 
-def _all(store: Store, uri: str) -> tuple[Entry, ...]:
-    """Every entry; none, in a folder as in a bucket, if the URI is a file."""
+def _list_entries(store: Store, uri: str) -> tuple[Entry, ...]:
+    """Every entry, or none if the URI is a file: a bucket lists nothing there, a folder raises."""
     try:
         return tuple(store.list())
     except StoreNotFound:
-        if _is_file(uri):
+        if _is_object(uri):
             return ()
         raise
 
 
-def _is_file(uri: str) -> bool:
-    folder, name = split(uri)
+def _is_object(uri: str) -> bool:
+    folder, name = split_uri(uri)
     return not uri.endswith("/") and connect(folder).head(name) is not None
 
 
-def _of_manifest(uri: str, root: str, store: Store, entry: Entry) -> Listing:
-    table = image_manifest.read(b"".join(store.stream(entry.key, etag=entry.etag)), printable(uri))
-    listed = {found.key: found for found in store.list(_common_folder(table.places))}
-    absent = [f"{image} is in no file" for image in table.places if image not in listed]
+def _list_manifest(uri: str, root: str, store: Store, entry: Entry) -> Listing:
+    content = b"".join(store.stream(entry.key, etag=entry.etag))
+    table = image_manifest.read(content, printable(uri))
+    listed = {found.key: found for found in store.list(_find_common_folder(table.places))}
+
+    absent = [f"{image} is not a file there" for image in table.places if image not in listed]
     if problems := (*table.problems, *absent):
-        received = f"{printable(uri)} has {len(problems):,} rows that cannot be used:"
-        raise DatasetError(received, image_manifest.CURE, first_names(problems))
+        raise DatasetError(
+            f"{printable(uri)} has {len(problems):,} rows that cannot be used:",
+            image_manifest.CURE,
+            first_names(problems),
+        )
     layout.require_classes(table.places, listed)
+
     entries = (entry, *(listed[image] for image in sorted(table.places)))
     ignored = tuple(key for key in listed if key not in table.places and key != entry.key)
-    return Listing(uri, entries, _digest(entries), root, table.places, ignored)
+    return Listing(
+        uri=uri,
+        entries=entries,
+        digest=_digest_entries(entries),
+        root=root,
+        places=table.places,
+        ignored=ignored,
+    )
 
 
-def _common_folder(images: Mapping[str, Place]) -> str:
-    """The deepest folder that all images lie in, so that a table in a large bucket does not list all of it."""
-    shared = commonprefix(list(images))  # noqa: RUF071 - character by character is right: keys are no paths, `//` counts
+def _find_common_folder(images: Mapping[str, Place]) -> str:
+    """The deepest folder with all images: a table in a large bucket need not list all of it."""
+    # Character by character is right here: keys are not paths, and `//` counts.
+    shared = commonprefix(list(images))  # noqa: RUF071  (for paths it would be wrong)
     return shared.rpartition("/")[0].rstrip("/")
 
 
-def _digest(entries: tuple[Entry, ...]) -> str:
+def _digest_entries(entries: tuple[Entry, ...]) -> str:
     lines = sorted(json.dumps([entry.key, entry.size, entry.etag]) for entry in entries)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()

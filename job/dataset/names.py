@@ -1,4 +1,4 @@
-"""How names that strangers chose, and long lists of them, are shown to people."""
+"""Names that strangers chose, and long lists of them, made fit for a message."""
 
 import re
 from collections.abc import Sequence
@@ -15,4 +15,6 @@ def printable(name: str) -> str:
 def first_names(names: Sequence[str], limit: int = 5) -> tuple[str, ...]:
     """The first names, and how many more there are."""
     shown = tuple(printable(name) for name in names[:limit])
-    return (*shown, f"and {len(names) - limit:,} more") if len(names) > limit else shown
+    if len(names) <= limit:
+        return shown
+    return (*shown, f"and {len(names) - limit:,} more")

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from job.images import batch
+from job.images import prepare_batch
 from job.settings import ImageFit
 
 
@@ -24,7 +24,7 @@ def probabilities(
 
 def decode(encoded: list[bytes], size: int, fit: ImageFit) -> npt.NDArray[np.float32]:
     """The pixels as training sees them: float32 [len(encoded), size, size, 3]."""
-    return tf.function(lambda images: batch(images, size, fit), autograph=False)(
+    return tf.function(lambda images: prepare_batch(images, size, fit), autograph=False)(
         tf.constant(encoded)
     ).numpy()
 

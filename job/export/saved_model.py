@@ -8,7 +8,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from job.export.export_input import ExportInput
-from job.images import batch
+from job.images import prepare_batch
 
 
 def write(subject: ExportInput, path: Path) -> None:
@@ -20,7 +20,9 @@ def write(subject: ExportInput, path: Path) -> None:
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")], autograph=False)
     def serve(images: Any) -> dict[str, Any]:
-        probabilities = subject.model(batch(images, subject.size, subject.fit), training=False)
+        probabilities = subject.model(
+            prepare_batch(images, subject.size, subject.fit), training=False
+        )
         labels = tf.gather(tf.constant(subject.classes), tf.argmax(probabilities, axis=1))
         return {"probabilities": probabilities, "labels": labels}
 

@@ -1,13 +1,14 @@
-"""Encoded bytes to RGB pixels in the graph: the one decoder that training, audit and the exported SavedModel share.
+"""Encoded bytes to RGB pixels in the graph: one decoder for training, audit and the SavedModel.
 
-Every function is made of TensorFlow operations only, so it means the same eagerly, in a `tf.data`
+Every function is made of TensorFlow operations only. So it means the same eagerly, in a `tf.data`
 pipeline and in a saved `tf.function` that knows neither the images' sizes nor their number.
 """
 
 from job.images.decoding import decode
-from job.images.fitting import batch, prepare
+from job.images.fitting import prepare, prepare_batch
 
-__all__ = ["DECODER", "batch", "decode", "prepare"]
+__all__ = ["DECODER", "decode", "prepare", "prepare_batch"]
 
+# Raised whenever the same bytes may give other pixels than before. What was computed from pixels is
+# then stale.
 DECODER = 1
-"""Raised whenever the same bytes may give other pixels than before: what was worked out from pixels is then stale."""

@@ -71,7 +71,7 @@ def locate_weights(
             if noted.get("origin") == weights.origin:
                 pretrained.require_same(weights, noted["sha256"])
                 break
-    return weights, splits.ordered(pretrained.order(splits.classes, weights))
+    return weights, splits.reorder_classes(pretrained.order(splits.classes, weights))
 
 
 def build_classifier(

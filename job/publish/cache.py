@@ -1,12 +1,12 @@
 """A verified local copy of a part of a release."""
 
-import hashlib
 from pathlib import Path
 
 from job.errors import ReleaseError
+from job.files import sha256 as sha256_of
 from job.publish.manifest import Manifest
 from job.publish.releasing import in_parallel
-from job.storage import Store
+from job.storage import Store, download
 
 
 def bring(store: Store, manifest: Manifest, part: str, cache: Path) -> Path:
@@ -31,21 +31,16 @@ def bring(store: Store, manifest: Manifest, part: str, cache: Path) -> Path:
 
 
 def _bring(store: Store, name: str, sha256: str, path: Path) -> None:
-    if path.is_file() and _digest(path) == sha256:
+    if path.is_file() and sha256_of(path) == sha256:
         return
     entry = store.head(name)
     if entry is None:
         raise _damaged(store, f"{name} is missing")
     path.parent.mkdir(parents=True, exist_ok=True)
-    store.download(name, path, entry)
-    if _digest(path) != sha256:
+    download(store, name, path, entry)
+    if sha256_of(path) != sha256:
         path.unlink()
         raise _damaged(store, f"{name} has another sha256 than its manifest says")
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _damaged(store: Store, what: str) -> ReleaseError:

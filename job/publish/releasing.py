@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from job import files
 from job.errors import ReleaseError, StoreConflict, TemporaryError
 from job.publish import manifest as manifests
 from job.publish.manifest import Manifest
@@ -147,11 +148,7 @@ def _promised(name: str) -> bool:
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
+    return {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
 
 def digest(chunks: Iterator[bytes]) -> str:

@@ -1,49 +1,50 @@
-"""Files that appear whole or not at all, also after a power cut, and change hands under a condition.
+"""Objects of a folder: they appear whole or not at all, and change under a condition.
 
-A synced draft beside the target gets the target's name by `link` (which fails where there is a
-file) or by `rename`. Who renames over a file holds a lock on that very file: what is locked,
-compared and replaced is one and the same. No lock file is left behind, and over NFS both work
-between machines.
+The content is first written to a partial file beside the target. That file gets the target's name
+by `link`, which fails if the target exists, or by `rename`. A writer that renames over a file holds
+a lock on that very file: the file that is locked, compared and replaced is the same. No lock file
+is left behind. Over NFS both work between machines.
 """
 
 import fcntl
 import os
-import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
-from uuid import uuid4
 
-from job.storage.digests import PIECE_BYTES, digest
-
-DRAFT = re.compile(r"\.graft-[0-9a-f]{32}\.partial")
+from job import files
+from job.storage.digests import PIECE_BYTES, compute_checksum
 
 
 def create(target: Path, source: IO[bytes]) -> bool:
-    """Write `source` to `target` if there is no file; whether this call was the one."""
-    with _draft(target, source) as draft:
-        return _linked(draft, target)
+    """Write `source` to `target` if there is no file. Returns whether this call wrote it."""
+    with _write_partial(target, source) as partial:
+        return _link_to(partial, target)
 
 
 def replace(target: Path, source: IO[bytes], etag: str) -> bool:
-    """Write `source` over `target` if its content is `etag`; whether it was."""
-    with _draft(target, source) as draft:
-        return _renamed(draft, target, etag)
+    """Write `source` over `target` if its content has `etag`. Returns whether it had."""
+    with _write_partial(target, source) as partial:
+        return _rename_over(partial, target, etag)
 
 
 def put(target: Path, source: IO[bytes]) -> None:
-    """Write `source` to `target`, whatever was there."""
-    with _draft(target, source) as draft:
-        while not (_renamed(draft, target) or _linked(draft, target)):
-            pass  # a file came or went in between
+    """Write `source` to `target`, whether there is a file or not."""
+    with _write_partial(target, source) as partial:
+        # Between the two attempts another writer may create or delete the file: then try again.
+        while not (_rename_over(partial, target) or _link_to(partial, target)):
+            pass
 
 
 def remove(path: Path) -> bool:
-    """Delete a file or link, whether that took an object away; a draft that somebody is still writing stays."""
+    """Delete a file or link. Returns whether that took an object away.
+
+    A partial file is not an object, and one that somebody is still writing stays.
+    """
     try:
-        if not DRAFT.fullmatch(path.name):
+        if not files.PARTIAL.fullmatch(path.name):
             path.unlink()
             return True
         with path.open("r+b") as file:
@@ -54,87 +55,71 @@ def remove(path: Path) -> bool:
     return False
 
 
-def make_folder(folder: Path) -> None:
-    """Make `folder` and those above it, so that they survive a power cut too."""
-    if not folder.is_dir():
-        make_folder(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
-
-
 @contextmanager
-def own(path: Path, mode: str = "r+b") -> Iterator[IO[bytes]]:
-    """The file that `path` names, open and locked: whoever held the lock before may have put another in its place."""
+def open_locked(path: Path, mode: str = "r+b") -> Iterator[IO[bytes]]:
+    """The file at `path`, open and locked."""
     while True:
         with path.open(mode) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            if _named(file, path):
+            # The previous holder of the lock may have put another file in its place.
+            if _is_still_at(file, path):
                 yield file
                 return
 
 
-def _named(file: IO[bytes], path: Path) -> bool:
+def _is_still_at(file: IO[bytes], path: Path) -> bool:
     try:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
 
 
-def _linked(draft: Path, target: Path) -> bool:
+def _link_to(partial: Path, target: Path) -> bool:
+    """Give the partial file the name of `target`, unless that exists. Returns whether it did."""
     try:
-        os.link(draft, target)
+        os.link(partial, target)
     except FileExistsError:
         return False
-    _sync(target.parent)
+    files.sync_folder(target.parent)
     return True
 
 
-def _renamed(draft: Path, target: Path, etag: str | None = None) -> bool:
+def _rename_over(partial: Path, target: Path, etag: str | None = None) -> bool:
+    """Replace `target` by the partial file if it exists with `etag`. Returns whether it did."""
     try:
-        with own(target) as file:
-            if etag is not None and digest(file, "md5") != etag:
+        with open_locked(target) as file:
+            if etag is not None and compute_checksum(file, "md5") != etag:
                 return False
-            draft.rename(target)
+            partial.rename(target)
     except FileNotFoundError:
         return False
-    _sync(target.parent)
+    files.sync_folder(target.parent)
     return True
 
 
 @contextmanager
-def _draft(target: Path, source: IO[bytes]) -> Iterator[Path]:
-    """A synced copy of `source` in the folder of `target`, gone afterwards unless it was renamed."""
-    draft = target.with_name(f".graft-{uuid4().hex}.partial")
+def _write_partial(target: Path, source: IO[bytes]) -> Iterator[Path]:
+    """A copy of `source` beside `target`, on the disk and locked. It is gone after the block."""
+    partial = files.name_partial(target)
     try:
-        with _new(draft) as file:
+        with _create_locked(partial) as file:
             shutil.copyfileobj(source, file, PIECE_BYTES)
-            file.flush()
-            os.fsync(file.fileno())
-            yield draft
+            files.flush_to_disk(file)
+            yield partial
     finally:
-        draft.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
-def _new(path: Path) -> IO[bytes]:
-    """An empty file, locked, and its folder: whoever deletes there may take either before the lock is held."""
+def _create_locked(path: Path) -> IO[bytes]:
+    """A new empty file, locked, in a folder that is made if need be."""
     while True:
+        # A process that deletes there may take the folder or the file before the lock is held.
         try:
-            make_folder(path.parent)
+            files.make_folder(path.parent)
             file = path.open("xb")
         except FileNotFoundError:
             continue
         fcntl.flock(file, fcntl.LOCK_EX)
-        if _named(file, path):
+        if _is_still_at(file, path):
             return file
         file.close()
-
-
-def _sync(folder: Path) -> None:
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:  # deleted since, with all that it held
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

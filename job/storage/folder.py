@@ -1,4 +1,4 @@
-"""A folder as a store: the same words with the same guarantees, on a file system with hard links and flock."""
+"""A folder as a store, on a file system with hard links and flock, with the guarantees of S3."""
 
 import io
 import os
@@ -6,22 +6,23 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from job.errors import StoreConflict, StoreForbidden, StoreNotFound
+from job.files import make_folder
 from job.storage import atomic, walk
-from job.storage.digests import PIECE_BYTES, digest
-from job.storage.folder_errors import translated
+from job.storage.digests import PIECE_BYTES, compute_checksum
+from job.storage.folder_errors import translate_errors
 from job.storage.store import Checksum, Entry, Store
 
 
 class FolderStore(Store):
-    """Files below a folder; a key is a path with `/`.
+    """Files below a folder. A key is a path with `/`.
 
-    The ETag is the content's MD5: a listing reads every file, and equals that of the same files in
-    S3. The folder that was connected to stands for the bucket: to list it must be there, to write
-    it is made.
+    The ETag is the MD5 of the content: a listing reads every file, and equals that of the same
+    files in S3. The folder that was connected to plays the part of the bucket: to list, it must
+    exist. To write, it is made.
 
     Keys that cannot be paths inside the folder (`..`, `//`, a leading `/`) are refused, and so is a
-    link that leads out of it. A listing does not follow a link to a folder inside, and the log
-    names it: its files have a key already.
+    link that leads out of it. A listing does not follow a link to a folder inside, since the files
+    there have a key already. The log names such a link.
     """
 
     def __init__(self, root: Path, base: Path | None = None) -> None:
@@ -38,94 +39,95 @@ class FolderStore(Store):
                 f"There is no folder {self._base}.",
                 "Check the URI, and that the volume is mounted.",
             )
-        with translated(self.uri):
-            for path in walk.files(self._folder(prefix), self._base):
-                if entry := self._entry(path):
+        with translate_errors(self.uri):
+            for path in walk.list_files(self._resolve_prefix(prefix), self._base):
+                if entry := self._read_entry(path):
                     yield entry
 
     def head(self, key: str) -> Entry | None:
-        with translated(self._address(key)):
-            return self._entry(self._path(key)) if key else None
+        if not key:
+            return None
+        with translate_errors(self._address_of(key)):
+            return self._read_entry(self._resolve_key(key))
 
     def stream(self, key: str, start: int = 0, etag: str = "") -> Iterator[bytes]:
-        with translated(self._address(key)), self._path(key).open("rb") as file:
-            if etag and digest(file, "md5") != etag:
-                raise self._conflict(key)
+        with translate_errors(self._address_of(key)), self._resolve_key(key).open("rb") as file:
+            if etag and compute_checksum(file, "md5") != etag:
+                raise self._conflict_at(key)
             file.seek(start)
             while piece := file.read(PIECE_BYTES):
                 yield piece
 
     def write(self, key: str, data: bytes) -> str:
-        with translated(self._address(key)):
-            atomic.put(self._path(key).resolve(), io.BytesIO(data))
-        return digest(io.BytesIO(data), "md5")
+        source = io.BytesIO(data)
+        with translate_errors(self._address_of(key)):
+            atomic.put(self._resolve_key(key).resolve(), source)
+        return compute_checksum(source, "md5")
 
     def upload(self, key: str, path: Path) -> None:
-        with path.open("rb") as source, translated(self._address(key)):
-            atomic.put(self._path(key).resolve(), source)
+        with path.open("rb") as source, translate_errors(self._address_of(key)):
+            atomic.put(self._resolve_key(key).resolve(), source)
 
     def write_if(self, key: str, data: bytes, etag: str | None) -> str:
-        with translated(self._address(key)):
-            target, source = self._path(key).resolve(), io.BytesIO(data)
-            won = (
-                atomic.create(target, source)
-                if etag is None
-                else atomic.replace(target, source, etag)
-            )
-        if not won:
-            raise self._conflict(key)
-        return digest(source, "md5")
+        source = io.BytesIO(data)
+        with translate_errors(self._address_of(key)):
+            target = self._resolve_key(key).resolve()
+            if etag is None:
+                was_written = atomic.create(target, source)
+            else:
+                was_written = atomic.replace(target, source, etag)
+        if not was_written:
+            raise self._conflict_at(key)
+        return compute_checksum(source, "md5")
 
     def delete(self, prefix: str = "") -> int:
-        top = self._folder(prefix)
-        with translated(self._address(prefix)):
-            return walk.delete(top, keep=self._base)
+        top = self._resolve_prefix(prefix)
+        with translate_errors(self._address_of(prefix)):
+            return walk.delete_tree(top, keep=self._base)
 
     def child(self, suffix: str) -> "FolderStore":
-        return FolderStore(self._folder(suffix), self._base)
+        return FolderStore(self._resolve_prefix(suffix), self._base)
 
     def checksum(self, key: str) -> Checksum | None:
         entry = self.head(key)
         return Checksum("md5", entry.etag) if entry else None
 
     def probe(self) -> None:
-        with translated(self.uri):
-            atomic.make_folder(self._root)
+        with translate_errors(self.uri):
+            make_folder(self._root)
         super().probe()
 
-    def _address(self, key: str) -> str:
+    def _address_of(self, key: str) -> str:
         return f"{self.uri}/{key}"
 
-    def _folder(self, prefix: str) -> Path:
+    def _resolve_prefix(self, prefix: str) -> Path:
         prefix = prefix.rstrip("/")
-        return self._path(prefix) if prefix else self._root
+        return self._resolve_key(prefix) if prefix else self._root
 
-    def _path(self, key: str) -> Path:
-        """The file of `key`, proved to lie inside the folder."""
+    def _resolve_key(self, key: str) -> Path:
+        """The file of `key`, proved to be inside the folder."""
         path = self._root / key
-        proper = "\0" not in key and not {"", ".", ".."} & set(key.split("/"))
-        if proper and Path(os.path.realpath(path)).is_relative_to(self._base):
+        is_proper = "\0" not in key and not {"", ".", ".."} & set(key.split("/"))
+        if is_proper and Path(os.path.realpath(path)).is_relative_to(self._base):
             return path
         raise StoreForbidden(
             f"Received the key {key!r}; expected one that names a file inside {self._root}.",
-            "Use keys without `..`, `//` and a slash in front, and no link that leads out of the folder.",
+            "Use keys without `..`, `//` and a leading slash, and no link that leads out of it.",
         )
 
-    def _entry(self, path: Path) -> Entry | None:
-        """The file's entry, size and ETag of one and the same content; None where there is no file."""
+    def _read_entry(self, path: Path) -> Entry | None:
+        """The entry of a file, or None where there is no file."""
         try:
             with path.open("rb") as file:
+                # Size and ETag come from one open file, so they belong to one content.
                 status = os.fstat(file.fileno())
-                return Entry(
-                    path.relative_to(self._root).as_posix(),
-                    status.st_size,
-                    digest(file, "md5"),
-                    status.st_mtime,
-                )
+                etag = compute_checksum(file, "md5")
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
+        key = path.relative_to(self._root).as_posix()
+        return Entry(key, status.st_size, etag, status.st_mtime)
 
-    def _conflict(self, key: str) -> StoreConflict:
+    def _conflict_at(self, key: str) -> StoreConflict:
         return StoreConflict(
-            f"{self._address(key)} is not what it was expected to be: another writer came first."
+            f"{self._address_of(key)} is not what it was expected to be: another writer came first."
         )

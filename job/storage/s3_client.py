@@ -1,4 +1,4 @@
-"""A boto3 client as Graft wants it: patient, thread-safe, and at peace with servers that are not Amazon's."""
+"""A boto3 client for this job: patient, thread-safe, and compatible with servers of any maker."""
 
 from typing import Any
 
@@ -9,16 +9,20 @@ from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.exceptions import BotoCoreError
 
 from job.errors import SettingsError
-from job.storage.s3_errors import translate
+from job.storage.s3_errors import translate_error
 
-ATTEMPTS = 6  # with the SDK's doubling pauses about 15 s; AWS_MAX_ATTEMPTS says otherwise
+# With the SDK's doubling pauses about 15 s. AWS_MAX_ATTEMPTS overrides it.
+ATTEMPTS = 6
 CONNECT_SECONDS = 10
 READ_SECONDS = 60
-CONNECTIONS = 64  # more than the downloads that run at once
+# More than the downloads that run at once.
+CONNECTIONS = 64
 
 
-def client() -> Any:
-    """An S3 client whose credentials, region, endpoint and CA come from the AWS SDK's own chain and nowhere else.
+def create_client() -> Any:
+    """An S3 client configured by the AWS SDK's own chain (environment, shared files) alone.
+
+    Credentials, region, endpoint and CA come from there and nowhere else.
 
     Raises:
         SettingsError: that chain holds something that cannot work.
@@ -26,49 +30,45 @@ def client() -> Any:
     try:
         core = botocore.session.get_session()
         session = boto3.session.Session(botocore_session=core)
-        region = (
-            core.get_config_variable("region") or "us-east-1"
-        )  # signatures need one, and S3 finds the real one
-        return session.client("s3", region_name=region, config=_config(core))
+        # Signatures need a region, and S3 finds the real one.
+        region = core.get_config_variable("region") or "us-east-1"
+        return session.client("s3", region_name=region, config=_build_config(core))
     except BotoCoreError as error:
-        raise translate(error, "The AWS SDK's settings") from error
-    except (
-        ValueError
-    ) as error:  # an endpoint that is no URL; the text repeats it, and it may hold a password
+        raise translate_error(error, "The AWS SDK's settings") from error
+    except ValueError as error:
+        # An endpoint that is not a URL. The SDK's text repeats it, and it may hold a password.
         raise SettingsError(
             "The AWS SDK does not accept one of its own settings.",
-            "Check AWS_ENDPOINT_URL_S3 (http(s)://host[:port]), AWS_DEFAULT_REGION and AWS_MAX_ATTEMPTS (a number).",
+            "Check AWS_ENDPOINT_URL_S3 (http(s)://host[:port]), AWS_DEFAULT_REGION and "
+            "AWS_MAX_ATTEMPTS (a number).",
         ) from error
 
 
-def _config(core: Any) -> Config:
-    custom = _endpoint(core)
+def _build_config(core: Any) -> Config:
     # Servers other than Amazon's often reject the checksums that the SDK adds by itself since 2025.
-    checksums = "when_required" if custom else None
+    checksums = "when_required" if _find_endpoint(core) else None
+    attempts = core.get_config_variable("max_attempts") or ATTEMPTS
     return Config(
         connect_timeout=CONNECT_SECONDS,
         read_timeout=READ_SECONDS,
         max_pool_connections=CONNECTIONS,
         tcp_keepalive=True,
-        retries={
-            "mode": "standard",
-            "total_max_attempts": core.get_config_variable("max_attempts") or ATTEMPTS,
-        },
+        retries={"mode": "standard", "total_max_attempts": attempts},
         request_checksum_calculation=checksums,
         response_checksum_validation=checksums,
     )
 
 
-def _endpoint(core: Any) -> str | None:
-    """The endpoint that the environment or the shared file names, asked in the SDK's own way."""
+def _find_endpoint(core: Any) -> str | None:
+    """The endpoint that the environment or the shared file sets, looked up as the SDK does it."""
     if core.get_config_variable("ignore_configured_endpoint_urls"):
         return None
-    endpoint = ConfiguredEndpointProvider(
-        core.full_config, core.get_scoped_config(), "s3"
-    ).provide()
+    provider = ConfiguredEndpointProvider(core.full_config, core.get_scoped_config(), "s3")
+    endpoint = provider.provide()
     if endpoint and "@" in endpoint:
         raise SettingsError(
             "Received an endpoint URL with a user name in it; expected http(s)://host[:port].",
-            "Leave credentials to AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a shared file or a role.",
+            "Leave credentials to AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, a shared file or a "
+            "role.",
         )
     return endpoint

@@ -1,7 +1,7 @@
-"""What the AWS SDK and an S3 server say, in our words: whose fault, and whether a retry helps.
+"""Errors of the AWS SDK and of S3 servers, translated to ours: whose fault, and does a retry help.
 
-`BY_CLASS` is searched along the exception's bases, and names nothing as general as `BotoCoreError`:
-a class that a new botocore brings is thereby found by a test, not by a user.
+`BY_CLASS` is searched along the exception's bases. It holds nothing as general as `BotoCoreError`,
+so that a test finds a class that a new botocore adds, before a user does.
 """
 
 from collections.abc import Iterator
@@ -22,14 +22,11 @@ from job.errors import (
 
 Kind = type[JobError]
 
+# Codes in the error answers of S3 servers.
 NOT_FOUND = {"NoSuchBucket", "NoSuchKey", "NotFound", "NoSuchUpload"}
 CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict"}
-FORBIDDEN = {
-    "AccessDenied",
-    "ExpiredToken",
-    "InvalidToken",
-    "TokenRefreshRequired",
-}  # not always with status 403
+# Not always with status 403.
+FORBIDDEN = {"AccessDenied", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
 BUSY = {
     "InternalError",
     "ServiceUnavailable",
@@ -43,9 +40,16 @@ NEVER = {"NotImplemented", "MethodNotAllowed"}
 CURES: dict[Kind, str] = {
     StoreNotFound: "Check the bucket and key in the URI, and the endpoint (AWS_ENDPOINT_URL_S3).",
     StoreConflict: "Another writer came first: look at what is there now.",
-    StoreForbidden: "Check the AWS credentials and that they may list, read, write and delete there; and the clock.",
-    StoreUnavailable: "Check the endpoint (AWS_ENDPOINT_URL_S3), the network and AWS_CA_BUNDLE; a retry resumes.",
-    SettingsError: "Check the URI, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_S3 and the AWS SDK's shared file.",
+    StoreForbidden: (
+        "Check the AWS credentials and the clock, and that they may list, read, write and delete "
+        "there."
+    ),
+    StoreUnavailable: (
+        "Check the endpoint (AWS_ENDPOINT_URL_S3), the network and AWS_CA_BUNDLE. A retry resumes."
+    ),
+    SettingsError: (
+        "Check the URI, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL_S3 and the AWS SDK's shared file."
+    ),
     JobError: "This is a fault of Graft: please report it.",
 }
 
@@ -58,7 +62,8 @@ BY_CLASS: dict[type[Exception], Kind] = {
     botocore.ChecksumError: StoreUnavailable,
     botocore.FlexibleChecksumError: StoreUnavailable,
     botocore.CapacityNotAvailableError: StoreUnavailable,
-    botocore.CredentialRetrievalError: StoreUnavailable,  # the cluster's credential service, not the right itself
+    # The cluster's credential service failed, not the right itself.
+    botocore.CredentialRetrievalError: StoreUnavailable,
     botocore.MetadataRetrievalError: StoreUnavailable,
     # No credentials, or none that are still good.
     botocore.NoCredentialsError: StoreForbidden,
@@ -70,7 +75,7 @@ BY_CLASS: dict[type[Exception], Kind] = {
     botocore.SSOError: StoreForbidden,
     botocore.LoginError: StoreForbidden,
     botocore.RefreshWithMFAUnsupportedError: StoreForbidden,
-    # What the environment, the shared file or the URI says cannot work.
+    # Settings in the environment, the shared file or the URI that cannot work.
     botocore.BaseEndpointResolverError: SettingsError,
     botocore.ConfigNotFound: SettingsError,
     botocore.ConfigParseError: SettingsError,
@@ -92,7 +97,8 @@ BY_CLASS: dict[type[Exception], Kind] = {
     botocore.InvalidSTSRegionalEndpointsConfigError: SettingsError,
     botocore.MD5UnavailableError: SettingsError,
     botocore.MissingDependencyException: SettingsError,
-    botocore.ParamValidationError: SettingsError,  # in practice a bucket's name that cannot be one
+    # In practice a bucket name that is not allowed.
+    botocore.ParamValidationError: SettingsError,
     botocore.ProfileNotFound: SettingsError,
     botocore.ServiceNotInRegionError: SettingsError,
     botocore.UnknownRegionError: SettingsError,
@@ -126,29 +132,34 @@ BY_CLASS: dict[type[Exception], Kind] = {
 
 
 @contextmanager
-def translated(address: str) -> Iterator[None]:
-    """Let what the SDK raises leave as one of ours, with `address` in its message."""
+def translate_errors(address: str) -> Iterator[None]:
+    """Raise one of our errors for one of the SDK's in the block, with `address` in its message."""
     try:
         yield
     except (BotoCoreError, ClientError, HTTPError) as error:
-        raise translate(error, address) from error
+        raise translate_error(error, address) from error
 
 
-def translate(error: Exception, address: str) -> JobError:
-    """The error of ours for one of the SDK's. The SDK's own texts hold no secret."""
-    kind = (
-        _by_answer(error) if isinstance(error, ClientError) else by_class(type(error)) or JobError
-    )
+def translate_error(error: Exception, address: str) -> JobError:
+    """The error of ours for one of the SDK's, whose texts contain no secrets."""
+    if isinstance(error, ClientError):
+        kind = _classify_answer(error)
+    else:
+        kind = find_kind(type(error)) or JobError
     return kind(f"{address}: {str(error).rstrip('.')}.", CURES[kind])
 
 
-def by_class(error: type[Exception]) -> Kind | None:
-    """The class of ours that an exception class of the SDK stands for; None if nobody has decided."""
-    return next((BY_CLASS[base] for base in error.__mro__ if base in BY_CLASS), None)
+def find_kind(error: type[Exception]) -> Kind | None:
+    """The class of ours for an exception class of the SDK, or None if nobody has decided."""
+    for base in error.__mro__:
+        if base in BY_CLASS:
+            return BY_CLASS[base]
+    return None
 
 
-def _by_answer(error: ClientError) -> Kind:
-    """The class for an S3 server's error answer: by its code where that says more than the HTTP status."""
+def _classify_answer(error: ClientError) -> Kind:
+    """The class for an error answer of an S3 server."""
+    # The code comes first where it says more than the HTTP status.
     code = error.response.get("Error", {}).get("Code", "")
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
     if code in NEVER or status == 501:

@@ -1,4 +1,4 @@
-"""What every store can do: the words, and those that both kinds say in the same way."""
+"""What every store can do, and the operations that both kinds do in the same way."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ class Entry:
     """One object, as a listing shows it.
 
     Attributes:
-        key: name relative to the store's root; an opaque string, which may hold `..` or `//` and
+        key: name relative to the store's root, an opaque string. It may contain `..` or `//` and
             must never become a local path.
         size: bytes.
         etag: version of the content, without quotes. In a folder, and for most objects of one part,
@@ -40,13 +40,15 @@ class Checksum:
 class Store(ABC):
     """A root in a bucket, or a folder, and everything below it. Safe to share between threads.
 
-    Whatever goes wrong leaves as one of these, with the cause chained:
+    Every failure is raised as one of these, with its cause chained:
 
-    - `StoreNotFound`: no such bucket, folder or object;
-    - `StoreForbidden`: the credentials or the file's mode do not allow it, or the key leaves the
-    root; - `StoreConflict`: a condition did not hold;
-    - `StoreUnavailable`: away, slow, over its rate, or an answer cut short, also after several
-    attempts; - `SettingsError`: it can never work as it is set up.
+    - `StoreNotFound`: no such bucket, folder or object.
+    - `StoreForbidden`: the credentials or the file's mode do not allow it, or the key leads out of
+      the root.
+    - `StoreConflict`: a condition did not hold.
+    - `StoreUnavailable`: away, slow, over its rate, or an answer that was cut short, after several
+      attempts.
+    - `SettingsError`: it can never work as it is set up.
     """
 
     @property
@@ -59,20 +61,25 @@ class Store(ABC):
         """The objects below the folder `prefix`, lazily, ordered by the UTF-8 bytes of their keys.
 
         `list("cats")` sees `cats/1.jpg`, not `cats-old/1.jpg` and not the object `cats`. The empty
-        objects ending in a slash with which consoles draw folders are left out. A prefix without
+        objects ending in a slash, which consoles use as folders, are left out. A prefix without
         objects gives none.
 
         Raises:
-            StoreNotFound: the bucket is not there, or the folder that was connected to.
+            StoreNotFound: the bucket does not exist, or the folder that was connected to.
         """
 
     @abstractmethod
     def head(self, key: str) -> Entry | None:
-        """The object's entry, or None where there is none (nor perhaps a bucket: an answer to HEAD does not say)."""
+        """The object's entry, or None where there is none.
+
+        A missing bucket may give None too, because an answer to HEAD does not say which is missing.
+        """
 
     @abstractmethod
     def stream(self, key: str, start: int = 0, etag: str = "") -> Iterator[bytes]:
-        """The content from byte `start` on, in pieces that fit in memory; a broken answer is continued where it broke.
+        """The content from byte `start` on, in pieces that fit in memory.
+
+        An answer that breaks off is continued where it broke.
 
         Raises (at the first piece):
             StoreConflict: `etag` is given and the object has another one.
@@ -80,26 +87,29 @@ class Store(ABC):
 
     @abstractmethod
     def write(self, key: str, data: bytes) -> str:
-        """Put `data` at `key`, at once or not at all; returns the new ETag."""
+        """Write `data` to `key`, whole or not at all. Returns the new ETag."""
 
     @abstractmethod
     def upload(self, key: str, path: Path) -> None:
-        """Put a local file at `key`, at once or not at all, in several parts where it is large."""
+        """Write a local file to `key`, whole or not at all, in several parts where it is large."""
 
     @abstractmethod
     def write_if(self, key: str, data: bytes, etag: str | None) -> str:
-        """Put `data` at `key` only if the object still has `etag`, or for None only if there is none; the new ETag.
+        """Write `data` to `key` only if the object still has `etag`, and return the new ETag.
 
-        Of any number of writers with one condition, in any number of processes, exactly one
-        succeeds.
+        `etag` None means: only if there is no object. Of any number of writers with one condition,
+        in any number of processes, exactly one succeeds.
 
         Raises:
-            StoreConflict: the object is another one, or there is one, or there is none any more.
+            StoreConflict: the condition does not hold.
         """
 
     @abstractmethod
     def delete(self, prefix: str = "") -> int:
-        """Delete everything below the folder `prefix`, and the object of that very name; returns how many objects."""
+        """Delete everything below the folder `prefix`, and the object of exactly that name.
+
+        Returns how many objects were deleted.
+        """
 
     @abstractmethod
     def child(self, suffix: str) -> "Store":
@@ -107,37 +117,21 @@ class Store(ABC):
 
     @abstractmethod
     def checksum(self, key: str) -> Checksum | None:
-        """What the content must sum up to, where the store knows something that can be computed here."""
+        """A checksum of the content that the store knows and this job can compute, if any."""
 
     def read(self, key: str) -> bytes:
         """The whole content, in memory: for small objects."""
         return b"".join(self.stream(key))
 
-    def download(self, key: str, path: Path, expected: Entry) -> None:
-        """Bring the object to the local `path`, which is there either whole and verified or not at all.
-
-        It goes through `<path>.<version>.part`, one for each version of the object, which a later
-        call continues. Size and checksum (`Store.checksum`) are verified before the file gets its
-        name.
-
-        Raises:
-            StoreConflict: the object is no longer the `expected` one.
-            StoreUnavailable: it broke off, or what came is twice not what the store promises.
-            SettingsError: the local disk is full or not writable.
-        """
-        from job.storage.download import fetch
-
-        fetch(self, key, path, expected)
-
     def probe(self) -> None:
-        """Find out at the start of a run whether it can end: list, write, write under a condition, delete.
+        """Prove at the start of a run that it can end: list, write, write conditionally, delete.
 
         Nothing stays behind but the folder itself where there was none, and old versions in a
         bucket that keeps them.
 
         Raises:
             SettingsError: the store ignores conditions on writes, so that two runs could overwrite
-            each other.
+                each other.
         """
         next(self.list(), None)
         key = f".graft-probe-{uuid4().hex}"
@@ -149,13 +143,15 @@ class Store(ABC):
             self.delete(key)
 
     def _require_refusal(self, key: str, etag: str | None, header: str) -> None:
-        """A write whose condition does not hold must be refused."""
+        """Raise unless the store refuses a write whose condition does not hold."""
         try:
             self.write_if(key, b"second", etag)
         except StoreConflict:
             return
         raise SettingsError(
-            f"The store at {self.uri} ignores {header}: it overwrote an object under a condition that did not hold. "
-            "Expected a refusal (412), since that is what keeps two runs from promoting over each other.",
-            "Update the S3 server to a version with conditional writes, or use another store for the output.",
+            f"The store at {self.uri} ignores {header}: it overwrote an object under a condition "
+            "that did not hold. Expected a refusal (412), since that is what keeps two runs from "
+            "promoting over each other.",
+            "Update the S3 server to a version with conditional writes, or use another store for "
+            "the output.",
         )

@@ -1,4 +1,4 @@
-"""What lies below a folder, in the order in which S3 lists keys, without leaving the folder."""
+"""The files below a folder, in the order in which S3 lists keys, without leaving the folder."""
 
 import logging
 import os
@@ -6,30 +6,31 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from job.errors import SettingsError, StoreForbidden
-from job.storage.atomic import DRAFT, remove
+from job.files import PARTIAL
+from job.storage.atomic import remove
 
 logger = logging.getLogger(__name__)
 
 
-def files(folder: Path, base: Path) -> Iterator[Path]:
-    """Every file below `folder` (none where it is no folder), by the UTF-8 bytes of its path.
+def list_files(folder: Path, base: Path) -> Iterator[Path]:
+    """Every file below `folder`, by the UTF-8 bytes of its path. None where it is not a folder.
 
-    Drafts of our own are left out; links to folders, links to nothing, sockets and the like are
-    left out and logged.
+    Partial files of our own are left out. Links to folders, links to nothing, sockets and the like
+    are left out and logged.
 
     Raises:
         StoreForbidden: a link leads out of `base`.
         SettingsError: a name is not UTF-8.
     """
-    for item in sorted(_items(folder), key=_order):
+    for item in sorted(_scan_folder(folder), key=_sort_key):
         if item.is_dir(follow_symlinks=False):
-            yield from files(Path(item.path), base)
-        elif _counts(item, base):
+            yield from list_files(Path(item.path), base)
+        elif _is_object(item, base):
             yield Path(item.path)
 
 
-def _items(folder: Path) -> list[os.DirEntry[str]]:
-    """What `folder` holds; nothing where it is no folder, or no longer."""
+def _scan_folder(folder: Path) -> list[os.DirEntry[str]]:
+    """The items of `folder`, or nothing where it is not a folder or was deleted meanwhile."""
     try:
         with os.scandir(folder) as items:
             return list(items)
@@ -37,19 +38,20 @@ def _items(folder: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _order(item: os.DirEntry[str]) -> bytes:
-    """Keys sort as whole strings: `a.jpg` comes before what is in the folder `a`, and `a0.jpg` after it."""
+def _sort_key(item: os.DirEntry[str]) -> bytes:
+    """The name as it occurs in a key: `a.jpg` < what is in the folder `a` < `a0.jpg`."""
+    name = f"{item.name}/" if item.is_dir(follow_symlinks=False) else item.name
     try:
-        return (item.name + "/" * item.is_dir(follow_symlinks=False)).encode()
+        return name.encode()
     except UnicodeEncodeError as error:
         raise SettingsError(
-            f"Received a file whose name is not UTF-8: {item.path!a}; expected names that can be written down.",
+            f"Received a file whose name is not UTF-8: {item.path!a}; expected names in UTF-8.",
             "Rename it (convmv converts whole folders).",
         ) from error
 
 
-def _counts(item: os.DirEntry[str], base: Path) -> bool:
-    if DRAFT.fullmatch(item.name):
+def _is_object(item: os.DirEntry[str], base: Path) -> bool:
+    if PARTIAL.fullmatch(item.name):
         return False
     if item.is_symlink() and not Path(os.path.realpath(item.path)).is_relative_to(base):
         raise StoreForbidden(
@@ -62,35 +64,35 @@ def _counts(item: os.DirEntry[str], base: Path) -> bool:
     return False
 
 
-def delete(top: Path, keep: Path) -> int:
-    """Delete the file `top`, or all that the folder `top` holds, and then the folders left empty below `keep`.
+def delete_tree(top: Path, keep: Path) -> int:
+    """Delete the file `top`, or everything below the folder `top`, and folders that become empty.
 
-    Links are deleted, not followed. Returns how many files and links went, drafts of our own not
-    counted.
+    Links are deleted, not followed. The folder `keep` and its parents stay. Returns the number of
+    deleted files and links, not counting partial files of our own.
     """
-    count = remove(top) if top.is_symlink() or top.is_file() else _empty(top)
-    _prune(top, keep)
-    return count
+    is_file = top.is_symlink() or top.is_file()
+    count = int(remove(top)) if is_file else _delete_items(top)
 
-
-def _empty(folder: Path) -> int:
-    count = 0
-    for item in _items(folder):
-        if item.is_dir(follow_symlinks=False):
-            count += _empty(Path(item.path))
-            _rmdir(Path(item.path))
-        else:
-            count += remove(Path(item.path))
-    return count
-
-
-def _prune(folder: Path, keep: Path) -> None:
-    while folder != keep and _rmdir(folder):
+    folder = top
+    while folder != keep and _remove_if_empty(folder):
         folder = folder.parent
+    return count
 
 
-def _rmdir(folder: Path) -> bool:
-    """Whether `folder` is gone: one that somebody has just written to stays."""
+def _delete_items(folder: Path) -> int:
+    count = 0
+    for item in _scan_folder(folder):
+        path = Path(item.path)
+        if item.is_dir(follow_symlinks=False):
+            count += _delete_items(path)
+            _remove_if_empty(path)
+        else:
+            count += remove(path)
+    return count
+
+
+def _remove_if_empty(folder: Path) -> bool:
+    """Whether `folder` is gone. One that somebody has just written to stays."""
     try:
         folder.rmdir()
     except (FileNotFoundError, NotADirectoryError):

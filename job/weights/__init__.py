@@ -14,7 +14,7 @@ from typing import Literal
 from job.catalogue import Backbone
 from job.errors import StoreNotFound, WeightsError
 from job.settings import BackboneSettings
-from job.storage import Store, connect, split
+from job.storage import Store, connect, split_uri
 from job.weights.fetching import from_origin, from_store
 from job.weights.hashes import Hashes
 from job.weights.release import Release
@@ -143,7 +143,7 @@ def _imagenet(
 
 def _given(uri: str, folder: Path, open_store: Callable[[str], Store]) -> Path:
     try:
-        parent, name = split(uri)
+        parent, name = split_uri(uri)
         return from_store(open_store(parent), name, folder)
     except StoreNotFound as error:
         raise WeightsError(

@@ -1,17 +1,16 @@
 """Weights brought to this disk from a store or from where Keras publishes them: whole, or not at all."""
 
 import hashlib
-import os
 import shutil
-import tempfile
 import urllib.error
 import urllib.request
 from http.client import HTTPException, IncompleteRead
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 from job.errors import StoreNotFound, TemporaryError, WeightsError
-from job.storage import Store
+from job.files import write_whole
+from job.storage import Store, download
 
 TIMEOUT_SECONDS = 60
 # Answers that another attempt may change: timeout, too many requests, and faults of the server.
@@ -30,7 +29,7 @@ def from_store(store: Store, key: str, folder: Path) -> Path:
     path = _place(folder, f"{store.uri}/{key} {entry.etag} {entry.size}", key)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        store.download(key, path, entry)
+        download(store, key, path, entry)
     return path
 
 
@@ -44,18 +43,12 @@ def from_origin(url: str, folder: Path, name: str, cure: str) -> Path:
     path = _place(folder, url, name)
     if path.is_file():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as target:
-            _download(url, target, cure)
-        Path(part).replace(path)
-    finally:
-        Path(part).unlink(missing_ok=True)
+    with write_whole(path) as target:
+        _download(url, target, cure)
     return path
 
 
-def _download(url: str, target: BinaryIO, cure: str) -> None:
+def _download(url: str, target: IO[bytes], cure: str) -> None:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
             shutil.copyfileobj(answer, target)

@@ -1,4 +1,4 @@
-"""What the tests of the data set share: folders and archives made on the spot, and one way to bring them here."""
+"""Fixtures of the tests of the data set: folders, archives and one way to fetch them."""
 
 import tarfile
 import zipfile
@@ -14,7 +14,7 @@ from job.telemetry import Progressed
 
 
 class Progress:
-    """A telemetry that only remembers how far the work came."""
+    """Telemetry that only records progress."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[int, int, str]] = []
@@ -29,12 +29,12 @@ def progress() -> Progress:
 
 
 @pytest.fixture
-def look() -> Callable[[str], Listing]:
+def survey_uri() -> Callable[[str], Listing]:
     return lambda uri: survey(DatasetSettings(uri=uri))
 
 
 @pytest.fixture
-def bring(tmp_path: Path, progress: Progress) -> Callable[..., Dataset]:
+def fetch_uri(tmp_path: Path, progress: Progress) -> Callable[..., Dataset]:
     """Survey and fetch a URI with the cache in `tmp_path / "cache"`, or in `cache`."""
 
     def act(

@@ -16,7 +16,7 @@ IMAGES = {"rose/1.jpg": b"rose one", "daisy/2.jpg": b"daisy two" * 300}
 
 def contents(path):
     found = {}
-    names = {member.name for member in archive.look(path, path.name)}
+    names = {member.name for member in archive.list_members(path, path.name)}
     archive.unpack(path, path.name, names, lambda name, stream: found.update({name: stream.read()}))
     return found
 
@@ -38,10 +38,12 @@ def test_a_zip_gives_its_files(zipped):
 def test_sizes_are_known_before_anything_is_unpacked(tar, zipped):
     sizes = {name: len(content) for name, content in IMAGES.items()}
     for path in (tar(IMAGES), zipped(IMAGES)):
-        assert {member.name: member.size for member in archive.look(path, path.name)} == sizes
+        assert {
+            member.name: member.size for member in archive.list_members(path, path.name)
+        } == sizes
 
 
-def test_names_are_normalised_and_folders_are_no_files(tar, zipped):
+def test_names_are_normalised_and_folders_are_not_files(tar, zipped):
     folder = tarfile.TarInfo("./rose")
     folder.type = tarfile.DIRTYPE
     assert list(contents(tar({"./rose//1.jpg": b"x"}, folder))) == ["rose/1.jpg"]
@@ -72,7 +74,7 @@ def test_only_what_is_wanted_is_read(tar):
 def test_a_name_that_is_not_safe_refuses_the_archive(tar, zipped, name, fault):
     for path in (tar({**IMAGES, name: b"x"}), zipped({**IMAGES, name: b"x"})):
         with pytest.raises(DatasetError) as caught:
-            archive.look(path, path.name)
+            archive.list_members(path, path.name)
         assert caught.value.problems == (f"{name} {fault}",)
 
 
@@ -83,7 +85,7 @@ def test_a_link_or_a_device_refuses_the_tar(tar, kind):
     member = tarfile.TarInfo("rose/link.jpg")
     member.type, member.linkname = kind, "/etc/passwd"
     with pytest.raises(DatasetError) as caught:
-        archive.look(path := tar(IMAGES, member), path.name)
+        archive.list_members(path := tar(IMAGES, member), path.name)
     assert caught.value.problems == ("rose/link.jpg is a link or a device",)
 
 
@@ -92,7 +94,7 @@ def test_a_link_or_a_device_refuses_the_zip(zipped, mode):
     member = zipfile.ZipInfo("rose/link.jpg")
     member.external_attr = (mode | 0o777) << 16
     with pytest.raises(DatasetError) as caught:
-        archive.look(path := zipped({member: b"/etc/passwd"}), path.name)
+        archive.list_members(path := zipped({member: b"/etc/passwd"}), path.name)
     assert caught.value.problems == ("rose/link.jpg is a link or a device",)
 
 
@@ -102,13 +104,13 @@ def test_an_encrypted_zip_is_refused(zipped):
     data[data.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(data)
     with pytest.raises(DatasetError, match="is encrypted"):
-        archive.look(path, path.name)
+        archive.list_members(path, path.name)
 
 
 def test_all_unsafe_members_are_named_up_to_a_few(tar):
     path = tar({f"../{number}.jpg": b"x" for number in range(8)})
     with pytest.raises(DatasetError) as caught:
-        archive.look(path, path.name)
+        archive.list_members(path, path.name)
     assert len(caught.value.problems) == 6
     assert caught.value.problems[-1] == "and 3 more"
 
@@ -120,7 +122,7 @@ def test_a_bomb_is_refused_by_what_it_says_of_itself(tmp_path, zipped):
     bomb.write_bytes(gzip.compress(info.tobuf()))
     for path in (bomb, zipped({"rose/1.bmp": bytes(101 << 20)}, name="bomb.zip")):
         with pytest.raises(DatasetError, match="more than 100 times its own"):
-            archive.look(path, path.name)
+            archive.list_members(path, path.name)
 
 
 def test_too_many_members_are_a_bomb(tar, zipped, monkeypatch):
@@ -128,7 +130,7 @@ def test_too_many_members_are_a_bomb(tar, zipped, monkeypatch):
     files = {f"rose/{number}.jpg": b"" for number in range(10)}
     for path in (tar(files), zipped(files)):
         with pytest.raises(DatasetError, match="more than 9 members"):
-            archive.look(path, path.name)
+            archive.list_members(path, path.name)
 
 
 def test_a_header_that_would_fill_the_memory_is_refused(tmp_path):
@@ -137,7 +139,7 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path):
     path = tmp_path / "bomb.tar.gz"
     path.write_bytes(gzip.compress(info.tobuf(tarfile.GNU_FORMAT)))
     with pytest.raises(DatasetError, match="a header of 8,589,934,592 bytes"):
-        archive.look(path, path.name)
+        archive.list_members(path, path.name)
 
 
 def test_a_size_below_zero_does_not_send_the_reader_round_in_circles(tmp_path):
@@ -149,7 +151,7 @@ def test_a_size_below_zero_does_not_send_the_reader_round_in_circles(tmp_path):
     path = tmp_path / "round.tar"
     path.write_bytes(bytes(block) * 3 + bytes(1024))
     with pytest.raises(DatasetError, match="damaged"):
-        archive.look(path, path.name)
+        archive.list_members(path, path.name)
 
 
 @pytest.mark.parametrize("name", ["data.tar", "data.tar.gz", "data.zip"])
@@ -167,7 +169,7 @@ def test_a_tar_cut_between_two_members_is_refused(tar):
     path = tar(IMAGES)
     path.write_bytes(path.read_bytes()[:1024])
     with pytest.raises(DatasetError, match="its end mark is missing"):
-        archive.look(path, path.name)
+        archive.list_members(path, path.name)
 
 
 def test_a_tar_that_goes_on_and_on_after_its_end_is_refused(tar):
@@ -176,7 +178,7 @@ def test_a_tar_that_goes_on_and_on_after_its_end_is_refused(tar):
         gzip.compress(path.read_bytes() + bytes(archive.HARMLESS_BYTES), compresslevel=1)
     )
     with pytest.raises(DatasetError, match="goes on after its end mark"):
-        archive.look(path, path.name)
+        archive.list_members(path, path.name)
 
 
 @pytest.mark.parametrize("name", ["data.tar", "data.tar.gz", "data.zip"])
@@ -184,7 +186,7 @@ def test_something_else_by_the_name_of_an_archive_is_refused(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(b"<html>404 Not Found</html>" * 100)
     with pytest.raises(DatasetError, match="damaged or cut short"):
-        archive.look(path, name)
+        archive.list_members(path, name)
 
 
 def _archives():

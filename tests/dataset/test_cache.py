@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from job import storage
-from job.dataset.cache import opened
+from job.dataset.cache import open_cache
 from job.errors import JobError, SettingsError
 from job.storage import Entry
 
@@ -48,57 +48,57 @@ def small_disk(tmp_path):
 
 
 def test_one_content_is_kept_once(tmp_path):
-    with opened(tmp_path, None, "s3://b") as cache:
+    with open_cache(tmp_path, None, "s3://b") as cache:
         files = [cache.keep_stream(io.BytesIO(b"abc")) for _ in range(2)]
     assert files[0] == files[1]
     assert everything(tmp_path) == [hashlib.sha256(b"abc").hexdigest()]
 
 
-def test_what_one_run_noted_another_knows_unless_the_object_is_another_version(tmp_path):
-    with opened(tmp_path, None, "s3://b") as cache:
-        cache.note(ENTRY, cache.keep_stream(io.BytesIO(b"abc")).sha256)
-    with opened(tmp_path, None, "s3://b") as cache:
+def test_what_one_run_recorded_another_knows_for_this_version_alone(tmp_path):
+    with open_cache(tmp_path, None, "s3://b") as cache:
+        cache.remember(ENTRY, cache.keep_stream(io.BytesIO(b"abc")).sha256)
+    with open_cache(tmp_path, None, "s3://b") as cache:
         assert cache.find(ENTRY)
         assert cache.find(Entry("rose/1.jpg", 3, "other", 0.0)) is None
-    with opened(tmp_path, None, "s3://other") as cache:
+    with open_cache(tmp_path, None, "s3://other") as cache:
         assert cache.find(ENTRY) is None
 
 
-def test_a_line_of_the_index_that_a_crash_cut_short_is_none(tmp_path):
-    with opened(tmp_path, None, "s3://b") as cache:
-        cache.note(ENTRY, "0" * 64)
-        cache.note(Entry("rose/2.jpg", 3, "etag", 0.0), "1" * 64)
+def test_a_line_of_the_index_that_a_crash_cut_short_is_skipped(tmp_path):
+    with open_cache(tmp_path, None, "s3://b") as cache:
+        cache.remember(ENTRY, "0" * 64)
+        cache.remember(Entry("rose/2.jpg", 3, "etag", 0.0), "1" * 64)
     (index,) = (tmp_path / "index").glob("*/*.jsonl")
     index.write_text(index.read_text()[:-20])
-    with opened(tmp_path, None, "s3://b") as cache:
-        assert cache.known(ENTRY) == "0" * 64
-        assert cache.known(Entry("rose/2.jpg", 3, "etag", 0.0)) is None
+    with open_cache(tmp_path, None, "s3://b") as cache:
+        assert cache.find_sha256(ENTRY) == "0" * 64
+        assert cache.find_sha256(Entry("rose/2.jpg", 3, "etag", 0.0)) is None
 
 
-def test_two_runs_write_their_notes_side_by_side(tmp_path):
-    with opened(tmp_path, None, "s3://b") as one, opened(tmp_path, None, "s3://b") as other:
-        one.note(ENTRY, "0" * 64)
-        other.note(Entry("rose/2.jpg", 3, "etag", 0.0), "1" * 64)
-        assert one.incoming(ENTRY) != other.incoming(ENTRY)
-    with opened(tmp_path, None, "s3://b") as cache:
-        assert cache.known(ENTRY)
-        assert cache.known(Entry("rose/2.jpg", 3, "etag", 0.0))
+def test_two_runs_write_their_index_side_by_side(tmp_path):
+    with open_cache(tmp_path, None, "s3://b") as one, open_cache(tmp_path, None, "s3://b") as other:
+        one.remember(ENTRY, "0" * 64)
+        other.remember(Entry("rose/2.jpg", 3, "etag", 0.0), "1" * 64)
+        assert one.incoming_path(ENTRY) != other.incoming_path(ENTRY)
+    with open_cache(tmp_path, None, "s3://b") as cache:
+        assert cache.find_sha256(ENTRY)
+        assert cache.find_sha256(Entry("rose/2.jpg", 3, "etag", 0.0))
 
 
-def test_what_a_failed_run_left_half_arrived_is_found_by_the_next_and_cleared_after_success(
+def test_what_a_failed_run_left_is_found_by_the_next_and_cleared_after_success(
     tmp_path,
 ):
     def fail():
-        with opened(tmp_path, None, "s3://b") as cache:
-            cache.incoming(ENTRY).write_bytes(b"ab")
+        with open_cache(tmp_path, None, "s3://b") as cache:
+            cache.incoming_path(ENTRY).write_bytes(b"ab")
             raise JobError("stop")
 
     with pytest.raises(JobError):
         fail()
-    with opened(tmp_path, None, "s3://b") as cache:
-        assert cache.incoming(ENTRY).read_bytes() == b"ab"
-        assert cache.arrived([ENTRY]) == 2
-        assert cache.arrived([]) == 0
+    with open_cache(tmp_path, None, "s3://b") as cache:
+        assert cache.incoming_path(ENTRY).read_bytes() == b"ab"
+        assert cache.count_arrived_bytes([ENTRY]) == 2
+        assert cache.count_arrived_bytes([]) == 0
     assert everything(tmp_path) == []
 
 
@@ -109,7 +109,7 @@ def test_a_stream_that_fails_leaves_nothing(tmp_path):
                 raise EOFError
             return super().read(2)
 
-    with opened(tmp_path, None, "s3://b") as cache:
+    with open_cache(tmp_path, None, "s3://b") as cache:
         with pytest.raises(EOFError):
             cache.keep_stream(Broken(b"abc"))
         assert everything(tmp_path) == []
@@ -124,71 +124,71 @@ def asked_for(error: SettingsError) -> int:
     return int(size)
 
 
-def test_images_that_cannot_fit_are_refused_before_the_first_byte_with_the_size_to_ask_for(
-    bucket, faulty, bring, tmp_path
+def test_images_that_cannot_fit_are_refused_with_the_size_to_ask_for(
+    bucket, faulty, fetch_uri, tmp_path
 ):
     fill(bucket, {f"rose/{number}.jpg": os.urandom(5000) for number in range(3)})
     with pytest.raises(
         SettingsError, match=r"3 images need 24,576 more bytes in .* GRAFT_CACHE_LIMIT=20000"
     ) as caught:
-        bring(bucket, limit=20_000)
+        fetch_uri(bucket, limit=20_000)
     assert [
         path for method, path, _ in faulty.requests if method == "GET" and "list-type" not in path
     ] == []
     assert everything(tmp_path) == []
-    assert len(bring(bucket, limit=asked_for(caught.value)).records) == 3
-    assert len(bring(bucket, limit=1).records) == 3  # all is there, nothing more is needed
+    assert len(fetch_uri(bucket, limit=asked_for(caught.value)).records) == 3
+    assert len(fetch_uri(bucket, limit=1).records) == 3  # all is there, nothing more is needed
 
 
-def test_what_lies_in_the_cache_already_counts(bucket, bring, tmp_path):
+def test_what_is_in_the_cache_already_counts(bucket, fetch_uri, tmp_path):
     fill(bucket, {"rose/1.jpg": b"x"})
     weights = tmp_path / "cache/weights/w.h5"
     weights.parent.mkdir(parents=True)
     weights.write_bytes(bytes(10_000))
     with pytest.raises(SettingsError) as caught:
-        bring(bucket, limit=10_000)
+        fetch_uri(bucket, limit=10_000)
     assert asked_for(caught.value) == 12_288 + 4096
 
 
-def test_a_folder_needs_no_room(plant, bring):
-    assert len(bring(plant({"rose/1.jpg": bytes(10_000)}).as_uri(), limit=1).records) == 1
+def test_a_folder_needs_no_space(plant, fetch_uri):
+    assert len(fetch_uri(plant({"rose/1.jpg": bytes(10_000)}).as_uri(), limit=1).records) == 1
 
 
-def test_an_archive_needs_room_for_itself_and_for_what_is_in_it(bucket, faulty, bring, tar):
+def test_an_archive_needs_space_for_itself_and_for_what_is_in_it(bucket, faulty, fetch_uri, tar):
     path = tar({"rose/1.jpg": bytes(300_000), "rose/2.jpg": bytes(1)}, name="a.tar.gz")
     storage.connect(bucket).upload("a.tar.gz", path)
     with pytest.raises(
         SettingsError, match=r"a\.tar\.gz and what is in it need 8,192 more"
     ) as first:
-        bring(f"{bucket}/a.tar.gz", limit=1)
+        fetch_uri(f"{bucket}/a.tar.gz", limit=1)
     with pytest.raises(
         SettingsError, match=r"The 2 images in a\.tar\.gz need 307,200 more"
     ) as second:
-        bring(f"{bucket}/a.tar.gz", limit=asked_for(first.value))
-    assert len(bring(f"{bucket}/a.tar.gz", limit=asked_for(second.value)).records) == 2
+        fetch_uri(f"{bucket}/a.tar.gz", limit=asked_for(first.value))
+    assert len(fetch_uri(f"{bucket}/a.tar.gz", limit=asked_for(second.value)).records) == 2
 
 
-def test_half_arrived_bytes_are_not_asked_for_twice(tmp_path):
-    with opened(tmp_path, 8192, "s3://b") as cache:
-        cache.incoming(ENTRY).write_bytes(bytes(4096))
-        cache.require([8192], "1 image", cache.arrived([ENTRY]))
+def test_bytes_that_have_arrived_are_not_asked_for_twice(tmp_path):
+    with open_cache(tmp_path, 8192, "s3://b") as cache:
+        cache.incoming_path(ENTRY).write_bytes(bytes(4096))
+        cache.require_space([8192], "1 image", cache.count_arrived_bytes([ENTRY]))
         with pytest.raises(SettingsError):
-            cache.require([8192], "1 image")
+            cache.require_space([8192], "1 image")
 
 
 # A full disk
 
 
-def test_more_than_the_disk_has_is_refused_with_what_is_missing(bucket, bring, small_disk):
+def test_more_than_the_disk_has_is_refused_with_what_is_missing(bucket, fetch_uri, small_disk):
     fill(bucket, {"rose/1.jpg": bytes(2 << 20)})
     with pytest.raises(SettingsError, match="its disk has") as caught:
-        bring(bucket, cache=small_disk / "cache")
+        fetch_uri(bucket, cache=small_disk / "cache")
     assert re.search(r"a volume with [\d,]+ bytes more", caught.value.cure)
 
 
 @pytest.mark.parametrize("source", ["images", "archive"])
-def test_a_disk_that_fills_up_while_caching_leaves_nothing_half_written(
-    bucket, bring, tar, small_disk, monkeypatch, source
+def test_a_disk_that_fills_up_while_caching_leaves_nothing_incomplete(
+    bucket, fetch_uri, tar, small_disk, monkeypatch, source
 ):
     images = {f"rose/{number}.jpg": os.urandom(400_000) for number in range(4)}
     uri = bucket if source == "images" else tar(images).as_uri()
@@ -196,7 +196,7 @@ def test_a_disk_that_fills_up_while_caching_leaves_nothing_half_written(
         fill(uri, images)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1 << 40}))
     with pytest.raises(SettingsError) as caught:
-        bring(uri, cache=small_disk / "cache")
+        fetch_uri(uri, cache=small_disk / "cache")
     assert caught.value.exit_code == 2
     assert "larger volume" in caught.value.cure
     whole = {hashlib.sha256(content).hexdigest() for content in images.values()}
@@ -240,14 +240,14 @@ def test_a_file_that_the_system_refuses_to_let_grow_is_a_full_disk(tar, tmp_path
     assert everything(tmp_path / "cache") == [hashlib.sha256(bytes(50_000)).hexdigest()]
 
 
-def test_a_cache_that_cannot_be_a_folder_is_a_setting_that_cannot_work(plant, bring, tmp_path):
+def test_a_cache_that_cannot_be_a_folder_is_a_setting_that_cannot_work(plant, fetch_uri, tmp_path):
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SettingsError, match="cannot be used") as caught:
-        bring(plant({"rose/1.jpg": b"x"}).as_uri(), cache=tmp_path / "file/cache")
+        fetch_uri(plant({"rose/1.jpg": b"x"}).as_uri(), cache=tmp_path / "file/cache")
     assert "GRAFT_CACHE_DIR" in caught.value.cure
 
 
-def test_the_home_folder_may_be_written_as_a_tilde(plant, bring, tmp_path, monkeypatch):
+def test_the_home_folder_may_be_written_as_a_tilde(plant, fetch_uri, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    bring(plant({"rose/1.jpg": b"x"}).as_uri(), cache=Path("~/.cache/graft"))
+    fetch_uri(plant({"rose/1.jpg": b"x"}).as_uri(), cache=Path("~/.cache/graft"))
     assert (tmp_path / "home/.cache/graft/index").is_dir()

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from job import storage
-from job.dataset.cache import opened
+from job.dataset.cache import open_cache
 from job.errors import DatasetError, Interrupted, StoreUnavailable, TemporaryError
 
 FLOWERS = {
@@ -51,10 +51,10 @@ EXPECTED = {name: (name.split("/")[0], content) for name, content in FLOWERS.ite
 
 
 def test_images_of_a_bucket_arrive_under_the_digest_of_their_content(
-    bucket, bring, tmp_path, progress
+    bucket, fetch_uri, tmp_path, progress
 ):
     fill(f"{bucket}/flowers", {**FLOWERS, "flowers.txt": b"no image"})
-    dataset = bring(f"{bucket}/flowers")
+    dataset = fetch_uri(f"{bucket}/flowers")
     assert seen(dataset) == EXPECTED
     assert objects(tmp_path / "cache") == sorted(map(sha256, FLOWERS.values()))
     assert dataset.ignored == ("flowers.txt",)
@@ -63,8 +63,8 @@ def test_images_of_a_bucket_arrive_under_the_digest_of_their_content(
     assert list((tmp_path / "cache/incoming/0").iterdir()) == []
 
 
-def test_records_are_sorted_by_class_and_content(plant, bring):
-    records = bring(plant(FLOWERS).as_uri()).records
+def test_records_are_sorted_by_class_and_content(plant, fetch_uri):
+    records = fetch_uri(plant(FLOWERS).as_uri()).records
     assert list(records) == sorted(
         records, key=lambda record: (record.label, record.sha256, record.name)
     )
@@ -72,41 +72,41 @@ def test_records_are_sorted_by_class_and_content(plant, bring):
     assert all(record.size == len(FLOWERS[record.name]) for record in records)
 
 
-def test_an_unchanged_object_is_not_fetched_again(bucket, faulty, bring):
+def test_an_unchanged_object_is_not_fetched_again(bucket, faulty, fetch_uri):
     store = fill(bucket, FLOWERS)
-    first = bring(bucket)
+    first = fetch_uri(bucket)
     assert len(gets(faulty)) == 3
-    assert bring(bucket) == first
+    assert fetch_uri(bucket) == first
     assert len(gets(faulty)) == 3
     store.write("rose/1.jpg", b"another")
-    assert seen(bring(bucket))["rose/1.jpg"] == ("rose", b"another")
+    assert seen(fetch_uri(bucket))["rose/1.jpg"] == ("rose", b"another")
     assert len(gets(faulty)) == 4
 
 
 @pytest.mark.parametrize(
     "harm", [lambda path: path.unlink(), lambda path: path.write_bytes(b"cut")]
 )
-def test_a_cached_file_that_was_lost_or_cut_short_is_fetched_again(bucket, bring, harm):
+def test_a_cached_file_that_was_lost_or_cut_short_is_fetched_again(bucket, fetch_uri, harm):
     fill(bucket, FLOWERS)
-    before = bring(bucket)
+    before = fetch_uri(bucket)
     harm(before.records[0].path)
-    assert seen(bring(bucket)) == EXPECTED
+    assert seen(fetch_uri(bucket)) == EXPECTED
 
 
-def test_a_folder_is_read_in_place_and_hashed_once(plant, bring, tmp_path):
+def test_a_folder_is_read_in_place_and_hashed_once(plant, fetch_uri, tmp_path):
     folder = plant(FLOWERS)
-    dataset = bring(folder.as_uri())
+    dataset = fetch_uri(folder.as_uri())
     assert seen(dataset) == EXPECTED
     assert all(record.path == folder / record.name for record in dataset.records)
     assert objects(tmp_path / "cache") == []
     (index,) = (tmp_path / "cache/index").glob("*/*.jsonl")
     assert len(index.read_text().splitlines()) == 3
-    assert bring(folder.as_uri()) == dataset
+    assert fetch_uri(folder.as_uri()) == dataset
     assert list((tmp_path / "cache/index").glob("*/*.jsonl")) == [index]
 
 
-def test_a_folder_with_a_strange_name_is_read_in_place(plant, bring):
-    assert seen(bring(plant(FLOWERS, "ü #%41 ?x").as_uri())) == EXPECTED
+def test_a_folder_with_a_strange_name_is_read_in_place(plant, fetch_uri):
+    assert seen(fetch_uri(plant(FLOWERS, "ü #%41 ?x").as_uri())) == EXPECTED
 
 
 @pytest.mark.parametrize(
@@ -117,66 +117,74 @@ def test_a_folder_with_a_strange_name_is_read_in_place(plant, bring):
         lambda path: path.unlink(),
     ],
 )
-def test_a_file_that_changed_since_it_was_listed_is_worth_a_retry(plant, bring, look, change):
+def test_a_file_that_changed_since_it_was_listed_is_worth_a_retry(
+    plant, fetch_uri, survey_uri, change
+):
     folder = plant(FLOWERS)
-    listing = look(folder.as_uri())
+    listing = survey_uri(folder.as_uri())
     change(folder / "rose/1.jpg")
     with pytest.raises(TemporaryError, match=r"changed while it was read.*rose/1\.jpg") as caught:
-        bring(folder.as_uri(), listing=listing)
+        fetch_uri(folder.as_uri(), listing=listing)
     assert caught.value.exit_code == 75
 
 
-def test_a_file_that_cannot_be_read_is_an_error_of_the_data_set(plant, bring, look):
+def test_a_file_that_cannot_be_read_is_an_error_of_the_data_set(plant, fetch_uri, survey_uri):
     folder = plant(FLOWERS)
-    listing = look(folder.as_uri())
+    listing = survey_uri(folder.as_uri())
     (folder / "rose/1.jpg").unlink()
     (folder / "rose/1.jpg").mkdir()
     with pytest.raises(DatasetError, match=r"Cannot read .*rose/1\.jpg: Is a directory"):
-        bring(folder.as_uri(), listing=listing)
+        fetch_uri(folder.as_uri(), listing=listing)
 
 
 @pytest.mark.parametrize(
     "change", [lambda store: store.write("rose/1.jpg", b"x"), lambda store: store.delete("rose")]
 )
-def test_an_object_that_changed_since_it_was_listed_is_worth_a_retry(bucket, bring, look, change):
+def test_an_object_that_changed_since_it_was_listed_is_worth_a_retry(
+    bucket, fetch_uri, survey_uri, change
+):
     store = fill(bucket, FLOWERS)
-    listing = look(bucket)
+    listing = survey_uri(bucket)
     change(store)
     with pytest.raises(TemporaryError, match="changed while it was read") as caught:
-        bring(bucket, listing=listing)
+        fetch_uri(bucket, listing=listing)
     assert caught.value.cure
 
 
-def test_an_object_that_may_not_be_read_is_an_error_of_the_data_set(bucket, faulty, bring, look):
+def test_an_object_that_may_not_be_read_is_an_error_of_the_data_set(
+    bucket, faulty, fetch_uri, survey_uri
+):
     fill(bucket, FLOWERS)
-    listing = look(bucket)
+    listing = survey_uri(bucket)
     faulty.fail("GET", status=403, code="AccessDenied")
     with pytest.raises(DatasetError, match="Cannot read the data set"):
-        bring(bucket, listing=listing)
+        fetch_uri(bucket, listing=listing)
 
 
-def test_bytes_that_changed_on_the_way_never_get_a_name(bucket, faulty, bring, look, tmp_path):
+def test_bytes_that_changed_on_the_way_never_get_a_name(
+    bucket, faulty, fetch_uri, survey_uri, tmp_path
+):
     fill(bucket, FLOWERS)
-    listing = look(bucket)
+    listing = survey_uri(bucket)
     faulty.fail("GET", change_body=b"XX")
     with pytest.raises(StoreUnavailable):
-        bring(bucket, listing=listing)
+        fetch_uri(bucket, listing=listing)
     assert objects(tmp_path / "cache") == []
 
 
 def test_what_had_arrived_before_the_store_went_away_is_kept(
-    bucket, faulty, bring, look, tmp_path, monkeypatch
+    bucket, faulty, fetch_uri, survey_uri, tmp_path, monkeypatch
 ):
     fill(bucket, {f"rose/{number}.jpg": bytes([number]) * 100 for number in range(30)})
-    listing = look(bucket)
+    listing = survey_uri(bucket)
     with monkeypatch.context() as away:
         away.setattr(faulty, "next_fault", _away_after(faulty, 15))
         with pytest.raises(StoreUnavailable):
-            bring(bucket, listing=listing)
+            fetch_uri(bucket, listing=listing)
     arrived = len(objects(tmp_path / "cache"))
     assert 0 < arrived < 30
     before = len(gets(faulty))
-    assert len(bring(bucket, listing=listing).records) == 30
+    assert len(fetch_uri(bucket, listing=listing).records) == 30
     assert len(gets(faulty)) - before == 30 - arrived
 
 
@@ -195,21 +203,23 @@ def _away_after(proxy, answers):
     return next_fault
 
 
-def test_a_replaced_run_goes_on_within_a_half_arrived_archive(bucket, faulty, bring, look, tar):
+def test_a_replaced_run_continues_an_incomplete_archive(bucket, faulty, fetch_uri, survey_uri, tar):
     path = tar({"rose/1.jpg": os.urandom(1 << 20), "daisy/2.jpg": b"2"})
     storage.connect(bucket).upload("a.tar", path)
-    listing = look(f"{bucket}/a.tar")
+    listing = survey_uri(f"{bucket}/a.tar")
     faulty.fail("GET", times=1, cut_after_bytes=700_000)
     faulty.fail("GET", times=20, status=503, code="SlowDown")
     with pytest.raises(StoreUnavailable):
-        bring(f"{bucket}/a.tar", listing=listing)
+        fetch_uri(f"{bucket}/a.tar", listing=listing)
     faulty.faults.clear()
     faulty.requests.clear()
-    assert len(bring(f"{bucket}/a.tar", listing=listing).records) == 2
+    assert len(fetch_uri(f"{bucket}/a.tar", listing=listing).records) == 2
     assert [headers["Range"] for headers in faulty.asked("GET")] != [None]
 
 
-def test_an_interruption_drops_what_has_not_begun(bucket, bring, progress, tmp_path, monkeypatch):
+def test_an_interruption_cancels_what_has_not_begun(
+    bucket, fetch_uri, progress, tmp_path, monkeypatch
+):
     fill(bucket, {f"rose/{number}.jpg": bytes([number]) for number in range(40)})
 
     def stop(*_):
@@ -217,14 +227,14 @@ def test_an_interruption_drops_what_has_not_begun(bucket, bring, progress, tmp_p
 
     monkeypatch.setattr(progress, "progress", stop)
     with pytest.raises(Interrupted):
-        bring(bucket)
+        fetch_uri(bucket)
     assert len(objects(tmp_path / "cache")) < 40
 
 
-def test_two_runs_at_once_share_a_cache(bucket, bring, tmp_path):
+def test_two_runs_at_once_share_a_cache(bucket, fetch_uri, tmp_path):
     fill(bucket, {f"rose/{number}.jpg": bytes([number]) * 999 for number in range(12)})
     found = []
-    runs = [threading.Thread(target=lambda: found.append(bring(bucket))) for _ in range(3)]
+    runs = [threading.Thread(target=lambda: found.append(fetch_uri(bucket))) for _ in range(3)]
     for run in runs:
         run.start()
     for run in runs:
@@ -235,114 +245,118 @@ def test_two_runs_at_once_share_a_cache(bucket, bring, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["flowers.tar", "flowers.tar.gz", "flowers.zip"])
-def test_an_archive_of_a_folder_arrives_like_the_folder(tar, zipped, bring, plant, name):
+def test_an_archive_of_a_folder_arrives_like_the_folder(tar, zipped, fetch_uri, plant, name):
     path = (zipped if name.endswith("zip") else tar)(
         {f"flowers/{key}": value for key, value in FLOWERS.items()}, name=name
     )
-    dataset = bring(path.as_uri())
+    dataset = fetch_uri(path.as_uri())
     assert seen(dataset) == {f"flowers/{key}": value for key, value in EXPECTED.items()}
-    assert dataset.digest == bring(plant(FLOWERS).as_uri()).digest
+    assert dataset.digest == fetch_uri(plant(FLOWERS).as_uri()).digest
 
 
-def test_an_archive_is_fetched_and_unpacked_once(bucket, faulty, bring, zipped, tmp_path):
+def test_an_archive_is_fetched_and_unpacked_once(bucket, faulty, fetch_uri, zipped, tmp_path):
     storage.connect(bucket).upload("a.zip", zipped({**FLOWERS, "rose/readme.txt": b"x"}))
-    first = bring(f"{bucket}/a.zip")
+    first = fetch_uri(f"{bucket}/a.zip")
     assert first.ignored == ("rose/readme.txt",)
     assert len(gets(faulty)) == 1
-    assert bring(f"{bucket}/a.zip") == first
+    assert fetch_uri(f"{bucket}/a.zip") == first
     assert len(gets(faulty)) == 1
     assert list((tmp_path / "cache/incoming/0").iterdir()) == []
     first.records[0].path.unlink()
-    assert bring(f"{bucket}/a.zip") == first
+    assert fetch_uri(f"{bucket}/a.zip") == first
     assert len(gets(faulty)) == 2
 
 
-def test_a_table_of_contents_that_rotted_is_not_believed(bring, zipped, tmp_path):
+def test_a_table_of_contents_that_rotted_is_not_believed(fetch_uri, zipped, tmp_path):
     uri = zipped(FLOWERS).as_uri()
-    first = bring(uri)
+    first = fetch_uri(uri)
     (table,) = set(objects(tmp_path / "cache")) - {record.sha256 for record in first.records}
     path = tmp_path / "cache/objects" / table[:2] / table
     path.write_bytes(path.read_bytes().replace(b"daisy", b"DAISY"))
-    assert bring(uri) == first
+    assert fetch_uri(uri) == first
 
 
 def test_an_archive_that_changes_while_it_is_unpacked_is_not_remembered(
-    bring, zipped, progress, monkeypatch
+    fetch_uri, zipped, progress, monkeypatch
 ):
     path = zipped(FLOWERS)
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(progress, "progress", lambda *_: os.utime(path, (1, 1)))
         with pytest.raises(TemporaryError, match="changed while it was read"):
-            bring(path.as_uri())
+            fetch_uri(path.as_uri())
     progress.calls.clear()
-    assert len(bring(path.as_uri()).records) == 3
+    assert len(fetch_uri(path.as_uri()).records) == 3
     assert len(progress.calls) == 3
 
 
 def test_a_file_that_arrived_whole_just_before_a_run_died_is_not_fetched_again(
-    bucket, faulty, bring, look, tmp_path
+    bucket, faulty, fetch_uri, survey_uri, tmp_path
 ):
     fill(bucket, {"rose/1.jpg": b"one"})
-    listing = look(bucket)
-    with opened(tmp_path / "cache", None, listing.root) as cache:
-        arrival = cache.incoming(listing.entries[0])
+    listing = survey_uri(bucket)
+    with open_cache(tmp_path / "cache", None, listing.root) as cache:
+        arrival = cache.incoming_path(listing.entries[0])
     arrival.write_bytes(b"one")
-    assert seen(bring(bucket, listing=listing)) == {"rose/1.jpg": ("rose", b"one")}
+    assert seen(fetch_uri(bucket, listing=listing)) == {"rose/1.jpg": ("rose", b"one")}
     assert gets(faulty) == []
 
 
-def test_an_archive_that_changed_since_it_was_listed_is_worth_a_retry(bring, look, zipped):
-    listing = look(zipped(FLOWERS).as_uri())
+def test_an_archive_that_changed_since_it_was_listed_is_worth_a_retry(
+    fetch_uri, survey_uri, zipped
+):
+    listing = survey_uri(zipped(FLOWERS).as_uri())
     uri = zipped({**FLOWERS, "rose/4.jpg": b"new"}).as_uri()
     with pytest.raises(TemporaryError, match="changed while it was read"):
-        bring(uri, listing=listing)
-    assert len(bring(uri).records) == 4
+        fetch_uri(uri, listing=listing)
+    assert len(fetch_uri(uri).records) == 4
 
 
-def test_a_part_of_a_listing_can_be_fetched(plant, bring, look):
-    listing = look(plant(FLOWERS).as_uri())
+def test_a_part_of_a_listing_can_be_fetched(plant, fetch_uri, survey_uri):
+    listing = survey_uri(plant(FLOWERS).as_uri())
     sample = dataclasses.replace(listing, entries=listing.entries[:1])
-    assert [record.name for record in bring(listing.uri, listing=sample).records] == ["daisy/2.jpg"]
+    assert [record.name for record in fetch_uri(listing.uri, listing=sample).records] == [
+        "daisy/2.jpg"
+    ]
 
 
-def test_an_unsafe_archive_leaves_nothing_behind(tar, bring, tmp_path):
+def test_an_unsafe_archive_leaves_nothing_behind(tar, fetch_uri, tmp_path):
     path = tar({**FLOWERS, "../../evil.jpg": b"x"})
-    with pytest.raises(DatasetError, match="no plain files inside it"):
-        bring(path.as_uri())
+    with pytest.raises(DatasetError, match="not plain files inside it"):
+        fetch_uri(path.as_uri())
     assert objects(tmp_path / "cache") == []
     assert not list(tmp_path.parent.rglob("evil.jpg"))
 
 
-def test_an_archive_without_any_class_shows_what_is_in_it(tar, bring):
+def test_an_archive_without_any_class_shows_what_is_in_it(tar, fetch_uri):
     with pytest.raises(DatasetError, match=r"Found: 1\.jpg; 2\.jpg"):
-        bring(tar({"1.jpg": b"1", "2.jpg": b"2"}).as_uri())
+        fetch_uri(tar({"1.jpg": b"1", "2.jpg": b"2"}).as_uri())
 
 
-def test_an_archive_member_with_an_unprintable_name_is_shown_escaped(tar, bring):
+def test_an_archive_member_with_an_unprintable_name_is_shown_escaped(tar, fetch_uri):
     name = b"rose/\xff\n.jpg".decode("utf-8", "surrogateescape")
-    assert [record.name for record in bring(tar({name: b"x"}).as_uri()).records] == [
+    assert [record.name for record in fetch_uri(tar({name: b"x"}).as_uri()).records] == [
         "rose/\\udcff\\n.jpg"
     ]
 
 
-def test_a_manifest_gives_split_and_group(plant, bring):
+def test_a_manifest_gives_split_and_group(plant, fetch_uri):
     rows = [
         {"image": "rose/1.jpg", "label": "x", "split": "train", "group": "p1"},
         {"image": "daisy/2.jpg", "label": "y", "split": "test"},
     ]
     folder = plant({**FLOWERS, "m.jsonl": "\n".join(map(json.dumps, rows)).encode()})
-    records = bring(f"{folder.as_uri()}/m.jsonl").records
+    records = fetch_uri(f"{folder.as_uri()}/m.jsonl").records
     assert [(r.name, r.label, r.split, r.group) for r in records] == [
         ("rose/1.jpg", "x", "train", "p1"),
         ("daisy/2.jpg", "y", "test", None),
     ]
 
 
-def test_ignored_files_are_counted_and_the_first_are_named(plant, bring, caplog):
+def test_ignored_files_are_counted_and_the_first_are_named(plant, fetch_uri, caplog):
     folder = plant(FLOWERS | {f"note-{number}.txt": b"" for number in range(7)})
     with caplog.at_level(logging.WARNING, "job.dataset"):
-        bring(folder.as_uri())
-    assert "7 files are no images" in caplog.text
+        fetch_uri(folder.as_uri())
+    assert "7 files are not images" in caplog.text
     assert "note-4.txt; and 2 more" in caplog.text
 
 
@@ -350,8 +364,8 @@ def test_ignored_files_are_counted_and_the_first_are_named(plant, bring, caplog)
 
 
 @pytest.fixture
-def digest_of(bring):
-    return lambda uri, **more: bring(uri, **more).digest
+def digest_of(fetch_uri):
+    return lambda uri, **more: fetch_uri(uri, **more).digest
 
 
 def test_the_digest_knows_class_content_split_and_group_but_no_names(plant, digest_of):
@@ -391,7 +405,7 @@ IMAGES = st.lists(
 )
 @given(IMAGES, st.booleans())
 def test_folder_bucket_archive_and_manifest_of_the_same_images_have_one_digest(
-    bucket, bring, tar, zipped, tmp_path_factory, images, split
+    bucket, fetch_uri, tar, zipped, tmp_path_factory, images, split
 ):
     images = [("a", b"first", "train"), ("b", b"second", "train"), *images]
     folder = tmp_path_factory.mktemp("same")
@@ -414,9 +428,9 @@ def test_folder_bucket_archive_and_manifest_of_the_same_images_have_one_digest(
         f"{folder.as_uri()}/.rows.jsonl",
         f"{prefix}/.rows.jsonl",
     ]
-    assert len({bring(uri).digest for uri in uris}) == 1
+    assert len({fetch_uri(uri).digest for uri in uris}) == 1
 
 
-def test_the_digest_of_the_listing_stays_with_the_data_set(plant, bring, look):
+def test_the_digest_of_the_listing_stays_with_the_data_set(plant, fetch_uri, survey_uri):
     uri = plant(FLOWERS).as_uri()
-    assert bring(uri).listing == look(uri).digest
+    assert fetch_uri(uri).listing == survey_uri(uri).digest

@@ -13,7 +13,7 @@ def places(*names: str, wrapped: bool = False) -> dict[str, tuple[str, str | Non
     }
 
 
-def test_the_first_folder_is_the_class_however_deep_the_image_lies():
+def test_the_first_folder_is_the_class_however_deep_the_image_is():
     assert places("cat/1.jpg", "dog/2019/may/2.jpg") == {
         "cat/1.jpg": ("cat", None),
         "dog/2019/may/2.jpg": ("dog", None),
@@ -97,7 +97,7 @@ def test_a_split_without_train_is_refused():
         "cat/../../evil.jpg",
     ],
 )
-def test_what_is_hidden_or_clearly_no_image_is_ignored_and_named(name):
+def test_what_is_hidden_or_clearly_not_an_image_is_ignored_and_named(name):
     found = read(["cat/1.jpg", name])
     assert (list(found.places), found.ignored) == (["cat/1.jpg"], (name,))
 
@@ -106,11 +106,11 @@ def test_what_is_hidden_or_clearly_no_image_is_ignored_and_named(name):
     "name",
     ["cat/1.tiff", "cat/1.HEIC", "cat/1.jpg.orig", "cat/noextension", "cat/a..b", "cat//x.png"],
 )
-def test_whatever_may_be_an_image_is_left_to_the_decoder(name):
+def test_what_may_be_an_image_is_left_to_the_decoder(name):
     assert places(name) == {name: ("cat", None)}
 
 
-def test_a_leading_slash_is_no_class():
+def test_a_leading_slash_is_not_a_class():
     assert places("/cat/1.jpg", "//dog/2.jpg") == {
         "/cat/1.jpg": ("cat", None),
         "//dog/2.jpg": ("dog", None),
@@ -149,7 +149,7 @@ def test_without_any_class_the_error_shows_what_was_found_and_what_was_expected(
 
 
 def test_images_directly_in_the_parts_of_a_split_have_no_class():
-    with pytest.raises(DatasetError, match="No image lies in a class folder"):
+    with pytest.raises(DatasetError, match="No image is in a class folder"):
         read(["train/1.jpg", "val/2.jpg"])
     assert read(["train/cat/1.jpg", "train/2.jpg"]).ignored == ("train/2.jpg",)
 
@@ -163,7 +163,7 @@ def test_one_folder_around_an_archive_is_stepped_into():
     }
 
 
-def test_a_split_around_an_archive_is_no_wrapper():
+def test_a_split_around_an_archive_is_not_a_wrapper():
     assert places("train/rose/1.jpg", wrapped=True) == {"train/rose/1.jpg": ("rose", "train")}
     assert places("rose/1.jpg", wrapped=True) == {"rose/1.jpg": ("rose", None)}
 

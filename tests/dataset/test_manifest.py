@@ -29,7 +29,7 @@ def test_a_jsonl_gives_the_same():
     }
 
 
-def test_headings_may_be_in_any_order_and_case_with_more_columns_and_a_byte_order_mark():
+def test_columns_may_be_in_any_order_and_case_after_a_byte_order_mark():
     table = "Label,width,IMAGE\r\ncat,640,a.jpg\r\n".encode("utf-8-sig")
     assert dict(read(table, "m.csv").places) == {"a.jpg": Place("cat")}
 
@@ -38,11 +38,11 @@ def test_quoted_cells_keep_their_commas_and_line_breaks():
     assert list(read(b'image,label\n"a,b\nc.jpg",cat\n', "m.csv").places) == ["a,b\nc.jpg"]
 
 
-@pytest.mark.parametrize("heading", ["path, label", "image;label", "", "image, class"])
-def test_missing_columns_are_named_with_the_heading_received(heading):
+@pytest.mark.parametrize("header", ["path, label", "image;label", "", "image, class"])
+def test_missing_columns_are_named_with_the_header_received(header):
     with pytest.raises(DatasetError, match=r"no column (image|label)") as caught:
-        read(f"{heading}\na.jpg,cat\n".encode(), "m.csv")
-    assert (heading or "nothing") in caught.value.message
+        read(f"{header}\na.jpg,cat\n".encode(), "m.csv")
+    assert (header or "nothing") in caught.value.message
 
 
 def test_another_encoding_is_refused_with_the_line():
@@ -58,40 +58,49 @@ def test_another_encoding_is_refused_with_the_line():
         ("a.jpg", "line 2 has no label (a.jpg)"),
         (
             "a.jpg,cat,holdout",
-            "line 2 has the split 'holdout'; expected train, val, valid, validation, dev, test or nothing",
+            (
+                "line 2 has the split 'holdout'; "
+                "expected train, val, valid, validation, dev, test or nothing"
+            ),
         ),
-        ("a.jpg,cat,train,g,extra", "line 2 has more cells than the heading"),
+        ("a.jpg,cat,train,g,extra", "line 2 has more cells than the header"),
         (
             "/a.jpg,cat",
             "line 2 names /a.jpg; expected a path relative to the manifest's folder, inside it",
         ),
         (
             "s3://b/a.jpg,cat",
-            "line 2 names s3://b/a.jpg; expected a path relative to the manifest's folder, inside it",
+            (
+                "line 2 names s3://b/a.jpg; "
+                "expected a path relative to the manifest's folder, inside it"
+            ),
         ),
         (
             "x/../../a.jpg,cat",
-            "line 2 names x/../../a.jpg; expected a path relative to the manifest's folder, inside it",
+            (
+                "line 2 names x/../../a.jpg; "
+                "expected a path relative to the manifest's folder, inside it"
+            ),
         ),
-        ('"a.jpg"x,cat', "line 2 is no CSV: ',' expected after '\"'"),
+        ('"a.jpg"x,cat', "line 2 is not valid CSV: ',' expected after '\"'"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_told_with_its_line(row, problem):
+def test_a_row_that_cannot_be_used_is_reported_with_its_line(row, problem):
     assert read(f"image,label,split,group\n{row}\n".encode(), "m.csv").problems == (problem,)
 
 
 @pytest.mark.parametrize(
     ("row", "problem"),
     [
-        ("{", "is no JSON object"),
-        ("[1]", "is no JSON object"),
-        ("[" * 100_000, "is no JSON object"),
+        ("{", "is not a JSON object"),
+        ("[1]", "is not a JSON object"),
+        ("[" * 100_000, "is not a JSON object"),
         ('{"image": "a.jpg", "label": ["cat", "dog"]}', 'has ["cat", "dog"]; expected text'),
         ('{"image": "a.jpg", "label": true}', "has true; expected text"),
         ('{"image": "a.jpg"}', "has no label (a.jpg)"),
     ],
 )
-def test_a_json_line_that_cannot_be_used_is_told_with_its_line(row, problem):
+def test_a_json_line_that_cannot_be_used_is_reported_with_its_line(row, problem):
     assert read(row.encode(), "m.jsonl").problems == (f"line 1 {problem}",)
 
 
@@ -105,7 +114,7 @@ def test_a_split_in_some_rows_only_is_a_problem():
     assert table.problems == ("line 3 has no split although other rows have one (2 such rows)",)
 
 
-def test_all_problems_are_gathered():
+def test_all_problems_are_listed():
     assert len(read(b"image,label\na.jpg,\n,cat\n/c.jpg,cat\nd.jpg,dog\n", "m.csv").problems) == 3
 
 

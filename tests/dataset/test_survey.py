@@ -24,120 +24,124 @@ def keys(listing):
     return [entry.key for entry in listing.entries]
 
 
-def test_a_folder_and_a_prefix_list_alike(store_uri, look):
+def test_a_folder_and_a_prefix_list_alike(store_uri, survey_uri):
     fill(f"{store_uri}/flowers", {**FLOWERS, "readme.txt": b"hi"})
-    listing = look(f"{store_uri}/flowers")
+    listing = survey_uri(f"{store_uri}/flowers")
     assert keys(listing) == ["daisy/2.jpg", "rose/1.jpg"]
     assert listing.ignored == ("readme.txt",)
-    assert look(f"{store_uri}/flowers/").digest == listing.digest
+    assert survey_uri(f"{store_uri}/flowers/").digest == listing.digest
 
 
-def test_the_same_files_have_the_same_listing_in_a_bucket_and_in_a_folder(bucket, plant, look):
+def test_the_same_files_have_the_same_listing_in_a_bucket_and_in_a_folder(
+    bucket, plant, survey_uri
+):
     fill(bucket, FLOWERS)
-    assert look(bucket).digest == look(plant(FLOWERS).as_uri()).digest
+    assert survey_uri(bucket).digest == survey_uri(plant(FLOWERS).as_uri()).digest
 
 
-def test_the_listing_changes_with_the_images_and_with_nothing_else(folder_uri, look):
+def test_the_listing_changes_with_the_images_and_with_nothing_else(folder_uri, survey_uri):
     store = fill(folder_uri, FLOWERS)
-    before = look(folder_uri).digest
+    before = survey_uri(folder_uri).digest
     store.write(".DS_Store", b"noise")
-    assert look(folder_uri).digest == before
+    assert survey_uri(folder_uri).digest == before
     store.write("rose/1.jpg", b"ONE")
-    assert look(folder_uri).digest != before
+    assert survey_uri(folder_uri).digest != before
 
 
-def test_no_image_is_fetched_by_a_survey(bucket, faulty, look):
+def test_no_image_is_fetched_by_a_survey(bucket, faulty, survey_uri):
     fill(bucket, FLOWERS)
-    look(bucket)
+    survey_uri(bucket)
     assert all("list-type=2" in path for method, path, _ in faulty.requests if method == "GET")
 
 
-def test_a_sibling_prefix_is_not_listed(bucket, look):
+def test_a_sibling_prefix_is_not_listed(bucket, survey_uri):
     fill(bucket, {"cats/a/1.jpg": b"1", "cats-old/b/2.jpg": b"2", "cats": b"3"})
-    assert keys(look(f"{bucket}/cats")) == ["a/1.jpg"]
+    assert keys(survey_uri(f"{bucket}/cats")) == ["a/1.jpg"]
 
 
-def test_an_inner_folder_named_like_the_prefix_is_kept(store_uri, look):
+def test_an_inner_folder_named_like_the_prefix_is_kept(store_uri, survey_uri):
     fill(store_uri, {"cats/cats/1.jpg": b"1", "cats/dogs/2.jpg": b"2"})
-    listing = look(f"{store_uri}/cats")
+    listing = survey_uri(f"{store_uri}/cats")
     assert {place.label for place in listing.places.values()} == {"cats", "dogs"}
 
 
 @pytest.mark.parametrize("name", ["x", "x.tar"])
-def test_a_prefix_that_is_missing_is_an_error(store_uri, look, name):
+def test_a_prefix_that_is_missing_is_an_error(store_uri, survey_uri, name):
     fill(store_uri, FLOWERS)
     with pytest.raises(DatasetError) as caught:
-        look(f"{store_uri}/{name}")
+        survey_uri(f"{store_uri}/{name}")
     assert caught.value.exit_code == 3
     assert name in caught.value.message
     assert caught.value.cure
 
 
-def test_a_bucket_that_is_missing_is_an_error(s3, look):
+def test_a_bucket_that_is_missing_is_an_error(s3, survey_uri):
     with pytest.raises(DatasetError, match="no-such-bucket") as caught:
-        look("s3://no-such-bucket/cats")
+        survey_uri("s3://no-such-bucket/cats")
     assert caught.value.cure
     assert caught.value.__cause__
 
 
-def test_a_folder_that_is_missing_or_empty_is_an_error(tmp_path, look):
+def test_a_folder_that_is_missing_or_empty_is_an_error(tmp_path, survey_uri):
     with pytest.raises(DatasetError, match="no-such-folder"):
-        look((tmp_path / "no-such-folder").as_uri())
+        survey_uri((tmp_path / "no-such-folder").as_uri())
     with pytest.raises(DatasetError, match="holds nothing"):
-        look(tmp_path.as_uri())
+        survey_uri(tmp_path.as_uri())
 
 
-def test_no_permission_is_an_error_of_the_data_set(bucket, faulty, look):
+def test_no_permission_is_an_error_of_the_data_set(bucket, faulty, survey_uri):
     faulty.fail("GET", status=403, code="AccessDenied")
     with pytest.raises(DatasetError) as caught:
-        look(bucket)
+        survey_uri(bucket)
     assert caught.value.exit_code == 3
     assert caught.value.cure
 
 
-def test_a_store_that_is_away_stays_worth_a_retry(bucket, faulty, look):
+def test_a_store_that_is_away_stays_worth_a_retry(bucket, faulty, survey_uri):
     faulty.fail("GET", status=503, code="SlowDown")
     with pytest.raises(StoreUnavailable) as caught:
-        look(bucket)
+        survey_uri(bucket)
     assert caught.value.exit_code == 75
 
 
 @pytest.mark.parametrize("name", ["x.tar", "x.tar.gz", "x.TGZ", "x.zip"])
-def test_an_archive_is_one_object_that_is_not_opened_yet(folder_uri, look, name):
+def test_an_archive_is_one_object_that_is_not_opened_yet(folder_uri, survey_uri, name):
     fill(folder_uri, {name: b"not even an archive", "other/1.jpg": b""})
-    listing = look(f"{folder_uri}/{name}")
+    listing = survey_uri(f"{folder_uri}/{name}")
     assert (keys(listing), listing.archive) == ([name], True)
 
 
-def test_a_folder_may_be_named_like_an_archive(folder_uri, look):
+def test_a_folder_may_be_named_like_an_archive(folder_uri, survey_uri):
     fill(f"{folder_uri}/photos.zip", FLOWERS)
-    assert keys(look(f"{folder_uri}/photos.zip")) == ["daisy/2.jpg", "rose/1.jpg"]
+    assert keys(survey_uri(f"{folder_uri}/photos.zip")) == ["daisy/2.jpg", "rose/1.jpg"]
 
 
-def test_a_prefix_that_holds_one_archive_means_the_archive(store_uri, look):
+def test_a_prefix_that_holds_one_archive_means_the_archive(store_uri, survey_uri):
     fill(f"{store_uri}/drop", {"flowers.tar": b"x", ".hidden": b""})
-    listing = look(f"{store_uri}/drop/")
+    listing = survey_uri(f"{store_uri}/drop/")
     assert (keys(listing), listing.archive) == (["flowers.tar"], True)
 
 
-def test_one_object_that_is_neither_archive_nor_manifest_is_told_so(store_uri, look):
+def test_one_object_that_is_neither_archive_nor_manifest_is_refused(store_uri, survey_uri):
     fill(store_uri, {"cats.rar": b"x"})
     with pytest.raises(DatasetError, match=r"is one object; those that can be read end in \.tar"):
-        look(f"{store_uri}/cats.rar")
+        survey_uri(f"{store_uri}/cats.rar")
 
 
-def test_a_manifest_lists_what_it_names_and_the_manifest_itself(store_uri, look):
+def test_a_manifest_lists_what_it_names_and_the_manifest_itself(store_uri, survey_uri):
     table = b"image,label\nrose/1.jpg,flower\n"
     fill(store_uri, {**FLOWERS, "few.csv": table, "rose/3.jpg": b"three"})
-    listing = look(f"{store_uri}/few.csv")
+    listing = survey_uri(f"{store_uri}/few.csv")
     assert keys(listing) == ["few.csv", "rose/1.jpg"]
     assert listing.ignored == ("rose/3.jpg",)
     before = listing.digest
     fill(store_uri, {"few.csv": table.replace(b"flower", b"FLOWER")})
-    assert look(f"{store_uri}/few.csv").digest != before
+    assert survey_uri(f"{store_uri}/few.csv").digest != before
 
 
-def test_a_manifest_in_a_large_bucket_lists_only_the_folder_of_its_images(bucket, faulty, look):
+def test_a_manifest_in_a_large_bucket_lists_only_the_folder_of_its_images(
+    bucket, faulty, survey_uri
+):
     fill(
         bucket,
         {
@@ -146,7 +150,7 @@ def test_a_manifest_in_a_large_bucket_lists_only_the_folder_of_its_images(bucket
             "a/b/c/2.jpg": b"2",
         },
     )
-    look(f"{bucket}/m.csv")
+    survey_uri(f"{bucket}/m.csv")
     assert [
         path
         for _, path, _ in faulty.requests
@@ -154,14 +158,14 @@ def test_a_manifest_in_a_large_bucket_lists_only_the_folder_of_its_images(bucket
     ] == []
 
 
-def test_rows_that_name_no_file_and_other_faults_come_together(folder_uri, look):
+def test_rows_that_name_no_file_and_other_faults_come_together(folder_uri, survey_uri):
     rows = "".join(f"gone/{number}.jpg,rose\n" for number in range(9))
     fill(folder_uri, {**FLOWERS, "all.csv": f"image,label\nrose/1.jpg,\n{rows}".encode()})
     with pytest.raises(DatasetError, match="has 10 rows that cannot be used") as caught:
-        look(f"{folder_uri}/all.csv")
+        survey_uri(f"{folder_uri}/all.csv")
     assert caught.value.problems[:2] == (
         "line 2 has no label (rose/1.jpg)",
-        "gone/0.jpg is in no file",
+        "gone/0.jpg is not a file there",
     )
     assert caught.value.problems[-1] == "and 5 more"
 
@@ -169,28 +173,30 @@ def test_rows_that_name_no_file_and_other_faults_come_together(folder_uri, look)
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("", "No image lies in a class folder"),
+        ("", "No image is in a class folder"),
         ("rose/1.jpg,rose,test\n", "images in test but none in train"),
         ('rose/1.jpg,"ro\nse",train\n', "must be printable"),
     ],
 )
-def test_a_manifest_from_which_nothing_can_be_learnt_is_refused(folder_uri, look, rows, message):
+def test_a_manifest_from_which_nothing_can_be_learnt_is_refused(
+    folder_uri, survey_uri, rows, message
+):
     fill(folder_uri, {**FLOWERS, "m.csv": f"image,label,split\n{rows}".encode()})
     with pytest.raises(DatasetError, match=message):
-        look(f"{folder_uri}/m.csv")
+        survey_uri(f"{folder_uri}/m.csv")
 
 
-def test_a_manifest_at_the_root_of_a_bucket_is_found(bucket, look):
+def test_a_manifest_at_the_root_of_a_bucket_is_found(bucket, survey_uri):
     fill(bucket, {"m.jsonl": b'{"image": "1.jpg", "label": "x"}', "1.jpg": b"1"})
-    assert keys(look(f"{bucket}/m.jsonl")) == ["m.jsonl", "1.jpg"]
+    assert keys(survey_uri(f"{bucket}/m.jsonl")) == ["m.jsonl", "1.jpg"]
 
 
-def test_a_line_break_in_a_key_is_legal_and_shown_escaped(folder_uri, look):
+def test_a_line_break_in_a_key_is_legal_and_shown_escaped(folder_uri, survey_uri):
     fill(folder_uri, {"rose/1\n.jpg": b"x", "no\nte.txt": b"x", "ok/2.jpg": b"x"})
-    assert keys(look(folder_uri)) == ["ok/2.jpg", "rose/1\n.jpg"]
+    assert keys(survey_uri(folder_uri)) == ["ok/2.jpg", "rose/1\n.jpg"]
 
 
-def test_strange_keys_are_legal_in_a_bucket(bucket, look):
+def test_strange_keys_are_legal_in_a_bucket(bucket, survey_uri):
     strange = [
         "rose/a..b.jpg",
         "rose//double.jpg",
@@ -202,7 +208,7 @@ def test_strange_keys_are_legal_in_a_bucket(bucket, look):
         "rose/ü ?#%&+.jpg",
     ]
     fill(f"{bucket}/p", dict.fromkeys(strange, b"x") | {"rose/../../etc/passwd": b"x", "..": b"x"})
-    listing = look(f"{bucket}/p")
+    listing = survey_uri(f"{bucket}/p")
     assert sorted(keys(listing)) == sorted(strange)
     assert {place.label for place in listing.places.values()} == {"rose"}
     assert listing.ignored == ("..", "rose/../../etc/passwd")

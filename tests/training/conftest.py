@@ -86,14 +86,21 @@ def draw_splits(folder: Path) -> Splits:
         ).astype(np.uint8)
         path = folder / f"{part}-{number}.png"
         Image.fromarray(pixels).save(path)
-        return Example(path, path.name, label, sha256(path.read_bytes()).hexdigest())
+        digest = sha256(path.read_bytes()).hexdigest()
+        return Example(path=path, name=path.name, label=label, sha256=digest)
 
     train, val, test = (
         tuple(draw(part, i) for i in range(n))
         for part, n in (("train", 30), ("val", 9), ("test", 9))
     )
     return Splits(
-        ("red", "green", "blue"), train, val, test, near_duplicates=(), leaks=(), given=False
+        classes=("red", "green", "blue"),
+        train=train,
+        val=val,
+        test=test,
+        near_duplicates=(),
+        leaks=(),
+        given=False,
     )
 
 

@@ -1,0 +1,90 @@
+"""From a store to a local file: resumable, verified, and under its final name only when whole."""
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import IO
+
+from job.errors import SettingsError, StoreUnavailable
+from job.files import NO_SPACE, flush_to_disk
+from job.storage.atomic import open_locked
+from job.storage.digests import compute_checksum
+from job.storage.store import Entry, Store
+
+
+def download(store: Store, key: str, path: Path, expected: Entry) -> None:
+    """Download an object to the local `path`, which is whole and verified or not there at all.
+
+    The bytes go through `<path>.<version>.part`, which a later call continues. Each version of the
+    object has its own part. Size and checksum (`Store.checksum`) are verified before the file gets
+    its name.
+
+    Raises:
+        StoreConflict: the object is no longer the `expected` one.
+        StoreUnavailable: the store broke off, or twice sent what it does not promise.
+        SettingsError: the local disk is full or not writable.
+    """
+    # One name for each version of the object: new bytes are never appended to old ones.
+    version = hashlib.sha256(f"{expected.size} {expected.etag}".encode()).hexdigest()[:16]
+    part = path.with_name(f"{path.name}.{version}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The kept part may be what is wrong, so the second attempt starts from nothing.
+        for from_nothing in (False, True):
+            with open_locked(part, "a+b") as file:
+                if from_nothing:
+                    file.truncate(0)
+                _append_missing_bytes(store, key, expected, file)
+                if _matches_store(store, key, expected, file):
+                    flush_to_disk(file)
+                    part.rename(path)
+                    return
+                file.truncate(0)
+    except OSError as error:
+        # Faults of the store have other classes, so this is the local disk.
+        raise _describe_local_fault(error, part, path, expected) from error
+
+    part.unlink(missing_ok=True)
+    raise StoreUnavailable(
+        f"{store.uri}/{key} arrived twice with a size or checksum that the store does not promise "
+        f"(expected {expected.size} bytes, ETag {expected.etag}).",
+        "Try again. If it fails again, the object is damaged in the store: upload it once more.",
+    )
+
+
+def _append_missing_bytes(store: Store, key: str, expected: Entry, file: IO[bytes]) -> None:
+    start = os.fstat(file.fileno()).st_size
+    if start > expected.size:
+        file.truncate(0)
+        start = 0
+    # An empty object is asked for too: only the store can say that it is still that version.
+    if start < expected.size or start == 0:
+        for piece in store.stream(key, start, expected.etag):
+            file.write(piece)
+    file.flush()
+
+
+def _matches_store(store: Store, key: str, expected: Entry, file: IO[bytes]) -> bool:
+    """Whether size and checksum of the file are those of the object."""
+    if os.fstat(file.fileno()).st_size != expected.size:
+        return False
+    # Where the ETag is the MD5, it spares a request for another checksum.
+    is_md5 = re.fullmatch("[0-9a-f]{32}", expected.etag) is not None
+    if is_md5 and compute_checksum(file, "md5") == expected.etag:
+        return True
+    known = store.checksum(key)
+    return known is None or compute_checksum(file, known.algorithm) == known.hexadecimal
+
+
+def _describe_local_fault(error: OSError, part: Path, path: Path, expected: Entry) -> SettingsError:
+    if error.errno in NO_SPACE:
+        # The download cannot be continued on this disk, and others need the space.
+        part.unlink(missing_ok=True)
+        cure = f"Give {path.parent} a larger volume."
+    else:
+        cure = f"Make {path.parent} a folder that the job may write to."
+    return SettingsError(
+        f"Cannot write the {expected.size} bytes of {expected.key!r} to {path}: {error.strerror}.",
+        cure,
+    )
