@@ -17,7 +17,8 @@ from job.dataset import Dataset
 from job.errors import JobError
 from job.pipeline import together
 from job.pipeline.context import RunContext
-from job.publish import History, Manifest
+from job.publish import History
+from job.release import Manifest, folder_of
 from job.result import Result, Status
 from job.settings import Settings
 from job.storage import Store
@@ -54,8 +55,10 @@ def run(settings: Settings, context: RunContext) -> Result:
         registry = storage.connect(settings.output.uri).child(settings.name)
         registry.probe()
         listing = dataset.survey(settings.dataset)
-        history = publish.history(registry)
-        if seen := history.seen(listing.digest, settings.recorded_values(), identity.digest_code()):
+        history = publish.read_history(registry)
+        if seen := history.find_same(
+            listing.digest, settings.recorded_values(), identity.digest_code()
+        ):
             return _unchanged(settings, registry, seen)
     with context.phase("dataset"):
         data = dataset.fetch(listing, settings.dataset, settings.cache, context.telemetry)
@@ -164,7 +167,7 @@ def _told(
     return Result(
         status=status if scores[settings.gate.metric] >= settings.gate.min_score else "below_gate",
         run_id=manifest.run_id,
-        release=registry.child(publish.folder_of(manifest.run_id)).uri,
+        release=registry.child(folder_of(manifest.run_id)).uri,
         promoted=promoted,
         scores=scores,
         plan=manifest.fields["plan"]["mode"],

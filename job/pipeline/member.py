@@ -52,7 +52,7 @@ def _train(order: WorkerJob, wire: MessagePipe, stop: Stop) -> None:
     context = RunContext(
         RemoteTelemetry(wire), stop, order.keras_home, order.worker_group, member=True
     )
-    pipeline.train(order.settings, context, order.data, publish.history(registry), kept)
+    pipeline.train(order.settings, context, order.data, publish.read_history(registry), kept)
 
 
 def _understood(error: BaseException) -> Exception:

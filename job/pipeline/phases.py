@@ -21,8 +21,8 @@ from job.export import Bundle, ExportRequest
 from job.export.reference import probabilities
 from job.pipeline import records
 from job.pipeline.context import RunContext
-from job.publish import Challenger, Comparison, Decision, History, Manifest, Release
-from job.publish.inventory import NAME as INVENTORY
+from job.publish import INVENTORY, Challenger, Comparison, Decision, History, Release
+from job.release import Manifest
 from job.settings import Settings
 from job.storage import Store
 from job.telemetry import Telemetry
@@ -67,7 +67,7 @@ def weighted(
     earlier = next((earlier for earlier in noted if earlier.get("origin") == weights.origin), None)
     if earlier:
         pretrained.require_same(weights, earlier["sha256"])
-    return weights, splits.ordered(pretrained.order(splits.classes, weights))
+    return weights, splits.ordered(pretrained.order_classes(splits.classes, weights))
 
 
 def built(
@@ -204,9 +204,9 @@ def released(facts: RunFacts, registry: Store, challenger: Challenger) -> tuple[
 
     training.record(facts.trained.fitted.history, folder)
     evaluation.write(facts.report, records.context(facts), folder)
-    (folder / INVENTORY).write_bytes(publish.inventory(facts.trained.splits))
-    against = publish.champion(registry)
-    decision = publish.decide(gate, score, against, compare)
+    (folder / INVENTORY).write_bytes(publish.compose_inventory(facts.trained.splits))
+    champion = publish.read_champion(registry)
+    decision = publish.decide(gate, score, champion, compare)
     release = publish.release(folder, records.manifest(facts, decision), registry)
     if not release.ours:  # Another run of the same id came first: its scores decide.
         return release, replace(

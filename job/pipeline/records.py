@@ -57,7 +57,7 @@ def context(facts: "RunFacts") -> ReportContext:
         warnings=(*census.warnings, *trained.splits.warnings),
         history=trained.fitted.history,
         exports=tuple(asdict(drift) for drift in facts.bundle.drift),
-        judged_before=facts.history.judged_on(_test_digest(trained.splits)),
+        judged_before=facts.history.count_judged_on(_test_digest(trained.splits)),
         settings=facts.settings.model_dump(mode="json", include=SHOWN),
         versions=_versions(),
     )

@@ -20,7 +20,7 @@ from job.dataset import Dataset
 from job.errors import TemporaryError
 from job.pipeline.context import RunContext
 from job.pipeline.relay import WorkerListener
-from job.publish import Manifest
+from job.release import Manifest
 from job.settings import Settings
 from job.storage import Store
 
