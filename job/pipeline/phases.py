@@ -18,7 +18,7 @@ from job.checkpoint import CheckpointStore
 from job.dataset import Dataset
 from job.evaluation import Report
 from job.export import Bundle, ExportRequest
-from job.export.reference import probabilities
+from job.export.reference import compute_probabilities
 from job.pipeline import records
 from job.pipeline.context import RunContext
 from job.publish import Challenger, Comparison, Decision, History, Manifest, Release
@@ -166,7 +166,7 @@ def exported(settings: Settings, trained: Trained, folder: Path) -> Bundle:
         tolerance=0.0 if exact else REDUCED_PRECISION_TOLERANCE,
     )
     variables = [variable.numpy() for variable in classifier.model.variables]
-    expected = probabilities(
+    expected = compute_probabilities(
         classifier.model,
         request.images,
         settings.image_size,

@@ -56,7 +56,7 @@ def context(facts: "RunFacts") -> ReportContext:
         duplicates=tuple((finding.name, finding.reason) for finding in census.duplicates),
         warnings=(*census.warnings, *trained.splits.warnings),
         history=trained.fitted.history,
-        exports=tuple(asdict(drift) for drift in facts.bundle.drift),
+        exports=tuple(asdict(parity) for parity in facts.bundle.parity),
         judged_before=facts.history.judged_on(_test_digest(trained.splits)),
         settings=facts.settings.model_dump(mode="json", include=SHOWN),
         versions=_versions(),
