@@ -89,7 +89,7 @@ def compare(
         )
 
     # Imported here, because TensorFlow takes seconds and most uses of this room need none.
-    from job.evaluation import paired
+    from job.evaluation import compare_paired
     from job.publish.serving import ServedModel
 
     examples = [challenger.examples[row] for row in rows]
@@ -97,7 +97,7 @@ def compare(
     model = ServedModel(download_verified(store, manifest, "saved_model", cache) / "1")
     theirs = model.classify([example.path for example in examples])
     aligned = align(theirs, manifest.classes, challenger.classes)
-    result = paired(labels, challenger.probabilities[rows], aligned, metric)
+    result = compare_paired(labels, challenger.probabilities[rows], aligned, metric)
     return Comparison(run_id=manifest.run_id, metric=metric, **result._asdict())
 
 
@@ -105,7 +105,7 @@ def align(probabilities: FloatArray, theirs: Sequence[str], ours: Sequence[str])
     """The champion's probabilities over today's classes, matched by name.
 
     Outputs for classes that are gone are dropped and the rest is renormalised. A class that the
-    champion lacks has probability 0. A row in which nothing is left stays all 0, which `paired`
+    champion lacks has probability 0. A row in which nothing is left stays all 0, which `compare_paired`
     counts as an error.
 
     Args:
