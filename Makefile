@@ -47,7 +47,8 @@ apt = { \
 
 .PHONY: photographs
 photographs: .venv/ready
-	@$(BIN)/python tests/photographs.py weights $(if $(DATA),,photographs) >/dev/null
+	@$(BIN)/python -m tests.photographs $(or $(filter EfficientNetLite%,$(GRAFT_BACKBONE_NAME)),weights) \
+	  $(if $(DATA),,photographs) >/dev/null
 
 .PHONY: chromium
 chromium:

@@ -1,4 +1,4 @@
-"""The backbones: every image classifier of `keras.applications`, and EfficientNetLite0.
+"""The backbones: every image classifier of `keras.applications`, and EfficientNet-Lite.
 
 The table is a data file, `catalogue.json`, generated from the installed Keras by
 `tests/generate_catalogue.py`, so that a check of the settings knows each backbone in milliseconds
@@ -20,14 +20,15 @@ class Backbone:
     """What is known about a backbone before it is built.
 
     Attributes:
-        name: its name in `keras.applications`.
+        name: its name in `keras.applications`, or `EfficientNetLite0`, `1` or `2`.
         least_size: the smallest image side that it accepts, in pixels.
         default_size: the image side that it was pre-trained at, in pixels.
         mode: the range and order of the pixels that it expects, see `job.model.preprocessing`;
             "none" where its own first layers convert them.
         file: the name of its published ImageNet-1k weights without the classifier, as Keras stores
             them.
-        origin: the address that Keras downloads them from; None where they are not downloaded.
+        origin: the address that Keras downloads them from; None where they are converted
+            and not downloaded.
         file_hash: their published MD5 (32 digits) or SHA-256 (64 digits); None where there is
             none.
         licence: the licence of these weights.

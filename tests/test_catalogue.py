@@ -8,11 +8,11 @@ from job.catalogue import BACKBONES
 
 
 def test_every_row_is_whole() -> None:
-    assert len(BACKBONES) >= 41
+    assert len(BACKBONES) >= 43
     for name, backbone in BACKBONES.items():
         assert name == backbone.name
         assert 16 <= backbone.least_size <= backbone.default_size
-        assert re.fullmatch(r"[\w.-]+\.(h5|pth)", backbone.file)
+        assert re.fullmatch(r"[\w.-]+\.h5", backbone.file)
         assert backbone.origin is None or backbone.origin.startswith("https://")
         assert backbone.file_hash is None or len(backbone.file_hash) in (32, 64)
         assert backbone.licence

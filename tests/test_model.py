@@ -13,15 +13,13 @@ import h5py
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
-from job import images, model, weights
+from job import model, weights
 from job.catalogue import BACKBONES
 from job.errors import SettingsError, WeightsError
-from job.model import Classifier, architecture, torch_file
+from job.model import Classifier, architecture
 from job.settings import BackboneSettings, HeadSettings
 from job.weights import Weights
-from tests.photographs import ensure_photographs, ensure_weights
 
 # Keras 3.15 turns its variables into arrays in a way that NumPy 2 will no longer take; only the
 # tests make it do so.
@@ -300,7 +298,7 @@ def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
         build("VGG16", weights=given(path))
 
 
-@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5", ".pth"])
+@pytest.mark.parametrize("suffix", [".weights.h5", ".keras", ".h5"])
 @pytest.mark.parametrize(
     "content", [b"", b"\x89HDF\r\n\x1a\n cut short", b"PK\x03\x04 nor a zip", b"<html>404</html>"]
 )
@@ -308,7 +306,7 @@ def test_a_damaged_file_is_a_weights_error(suffix: str, content: bytes, tmp_path
     path = tmp_path / f"file{suffix}"
     path.write_bytes(content)
     with pytest.raises(WeightsError, match=f"file{suffix} cannot be read"):
-        build("EfficientNetLite0", weights=given(path, "torch" if suffix == ".pth" else "keras"))
+        build("EfficientNetLite0", weights=given(path))
 
 
 def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path) -> None:
@@ -386,43 +384,17 @@ def test_a_release_with_another_head_is_refused(tmp_path: Path) -> None:
         )
 
 
-# --- EfficientNet-Lite0 ---
+# --- EfficientNet-Lite ---
 
 
-def test_lite0_has_its_authors_number_of_parameters() -> None:
-    classifier = build("EfficientNetLite0", 96, classes=tuple(map(str, range(1000))))
-    assert classifier.model.count_params() == 4_694_024
-
-
-# Photographs of a class of ImageNet, with its number there.
-KNOWN = {
-    "birds/ostrich": 9,
-    "birds/peacock": 84,
-    "birds/pink_flamingo": 130,
-    "birds/pelican": 144,
-    "food/fruit-banana": 954,
-    "food/fruit-lemon": 951,
-    "food/fruit-pineapple": 953,
-    "food/fruit-strawberry": 949,
-    "food/vegetables-broccoli": 937,
-    "household/dishes-teapot": 849,
-    "mammals/cats-lion": 291,
-    "mammals/cats-tiger": 292,
-    "mammals/equines-zebra": 340,
-    "mammals/hippopotamus": 344,
-}
-
-
-def test_lite0_with_its_real_weights_knows_photographs_by_their_imagenet_class() -> None:
-    path, folder = ensure_weights(), ensure_photographs()
-    classifier = build("EfficientNetLite0", 224, given(path, "torch"), tuple(map(str, range(1000))))
-    top = torch_file.read(path)
-    classifier.head.get_layer("logits").set_weights([top["_fc.weight"].T, top["_fc.bias"]])
-    encoded = tf.constant([(folder / f"{name}.png").read_bytes() for name in KNOWN])
-    seen = np.argmax(classifier.model(images.prepare_batch(encoded, 224, "letterbox")), axis=-1)
-    assert np.mean(seen == list(KNOWN.values())) >= 0.75
-
-
-def test_torch_weights_are_for_lite0_only() -> None:
-    with pytest.raises(WeightsError, match=r"is a PyTorch file. Received it for VGG16"):
-        build("VGG16", weights=given(ensure_weights(), "torch"))
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("EfficientNetLite0", 4_694_024),
+        ("EfficientNetLite1", 5_470_344),
+        ("EfficientNetLite2", 6_150_168),
+    ],
+)
+def test_lite_has_its_authors_number_of_parameters(name: str, parameters: int) -> None:
+    classifier = build(name, 96, classes=tuple(map(str, range(1000))))
+    assert classifier.model.count_params() == parameters

