@@ -1,7 +1,7 @@
 """The backbones that can be fine-tuned: every image classifier of `keras.applications`, and EfficientNetLite0.
 
 The table is a data file, `catalogue.json`, generated from the installed Keras by
-`tests/generate_catalogue.py`, so that a check of the settings knows each backbone in milliseconds
+`tools/generate_catalogue.py`, so that a check of the settings knows each backbone in milliseconds
 without importing TensorFlow.
 """
 

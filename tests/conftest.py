@@ -30,7 +30,7 @@ from job import storage
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before anybody imports TensorFlow
 
-LONG = ("tests/pipeline/", "tests/training/", "tests/test_export.py", "tests/test_workers.py")
+LONG = ("tests/pipeline/", "tests/training/", "tests/export/", "tests/workers/")
 """Where a test may take a minute. They come first, so that the processes that share the files end together."""
 
 

@@ -1,22 +1,23 @@
 """The programs that say what is wrong with an example: three and a half minutes on two cores, once a machine.
 
-python -m tests.manifests.programs
+python -m tools.checkers
 """
 
 from pathlib import Path
 
-from tests.cluster import binaries
-from tests.tools import go
+from tools import go
+from tools.cluster import binaries
+from tools.paths import PROGRAMS
 
-CHECKERS = Path(__file__).resolve().parent / "checkers"
+CHECKERS = ("argo", "podsecurity", "tekton")
 
 
 def checker(name: str) -> Path:
-    """The program of `checkers/<name>`: it reads objects on stdin and prints what is wrong with them."""
-    return go.program(CHECKERS / name)
+    """The program of `tools/programs/<name>`: it reads objects on stdin and prints what is wrong with them."""
+    return go.program(PROGRAMS / name)
 
 
 if __name__ == "__main__":
-    for name in sorted(path.name for path in CHECKERS.iterdir()):
+    for name in CHECKERS:
         print(checker(name))
     print(binaries.versitygw())

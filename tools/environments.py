@@ -1,6 +1,6 @@
 """Airflow (145 packages) and checkov (96) in environments of their own, so that nothing of them enters ours.
 
-    python -m tests.manifests.environments [--lock]
+    python -m tools.environments [--lock]
 
 makes both, in half a minute where nothing is there yet; `--lock` first takes their newest versions.
 An environment lies outside the checkout and is named after its lock, so that a changed lock is
@@ -15,7 +15,7 @@ import sys
 import venv
 from pathlib import Path
 
-from tests.tools.cache import CACHE, alone
+from tools.cache import CACHE, alone
 
 LOCKS = Path(__file__).resolve().parent / "locks"
 TOOLS = {"airflow": "apache-airflow-providers-cncf-kubernetes", "checkov": "checkov"}

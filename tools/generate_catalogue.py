@@ -4,7 +4,7 @@ Keras does not publish its table of weights files. So each application is built 
 `weights="imagenet"` while two functions that it calls on the way are watched: the one that checks
 the image size and the one that fetches the file.
 
-    python tests/generate_catalogue.py [--check]
+    python -m tools.generate_catalogue [--check]
 """
 
 import inspect
@@ -14,7 +14,6 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -27,8 +26,9 @@ from keras.src.utils import file_utils
 
 from job.catalogue import Backbone, PixelRange
 from job.model import lite0, preprocessing
+from tools.paths import ROOT
 
-TABLE = Path(__file__).parent.parent / "job" / "catalogue.json"
+TABLE = ROOT / "job" / "catalogue.json"
 
 # As Keras's documentation and the model's authors state them; the longest matching beginning of a
 # name wins.
@@ -91,6 +91,7 @@ def describe(name: str, function: Callable[..., Any]) -> Backbone:
 
 
 def licence(name: str) -> str:
+    """The licence of the published weights, as LICENCES has it."""
     if name.startswith("ResNet") and name.endswith("V2"):
         return "Apache-2.0"
     return next(terms for beginning, terms in LICENCES.items() if name.startswith(beginning))
@@ -135,6 +136,7 @@ def efficientnet_lite0() -> Backbone:
 
 
 def render() -> str:
+    """The whole file: one line for each backbone."""
     rows = [efficientnet_lite0(), *(describe(name, function) for name, function in applications())]
     lines = [
         json.dumps({field: getattr(row, field) for field in Backbone.__slots__}) for row in rows
@@ -143,6 +145,7 @@ def render() -> str:
 
 
 def main() -> None:
+    """Write the file, or exit with a message when it is stale."""
     text = render()
     if "--check" not in sys.argv[1:]:
         TABLE.write_text(text, "utf-8")

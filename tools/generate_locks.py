@@ -1,6 +1,6 @@
 """Lock the dependencies of pyproject.toml with hashes, or check that the locks are still theirs.
 
-    python -m tests.generate_locks [--upgrade | --check]
+    python -m tools.generate_locks [--upgrade | --check]
 
 `--check` needs no network: each lock begins with a digest of the tables it was made from. The locks
 name no registry, so that they install from whichever one the machine is set up for.
@@ -14,7 +14,8 @@ import sys
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools.paths import ROOT
+
 # The development lock comes first and lends its pins to the others: what is tested is what is
 # shipped.
 EXTRAS = {"dev": ("cpu", "dev"), "cpu": ("cpu",), "gpu": ("gpu",)}

@@ -1,6 +1,6 @@
 """Write what people and charts know about the settings from their one declaration, or check that it is still so.
 
-    python -m tests.generate_settings [--check]
+    python -m tools.generate_settings [--check]
 
 `docs/settings.md` is the reference. `docs/settings.schema.json` is the part of the chart's schema
 that closes `settings:`; it keeps to what JSON Schema draft-07 and 2020-12 share, without
@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from job.settings import PREFIX, Settings
+from tools.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 PREAMBLE = """\
 # Settings
 

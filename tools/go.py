@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tools.cache import BIN, alone
+from tools.cache import BIN, alone
 
 
 @functools.cache

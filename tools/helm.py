@@ -1,11 +1,12 @@
 """Helm 3 and Helm 4 from their pinned Go modules: about six minutes on two cores, once a machine.
 
-python -m tests.tools.helm
+python -m tools.helm
 """
 
 from pathlib import Path
 
-from tests.tools import go
+from tools import go
+from tools.paths import PROGRAMS
 
 MAJORS = (3, 4)
 # Where Helm 3 keeps the Kubernetes that it pretends to speak to; Helm 4 reads it from its build
@@ -19,7 +20,7 @@ def binary(major: int) -> Path:
 
 
 def _module(major: int) -> Path:
-    return Path(__file__).resolve().parent / f"helm{major}"
+    return PROGRAMS / f"helm{major}"
 
 
 def _flags(major: int) -> str:

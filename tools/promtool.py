@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.tools.cache import BIN
+from tools.cache import BIN
 
 
 def binary(program: str = "promtool") -> Path:

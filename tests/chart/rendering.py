@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from tests.chart.declaration import CHART
-from tests.tools import helm
+from tools import helm
+from tools.paths import CHART
 
 Tree = dict[str, Any]
 LEAST: Tree = {

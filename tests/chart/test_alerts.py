@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart import promtool
-from tests.chart.declaration import CHART
+from tools import promtool
+from tools.paths import CHART
 
 pytestmark = pytest.mark.chart
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.declaration import CHART
 from tests.chart.hardening import findings
 from tests.chart.rendering import EXAMPLES, LAUNCHES, Tree, copied, job, render
+from tools.paths import CHART
 
 pytestmark = pytest.mark.chart
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.chart.declaration import CHART
 from tests.chart.rendering import (
     LEAST,
     Tree,
@@ -19,6 +18,7 @@ from tests.chart.rendering import (
     render,
     run_helm,
 )
+from tools.paths import CHART
 
 pytestmark = pytest.mark.chart
 

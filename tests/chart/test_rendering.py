@@ -20,7 +20,7 @@ from tests.chart.rendering import (
     render,
     run_helm,
 )
-from tests.tools.helm import MAJORS
+from tools.helm import MAJORS
 
 pytestmark = pytest.mark.chart
 

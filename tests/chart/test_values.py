@@ -9,8 +9,6 @@ from jsonschema import Draft7Validator, Draft202012Validator
 
 from job.errors import SettingsError
 from job.settings import load
-from tests.chart.declaration import CHART, SHAPES, values
-from tests.chart.generate import readme, rendered, schema
 from tests.chart.rendering import (
     EXAMPLES,
     LAUNCHES,
@@ -20,6 +18,9 @@ from tests.chart.rendering import (
     render,
     run_helm,
 )
+from tools.chart.declaration import SHAPES, values
+from tools.chart.generate import readme, rendered, schema
+from tools.paths import CHART
 
 pytestmark = pytest.mark.chart
 

@@ -10,8 +10,8 @@ from urllib.request import urlopen
 
 import yaml
 
-from tests.chart import promtool
 from tests.cluster.namespace import eventually
+from tools import promtool
 
 PORT = 19090
 

@@ -9,14 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests import photographs
-from tests.chart.declaration import CHART
 from tests.chart.rendering import merged, run_helm
-from tests.cluster import target
 from tests.cluster.namespace import Namespace, eventually
 from tests.cluster.store import Store
+from tools import photographs
+from tools.cluster import target
+from tools.paths import CHART, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 Tree = dict[str, Any]
 SECRET = "store"
 

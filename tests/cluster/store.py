@@ -5,7 +5,6 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,11 +12,12 @@ import yaml
 from botocore.config import Config
 from kubernetes import client
 
-from tests.cluster import layout, node, target
 from tests.cluster.namespace import fresh
-from tests.cluster.target import kubectl
+from tools.cluster import layout, node, target
+from tools.cluster.target import kubectl
+from tools.paths import MANIFESTS
 
-MANIFEST = Path(__file__).resolve().parents[2] / "manifests" / "bucket.yaml"
+MANIFEST = MANIFESTS / "bucket.yaml"
 PORT = 7070
 
 

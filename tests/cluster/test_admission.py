@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.chart.rendering import Tree, merged, pods, render
-from tests.chart.test_chart_rendering import ROWS, SWITCHES
-from tests.cluster import target
+from tests.chart.test_rendering import ROWS, SWITCHES
 from tests.cluster.namespace import Namespace, eventually
 from tests.cluster.site import Site
+from tools.cluster import target
 
 pytestmark = pytest.mark.cluster
 NAMES: dict[str, tuple[str, Tree]] = {

@@ -8,8 +8,8 @@ import pytest
 from botocore.exceptions import ClientError
 from kubernetes import client
 
-from tests.cluster import target
 from tests.cluster.namespace import RESTRICTED, eventually
+from tools.cluster import target
 
 pytestmark = pytest.mark.cluster
 

@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from tests.cluster.namespace import RESTRICTED
-from tests.cluster.site import ROOT, Site
+from tests.cluster.site import Site
+from tools.paths import ROOT
 
 pytestmark = pytest.mark.cluster
 ROLE = ROOT / "manifests" / "launcher-role.yaml"

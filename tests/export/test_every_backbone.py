@@ -1,6 +1,6 @@
 """Each backbone of the catalogue, in its own process, at a small size, through all four formats.
 
-python -m tests.slow.test_exports VGG16    # one of them by hand; prints seconds and drift
+python -m tests.export.test_every_backbone VGG16    # one of them by hand; prints seconds and drift
 """
 
 import json
@@ -45,7 +45,7 @@ SEED = 1
 @pytest.mark.parametrize(
     "name",
     [
-        *(pytest.param(name, marks=pytest.mark.family) for name in FAMILIES),
+        *(pytest.param(name, marks=pytest.mark.exports) for name in FAMILIES),
         *(name for name in BACKBONES if name not in FAMILIES),
     ],
 )

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.build import ROOT, image_for_tests
-from tests.image.engine import Engine, ours
 from tests.pipeline.conftest import TINY, Ended, draw
+from tools.image.build import image_for_tests
+from tools.image.engine import Engine, ours
+from tools.paths import ROOT
 
 HARDENED = (
     "--network=none",
@@ -121,14 +122,14 @@ def context(tmp_path: Path) -> Path:
     copy = tmp_path / "context"
     for name in ("job", "requirements"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "tests/image").mkdir(parents=True)
+    (copy / "tools/image").mkdir(parents=True)
     for name in (
         "Dockerfile",
         ".dockerignore",
         "LICENSE",
         "README.md",
         "pyproject.toml",
-        "tests/image/cyclonedx.txt",
+        "tools/image/cyclonedx.txt",
     ):
         shutil.copy2(ROOT / name, copy / name)
     return copy

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.image import build, registry
-from tests.image.engine import found
+from tools.image import build, registry
+from tools.image.engine import found
+from tools.paths import ROOT
 
 
 def test_without_an_engine_the_message_names_what_to_install(
@@ -65,6 +66,6 @@ def test_the_archive_is_made_anew_when_the_job_changes_and_not_otherwise(
 
 
 def test_the_lock_of_the_inventory_tool_names_no_registry():
-    lock = (build.ROOT / "tests/image/cyclonedx.txt").read_text()
+    lock = (ROOT / "tools/image/cyclonedx.txt").read_text()
     assert "cyclonedx-bom==" in lock
     assert "://" not in lock

@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
-from tests.image.build import ROOT, build
 from tests.image.conftest import VARIANT
-from tests.image.debian import ensure
-from tests.image.engine import Engine
+from tools.image.build import build
+from tools.image.debian import ensure
+from tools.image.engine import Engine
+from tools.paths import ROOT
 
 pytestmark = pytest.mark.image
 

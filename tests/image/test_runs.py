@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from job import publish
-from tests.image.build import build
 from tests.image.conftest import RUN, VARIANT, Sandbox
-from tests.image.debian import ensure
-from tests.image.engine import Engine
-from tests.photographs import WEIGHTS_SHA256, ensure_weights
+from tools.image.build import build
+from tools.image.debian import ensure
+from tools.image.engine import Engine
+from tools.photographs import WEIGHTS_SHA256, ensure_weights
 
 pytestmark = pytest.mark.image
 

@@ -17,9 +17,9 @@ from typing import Any
 import yaml
 from kubernetes import client, config, utils
 
-from tests.cluster import binaries
 from tests.launcher.conftest import written
-from tests.launcher.objects import MANIFESTS
+from tools.cluster import binaries
+from tools.paths import MANIFESTS
 
 PATIENCE = 120.0
 

@@ -9,9 +9,10 @@ from typing import Any
 import yaml
 from kubernetes import client
 
+from tools.paths import MANIFESTS
+
 Json = dict[str, Any]
 
-MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 RUN = "graft-1f2e3d4c5b"
 NOW = "2026-01-02T03:04:05Z"
 

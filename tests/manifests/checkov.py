@@ -5,7 +5,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.manifests.environments import python
+from tools.environments import python
 
 FRAMEWORKS = ("kubernetes", "argo_workflows", "secrets")
 # It neither asks for a newer version of itself nor fetches rules from its makers.

@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests.chart.rendering import Tree
-from tests.tools.go import Module
+from tools.go import Module
 
 DEFINITIONS = {
     "Application": (

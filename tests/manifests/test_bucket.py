@@ -15,9 +15,10 @@ from job.errors import StoreConflict
 from tests.chart.kinds import faults
 from tests.chart.policies import Peer, allows
 from tests.chart.rendering import Tree, job, only, render
-from tests.cluster import binaries
 from tests.manifests.examples import MANIFESTS, insecurities, objects, planted
-from tests.tools import go
+from tools import go
+from tools.cluster import binaries
+from tools.paths import PROGRAMS
 
 pytestmark = pytest.mark.chart
 
@@ -117,7 +118,7 @@ def test_graft_can_use_the_buckets(endpoint: str, bucket: str) -> None:
 
 
 def test_the_server_that_was_tried_is_the_one_of_the_image() -> None:
-    version = go.pinned(binaries.STORE, "github.com/versity/versitygw")
+    version = go.pinned(PROGRAMS / "store", "github.com/versity/versitygw")
     images = {container["image"] for container in POD["initContainers"] + POD["containers"]}
     assert images == {f"versity/versitygw:{version}"}
 

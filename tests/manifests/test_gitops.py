@@ -7,7 +7,7 @@ import pytest
 from tests.chart.rendering import Tree, render
 from tests.manifests import schemas
 from tests.manifests.examples import IMAGE, objects, planted
-from tests.tools.helm import MAJORS
+from tools.helm import MAJORS
 
 pytestmark = pytest.mark.chart
 

@@ -21,7 +21,7 @@ from job.errors import SettingsError, WeightsError
 from job.model import Classifier, architecture, torch_file
 from job.settings import BackboneSettings, HeadSettings
 from job.weights import Weights
-from tests.photographs import ensure_photographs, ensure_weights
+from tools.photographs import ensure_photographs, ensure_weights
 
 # Keras 3.15 turns its variables into arrays in a way that NumPy 2 will no longer take; only the
 # tests make it do so.

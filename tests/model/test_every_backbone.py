@@ -1,6 +1,6 @@
 """Each backbone of the catalogue, in its own process, at its least size: builds, agrees with Keras, can be cut, learns.
 
-python -m tests.slow.test_backbones VGG16    # one of them by hand
+python -m tests.model.test_every_backbone VGG16    # one of them by hand
 """
 
 import subprocess

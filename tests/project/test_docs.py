@@ -11,8 +11,8 @@ import pytest
 
 from job import __main__ as command
 from job import errors, result, settings
+from tools.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 

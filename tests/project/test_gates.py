@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[1]
-TREE = ("job", "tests", "docs", "requirements", "Makefile", "pyproject.toml")
+from tools.paths import ROOT
+
+TREE = ("job", "tests", "tools", "docs", "requirements", "Makefile", "pyproject.toml")
 # The copy borrows this checkout's .venv, which is therefore taken as finished whatever the copy's
 # dates say.
 FINISHED = ("--old-file=.venv/locked", "--old-file=.venv/ready")

@@ -9,8 +9,8 @@ import pytest
 from jsonschema import Draft7Validator, Draft202012Validator
 
 from job.settings import load, variables
+from tools.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = json.loads((ROOT / "docs" / "settings.schema.json").read_text())
 LEAST = {"dataset": {"uri": "s3://data/flowers"}, "output": {"uri": "s3://models"}}
 LOCKS = sorted((ROOT / "requirements").glob("*.txt"))

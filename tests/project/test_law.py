@@ -7,7 +7,8 @@ import tokenize
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tools.paths import ROOT
+
 MODULES = sorted((ROOT / "job").rglob("*.py"))
 
 LONGEST_MODULE = 320
@@ -32,6 +33,8 @@ IMPORTED_WITHOUT_TENSORFLOW = (
 )
 NAME_THE_ROOM_THAT_BRINGS_TENSORFLOW = """
 import importlib, sys
+
+from tools.paths import ROOT
 for room in sys.argv[1:]:
     importlib.import_module("job." + room)
     heavy = {"tensorflow", "keras"} & set(sys.modules)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import photographs
+from tools import photographs
 
 SCRIPT = Path(photographs.__file__)
 

@@ -1,6 +1,6 @@
 """How much do ImageNet weights bring on the real photographs? By seeds on our split, and by random draws of 15 a class.
 
-    KERAS_HOME=~/.cache/graft/keras .venv/bin/python -m tests.bench.accuracy [image side]
+    KERAS_HOME=~/.cache/graft/keras .venv/bin/python -m tools.bench.accuracy [image side]
 
 Prints JSON lines. Each backbone runs once over all photographs; each split then solves its own head
 and chooses its penalty on validation images, as `graft run` does. The draws are the protocol of the
@@ -29,13 +29,14 @@ from job.settings import (
     DevicesSettings,
     HeadSettings,
 )
-from tests import photographs
+from tools import photographs
 
 SEEDS = range(5)
 TRAIN, VALIDATE = 12, 3
 
 
 def main(side: int = 224) -> None:
+    """Print one JSON line for each seed and protocol."""
     workers.join(DevicesSettings())
     with tempfile.TemporaryDirectory() as folder:
         splits = _splits(Path(folder))

@@ -1,6 +1,6 @@
 """`make bench`: what Graft costs beside a rival in the same run, interleaved, by medians.
 
-    KERAS_HOME=~/.cache/graft/keras .venv/bin/python -m tests.bench.bench [file.json] [repeats]
+    KERAS_HOME=~/.cache/graft/keras .venv/bin/python -m tools.bench.bench [file.json] [repeats]
 
 Ratios are what to rely on: both sides share whatever else the machine is doing. Prints a table and
 writes JSON.
@@ -16,16 +16,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests import photographs
-from tests.bench import rivals
+from tools import photographs
+from tools.bench import rivals
+from tools.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 GRAFT = (sys.executable, "-m", "job")
 PLAIN = (sys.executable, "-c", "pass")
 TENSORFLOW = (sys.executable, "-c", "import tensorflow")
 
 
 def main(path: str = "run/bench.json", turns: str = "3") -> None:
+    """Measure everything, print the table and write it to `path`."""
     repeats = int(turns)
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
         figures = {
@@ -84,7 +85,7 @@ def _first_batch(folder: Path, repeats: int) -> dict[str, float]:
         "GRAFT_BACKBONE_NAME": "EfficientNetLite0",
         "GRAFT_TELEMETRY_PORT": "0",
     }
-    command = (sys.executable, "-m", "tests.bench.first_batch")
+    command = (sys.executable, "-m", "tools.bench.first_batch")
     _seconds(command, environment)  # fills the cache
     return against(repeats, lambda: _seconds(command, environment), lambda: _seconds(TENSORFLOW))
 

@@ -9,6 +9,7 @@ from job.telemetry import Telemetry
 
 
 def main() -> Any:
+    """Run Graft with a telemetry that ends the process at the first batch."""
     phase, progress = Telemetry.phase, Telemetry.progress
     entered: list[str] = []
 

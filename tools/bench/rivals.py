@@ -30,7 +30,7 @@ def _classifier(folder: Path) -> tuple[Any, Any]:
     from job.batches import Feed
     from job.catalogue import BACKBONES
     from job.settings import BackboneSettings, CacheSettings, DatasetSettings, HeadSettings
-    from tests import photographs as source
+    from tools import photographs as source
 
     quiet, images = telemetry.silent(), DatasetSettings(uri=source.ensure_photographs().as_uri())
     data = dataset.fetch(dataset.survey(images), images, CacheSettings(dir=folder), quiet)
@@ -119,7 +119,7 @@ def _epoch(classifier: Any, feed: Any, folder: Path, repeats: int) -> dict[str, 
 
     from job import features, telemetry, transfer
     from job.settings import TransferSettings
-    from tests.bench.bench import against
+    from tools.bench.bench import against
 
     plan = transfer.choose(TransferSettings(mode="part"), classifier, feed.splits)
     trunk, top = classifier.trunk(plan.cut), classifier.top(plan.cut)

@@ -3,12 +3,12 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-CHART = Path(__file__).resolve().parents[2] / "helm"
+from tools.paths import CHART
+
 # Groups of Kubernetes's own, passed on as they are: nothing beneath them is a value of the chart.
 WHOLE = {"settings", "resources"}
 

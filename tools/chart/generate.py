@@ -1,9 +1,9 @@
 """Write what follows from the chart, or check that it is still so.
 
-    python -m tests.chart.generate [--check]
+    python -m tools.chart.generate [--check]
 
 `helm/values.schema.json` and `helm/README.md` come from `helm/values.yaml`,
-`tests/chart/declaration.py` and, for the settings, from `docs/settings.schema.json`. `manifests/`
+`tools/chart/declaration.py` and, for the settings, from `docs/settings.schema.json`. `manifests/`
 holds the chart rendered for people without Helm.
 """
 
@@ -14,10 +14,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from tests.chart.declaration import CHART, Value, closed, values
-from tests.tools import helm
+from tools import helm
+from tools.chart.declaration import Value, closed, values
+from tools.paths import CHART, MANIFESTS, ROOT
 
-ROOT = CHART.parent
 LAUNCHES = ("run", "schedule", "template")
 
 
@@ -29,7 +29,7 @@ def main() -> None:
     write(CHART / "values.schema.json", json.dumps(schema(), indent=2) + "\n", check=check)
     write(CHART / "README.md", readme(), check=check)
     for launch in LAUNCHES:
-        write(ROOT / "manifests" / f"{launch}.yaml", rendered(launch), check=check)
+        write(MANIFESTS / f"{launch}.yaml", rendered(launch), check=check)
 
 
 def write(path: Path, text: str, *, check: bool) -> None:

@@ -1,14 +1,15 @@
-"""`python3 -m tests.cluster up | down | load ARCHIVE…`: a one-node Kubernetes cluster with an S3 server beside it."""
+"""`python3 -m tools.cluster up | down | load ARCHIVE…`: a one-node Kubernetes cluster with an S3 server beside it."""
 
 import sys
 from pathlib import Path
 
-from tests.cluster import layout, node, target
+from tools.cluster import layout, node, target
 
-USAGE = "python3 -m tests.cluster up | down | load ARCHIVE…"
+USAGE = "python3 -m tools.cluster up | down | load ARCHIVE…"
 
 
 def main() -> None:
+    """Do what the command line asks for."""
     match sys.argv[1:]:
         case ["up"] if target.FOREIGN:
             print(

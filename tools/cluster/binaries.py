@@ -3,13 +3,12 @@
 import functools
 from pathlib import Path
 
-from tests.cluster.layout import CACHE
-from tests.tools import go
-from tests.tools.cache import alone
+from tools import go
+from tools.cache import alone
+from tools.cluster.layout import CACHE
+from tools.paths import PROGRAMS
 
-SOURCES = Path(__file__).parent
-STORE = SOURCES / "store"
-PROGRAMS = (
+PARTS = (
     "coredns",
     "etcd",
     "kube-apiserver",
@@ -24,11 +23,11 @@ PROGRAMS = (
 @functools.cache
 def build() -> Path:
     """Return the folder with every program; built now (a quarter of an hour on two cores) if the pins have changed."""
-    kubernetes, store = go.program(SOURCES / "kubernetes", flags=_version_flags()), versitygw()
+    kubernetes, store = go.program(PROGRAMS / "kubernetes", flags=_version_flags()), versitygw()
     folder = CACHE / f"programs-{kubernetes.name.rpartition('-')[2]}"
     with alone(CACHE / "build.lock"):
         folder.mkdir(parents=True, exist_ok=True)
-        for name, program in {"versitygw": store, **dict.fromkeys(PROGRAMS, kubernetes)}.items():
+        for name, program in {"versitygw": store, **dict.fromkeys(PARTS, kubernetes)}.items():
             link = folder / name
             if not link.is_symlink() or link.readlink() != program:
                 link.unlink(missing_ok=True)
@@ -38,12 +37,12 @@ def build() -> Path:
 
 def versitygw() -> Path:
     """The S3 server."""
-    return go.program(STORE, "github.com/versity/versitygw/cmd/versitygw")
+    return go.program(PROGRAMS / "store", "github.com/versity/versitygw/cmd/versitygw")
 
 
 def _version_flags() -> str:
     """Kubernetes says the version that it was linked with: without it, it would call itself v0.0.0."""
-    version = go.pinned(SOURCES / "kubernetes", "k8s.io/kubernetes")
+    version = go.pinned(PROGRAMS / "kubernetes", "k8s.io/kubernetes")
     major, minor, _ = version.removeprefix("v").split(".")
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}
     return " ".join(

@@ -6,7 +6,7 @@ import subprocess
 from base64 import b64encode
 from pathlib import Path
 
-from tests.cluster.layout import API_SERVER, API_SERVICE, KUBECONFIG, NODE, NODE_ADDRESS
+from tools.cluster.layout import API_SERVER, API_SERVICE, KUBECONFIG, NODE, NODE_ADDRESS
 
 # The names and groups are those that Kubernetes' own RBAC rules are written for.
 IDENTITIES = {

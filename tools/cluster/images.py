@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.layout import PAUSE_IMAGE, TOOLS_IMAGE
+from tools.cluster.layout import PAUSE_IMAGE, TOOLS_IMAGE
 
 USER = "65532:65532"
 

@@ -7,7 +7,7 @@ cluster can leave behind.
 
 from pathlib import Path
 
-from tests.tools import cache
+from tools import cache
 
 CACHE = cache.CACHE / "cluster"
 STATE = CACHE / "state"

@@ -4,7 +4,7 @@ import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from tests.cluster.layout import CACHE
+from tools.cluster.layout import CACHE
 
 
 @contextmanager

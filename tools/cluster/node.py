@@ -11,10 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from tests.cluster import binaries, credentials, images, layout, programs, record, target
-from tests.cluster.layout import CONFIG, HOST_ADDRESS, LINK, NETWORK, NODE, NODE_ADDRESS, STATE
-from tests.cluster.locks import life
-from tests.tools.cache import alone
+from tools.cache import alone
+from tools.cluster import binaries, credentials, images, layout, programs, record, target
+from tools.cluster.layout import CONFIG, HOST_ADDRESS, LINK, NETWORK, NODE, NODE_ADDRESS, STATE
+from tools.cluster.locks import life
+from tools.paths import ROOT
 
 # Command and the Debian package that brings it.
 NEEDED = {
@@ -122,11 +123,11 @@ def _start(folder: Path, lock: int) -> None:
     namespaces = ["unshare", "--fork", "--pid", "--net", "--mount", "--propagation=private"]
     with (STATE / "supervisor.log").open("ab") as log:
         subprocess.Popen(
-            [*namespaces, sys.executable, "-m", "tests.cluster.supervisor", folder, str(lock)],
+            [*namespaces, sys.executable, "-m", "tools.cluster.supervisor", folder, str(lock)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            cwd=Path(__file__).parents[2],
+            cwd=ROOT,
             start_new_session=True,
             pass_fds=[lock],
         )

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import layout
-from tests.cluster.layout import CONFIG, NODE, NODE_ADDRESS
+from tools.cluster import layout
+from tools.cluster.layout import CONFIG, NODE, NODE_ADDRESS
 
 CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 

@@ -7,7 +7,7 @@ it.
 import json
 from pathlib import Path
 
-from tests.cluster.layout import RECORD
+from tools.cluster.layout import RECORD
 
 
 def write() -> None:

@@ -1,7 +1,7 @@
 """Process 1 of the cluster: it owns every program in process, mount and network namespaces of its own.
 
 When it ends, however it ends, the kernel ends all of them and drops their mounts and networks;
-nothing has to be tidied one by one. `python3 -m tests.cluster.supervisor PROGRAMS LOCK` is what
+nothing has to be tidied one by one. `python3 -m tools.cluster.supervisor PROGRAMS LOCK` is what
 `node.up` runs, inside `unshare`.
 """
 
@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from tests.cluster import layout, programs, record
-from tests.cluster.layout import HOST_ADDRESS, LIB, LOGS, NODE_ADDRESS
+from tools.cluster import layout, programs, record
+from tools.cluster.layout import HOST_ADDRESS, LIB, LOGS, NODE_ADDRESS
 
 # The kubelet sets these for the whole machine. It is given files of its own to set instead.
 MACHINE_SETTINGS = (
@@ -27,6 +27,7 @@ MACHINE_SETTINGS = (
 
 
 def main() -> None:
+    """Start every program and restart it when it ends, until this process is stopped."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     os.set_inheritable(
         int(sys.argv[2]), False

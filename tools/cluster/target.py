@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.cluster import binaries, layout
-from tests.image import build
+from tools.cluster import binaries, layout
+from tools.image import build
 
 # Read before any test, since each test starts without GRAFT_ in its environment.
 FOREIGN = os.environ.get("GRAFT_TEST_KUBECONFIG", "")

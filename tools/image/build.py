@@ -1,8 +1,8 @@
 """Build the container image: what `make image` and `make image-archive` run. Needs Python's standard library alone.
 
-    python3 -m tests.image.build --variant cpu          # with the docker, podman or buildah of this
-    machine python3 -m tests.image.build --base debian          # on a base made of Debian packages:
-    needs no image registry python3 -m tests.image.build --archive              # the CPU image for
+    python3 -m tools.image.build --variant cpu          # with the docker, podman or buildah of this
+    machine python3 -m tools.image.build --base debian          # on a base made of Debian packages:
+    needs no image registry python3 -m tools.image.build --archive              # the CPU image for
     the tests, as an archive
 
 The tests call `image_for_tests` and `cpu_archive`, which build on Debian packages with an engine of
@@ -16,11 +16,11 @@ import tomllib
 from dataclasses import replace
 from pathlib import Path
 
-from tests.image import debian, registry
-from tests.image.engine import CACHE, Engine, found, ours
-from tests.tools.cache import alone
+from tools.cache import alone
+from tools.image import debian, registry
+from tools.image.engine import CACHE, Engine, found, ours
+from tools.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 VARIANTS = ("gpu", "cpu")
 TEST_IMAGE = "graft.local/graft:test"
 ARCHIVE = CACHE / "graft-cpu.tar"

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.image.engine import Engine, install
+from tools.image.engine import Engine, install
 
 SUITE = "bookworm"
 RECIPE = (

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.tools import cache
+from tools import cache
 
 CACHE = cache.CACHE / "images"
 KNOWN = ("docker", "podman", "buildah")

@@ -1,4 +1,4 @@
-module graft/tests/manifests/argo
+module graft/argo
 
 go 1.26
 

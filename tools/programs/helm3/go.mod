@@ -1,4 +1,4 @@
-module graft/tests/tools/helm3
+module graft/helm3
 
 go 1.26.8
 

@@ -1,4 +1,4 @@
-module graft/tests/tools/helm4
+module graft/helm4
 
 go 1.26.8
 

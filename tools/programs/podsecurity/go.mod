@@ -1,4 +1,4 @@
-module graft/tests/manifests/podsecurity
+module graft/podsecurity
 
 go 1.26
 

@@ -1,4 +1,4 @@
-module graft/tests/manifests/tekton
+module graft/tekton
 
 go 1.26
 
