@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share: an S3 server over a socket, the same server with faults, and a store of each kind.
+"""Fixtures of several rooms: an S3 server, the same with faults, and a store of each kind.
 
     def test_something(store): ...         # runs twice: over S3 and over a folder
     def test_something(store_uri): ...     # the same, for whoever connects by URI
@@ -30,8 +30,8 @@ from job import storage
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before anybody imports TensorFlow
 
+# A test there may take a minute. They come first, so that the parallel processes end together.
 LONG = ("tests/pipeline/", "tests/training/", "tests/export/", "tests/workers/")
-"""Where a test may take a minute. They come first, so that the processes that share the files end together."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,7 +54,7 @@ def _bare_environment(
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """The address of an S3 server (moto) on a free port of the loopback, one for each worker of xdist."""
+    """The address of an S3 server (moto) on the loopback, one per process of xdist."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from moto.server import ThreadedMotoServer
@@ -83,7 +83,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def bucket(s3: str) -> str:
-    """`s3://…`: a bucket of this test's own. Ask for `faulty` too, and it is reached through the proxy."""
+    """`s3://…`: a bucket of this test's own, through the proxy where it takes `faulty` too."""
     name = f"graft-{uuid4().hex}"
     urlopen(Request(f"{s3}/{name}", method="PUT")).close()
     return f"s3://{name}"
@@ -107,7 +107,7 @@ def store(store_uri: str) -> storage.Store:
 
 @pytest.fixture
 def faulty(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["FaultyProxy"]:
-    """The same S3 server behind a proxy that fails as it is told, and remembers what it was asked."""
+    """The same S3 server behind a proxy that fails on demand and records every request."""
     proxy = FaultyProxy(s3)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.address)
     yield proxy
@@ -133,7 +133,7 @@ class Fault:
 
 @dataclass
 class FaultyProxy:
-    """A proxy in front of an S3 server. `fail(...)` adds a fault; `requests` holds (method, path, headers)."""
+    """A proxy to an S3 server: `fail` adds a fault, `requests` has (method, path, headers)."""
 
     target: str
     faults: list[Fault] = field(default_factory=list)
@@ -223,4 +223,5 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _error(code: str) -> bytes:
-    return f"<?xml version='1.0'?><Error><Code>{code}</Code><Message>as told</Message></Error>".encode()
+    body = f"<Error><Code>{code}</Code><Message>as told</Message></Error>"
+    return f"<?xml version='1.0'?>{body}".encode()

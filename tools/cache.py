@@ -1,4 +1,4 @@
-"""The folder outside the checkout in which made and fetched things outlive it, and the lock of whoever makes one."""
+"""The folder outside the checkout for what is built or fetched once, and its lock."""
 
 import fcntl
 import os
@@ -12,7 +12,7 @@ BIN = CACHE / "bin"  # programs
 
 @contextmanager
 def alone(lock: Path) -> Iterator[None]:
-    """Let one process in at a time; a second one waits. The kernel drops the lock with the process that held it."""
+    """Let one process in at a time. The kernel drops the lock with the process that held it."""
     lock.parent.mkdir(parents=True, exist_ok=True)
     with lock.open("w") as held:
         fcntl.flock(held, fcntl.LOCK_EX)

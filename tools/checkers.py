@@ -1,4 +1,4 @@
-"""The programs that say what is wrong with an example: three and a half minutes on two cores, once a machine.
+"""The programs that validate an example: three and a half minutes on two cores, once per machine.
 
 python -m tools.checkers
 """
@@ -13,7 +13,7 @@ CHECKERS = ("argo", "podsecurity", "tekton")
 
 
 def checker(name: str) -> Path:
-    """The program of `tools/programs/<name>`: it reads objects on stdin and prints what is wrong with them."""
+    """The program of `tools/programs/<name>`: it reads objects on stdin and prints their faults."""
     return go.program(PROGRAMS / name)
 
 

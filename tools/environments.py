@@ -1,4 +1,4 @@
-"""Airflow (145 packages) and checkov (96) in environments of their own, so that nothing of them enters ours.
+"""Airflow (145 packages) and checkov (96) in environments apart, so that ours has neither.
 
     python -m tools.environments [--lock]
 
@@ -39,7 +39,7 @@ def _digest(tool: str) -> str:
 
 
 def _make(folder: Path, lock: Path) -> None:
-    """Make it with uv; pip stands in where only pip is told which registry to use. A half-made one starts anew."""
+    """Fill a new folder with uv; pip is the fallback where only pip knows which registry to use."""
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)
     ours, options = folder / "bin" / "python", ["--quiet", "--require-hashes"]

@@ -1,4 +1,4 @@
-"""Writes job/catalogue.json from the installed Keras; with --check it fails when that file is stale.
+"""Write job/catalogue.json from the installed Keras, or check that it is fresh.
 
 Keras does not publish its table of weights files. So each application is built once with
 `weights="imagenet"` while two functions that it calls on the way are watched: the one that checks
@@ -113,12 +113,13 @@ def mode(function: Callable[..., Any], network: Any) -> PixelRange:
         if np.allclose(given, wanted, rtol=1e-5, atol=1e-5):
             return candidate
     raise SystemExit(
-        f"{network.name} preprocesses its images in a way that job.model.preprocessing does not know"
+        f"{network.name} preprocesses its images in a way that job.model.preprocessing lacks. "
+        "Add it there."
     )
 
 
 def efficientnet_lite0() -> Backbone:
-    """The one backbone from elsewhere: facts from its authors and from the Python package that carries its weights."""
+    """The one backbone from elsewhere, as its authors and the package with its weights have it."""
     pixels = keras.Input((224, 224, 3))
     network = keras.Model(pixels, lite0.features(pixels))
     return Backbone(
@@ -151,7 +152,7 @@ def main() -> None:
         TABLE.write_text(text, "utf-8")
     elif TABLE.read_text("utf-8") != text:
         raise SystemExit(
-            "job/catalogue.json is stale; received a Keras that says otherwise. Run `make generate`."
+            "job/catalogue.json is stale: the installed Keras differs. Run `make generate`."
         )
 
 

@@ -1,4 +1,4 @@
-"""Write what people and charts know about the settings from their one declaration, or check that it is still so.
+"""Write what people and charts read about the settings, or check that it is fresh.
 
     python -m tools.generate_settings [--check]
 
@@ -21,12 +21,16 @@ PREAMBLE = """\
 
 <!-- Generated from job/settings by `make generate`. -->
 
-Every setting is an environment variable, and the chart's `settings:` has the same tree: `GRAFT_TRAINING_BATCH_SIZE` is
-`settings.training.batch_size`. Settings that shape the model are part of a run's identity: another value is another
-run. The others only say how the work is done. Credentials, region and endpoint of the store are not among them: they
-come through the AWS SDK's own chain (`AWS_*`, its files, web identity).
+Every setting is an environment variable, and the chart's `settings:` has the same tree:
+`GRAFT_TRAINING_BATCH_SIZE` is `settings.training.batch_size`. Settings that shape the model are
+part of a run's identity: another value is another run. The others only say how the work is done.
+Credentials, region and endpoint of the store are not among them: they come through the AWS SDK's
+own chain (`AWS_*`, its files, web identity).
 """
-TABLE = "| variable | value | default | shapes the model | what it is |\n| --- | --- | --- | --- | --- |"
+TABLE = (
+    "| variable | value | default | shapes the model | what it is |\n"
+    "| --- | --- | --- | --- | --- |"
+)
 
 # Helm's --set makes strings of fractions: a number may come as either. None of ours is negative.
 NUMERIC = {
@@ -67,7 +71,7 @@ def _files() -> dict[Path, str]:
 
 
 def closed(node: dict[str, Any], groups: dict[str, Any]) -> dict[str, Any]:
-    """The schema of one group: no other key is allowed, numbers may be strings, groups stand in their place."""
+    """The schema of one group: closed, numbers may be strings, groups are inlined."""
     properties = {}
     for name, field in node["properties"].items():
         inner = closed(groups[_group(field)], groups) if _group(field) else _accepted(field)

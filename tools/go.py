@@ -1,4 +1,4 @@
-"""Programs and files from pinned Go modules, kept outside the checkout so that a machine makes them once."""
+"""Programs and files from pinned Go modules, kept outside the checkout: built once per machine."""
 
 import functools
 import hashlib
@@ -15,9 +15,10 @@ from tools.cache import BIN, alone
 
 @functools.cache
 def program(module: Path, package: str = ".", flags: str = "") -> Path:
-    """The program of a folder with go.mod and go.sum, built first if need be. Processes that ask at once build it once.
+    """The program of a folder with go.mod and go.sum, built first if need be.
 
-    It is named after the folder and all that is in it, so that a changed pin is another file.
+    Processes that ask at once build it once. It is named after the folder and all that is in it,
+    so that a changed pin is another file.
     `flags` are the linker's.
     """
     target = BIN / f"{module.name}-{_digest(module)}"
@@ -58,7 +59,7 @@ def _go() -> str:
     if found := shutil.which("go"):
         return found
     raise SystemExit(
-        "Tools of the tests are built from Go modules: install Go 1.26 or newer, or put it on the PATH."
+        "No `go` on the PATH: some tools are built from Go modules. Install Go 1.26 or newer."
     )
 
 
@@ -71,13 +72,13 @@ class Module:
     digest: str
 
     def folder(self) -> Path:
-        """Where Go keeps its files, fetched first if need be; outside any module of ours, and so without the others."""
+        """The folder of its files, fetched first if need be, outside any module of ours."""
         command = [_go(), "mod", "download", "-json", f"{self.path}@{self.version}"]
         done = subprocess.run(command, cwd=BIN.parent, capture_output=True, text=True, check=False)
         got = json.loads(done.stdout or "{}")
         if done.returncode or got["Sum"] != self.digest:
             raise SystemExit(
-                f"{self.path} {self.version} should be {self.digest}, got {got.get('Sum', 'nothing')}. "
-                f"{got.get('Error', done.stderr)}"
+                f"{self.path} {self.version} should be {self.digest}, "
+                f"got {got.get('Sum', 'nothing')}. {got.get('Error', done.stderr)}"
             )
         return Path(got["Dir"])

@@ -1,4 +1,4 @@
-"""Helm 3 and Helm 4: the one on the PATH where it has the right major version, else from its Go module.
+"""Helm 3 and Helm 4: that of the PATH if its major version fits, else from its Go module.
 
 python -m tools.helm
 

@@ -1,7 +1,7 @@
 """Count what makes a source tree easy or hard to read: `python -m tools.measure_source [FOLDER …]`.
 
-Each figure is explained in FIGURES. They are a compass, not a law: a test holds only the last three,
-which have an exact meaning (`tests/project/test_law.py`).
+Each figure is explained in FIGURES. They are a guide, not a law: a test checks only the last
+three, which have an exact meaning (`tests/project/test_law.py`).
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Prometheus and its checker of rules: the ones on the PATH, else unpacked from Debian's package into the cache."""
+"""Prometheus and its checker of rules: those of the PATH, else of Debian's package."""
 
 import shutil
 import subprocess

@@ -30,7 +30,7 @@ STRANGER = f'kube_job_labels{{{JOB}, label_app_kubernetes_io_part_of="another"}}
 
 
 def firing(folder: Path, alert: str, series: dict[str, str], at: str, *, expected: bool) -> None:
-    """Fail unless the alert fires, or does not, at this time; the series have a value every ten minutes."""
+    """Fail unless the alert fires, or does not, at this time, with a value every ten minutes."""
     (folder / "rules.yaml").write_text(yaml.safe_dump(RULE["spec"]))
     (rule,) = [rule for rule in RULE["spec"]["groups"][0]["rules"] if rule["alert"] == alert]
     probe: dict[str, Any] = {

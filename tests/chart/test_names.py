@@ -1,4 +1,7 @@
-"""A release is a run: another name means another run, so names follow what cannot be changed and nothing else."""
+"""A release is a run: another name means another run.
+
+Names follow what cannot be changed and nothing else.
+"""
 
 import shutil
 from pathlib import Path

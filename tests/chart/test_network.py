@@ -1,4 +1,4 @@
-"""The network policy by what its rules let through; whether a cluster enforces them is its network's affair."""
+"""The network policy by what its rules let through, whether or not a cluster enforces them."""
 
 import pytest
 

@@ -1,4 +1,7 @@
-"""Every example and every pair of switches becomes objects that Kubernetes understands, under Helm 3 and Helm 4."""
+"""Every example and pair of switches becomes objects that Kubernetes understands.
+
+Under Helm 3 and Helm 4.
+"""
 
 import itertools
 import random
@@ -137,7 +140,7 @@ ROWS = covering([len(positions) for positions in SWITCHES.values()])
 
 
 def understood(objects: list[Tree]) -> None:
-    """Fail unless each object is what Kubernetes expects, and no variable, volume or mount occurs twice."""
+    """Fail unless Kubernetes takes each object, and no variable, volume or mount occurs twice."""
     for item in objects:
         if item["kind"] in MODELS:
             assert faults(item, MODELS[item["kind"]]) == []

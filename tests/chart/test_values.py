@@ -1,4 +1,4 @@
-"""What may be given: the schema is closed and one with its sources, and what cannot work together is told at once."""
+"""What may be given: the schema is closed, and conflicts are reported all at once."""
 
 import json
 from typing import Any
@@ -182,9 +182,18 @@ CURES = [
     "Remove settings.cache.dir",
     "Set cache.size instead of settings.cache.limit.",
     "Set gpus.count instead of settings.devices.gpus.",
-    "settings.devices.logical_cpus is a rehearsal without GPUs, and gpus.count is not 0. Leave one of them out.",
-    "resources asks for nvidia.com/gpu, which the job would not be told. Set gpus.count and gpus.resource instead.",
-    "credentials.secret and the role in serviceAccount.annotations are two identities. Remove one of them.",
+    (
+        "settings.devices.logical_cpus is a rehearsal without GPUs, and gpus.count is not 0. "
+        "Leave one of them out."
+    ),
+    (
+        "resources asks for nvidia.com/gpu, which the job would not be told. "
+        "Set gpus.count and gpus.resource instead."
+    ),
+    (
+        "credentials.secret and the role in serviceAccount.annotations are two identities. "
+        "Remove one of them."
+    ),
     "credentials.secret and credentials.podIdentity are two identities. Remove one of them.",
     "serviceAccount.annotations need an account to annotate. Set serviceAccount.create",
     "podLabels has app.kubernetes.io/name, which the chart sets. Remove it.",

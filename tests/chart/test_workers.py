@@ -1,4 +1,4 @@
-"""Several workers: an Indexed Job whose pods find each other, whatever the Job is called by whoever makes it."""
+"""Several workers: an Indexed Job whose pods find each other, whatever the Job is called."""
 
 import re
 
@@ -16,7 +16,10 @@ def variables(pod: Tree) -> dict[str, Tree]:
 
 
 def expanded(objects: list[Tree], name: str, index: int) -> str:
-    """TF_CONFIG as the kubelet gives it to a pod of the Job `name`; it knows the variables that stand before."""
+    """TF_CONFIG as the kubelet gives it to a pod of the Job `name`.
+
+    The kubelet replaces only the variables that stand before.
+    """
     pod = job(objects)["template"]
     fields = {
         "metadata.labels['batch.kubernetes.io/job-name']": name,

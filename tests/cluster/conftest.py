@@ -1,4 +1,4 @@
-"""What the tests on a real cluster share: the cluster, its store, the image, and a place for each test."""
+"""What the tests on a real cluster share: the cluster, its store, the image, a namespace each."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext

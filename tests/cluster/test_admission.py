@@ -21,7 +21,7 @@ NAMES: dict[str, tuple[str, Tree]] = {
 
 @pytest.fixture(scope="module")
 def classes(api: Any) -> Iterator[None]:
-    """The classes of the cluster that the rows name: a pod that names one that is not there is refused for that."""
+    """The classes that the rows name: the API server refuses a pod whose class is missing."""
     named = [
         _class(kind, name) for kind, name in (("PriorityClass", "low"), ("RuntimeClass", "nvidia"))
     ]
@@ -82,7 +82,7 @@ def _pod(template: Tree, namespace: str) -> Tree:
 
 
 def _kubectl(*arguments: str, given: list[Tree], expected: str = "") -> None:
-    """Fail unless the API server takes all objects, but for those that it answers with the `expected` reason."""
+    """Fail unless the API server takes all objects, but for those with the `expected` reason."""
     if not given:
         return
     complaints = target.call(*arguments, given=given).stderr.splitlines()
@@ -93,7 +93,7 @@ def _kubectl(*arguments: str, given: list[Tree], expected: str = "") -> None:
 def test_an_upgrade_leaves_a_job_alone_that_a_queue_has_suspended_and_let_go(
     site: Site, major: int
 ):
-    """Kueue suspends what it queues and lets it go by itself; a chart that renders `suspend` fights it."""
+    """Kueue suspends what it queues and resumes it: a chart that renders `suspend` fights it."""
     site = replace(site, major=major)
     site.add_photographs()
     site.helm("install", "flowers", queue="gpus")

@@ -1,4 +1,4 @@
-"""The cluster itself: what the tests of the chart, of the launcher and of whole runs take for granted."""
+"""The cluster itself: what the tests of chart, launcher and whole runs take for granted."""
 
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any

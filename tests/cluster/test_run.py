@@ -1,4 +1,4 @@
-"""`helm install` is one training run; what an upgrade starts and what it leaves alone; what uninstall leaves."""
+"""`helm install` is one training run: what upgrades start or leave alone, what uninstall leaves."""
 
 import json
 from dataclasses import replace
@@ -30,7 +30,7 @@ def test_an_install_takes_a_bucket_of_photographs_to_a_promoted_release(site: Si
 
 
 def test_an_upgrade_that_changes_nothing_of_the_run_starts_nothing(site: Site, tmp_path: Path):
-    """Peers lose a finished run, or start another one, when only the chart's version or a label changes."""
+    """Peers lose a finished run, or start another, when a chart version or a label changes."""
     site.add_photographs()
     site.helm("install", "flowers")
     job = site.job()

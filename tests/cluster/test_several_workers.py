@@ -1,4 +1,4 @@
-"""Two workers on the one node: TensorFlow's own engine in an Indexed Job, and what a lost pod costs."""
+"""Two workers on the one node: TensorFlow in an Indexed Job, and the cost of a lost pod."""
 
 from typing import Any
 

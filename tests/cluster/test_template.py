@@ -89,7 +89,7 @@ def test_submit_works_in_a_pod_that_has_the_launchers_role_alone(template: Site,
 
 
 def test_finished_runs_outlive_the_history_of_the_cronjob(site: Site):
-    """Kubernetes deletes what a CronJob controls beyond its history; a submitted run is not controlled."""
+    """Kubernetes deletes old runs that a CronJob controls; it does not control a submitted run."""
     site.add_photographs()
     site.helm("install", "flowers", launch="template", schedule={"successfulJobsHistoryLimit": 0})
     for key in ("a", "b"):

@@ -106,7 +106,7 @@ def order(name: str, images: tuple[Path, ...]) -> ExportRequest:
 
 
 def _size(name: str) -> int:
-    """The least size for the smallest of a family; the deeper ones need maps of more than one pixel at the end.
+    """The least size for the smallest of a family; deeper ones need last maps of several pixels.
 
     On those EfficientNetB5 made 8e-3 of a rounding that is 2e-6 at 96 px, and B6 and B7 could not
     tell pictures apart.
@@ -134,7 +134,7 @@ def draw(folder: Path) -> tuple[Path, ...]:
 
 
 def enliven(classifier: Any, pixels: Any) -> None:
-    """Make every tensor matter, and the logits of these pictures differ however deep the network is.
+    """Make every tensor matter, and the logits of these pictures differ at any depth.
 
     At random weights some of the deepest backbones explode or vanish. So the moving statistics
     become those of these very pictures, layer by layer, and the head is solved for the first four.
@@ -177,7 +177,7 @@ def scales(backbone: Any) -> list[Any]:
 
 
 def require_telling(probabilities: Any) -> None:
-    """The pictures are told apart, and no softmax is saturated: else agreement would say nothing."""
+    """Fail unless unsaturated softmaxes tell the pictures apart: else agreement means nothing."""
     import numpy as np
 
     assert np.array_equal(

@@ -1,4 +1,4 @@
-"""What the tests of the image share: the image, its files, and containers as the chart runs them."""
+"""What the tests of the image share: the image, its files, and containers as the chart runs."""
 
 import os
 import shutil
@@ -53,7 +53,7 @@ def entries(root: Path) -> dict[str, os.stat_result]:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A pod's container: nothing may be written but volumes that belong to nobody, and no address can be reached."""
+    """A pod's container: only volumes that nobody owns are writable, and there is no network."""
 
     engine: Engine
     image: str

@@ -1,4 +1,4 @@
-"""The tooling around the build, without building: what it finds, what it carries, what it refuses."""
+"""The tools around the build, without building: what they find, carry and refuse."""
 
 from pathlib import Path
 

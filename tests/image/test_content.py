@@ -142,7 +142,7 @@ def test_the_bill_of_materials_lists_what_is_installed(root: Path, image: str):
 def test_the_registrys_address_and_credentials_leave_no_trace(
     engine: Engine, context: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    """The same Dockerfile with a lock of one package, so that pip runs anew and soon; then every byte is looked at."""
+    """The same Dockerfile with a lock of one package, so that pip is quick; all is searched."""
     lock = context / "requirements/cpu.txt"
     lock.write_text(
         "".join(re.findall(r"^setuptools==.+\n(?: .+\n)+", lock.read_text(), re.MULTILINE))

@@ -1,4 +1,4 @@
-"""The image at work, held as tightly as the chart holds it, under its own user and under one that OpenShift chose."""
+"""The image at work under the chart's restrictions, as its own user and as one of OpenShift."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What checkov has against a folder of objects: (check, object, what the check asks for), sorted."""
+"""What checkov reports on a folder of objects: (check, object, what it asks for), sorted."""
 
 import json
 import os

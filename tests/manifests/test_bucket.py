@@ -1,4 +1,4 @@
-"""The laptop's bucket: its objects are right, and its server, started as they say, does what Graft needs of a store."""
+"""The laptop's bucket: its objects are right, and its server can do what Graft needs."""
 
 import re
 import socket
@@ -36,7 +36,7 @@ SECRET = dict(re.findall(r"--from-literal=(\w+)=(\S+)", COMMENT))
 
 @pytest.fixture
 def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The server, started with the arguments of its container on a folder in place of the volume."""
+    """The server, started with its container's arguments on a folder instead of the volume."""
     (first,), (server,) = POD["initContainers"], POD["containers"]
     subprocess.run(
         [part.replace("/volume", str(tmp_path)) for part in first["command"]], check=True

@@ -1,4 +1,4 @@
-"""The Argo CD and Flux examples: their definitions accept them, and the chart accepts their values."""
+"""The Argo CD and Flux examples: valid by their definitions, with values that the chart takes."""
 
 from typing import Any
 

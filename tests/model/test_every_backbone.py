@@ -1,4 +1,4 @@
-"""Each backbone of the catalogue, in its own process, at its least size: builds, agrees with Keras, can be cut, learns.
+"""Each backbone, in its own process at its least size: builds, equals Keras, is cut, learns.
 
 python -m tests.model.test_every_backbone VGG16    # one of them by hand
 """
@@ -44,7 +44,7 @@ def examine(name: str) -> None:
 
 
 def _agrees_with_keras(classifier: Any, images: Any) -> None:
-    """Same weights, same image: our graph gives what the application makes of its own preprocess_input."""
+    """Same weights, same image: our graph equals the application with its own preprocess_input."""
     import keras
     import numpy as np
 
@@ -73,7 +73,7 @@ def _is_cut_exactly(classifier: Any, images: Any) -> None:
 
 
 def _takes_a_step(classifier: Any, images: Any) -> None:
-    """Every trainable weight gets a finite gradient, and a step of the head lowers the loss of these two images.
+    """Every weight gets a finite gradient; a step of the head lowers the loss of these images.
 
     The head alone: at random weights some of the deepest backbones explode or vanish, so a step of
     theirs says nothing.

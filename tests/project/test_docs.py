@@ -1,4 +1,4 @@
-"""The pages tell the truth where a machine can see it: verbs, settings, targets, links, rooms, the lecture's recipe."""
+"""The pages are right where a machine can check: verbs, settings, targets, links, rooms, recipe."""
 
 import argparse
 import re

@@ -1,4 +1,4 @@
-"""Each gate of `make check` stops the fault it is there for: planted in a copy of the tree, one at a time."""
+"""Each gate of `make check` stops its fault, planted in a copy of the tree, one at a time."""
 
 import os
 import shutil
@@ -31,7 +31,7 @@ def tree(tmp_path: Path) -> Path:
 
 
 def gate(tree: Path, name: str, *options: str) -> subprocess.CompletedProcess[str]:
-    """Run one gate as `make check` does, outside the outer make and outside the coverage of this process."""
+    """Run one gate as `make check` does, outside the outer make and this process's coverage."""
     environment = {
         key: value
         for key, value in os.environ.items()

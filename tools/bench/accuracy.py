@@ -1,10 +1,10 @@
-"""How much do ImageNet weights bring on the real photographs? By seeds on our split, and by random draws of 15 a class.
+"""How much do ImageNet weights bring on the real photographs? By seeds and by random draws.
 
     KERAS_HOME=~/.cache/graft/keras .venv/bin/python -m tools.bench.accuracy [image side]
 
-Prints JSON lines. Each backbone runs once over all photographs; each split then solves its own head
-and chooses its penalty on validation images, as `graft run` does. The draws are the protocol of the
-measurement by hand (15 a class to train, all others to test), but that 3 of the 15 validate.
+Prints JSON lines. Each backbone runs once over all photographs. Each split then solves its own head
+and chooses its penalty on validation images, as `graft run` does. A draw takes 15 photographs of
+each class, 12 to train and 3 to validate, and all others to test.
 """
 
 import json

@@ -71,13 +71,14 @@ def _seconds(
     took = time.monotonic() - started
     if done.returncode != code:
         raise SystemExit(
-            f"{' '.join(command)} ended with {done.returncode}, expected {code}:\n{done.stderr.decode()}"
+            f"{' '.join(command)} ended with {done.returncode}, expected {code}:\n"
+            f"{done.stderr.decode()}"
         )
     return took
 
 
 def _first_batch(folder: Path, repeats: int) -> dict[str, float]:
-    """`graft run` from exec to its first batch of training, its cache warm, against importing TensorFlow."""
+    """`graft run` up to its first batch, its cache warm, against importing TensorFlow."""
     environment = os.environ | {
         "GRAFT_DATASET_URI": photographs.ensure_photographs().as_uri(),
         "GRAFT_OUTPUT_URI": (folder / "models").as_uri(),

@@ -1,4 +1,7 @@
-"""The solved probe against the Keras guide's recipe, and a cached epoch against a live one, on the real photographs."""
+"""The solved probe against the Keras guide, and a cached epoch against a live one.
+
+Both on the real photographs.
+"""
 
 import time
 from collections.abc import Callable
@@ -43,7 +46,7 @@ def _classifier(folder: Path) -> tuple[Any, Any]:
 
 
 def _probe(classifier: Any, feed: Any, folder: Path) -> dict[str, float]:
-    """Once each: seconds and test accuracy. Ours pays for decoding; the rival's pixels are ready."""
+    """Once each: seconds and test accuracy. Ours decodes; the rival's pixels are ready."""
     import keras
 
     from job.batches import label_array

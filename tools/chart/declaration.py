@@ -1,4 +1,4 @@
-"""What `helm/values.yaml` declares: every value with its default and the sentence above it, and the shape of each."""
+"""What `helm/values.yaml` declares: each value's default, its comment and its schema."""
 
 import re
 from collections.abc import Iterator

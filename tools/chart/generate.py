@@ -65,7 +65,7 @@ def schema() -> dict[str, Any]:
 
 
 def _settings() -> dict[str, Any]:
-    """The job's own schema; what is required is asked for by the chart, together with whatever else is wrong."""
+    """The job's own schema without `required`, which the chart reports with all other problems."""
 
     def optional(node: dict[str, Any]) -> dict[str, Any]:
         return {
@@ -127,9 +127,11 @@ ORIGIN = (
     "# Rendered from helm/ by `make generate`. Set both addresses, the image and the namespace."
 )
 PURPOSES = {
-    "run": "One run, now. Its template cannot be changed: give the Job another name for another run.",
+    "run": "One run, now. Its template cannot be changed: "
+    "give the Job another name for another run.",
     "schedule": "A run every night.",
-    "template": "A template of runs: kubectl create job --from=cronjob/graft <name>, or graft submit graft.",
+    "template": "A template of runs: kubectl create job --from=cronjob/graft <name>, "
+    "or graft submit graft.",
 }
 
 

@@ -1,4 +1,4 @@
-"""`python3 -m tools.cluster up | down | load ARCHIVE…`: a one-node Kubernetes cluster with an S3 server beside it."""
+"""`python3 -m tools.cluster up | down | load ARCHIVE…`: one Kubernetes node and an S3 server."""
 
 import sys
 from pathlib import Path
@@ -19,9 +19,8 @@ def main() -> None:
             node.up()
             print(f"export KUBECONFIG={layout.KUBECONFIG}")
             print(f"export AWS_ENDPOINT_URL={layout.S3} AWS_REGION={layout.S3_REGION}")
-            print(
-                f"export AWS_ACCESS_KEY_ID={layout.S3_ACCESS_KEY} AWS_SECRET_ACCESS_KEY={layout.S3_SECRET_KEY}"
-            )
+            print(f"export AWS_ACCESS_KEY_ID={layout.S3_ACCESS_KEY}")
+            print(f"export AWS_SECRET_ACCESS_KEY={layout.S3_SECRET_KEY}")
         case ["down"]:
             node.down()
         case ["load", *archives] if archives:

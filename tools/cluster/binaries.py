@@ -1,4 +1,4 @@
-"""The cluster's programs, built from their Go modules once for each state of the pins beside this file."""
+"""The cluster's programs, built from their Go modules once for each state of the pins."""
 
 import functools
 from pathlib import Path
@@ -22,7 +22,7 @@ PARTS = (
 
 @functools.cache
 def build() -> Path:
-    """Return the folder with every program; built now (a quarter of an hour on two cores) if the pins have changed."""
+    """Return the folder with every program; a build takes a quarter of an hour on two cores."""
     kubernetes, store = go.program(PROGRAMS / "kubernetes", flags=_version_flags()), versitygw()
     folder = CACHE / f"programs-{kubernetes.name.rpartition('-')[2]}"
     with alone(CACHE / "build.lock"):
@@ -41,7 +41,7 @@ def versitygw() -> Path:
 
 
 def _version_flags() -> str:
-    """Kubernetes says the version that it was linked with: without it, it would call itself v0.0.0."""
+    """The linker flags with the version of Kubernetes: without them it calls itself v0.0.0."""
     version = go.pinned(PROGRAMS / "kubernetes", "k8s.io/kubernetes")
     major, minor, _ = version.removeprefix("v").split(".")
     values = {"gitVersion": version, "gitMajor": major, "gitMinor": minor}

@@ -24,7 +24,7 @@ API_NAMES = (
 
 
 def write(folder: Path) -> None:
-    """Fill the folder with keys, certificates, tokens and kubeconfigs; the administrator's goes to `KUBECONFIG`."""
+    """Fill the folder with keys, certificates, tokens and kubeconfigs, and write `KUBECONFIG`."""
     _authority(folder)
     _certificate(folder, "kube-apiserver", "/CN=kube-apiserver", API_NAMES)
     _certificate(
@@ -46,16 +46,17 @@ def write(folder: Path) -> None:
 
 def _authority(folder: Path) -> None:
     _key(folder / "ca.key")
-    _openssl("req", "-x509", "-new", "-key", folder / "ca.key", "-subj", "/CN=graft-cluster", "-days", "3650",
-             "-out", folder / "ca.crt")  # fmt: skip
+    options = ["-x509", "-new", "-subj", "/CN=graft-cluster", "-days", "3650"]
+    _openssl("req", *options, "-key", folder / "ca.key", "-out", folder / "ca.crt")
 
 
 def _certificate(folder: Path, name: str, subject: str, names: str) -> None:
     _key(folder / f"{name}.key")
-    request = _openssl("req", "-new", "-key", folder / f"{name}.key", "-subj", subject,
-                       "-addext", f"subjectAltName={names}")  # fmt: skip
-    _openssl("x509", "-req", "-CA", folder / "ca.crt", "-CAkey", folder / "ca.key", "-CAcreateserial",
-             "-copy_extensions", "copy", "-days", "3650", "-out", folder / f"{name}.crt", given=request)  # fmt: skip
+    subject_options = ["-subj", subject, "-addext", f"subjectAltName={names}"]
+    request = _openssl("req", "-new", "-key", folder / f"{name}.key", *subject_options)
+    authority = ["-CA", folder / "ca.crt", "-CAkey", folder / "ca.key", "-CAcreateserial"]
+    options = ["-copy_extensions", "copy", "-days", "3650", "-out", folder / f"{name}.crt"]
+    _openssl("x509", "-req", *authority, *options, given=request)
 
 
 def _key(path: Path) -> None:

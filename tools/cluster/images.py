@@ -1,4 +1,4 @@
-"""Two images from two static Debian programs: there is no image registry here, and none is needed."""
+"""Two images from two static Debian programs, since no image registry is there."""
 
 import hashlib
 import io

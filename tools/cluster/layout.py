@@ -1,4 +1,4 @@
-"""Where the cluster lies: its folders, its addresses, its names. Nothing else of this machine is used or touched.
+"""The folders, addresses and names of the cluster. Nothing else of this machine is touched.
 
 The supervisor's own mount namespace hides /run, /var/lib and /var/log behind folders of `STATE`, so
 that every program can use its usual paths there; `STATE` and one cgroup a controller are all that a

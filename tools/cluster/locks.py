@@ -1,4 +1,4 @@
-"""The lock of the one supervisor; the kernel drops it with the process that held it, however that ended."""
+"""The lock of the one supervisor; the kernel drops it with the process that held it."""
 
 import fcntl
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Bring the cluster up, take it down. Both may be called at any time, in any state, and any number of times."""
+"""Start the cluster and end it: at any time, in any state, any number of times."""
 
 import os
 import shutil
@@ -61,7 +61,7 @@ def down() -> None:
 
 
 def load(archive: Path) -> None:
-    """Give the node the images of an archive of docker, podman or buildah, unless it has had this very one."""
+    """Give the node the images of an archive, unless it already has those of this very file."""
     note, seen = (
         STATE / f"loaded-{archive.name}",
         f"{archive.resolve()} {archive.stat().st_mtime_ns}",
@@ -75,7 +75,7 @@ def load(archive: Path) -> None:
 
 @contextmanager
 def store_away() -> Iterator[None]:
-    """Let nobody reach the S3 server for a while: its port refuses every connection, and those that there are."""
+    """Close the S3 server for a while: its port resets every connection, new or open."""
     rule = [
         "INPUT",
         "--protocol",
@@ -98,7 +98,8 @@ def store_away() -> Iterator[None]:
 def _refuse_what_cannot_work() -> None:
     if sys.platform != "linux" or os.geteuid() != 0 or not layout.cgroups():
         raise SystemExit(
-            "A cluster of our own needs Linux, root and cgroup v1. Elsewhere start one with kind, k3d or minikube, "
+            "A cluster of our own needs Linux, root and cgroup v1. "
+            "Elsewhere start one with kind, k3d or minikube, "
             "and run the cluster tests with GRAFT_TEST_KUBECONFIG=<its kubeconfig>."
         )
     missing = sorted(
@@ -119,7 +120,7 @@ def _prepare() -> None:
 
 
 def _start(folder: Path, lock: int) -> None:
-    """Start the supervisor in namespaces of its own; it notes itself, so that nothing is lost if we end here."""
+    """Start the supervisor in namespaces of its own; it records itself, should this process end."""
     namespaces = ["unshare", "--fork", "--pid", "--net", "--mount", "--propagation=private"]
     with (STATE / "supervisor.log").open("ab") as log:
         subprocess.Popen(
@@ -134,7 +135,7 @@ def _start(folder: Path, lock: int) -> None:
 
 
 def _connect(pid: int) -> None:
-    """Lay the wire between this machine and the cluster; it vanishes with the cluster's network namespace."""
+    """Connect this machine and the cluster; the link ends with the cluster's network namespace."""
     if not Path(f"/sys/class/net/{LINK}").exists():
         _ip(f"link add {LINK} type veth peer name uplink netns {pid}")
     _ip(f"address replace {HOST_ADDRESS}/30 dev {LINK}")
@@ -159,7 +160,7 @@ def _import(archive: Path) -> str:
 
 
 def _ready() -> bool:
-    """Tell whether the node is ready and a pod would be let in: that takes the namespace's service account."""
+    """Whether the node is ready and a pod would be let in: that takes a service account."""
     condition = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
     node = _get("node", NODE, "--output", condition)
     account = _get("serviceaccount", "default", "--output=name")
@@ -181,7 +182,7 @@ def _eventually(what: str, attempt: Callable[[], T | None]) -> T:
 
 
 def _clear() -> None:
-    """Remove what a cluster that no longer runs has left: its wire, its empty cgroups, its files."""
+    """Remove what a cluster that no longer runs has left: its link, empty cgroups and files."""
     subprocess.run(["ip", "link", "delete", LINK], stderr=subprocess.DEVNULL, check=False)
     _eventually("empty cgroups", _remove_cgroups)
     if STATE.exists():
@@ -189,7 +190,7 @@ def _clear() -> None:
 
 
 def _remove_cgroups() -> bool:
-    """Remove the cluster's cgroups, the innermost first; a process on its way out still holds its own."""
+    """Remove the cluster's cgroups, innermost first; False while a process still holds one."""
     try:
         for root in layout.cgroups():
             for folder, _, _ in os.walk(root, topdown=False):

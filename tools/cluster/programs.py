@@ -11,7 +11,7 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 
 
 def write_configuration() -> None:
-    """Write what the programs read besides their command lines; JSON where YAML is asked for, which it is."""
+    """Write the configuration files of the programs; JSON where YAML is expected, which it is."""
     (CONFIG / "cni").mkdir(exist_ok=True)
     (CONFIG / "containerd.toml").write_text(_containerd())
     (CONFIG / "cni" / "graft.conflist").write_text(json.dumps(_pod_network()))
@@ -21,7 +21,7 @@ def write_configuration() -> None:
 
 
 def command_lines(programs: Path) -> dict[str, list[str]]:
-    """Return each program's command line; they wait for one another, so their order means nothing."""
+    """Return each program's command line; they wait for one another, in any order."""
     commands = {
         "containerd": ["containerd", f"--config={CONFIG}/containerd.toml"],
         "versitygw": _store(),

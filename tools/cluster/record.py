@@ -11,7 +11,7 @@ from tools.cluster.layout import RECORD
 
 
 def write() -> None:
-    """Note the calling process, by its id in the machine's own namespace, which /proc still tells."""
+    """Record the calling process by its id in the machine's own namespace, which /proc shows."""
     pid = int(Path("/proc/self").readlink().name)
     unfinished = RECORD.with_suffix(".new")
     unfinished.write_text(json.dumps({"pid": pid, "started": _started(pid), "boot": _boot()}))
@@ -29,7 +29,7 @@ def living() -> int | None:
 
 
 def _started(pid: int) -> str:
-    """Clock ticks from boot to the start of the process: field 22, counted after the name, which may hold anything."""
+    """Clock ticks from boot to the start of the process: field 22, counted after the name."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     if fields[0] in "ZX":
         raise ProcessLookupError(pid)

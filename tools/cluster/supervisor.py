@@ -1,4 +1,4 @@
-"""Process 1 of the cluster: it owns every program in process, mount and network namespaces of its own.
+"""Process 1 of the cluster: it owns every program, in namespaces of its own.
 
 When it ends, however it ends, the kernel ends all of them and drops their mounts and networks;
 nothing has to be tidied one by one. `python3 -m tools.cluster.supervisor PROGRAMS LOCK` is what
@@ -80,7 +80,7 @@ def _await_the_wire() -> None:
 
 
 def _supervise(commands: dict[str, list[str]]) -> None:
-    """Start all at once; whoever ends because another is not there yet, or for any reason, is started again."""
+    """Start all at once, and restart each that ends: another may not have been ready yet."""
     running = {_start(name, command): name for name, command in commands.items()}
     while True:
         pid, status = os.wait()

@@ -1,4 +1,4 @@
-"""The cluster under test: the node that `make cluster-up` starts, or the one that `GRAFT_TEST_KUBECONFIG` names.
+"""The cluster under test: that of `make cluster-up`, or of `GRAFT_TEST_KUBECONFIG`.
 
 Any cluster of kind, k3d or minikube will do. It has to know the CPU image of this checkout, as
 `make image VARIANT=cpu` names it (or `GRAFT_TEST_JOB_IMAGE`), and to be able to pull a busybox and
@@ -54,7 +54,7 @@ def kubectl(*arguments: str, given: list[Any] | None = None) -> str:
 
 @contextmanager
 def forwarded(namespace: str, target: str, port: int, own: int = 0) -> Iterator[str]:
-    """The address (host:port) on this machine at which a pod or a service answers; a cluster may offer no other way."""
+    """The address (host:port) on this machine that forwards to a pod or a service."""
     line = command(
         "port-forward",
         f"--namespace={namespace}",

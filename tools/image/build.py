@@ -1,9 +1,8 @@
-"""Build the container image: what `make image` and `make image-archive` run. Needs Python's standard library alone.
+"""Build the container image, for `make image` and `make image-archive`, with plain Python.
 
-    python3 -m tools.image.build --variant cpu          # with the docker, podman or buildah of this
-    machine python3 -m tools.image.build --base debian          # on a base made of Debian packages:
-    needs no image registry python3 -m tools.image.build --archive              # the CPU image for
-    the tests, as an archive
+    python3 -m tools.image.build --variant cpu    # with this machine's docker, podman or buildah
+    python3 -m tools.image.build --base debian    # on Debian packages: needs no image registry
+    python3 -m tools.image.build --archive        # the CPU image for the tests, as an archive
 
 The tests call `image_for_tests` and `cpu_archive`, which build on Debian packages with an engine of
 their own.
@@ -67,7 +66,8 @@ def main() -> None:
     inventory = build(engine, name, arguments.variant, base, arguments.weights, arguments.source)
     size = engine.ask("images", "--format", "{{.Size}}", name)
     print(
-        f"{name}: {size} unpacked, built with {engine.program}\n{inventory.relative_to(ROOT)}: what is in it"
+        f"{name}: {size} unpacked, built with {engine.program}\n"
+        f"{inventory.relative_to(ROOT)}: what is in it"
     )
 
 
@@ -85,7 +85,7 @@ def build(
     source: str = "",
     context: Path = ROOT,
 ) -> Path:
-    """Build the image and, in the context's `build/`, its bill of materials, whose path is returned.
+    """Build the image and return its bill of materials, a file in the context's `build/`.
 
     Raises:
         SystemExit: `weights` is no folder of the context.
@@ -111,7 +111,7 @@ def build(
 
 
 def image_for_tests(engine: Engine, variant: str) -> str:
-    """The name of the image in the tests' own engine, built on Debian packages; layers that still fit are kept."""
+    """The image for the tests, on Debian packages in an engine apart; fitting layers are kept."""
     name = TEST_IMAGE if variant == "cpu" else f"{TEST_IMAGE}-{variant}"
     with alone(CACHE / "image.lock"):
         build(engine, name, variant, debian.ensure(engine))
@@ -168,7 +168,7 @@ def _folder(weights: str, context: Path) -> Path:
     folder = (context / weights).resolve()
     if not folder.is_dir() or not folder.is_relative_to(context):
         raise SystemExit(
-            f"WEIGHTS={weights}: expected a folder in the checkout. Copy the weights files into one."
+            f"WEIGHTS={weights}: expected a folder in the checkout. Copy the weights into one."
         )
     return folder
 

@@ -1,4 +1,4 @@
-"""A base image from Debian packages, for a machine that reaches a package mirror but no image registry."""
+"""A base image from Debian packages, for a machine without an image registry."""
 
 import hashlib
 import platform
@@ -38,7 +38,7 @@ def ensure(engine: Engine) -> str:
 
 
 def _sources() -> list[str]:
-    """This machine's own mirrors, if they are those of the suite; else mmdebstrap takes Debian's."""
+    """This machine's own mirrors if they are of the suite; else mmdebstrap takes Debian's."""
     if platform.freedesktop_os_release().get("VERSION_CODENAME") != SUITE:
         return []
     return [file for file in SOURCES if Path(file).is_file()]

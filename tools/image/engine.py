@@ -1,4 +1,4 @@
-"""The program that builds and runs images: docker, podman or buildah, whichever is there, or a podman of our own.
+"""The program that builds and runs images: docker, podman, buildah, or a podman of our own.
 
 Their `build` takes the same options. Ours is Debian's podman with its own storage and
 configuration, for machines where nobody has set one up: it changes nothing outside our cache and

@@ -1,7 +1,7 @@
-"""What pip knows of this machine's package registry, as secrets of a build: they are mounted while pip runs.
+"""What pip knows of this machine's package registry, as secrets of a build.
 
-In a layer, a build argument or the history they would travel with the image to everybody who pulls
-it.
+They are mounted while pip runs. In a layer, a build argument or the history they would be in the
+image of everybody who pulls it.
 """
 
 import ast
@@ -19,7 +19,7 @@ AUTHORITY = "/run/secrets/ca.pem"  # where the Dockerfile mounts the certificate
 
 @contextmanager
 def secrets() -> Iterator[list[str]]:
-    """The options of a build that bring pip's configuration and certificate authority into it, if there are any."""
+    """The build options that bring pip's configuration and certificate authority, if any."""
     known = _configuration()
     chosen = {key: known[key] for key in CARRIED if key in known}
     with TemporaryDirectory(prefix="graft-pip-") as folder:  # for the owner alone
