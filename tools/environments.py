@@ -26,19 +26,19 @@ UV = Path(sys.executable).with_name("uv")
 
 def python(tool: str) -> Path:
     """The Python of the tool's environment, made first if need be."""
-    folder = CACHE / "environments" / f"{tool}-{_digest(tool)}"
+    folder = CACHE / "environments" / f"{tool}-{_compute_digest(tool)}"
     with alone(folder.with_name(f"{folder.name}.lock")):
         if not (folder / "ready").exists():
-            _make(folder, LOCKS / f"{tool}.txt")
+            _make_environment(folder, LOCKS / f"{tool}.txt")
     return folder / "bin" / "python"
 
 
-def _digest(tool: str) -> str:
+def _compute_digest(tool: str) -> str:
     pins = (LOCKS / f"{tool}.txt").read_bytes()
     return hashlib.sha256(pins + sys.version.encode()).hexdigest()[:8]
 
 
-def _make(folder: Path, lock: Path) -> None:
+def _make_environment(folder: Path, lock: Path) -> None:
     """Fill a new folder with uv; pip is the fallback where only pip knows which registry to use."""
     shutil.rmtree(folder, ignore_errors=True)
     venv.create(folder, with_pip=True)

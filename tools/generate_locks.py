@@ -32,7 +32,7 @@ def main() -> None:
     if not arguments.check:
         lock(upgrade=arguments.upgrade)
     elif stale := [
-        str(path.relative_to(ROOT)) for path in map(_file, EXTRAS) if not _is_fresh(path)
+        str(path.relative_to(ROOT)) for path in map(_lock_path, EXTRAS) if not _is_fresh(path)
     ]:
         raise SystemExit(
             f"{', '.join(stale)}: not locked from this pyproject.toml. Run `make lock`."
@@ -43,12 +43,12 @@ def lock(*, upgrade: bool) -> None:
     """Compile every lock; pins stay as they are where they still fit, unless `upgrade`."""
     for name, extras in EXTRAS.items():
         if name != "dev":
-            _file(name).write_text(_file("dev").read_text())
-        _compile(_file(name), extras, upgrade=upgrade and name == "dev")
-        _file(name).write_text(f"{_header()}\n{_file(name).read_text()}")
+            _lock_path(name).write_text(_lock_path("dev").read_text())
+        _compile_lock(_lock_path(name), extras, upgrade=upgrade and name == "dev")
+        _lock_path(name).write_text(f"{_digest_line()}\n{_lock_path(name).read_text()}")
 
 
-def _compile(output: Path, extras: tuple[str, ...], *, upgrade: bool) -> None:
+def _compile_lock(output: Path, extras: tuple[str, ...], *, upgrade: bool) -> None:
     uv = Path(sys.executable).with_name("uv")
     options = [
         "--quiet",
@@ -67,10 +67,10 @@ def _compile(output: Path, extras: tuple[str, ...], *, upgrade: bool) -> None:
 
 
 def _is_fresh(path: Path) -> bool:
-    return path.is_file() and path.read_text().startswith(f"{_header()}\n")
+    return path.is_file() and path.read_text().startswith(f"{_digest_line()}\n")
 
 
-def _header() -> str:
+def _digest_line() -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     declared = [
         project["project"][key]
@@ -82,7 +82,7 @@ def _header() -> str:
     return f"# Locked by `make lock` from pyproject.toml with the dependencies {digest[:16]}"
 
 
-def _file(name: str) -> Path:
+def _lock_path(name: str) -> Path:
     return ROOT / "requirements" / f"{name}.txt"
 
 

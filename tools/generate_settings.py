@@ -52,7 +52,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="only compare")
     check = parser.parse_args().check
-    for path, text in _files().items():
+    for path, text in _render_files().items():
         if not check:
             path.write_text(text)
         elif not path.is_file() or path.read_text() != text:
@@ -61,10 +61,10 @@ def main() -> None:
             )
 
 
-def _files() -> dict[Path, str]:
+def _render_files() -> dict[Path, str]:
     tree = Settings.model_json_schema()
     return {
-        ROOT / "docs" / "settings.md": "\n".join(_reference(tree)),
+        ROOT / "docs" / "settings.md": "\n".join(_render_reference(tree)),
         ROOT / "docs" / "settings.schema.json": json.dumps(closed(tree, tree["$defs"]), indent=2)
         + "\n",
     }
@@ -74,7 +74,11 @@ def closed(node: dict[str, Any], groups: dict[str, Any]) -> dict[str, Any]:
     """The schema of one group: closed, numbers may be strings, groups are inlined."""
     properties = {}
     for name, field in node["properties"].items():
-        inner = closed(groups[_group(field)], groups) if _group(field) else _accepted(field)
+        inner = (
+            closed(groups[_group_name(field)], groups)
+            if _group_name(field)
+            else _accepted_schema(field)
+        )
         properties[name] = {"description": field.get("description"), **inner}
     required = {"required": node["required"]} if "required" in node else {}
     return {
@@ -86,15 +90,15 @@ def closed(node: dict[str, Any], groups: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _accepted(field: dict[str, Any]) -> dict[str, Any]:
+def _accepted_schema(field: dict[str, Any]) -> dict[str, Any]:
     """The schema of what a chart may give for a plain value."""
     alternatives = [
-        accepted for kind in field.get("anyOf", [field]) for accepted in _alternatives(kind)
+        accepted for kind in field.get("anyOf", [field]) for accepted in _list_alternatives(kind)
     ]
     return alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}
 
 
-def _alternatives(kind: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _list_alternatives(kind: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The type itself, and the string that a variable would hold."""
     yield {key: value for key, value in kind.items() if key in KEPT}
     if kind["type"] in NUMERIC:
@@ -104,42 +108,42 @@ def _alternatives(kind: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield {"type": "string", "pattern": f"^({one})(,({one}))*$"}
 
 
-def _group(field: dict[str, Any]) -> str:
+def _group_name(field: dict[str, Any]) -> str:
     """The name of the group that a field holds; empty for a plain value."""
     return str(field.get("$ref", "")).removeprefix("#/$defs/")
 
 
-def _reference(tree: dict[str, Any]) -> Iterator[str]:
+def _render_reference(tree: dict[str, Any]) -> Iterator[str]:
     yield PREAMBLE
     yield TABLE
     groups = {
-        name: tree["$defs"][_group(field)]
+        name: tree["$defs"][_group_name(field)]
         for name, field in tree["properties"].items()
-        if _group(field)
+        if _group_name(field)
     }
-    yield from _rows(PREFIX, tree)
+    yield from _render_rows(PREFIX, tree)
     for name, group in groups.items():
         yield f"\n## {name}\n\n{group['description']}\n\n{TABLE}"
-        yield from _rows(f"{PREFIX}{name.upper()}_", group)
+        yield from _render_rows(f"{PREFIX}{name.upper()}_", group)
     yield ""
 
 
-def _rows(prefix: str, group: dict[str, Any]) -> Iterator[str]:
+def _render_rows(prefix: str, group: dict[str, Any]) -> Iterator[str]:
     for name, field in group["properties"].items():
-        if not _group(field):
+        if not _group_name(field):
             required = name in group.get("required", ())
             effect = "yes" if field["effect"] == "shapes" else ""
             cells = (
                 f"`{prefix}{name.upper()}`",
-                _value(field),
-                _default(field, required),
+                _describe_value(field),
+                _describe_default(field, required),
                 effect,
                 field["description"],
             )
             yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _value(field: dict[str, Any]) -> str:
+def _describe_value(field: dict[str, Any]) -> str:
     kind = field.get("anyOf", [field])[0]
     options = kind.get("items", kind).get("enum", ())
     if options:
@@ -148,7 +152,7 @@ def _value(field: dict[str, Any]) -> str:
     return " ".join(["text" if kind["type"] == "string" else kind["type"], *bounds])
 
 
-def _default(field: dict[str, Any], required: bool) -> str:
+def _describe_default(field: dict[str, Any], required: bool) -> str:
     default = field.get("default")
     if isinstance(default, list):
         default = ",".join(default)

@@ -21,10 +21,10 @@ def program(module: Path, package: str = ".", flags: str = "") -> Path:
     so that a changed pin is another file.
     `flags` are the linker's.
     """
-    target = BIN / f"{module.name}-{_digest(module)}"
+    target = BIN / f"{module.name}-{_compute_digest(module)}"
     with alone(BIN / f"{target.name}.lock"):
         if not target.exists():
-            _build(module, package, flags, target)
+            _build_program(module, package, flags, target)
     return target
 
 
@@ -39,22 +39,24 @@ def pinned(module: Path, dependency: str) -> str:
     return found[1]
 
 
-def _digest(module: Path) -> str:
+def _compute_digest(module: Path) -> str:
     return hashlib.sha256(
         b"".join(path.read_bytes() for path in sorted(module.iterdir()))
     ).hexdigest()[:8]
 
 
-def _build(module: Path, package: str, flags: str, target: Path) -> None:
+def _build_program(module: Path, package: str, flags: str, target: Path) -> None:
     """Build beside the target and rename, so that a build cut off half-way leaves no program."""
     part = target.with_name(f"{target.name}.part")
     options = ["-mod=readonly", "-trimpath", "-ldflags", f"-s -w {flags}", "-o", str(part)]
     environment = {**os.environ, "CGO_ENABLED": "0"}
-    subprocess.run([_go(), "build", *options, package], cwd=module, env=environment, check=True)
+    subprocess.run(
+        [_find_go(), "build", *options, package], cwd=module, env=environment, check=True
+    )
     part.rename(target)
 
 
-def _go() -> str:
+def _find_go() -> str:
     """The path of Go."""
     if found := shutil.which("go"):
         return found
@@ -73,7 +75,7 @@ class Module:
 
     def folder(self) -> Path:
         """The folder of its files, fetched first if need be, outside any module of ours."""
-        command = [_go(), "mod", "download", "-json", f"{self.path}@{self.version}"]
+        command = [_find_go(), "mod", "download", "-json", f"{self.path}@{self.version}"]
         done = subprocess.run(command, cwd=BIN.parent, capture_output=True, text=True, check=False)
         got = json.loads(done.stdout or "{}")
         if done.returncode or got["Sum"] != self.digest:

@@ -25,7 +25,9 @@ def binary(major: int) -> Path:
     on_path = shutil.which("helm")
     if on_path and _read_version(on_path).startswith(f"v{major}."):
         return Path(on_path)
-    return go.program(_module(major), f"helm.sh/helm/v{major}/cmd/helm", _linker_flags(major))
+    return go.program(
+        _module_folder(major), f"helm.sh/helm/v{major}/cmd/helm", _linker_flags(major)
+    )
 
 
 def _read_version(program: str) -> str:
@@ -34,13 +36,13 @@ def _read_version(program: str) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
-def _module(major: int) -> Path:
+def _module_folder(major: int) -> Path:
     return PROGRAMS / f"helm{major}"
 
 
 def _linker_flags(major: int) -> str:
     """What Helm's own Makefile sets: its version, and that of Kubernetes."""
-    package, module = f"helm.sh/helm/v{major}", _module(major)
+    package, module = f"helm.sh/helm/v{major}", _module_folder(major)
     minor = go.pinned(module, "k8s.io/client-go").split(".")[1]
     names = {f"{package}/internal/version.version": go.pinned(module, package)}
     for holder in KUBERNETES_VERSION[major]:

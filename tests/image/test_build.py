@@ -31,7 +31,7 @@ def test_docker_goes_before_podman_and_podman_before_buildah(
 @pytest.mark.parametrize("weights", ["no-such-folder", "/etc", "README.md"])
 def test_weights_that_are_no_folder_of_the_checkout_are_refused(weights: str):
     with pytest.raises(SystemExit, match=rf"WEIGHTS={weights}: expected a folder in the checkout"):
-        build.build(found(), "graft:test", "cpu", weights=weights)
+        build.build(found(), build.ImageOptions("graft:test", "cpu", weights=weights))
 
 
 def test_pips_configuration_enters_as_a_secret_for_the_owner_alone(
@@ -52,17 +52,17 @@ def test_pips_configuration_enters_as_a_secret_for_the_owner_alone(
     assert not configuration.exists()
 
 
-def test_the_archive_is_made_anew_when_the_job_changes_and_not_otherwise(
+def test_the_archive_is_made_again_when_the_job_changes_and_not_otherwise(
     monkeypatch: pytest.MonkeyPatch, context: Path
 ):
     monkeypatch.setattr(build, "ROOT", context)
-    before = build._inputs()
+    before = build._hash_inputs()
     (context / "README.md").write_text("another page")
     (context / "job" / "__pycache__").mkdir()
     (context / "job" / "__pycache__" / "x.pyc").touch()
-    assert build._inputs() == before
+    assert build._hash_inputs() == before
     (context / "job" / "errors.py").write_text("")
-    assert build._inputs() != before
+    assert build._hash_inputs() != before
 
 
 def test_the_lock_of_the_inventory_tool_names_no_registry():

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.image.conftest import VARIANT
-from tools.image.build import build
+from tools.image.build import ImageOptions, build
 from tools.image.debian import ensure
 from tools.image.engine import Engine
 from tools.paths import ROOT
@@ -150,7 +150,7 @@ def test_the_registrys_address_and_credentials_leave_no_trace(
     monkeypatch.setenv("PIP_TRUSTED_HOST", "canary-in-the-registry.invalid")
     tag, archive = "graft.local/canary:test", tmp_path / "canary.tar"
     try:
-        build(engine, tag, "cpu", ensure(engine), context=context)
+        build(engine, ImageOptions(tag, "cpu", base=ensure(engine)), context)
         engine.run("save", "--quiet", "--format=docker-archive", f"--output={archive}", tag)
     finally:
         engine.run("rmi", "--force", tag, check=False, stdout=subprocess.DEVNULL)

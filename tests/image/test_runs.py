@@ -8,7 +8,7 @@ import pytest
 
 from job import publish
 from tests.image.conftest import RUN, VARIANT, Sandbox
-from tools.image.build import build
+from tools.image.build import ImageOptions, build
 from tools.image.debian import ensure
 from tools.image.engine import Engine
 from tools.photographs import WEIGHTS_SHA256, ensure_weights
@@ -79,7 +79,8 @@ def test_weights_that_were_baked_in_are_found_without_a_network(
     (context / "pretrained").mkdir()
     shutil.copy2(ensure_weights(), context / "pretrained")
     tag = "graft.local/baked:test"
-    build(engine, tag, VARIANT, ensure(engine), weights="pretrained", context=context)
+    options = ImageOptions(tag, VARIANT, base=ensure(engine), weights="pretrained")
+    build(engine, options, context)
     baked = Sandbox(engine, tag, sandbox.folder)
     ended = baked.graft("run", **RUN | LITE0)
     engine.ask("rmi", tag)

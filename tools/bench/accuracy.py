@@ -39,20 +39,23 @@ def main(side: int = 224) -> None:
     """Print one JSON line for each seed and protocol."""
     workers.join(DevicesSettings())
     with tempfile.TemporaryDirectory() as folder:
-        splits = _splits(Path(folder))
-        known = _features("imagenet", 0, splits, side, Path(folder))
+        splits = _split_photographs(Path(folder))
+        known = _compute_features("imagenet", 0, splits, side, Path(folder))
         for seed in SEEDS:
-            random = _features("none", seed, splits, side, Path(folder))
-            for protocol, parts in {"split": _own(splits), "draw": _drawn(splits, seed)}.items():
-                _print(
+            random = _compute_features("none", seed, splits, side, Path(folder))
+            for protocol, parts in {
+                "split": _split_positions(splits),
+                "draw": _draw_positions(splits, seed),
+            }.items():
+                _print_row(
                     protocol=protocol,
                     seed=seed,
-                    imagenet=_solved(known, parts),
-                    random=_solved(random, parts),
+                    imagenet=_solve_head(known, parts),
+                    random=_solve_head(random, parts),
                 )
 
 
-def _splits(folder: Path) -> Splits:
+def _split_photographs(folder: Path) -> Splits:
     quiet, settings = (
         telemetry.silent(),
         DatasetSettings(uri=photographs.ensure_photographs().as_uri()),
@@ -61,7 +64,7 @@ def _splits(folder: Path) -> Splits:
     return audit.split(audit.inspect(data, settings.broken_share, folder / "audit", quiet))
 
 
-def _features(
+def _compute_features(
     source: str, seed: int, splits: Splits, side: int, folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """(features [n, d], labels [n]) of all photographs: train, then val, then test."""
@@ -82,26 +85,28 @@ def _features(
     return np.asarray(rows), label_array(examples)
 
 
-def _own(splits: Splits) -> tuple[np.ndarray, ...]:
+def _split_positions(splits: Splits) -> tuple[np.ndarray, ...]:
     """Places of the split's parts among all photographs."""
     ends = np.cumsum([len(splits.train), len(splits.val), len(splits.test)])
     return tuple(np.split(np.arange(ends[-1]), ends[:-1]))
 
 
-def _drawn(splits: Splits, seed: int) -> tuple[np.ndarray, ...]:
+def _draw_positions(splits: Splits, seed: int) -> tuple[np.ndarray, ...]:
     """15 photographs a class at random to learn from, all others to test."""
     labels = label_array((*splits.train, *splits.val, *splits.test))
     order = np.random.default_rng(seed).permutation(len(labels))
-    parts = [_ranked(order, labels, label) for label in range(len(splits.classes))]
+    parts = [_rank_label(order, labels, label) for label in range(len(splits.classes))]
     bounds = (slice(0, TRAIN), slice(TRAIN, TRAIN + VALIDATE), slice(TRAIN + VALIDATE, None))
     return tuple(np.concatenate([part[bound] for part in parts]) for bound in bounds)
 
 
-def _ranked(order: np.ndarray, labels: np.ndarray, label: int) -> np.ndarray:
+def _rank_label(order: np.ndarray, labels: np.ndarray, label: int) -> np.ndarray:
     return order[labels[order] == label]
 
 
-def _solved(known: tuple[np.ndarray, np.ndarray], parts: tuple[np.ndarray, ...]) -> dict[str, Any]:
+def _solve_head(
+    known: tuple[np.ndarray, np.ndarray], parts: tuple[np.ndarray, ...]
+) -> dict[str, Any]:
     """Test accuracy of the head that does best on the validation images."""
     (train, truth), (val, val_truth), (test, test_truth) = (
         (known[0][part], known[1][part]) for part in parts
@@ -111,7 +116,7 @@ def _solved(known: tuple[np.ndarray, np.ndarray], parts: tuple[np.ndarray, ...])
         logits = probe.logits(val)
         return score("accuracy", val_truth, logits), -log_loss(val_truth, logits)
 
-    probes = list(_probes(train, truth))
+    probes = list(_solve_probes(train, truth))
     chosen = max(probes, key=worth)
     return {
         "accuracy": round(score("accuracy", test_truth, chosen.logits(test)), 4),
@@ -123,7 +128,7 @@ def _solved(known: tuple[np.ndarray, np.ndarray], parts: tuple[np.ndarray, ...])
     }
 
 
-def _probes(train: np.ndarray, truth: np.ndarray) -> Iterator[Any]:
+def _solve_probes(train: np.ndarray, truth: np.ndarray) -> Iterator[Any]:
     from job.training.probe import path
 
     return path(
@@ -131,7 +136,7 @@ def _probes(train: np.ndarray, truth: np.ndarray) -> Iterator[Any]:
     )
 
 
-def _print(**row: Any) -> None:
+def _print_row(**row: Any) -> None:
     print(json.dumps(row), flush=True)
 
 

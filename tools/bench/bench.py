@@ -30,8 +30,8 @@ def main(path: str = "run/bench.json", turns: str = "3") -> None:
     repeats = int(turns)
     with tempfile.TemporaryDirectory(prefix="graft-bench-") as folder:
         figures = {
-            "settings error": _settings_error(max(repeats, 5)),
-            "first batch": _first_batch(Path(folder), repeats),
+            "settings error": _time_settings_error(max(repeats, 5)),
+            "first batch": _time_first_batch(Path(folder), repeats),
             **rivals.photographs(Path(folder), repeats),
         }
     for name, row in figures.items():
@@ -55,15 +55,17 @@ def against(
     }
 
 
-def _settings_error(repeats: int) -> dict[str, float]:
+def _time_settings_error(repeats: int) -> dict[str, float]:
     """From exec to exit, against a Python that does nothing."""
     environment = os.environ | {"GRAFT_DATASTE_URI": "file:///nowhere"}
     return against(
-        repeats, lambda: _seconds((*GRAFT, "settings"), environment, 2), lambda: _seconds(PLAIN)
+        repeats,
+        lambda: _time_command((*GRAFT, "settings"), environment, 2),
+        lambda: _time_command(PLAIN),
     )
 
 
-def _seconds(
+def _time_command(
     command: tuple[str, ...], environment: dict[str, str] | None = None, code: int = 0
 ) -> float:
     started = time.monotonic()
@@ -77,7 +79,7 @@ def _seconds(
     return took
 
 
-def _first_batch(folder: Path, repeats: int) -> dict[str, float]:
+def _time_first_batch(folder: Path, repeats: int) -> dict[str, float]:
     """`graft run` up to its first batch, its cache warm, against importing TensorFlow."""
     environment = os.environ | {
         "GRAFT_DATASET_URI": photographs.ensure_photographs().as_uri(),
@@ -87,8 +89,10 @@ def _first_batch(folder: Path, repeats: int) -> dict[str, float]:
         "GRAFT_TELEMETRY_PORT": "0",
     }
     command = (sys.executable, "-m", "tools.bench.first_batch")
-    _seconds(command, environment)  # fills the cache
-    return against(repeats, lambda: _seconds(command, environment), lambda: _seconds(TENSORFLOW))
+    _time_command(command, environment)  # fills the cache
+    return against(
+        repeats, lambda: _time_command(command, environment), lambda: _time_command(TENSORFLOW)
+    )
 
 
 if __name__ == "__main__":

@@ -19,14 +19,14 @@ def photographs(folder: Path, repeats: int) -> dict[str, dict[str, float]]:
     from job.settings import DevicesSettings
 
     workers.join(DevicesSettings())
-    classifier, feed = _classifier(folder)
+    classifier, feed = _build_classifier(folder)
     return {
-        "solved probe": _probe(classifier, feed, folder),
-        "cached epoch": _epoch(classifier, feed, folder, repeats),
+        "solved probe": _compare_probe(classifier, feed, folder),
+        "cached epoch": _compare_epoch(classifier, feed, folder, repeats),
     }
 
 
-def _classifier(folder: Path) -> tuple[Any, Any]:
+def _build_classifier(folder: Path) -> tuple[Any, Any]:
     import os
 
     from job import audit, dataset, model, telemetry, weights
@@ -45,7 +45,7 @@ def _classifier(folder: Path) -> tuple[Any, Any]:
     return classifier, Feed(splits, SIDE, "letterbox", 32, 0, "none", 0.0, "none")
 
 
-def _probe(classifier: Any, feed: Any, folder: Path) -> dict[str, float]:
+def _compare_probe(classifier: Any, feed: Any, folder: Path) -> dict[str, float]:
     """Once each: seconds and test accuracy. Ours decodes; the rival's pixels are ready."""
     import keras
 
@@ -68,20 +68,20 @@ def _probe(classifier: Any, feed: Any, folder: Path) -> dict[str, float]:
     guide.compile(
         keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
     )
-    rival = _seconds(lambda: guide.fit(pixels["train"], truth["train"], 32, EPOCHS, verbose=0))
+    rival = _time_work(lambda: guide.fit(pixels["train"], truth["train"], 32, EPOCHS, verbose=0))
     rival_accuracy = float(
         (guide.predict(pixels["test"], verbose=0).argmax(1) == truth["test"]).mean()
     )
     classifier.backbone.trainable = True
-    ours = _seconds(lambda: _solved(classifier, feed, folder))
-    accuracy = _accuracy(classifier, feed)
+    ours = _time_work(lambda: _solve_head(classifier, feed, folder))
+    accuracy = _measure_accuracy(classifier, feed)
     return {
         "ours_s": ours, "rival_s": rival, "ratio": ours / rival,
         "ours_accuracy": accuracy, "rival_accuracy": rival_accuracy,
     }  # fmt: skip
 
 
-def _solved(classifier: Any, feed: Any, folder: Path) -> None:
+def _solve_head(classifier: Any, feed: Any, folder: Path) -> None:
     """The product's own `none`: features and a solved head, from images to weights."""
     import tensorflow as tf
 
@@ -105,7 +105,7 @@ def _solved(classifier: Any, feed: Any, folder: Path) -> None:
     )
 
 
-def _accuracy(classifier: Any, feed: Any) -> float:
+def _measure_accuracy(classifier: Any, feed: Any) -> float:
     from job import training
     from job.batches import label_array
 
@@ -116,7 +116,7 @@ def _accuracy(classifier: Any, feed: Any) -> float:
     )
 
 
-def _epoch(classifier: Any, feed: Any, folder: Path, repeats: int) -> dict[str, float]:
+def _compare_epoch(classifier: Any, feed: Any, folder: Path, repeats: int) -> dict[str, float]:
     """An epoch of `part` over kept activations, against one that runs the frozen layers again."""
     import tensorflow as tf
 
@@ -145,14 +145,14 @@ def _epoch(classifier: Any, feed: Any, folder: Path, repeats: int) -> dict[str, 
         return gradient(tf.stop_gradient(trunk(images, training=False)), *rest)
 
     def epoch(step: Callable[..., Any], kept: np.ndarray | None) -> Callable[[], float]:
-        return lambda: _seconds(lambda: [step(*batch) for batch in feed.train(0, 0, kept)])
+        return lambda: _time_work(lambda: [step(*batch) for batch in feed.train(0, 0, kept)])
 
     ours, rival = epoch(tf.function(gradient), rows), epoch(tf.function(live), None)
     ours(), rival()
     return against(repeats, ours, rival)
 
 
-def _seconds(work: Callable[[], Any]) -> float:
+def _time_work(work: Callable[[], Any]) -> float:
     started = time.monotonic()
     work()
     return time.monotonic() - started

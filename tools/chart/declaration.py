@@ -140,22 +140,22 @@ class Value:
 def values() -> tuple[Value, ...]:
     """Every value in the order of the file."""
     text = (CHART / "values.yaml").read_text()
-    sentences = dict(_sentences(text))
+    sentences = dict(_iterate_sentences(text))
     return tuple(
         Value(path, default, sentences.get(path, ""))
-        for path, default in _leaves(yaml.safe_load(text))
+        for path, default in _iterate_leaves(yaml.safe_load(text))
     )
 
 
-def _leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _iterate_leaves(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, default in tree.items():
         if isinstance(default, dict) and default and key not in WHOLE:
-            yield from _leaves(default, f"{prefix}{key}.")
+            yield from _iterate_leaves(default, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", default
 
 
-def _sentences(text: str) -> Iterator[tuple[str, str]]:
+def _iterate_sentences(text: str) -> Iterator[tuple[str, str]]:
     """Each key with the comment right above it, at most two levels deep."""
     group, comment = "", ""
     for line in text.splitlines():

@@ -51,7 +51,7 @@ def schema() -> dict[str, Any]:
         for group in groups:
             properties = properties.setdefault(group, closed({}))["properties"]
         properties[key] = {"description": value.sentence} | (
-            _settings() if key == "settings" else value.schema()
+            _settings_schema() if key == "settings" else value.schema()
         )
     tree["global"] = {
         "description": "Values that a parent chart shares with all its charts.",
@@ -64,7 +64,7 @@ def schema() -> dict[str, Any]:
     return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Graft", **closed(tree)}
 
 
-def _settings() -> dict[str, Any]:
+def _settings_schema() -> dict[str, Any]:
     """The job's own schema without `required`, which the chart reports with all other problems."""
 
     def optional(node: dict[str, Any]) -> dict[str, Any]:
@@ -81,14 +81,14 @@ def _settings() -> dict[str, Any]:
 
 def readme() -> str:
     """The chart's page: its text as it stands in README.md.in, and one row a value."""
-    rows = "\n".join(_row(value) for value in values())
+    rows = "\n".join(_render_row(value) for value in values())
     text = (Path(__file__).with_name("README.md.in")).read_text()
     return text.replace(
         "{{values}}", f"| value | default | what it is |\n| --- | --- | --- |\n{rows}"
     )
 
 
-def _row(value: Value) -> str:
+def _render_row(value: Value) -> str:
     default = json.dumps(value.default) if value.default not in (None, "") else ""
     sentence = value.sentence.replace("|", "\\|")
     return f"| `{value.path}` | {f'`{default}`' if default else ''} | {sentence} |"

@@ -25,15 +25,15 @@ API_NAMES = (
 
 def write(folder: Path) -> None:
     """Fill the folder with keys, certificates, tokens and kubeconfigs, and write `KUBECONFIG`."""
-    _authority(folder)
-    _certificate(folder, "kube-apiserver", "/CN=kube-apiserver", API_NAMES)
-    _certificate(
+    _make_authority(folder)
+    _make_certificate(folder, "kube-apiserver", "/CN=kube-apiserver", API_NAMES)
+    _make_certificate(
         folder,
         "kubelet-client",
         "/O=system:masters/CN=kube-apiserver-kubelet-client",
         "DNS:kube-apiserver",
     )
-    _key(folder / "service-account.key")
+    _make_key(folder / "service-account.key")
     tokens = {name: secrets.token_urlsafe(24) for name in IDENTITIES}
     lines = [
         f'{tokens[name]},{user},{name},"{groups}"' for name, (user, groups) in IDENTITIES.items()
@@ -41,37 +41,37 @@ def write(folder: Path) -> None:
     (folder / "tokens.csv").write_text("\n".join(lines) + "\n")
     for name, token in tokens.items():
         kubeconfig = KUBECONFIG if name == "admin" else folder / f"{name}.kubeconfig"
-        kubeconfig.write_text(_kubeconfig((folder / "ca.crt").read_text(), token))
+        kubeconfig.write_text(_render_kubeconfig((folder / "ca.crt").read_text(), token))
 
 
-def _authority(folder: Path) -> None:
-    _key(folder / "ca.key")
+def _make_authority(folder: Path) -> None:
+    _make_key(folder / "ca.key")
     options = ["-x509", "-new", "-subj", "/CN=graft-cluster", "-days", "3650"]
-    _openssl("req", *options, "-key", folder / "ca.key", "-out", folder / "ca.crt")
+    _call_openssl("req", *options, "-key", folder / "ca.key", "-out", folder / "ca.crt")
 
 
-def _certificate(folder: Path, name: str, subject: str, names: str) -> None:
-    _key(folder / f"{name}.key")
+def _make_certificate(folder: Path, name: str, subject: str, names: str) -> None:
+    _make_key(folder / f"{name}.key")
     subject_options = ["-subj", subject, "-addext", f"subjectAltName={names}"]
-    request = _openssl("req", "-new", "-key", folder / f"{name}.key", *subject_options)
+    request = _call_openssl("req", "-new", "-key", folder / f"{name}.key", *subject_options)
     authority = ["-CA", folder / "ca.crt", "-CAkey", folder / "ca.key", "-CAcreateserial"]
     options = ["-copy_extensions", "copy", "-days", "3650", "-out", folder / f"{name}.crt"]
-    _openssl("x509", "-req", *authority, *options, given=request)
+    _call_openssl("x509", "-req", *authority, *options, given=request)
 
 
-def _key(path: Path) -> None:
-    _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", path)
+def _make_key(path: Path) -> None:
+    _call_openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", path)
     path.chmod(0o600)
 
 
-def _openssl(*arguments: str | Path, given: bytes | None = None) -> bytes:
+def _call_openssl(*arguments: str | Path, given: bytes | None = None) -> bytes:
     done = subprocess.run(["openssl", *arguments], input=given, capture_output=True, check=False)
     if done.returncode:
         raise SystemExit(f"openssl {arguments[0]} failed: {done.stderr.decode()}")
     return done.stdout
 
 
-def _kubeconfig(authority: str, token: str) -> str:
+def _render_kubeconfig(authority: str, token: str) -> str:
     """A kubeconfig is YAML, and JSON is YAML."""
     cluster = {
         "server": API_SERVER,

@@ -16,19 +16,19 @@ USER = "65532:65532"
 
 def write(folder: Path) -> tuple[Path, ...]:
     """Write the images as archives that `ctr images import` takes."""
-    pause = _tar({"pause": Path("/usr/bin/catatonit").read_bytes()})
+    pause = _make_tar({"pause": Path("/usr/bin/catatonit").read_bytes()})
     applets = subprocess.run(
         ["busybox", "--list"], capture_output=True, text=True, check=True
     ).stdout.split()
     links = {f"bin/{applet}": "busybox" for applet in applets if applet != "busybox"}
-    tools = _tar({"bin/busybox": Path("/bin/busybox").read_bytes(), **links})
+    tools = _make_tar({"bin/busybox": Path("/bin/busybox").read_bytes(), **links})
     return (
-        _archive(folder / "pause.tar", PAUSE_IMAGE, pause, ["/pause", "-P"]),
-        _archive(folder / "tools.tar", TOOLS_IMAGE, tools, ["/bin/sh"]),
+        _write_archive(folder / "pause.tar", PAUSE_IMAGE, pause, ["/pause", "-P"]),
+        _write_archive(folder / "tools.tar", TOOLS_IMAGE, tools, ["/bin/sh"]),
     )
 
 
-def _archive(path: Path, name: str, layer: bytes, entrypoint: list[str]) -> Path:
+def _write_archive(path: Path, name: str, layer: bytes, entrypoint: list[str]) -> Path:
     config = json.dumps(
         {
             "architecture": "amd64",
@@ -49,7 +49,7 @@ def _archive(path: Path, name: str, layer: bytes, entrypoint: list[str]) -> Path
         {"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}
     ]
     path.write_bytes(
-        _tar(
+        _make_tar(
             {
                 "manifest.json": json.dumps(manifest).encode(),
                 "config.json": config,
@@ -60,7 +60,7 @@ def _archive(path: Path, name: str, layer: bytes, entrypoint: list[str]) -> Path
     return path
 
 
-def _tar(files: Mapping[str, bytes | str]) -> bytes:
+def _make_tar(files: Mapping[str, bytes | str]) -> bytes:
     """A tar of files by their contents, and of symbolic links by what they point at."""
     target = io.BytesIO()
     with tarfile.open(fileobj=target, mode="w") as archive:

@@ -42,12 +42,12 @@ def up() -> None:
     folder = binaries.build()
     with alone(layout.CACHE / "change.lock"), life() as lock:
         if lock:
-            _clear()
-            _prepare()
-            _start(folder, lock)
-        _connect(_eventually("the supervisor", record.living))
-        _eventually("containerd", _import_own_images)
-        _eventually("a ready node", _ready)
+            _clear_remains()
+            _prepare_folders()
+            _start_supervisor(folder, lock)
+        _connect_network(_wait_for("the supervisor", record.living))
+        _wait_for("containerd", _import_own_images)
+        _wait_for("a ready node", _is_ready)
 
 
 def down() -> None:
@@ -55,9 +55,9 @@ def down() -> None:
     with alone(layout.CACHE / "change.lock"):
         with life() as lock:
             if not lock:
-                os.kill(_eventually("the supervisor", record.living), signal.SIGKILL)
-        _eventually("the end of the supervisor", lambda: record.living() is None)
-        _clear()
+                os.kill(_wait_for("the supervisor", record.living), signal.SIGKILL)
+        _wait_for("the end of the supervisor", lambda: record.living() is None)
+        _clear_remains()
 
 
 def load(archive: Path) -> None:
@@ -68,7 +68,7 @@ def load(archive: Path) -> None:
     )
     if note.exists() and note.read_text() == seen:
         return
-    if problem := _import(archive):
+    if problem := _import_archive(archive):
         raise SystemExit(f"The node did not take {archive}: {problem}")
     note.write_text(seen)
 
@@ -111,7 +111,7 @@ def _refuse_what_cannot_work() -> None:
         )
 
 
-def _prepare() -> None:
+def _prepare_folders() -> None:
     for folder in (CONFIG, layout.LIB, layout.LOGS, layout.BUCKETS):
         folder.mkdir(parents=True)
     credentials.write(CONFIG)
@@ -119,7 +119,7 @@ def _prepare() -> None:
     images.write(CONFIG)
 
 
-def _start(folder: Path, lock: int) -> None:
+def _start_supervisor(folder: Path, lock: int) -> None:
     """Start the supervisor in namespaces of its own; it records itself, should this process end."""
     namespaces = ["unshare", "--fork", "--pid", "--net", "--mount", "--propagation=private"]
     with (STATE / "supervisor.log").open("ab") as log:
@@ -134,24 +134,24 @@ def _start(folder: Path, lock: int) -> None:
         )
 
 
-def _connect(pid: int) -> None:
+def _connect_network(pid: int) -> None:
     """Connect this machine and the cluster; the link ends with the cluster's network namespace."""
     if not Path(f"/sys/class/net/{LINK}").exists():
-        _ip(f"link add {LINK} type veth peer name uplink netns {pid}")
-    _ip(f"address replace {HOST_ADDRESS}/30 dev {LINK}")
-    _ip(f"link set {LINK} up")
-    _ip(f"route replace {NETWORK} via {NODE_ADDRESS} dev {LINK}")
+        _call_ip(f"link add {LINK} type veth peer name uplink netns {pid}")
+    _call_ip(f"address replace {HOST_ADDRESS}/30 dev {LINK}")
+    _call_ip(f"link set {LINK} up")
+    _call_ip(f"route replace {NETWORK} via {NODE_ADDRESS} dev {LINK}")
 
 
-def _ip(line: str) -> None:
+def _call_ip(line: str) -> None:
     subprocess.run(["ip", *line.split()], check=True)
 
 
 def _import_own_images() -> bool:
-    return not any(_import(CONFIG / archive) for archive in ("pause.tar", "tools.tar"))
+    return not any(_import_archive(CONFIG / archive) for archive in ("pause.tar", "tools.tar"))
 
 
-def _import(archive: Path) -> str:
+def _import_archive(archive: Path) -> str:
     """Hand one archive to containerd, inside its own namespaces; return what it had against it."""
     inside = ["nsenter", f"--target={record.living()}", "--mount", "--net"]
     command = [*inside, "ctr", "--namespace=k8s.io", "images", "import", str(archive.resolve())]
@@ -159,20 +159,20 @@ def _import(archive: Path) -> str:
     return f"{done.returncode}: {done.stderr.strip()}" if done.returncode else ""
 
 
-def _ready() -> bool:
+def _is_ready() -> bool:
     """Whether the node is ready and a pod would be let in: that takes a service account."""
     condition = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
-    node = _get("node", NODE, "--output", condition)
-    account = _get("serviceaccount", "default", "--output=name")
+    node = _get_by_kubectl("node", NODE, "--output", condition)
+    account = _get_by_kubectl("serviceaccount", "default", "--output=name")
     return node == "True" and account != ""
 
 
-def _get(*what: str) -> str:
+def _get_by_kubectl(*what: str) -> str:
     """Return what kubectl prints; nothing while there is nobody to answer."""
     return target.call("get", *what).stdout
 
 
-def _eventually(what: str, attempt: Callable[[], T | None]) -> T:
+def _wait_for(what: str, attempt: Callable[[], T | None]) -> T:
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if outcome := attempt():
@@ -181,10 +181,10 @@ def _eventually(what: str, attempt: Callable[[], T | None]) -> T:
     raise SystemExit(f"Waited {PATIENCE:.0f} s in vain for {what}; the logs are in {STATE}")
 
 
-def _clear() -> None:
+def _clear_remains() -> None:
     """Remove what a cluster that no longer runs has left: its link, empty cgroups and files."""
     subprocess.run(["ip", "link", "delete", LINK], stderr=subprocess.DEVNULL, check=False)
-    _eventually("empty cgroups", _remove_cgroups)
+    _wait_for("empty cgroups", _remove_cgroups)
     if STATE.exists():
         shutil.rmtree(STATE)
 

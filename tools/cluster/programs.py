@@ -13,10 +13,10 @@ CONTAINERD_SOCKET = "/run/containerd/containerd.sock"
 def write_configuration() -> None:
     """Write the configuration files of the programs; JSON where YAML is expected, which it is."""
     (CONFIG / "cni").mkdir(exist_ok=True)
-    (CONFIG / "containerd.toml").write_text(_containerd())
-    (CONFIG / "cni" / "graft.conflist").write_text(json.dumps(_pod_network()))
-    (CONFIG / "kubelet.json").write_text(json.dumps(_kubelet()))
-    (CONFIG / "Corefile").write_text(_dns())
+    (CONFIG / "containerd.toml").write_text(_containerd_configuration())
+    (CONFIG / "cni" / "graft.conflist").write_text(json.dumps(_pod_network_configuration()))
+    (CONFIG / "kubelet.json").write_text(json.dumps(_kubelet_configuration()))
+    (CONFIG / "Corefile").write_text(_dns_configuration())
     (CONFIG / "resolv.conf").write_text("")  # nothing outside is ever asked
 
 
@@ -24,17 +24,17 @@ def command_lines(programs: Path) -> dict[str, list[str]]:
     """Return each program's command line; they wait for one another, in any order."""
     commands = {
         "containerd": ["containerd", f"--config={CONFIG}/containerd.toml"],
-        "versitygw": _store(),
-        "etcd": _database(),
-        "kube-apiserver": _api_server(),
-        "kube-controller-manager": _controller_manager(),
+        "versitygw": _store_command(),
+        "etcd": _etcd_command(),
+        "kube-apiserver": _api_server_command(),
+        "kube-controller-manager": _controller_manager_command(),
         "kube-scheduler": [
             "kube-scheduler",
-            *_kubeconfig("kube-scheduler"),
+            *_kubeconfig_option("kube-scheduler"),
             "--leader-elect=false",
         ],
-        "kubelet": _node_agent(),
-        "kube-proxy": _proxy(),
+        "kubelet": _kubelet_command(),
+        "kube-proxy": _proxy_command(),
         "coredns": ["coredns", "-conf", f"{CONFIG}/Corefile"],
     }
     return {
@@ -43,11 +43,11 @@ def command_lines(programs: Path) -> dict[str, list[str]]:
     }
 
 
-def _kubeconfig(name: str) -> list[str]:
+def _kubeconfig_option(name: str) -> list[str]:
     return [f"--kubeconfig={CONFIG}/{name}.kubeconfig"]
 
 
-def _store() -> list[str]:
+def _store_command() -> list[str]:
     return [
         "versitygw",
         f"--port={NODE_ADDRESS}:7070",
@@ -61,7 +61,7 @@ def _store() -> list[str]:
     ]
 
 
-def _database() -> list[str]:
+def _etcd_command() -> list[str]:
     return [
         "etcd",
         "--data-dir=/var/lib/etcd",
@@ -72,7 +72,7 @@ def _database() -> list[str]:
     ]
 
 
-def _api_server() -> list[str]:
+def _api_server_command() -> list[str]:
     return [
         "kube-apiserver",
         "--etcd-servers=http://127.0.0.1:2379",
@@ -94,10 +94,10 @@ def _api_server() -> list[str]:
     ]
 
 
-def _controller_manager() -> list[str]:
+def _controller_manager_command() -> list[str]:
     return [
         "kube-controller-manager",
-        *_kubeconfig("kube-controller-manager"),
+        *_kubeconfig_option("kube-controller-manager"),
         f"--root-ca-file={CONFIG}/ca.crt",
         f"--service-account-private-key-file={CONFIG}/service-account.key",
         "--use-service-account-credentials=true",
@@ -105,20 +105,20 @@ def _controller_manager() -> list[str]:
     ]
 
 
-def _node_agent() -> list[str]:
+def _kubelet_command() -> list[str]:
     return [
         "kubelet",
-        *_kubeconfig("kubelet"),
+        *_kubeconfig_option("kubelet"),
         f"--config={CONFIG}/kubelet.json",
         f"--hostname-override={NODE}",
         f"--node-ip={NODE_ADDRESS}",
     ]
 
 
-def _proxy() -> list[str]:
+def _proxy_command() -> list[str]:
     return [
         "kube-proxy",
-        *_kubeconfig("kube-proxy"),
+        *_kubeconfig_option("kube-proxy"),
         "--proxy-mode=iptables",
         f"--cluster-cidr={layout.PODS}",
         f"--hostname-override={NODE}",
@@ -126,7 +126,7 @@ def _proxy() -> list[str]:
     ]
 
 
-def _containerd() -> str:
+def _containerd_configuration() -> str:
     return f"""
 version = 2
 disabled_plugins = ["io.containerd.internal.v1.opt", "io.containerd.snapshotter.v1.btrfs"]
@@ -141,7 +141,7 @@ conf_dir = "{CONFIG}/cni"
 """
 
 
-def _pod_network() -> dict[str, Any]:
+def _pod_network_configuration() -> dict[str, Any]:
     addresses = {
         "type": "host-local",
         "ranges": [[{"subnet": layout.PODS}]],
@@ -157,7 +157,7 @@ def _pod_network() -> dict[str, Any]:
     return {"cniVersion": "0.4.0", "name": "graft", "plugins": [bridge]}
 
 
-def _kubelet() -> dict[str, Any]:
+def _kubelet_configuration() -> dict[str, Any]:
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",
@@ -187,7 +187,7 @@ def _kubelet() -> dict[str, Any]:
     }
 
 
-def _dns() -> str:
+def _dns_configuration() -> str:
     """Two zones, since in one the template would answer before the cluster could."""
     return f"""
 cluster.local:53 {{

@@ -14,7 +14,9 @@ def write() -> None:
     """Record the calling process by its id in the machine's own namespace, which /proc shows."""
     pid = int(Path("/proc/self").readlink().name)
     unfinished = RECORD.with_suffix(".new")
-    unfinished.write_text(json.dumps({"pid": pid, "started": _started(pid), "boot": _boot()}))
+    unfinished.write_text(
+        json.dumps({"pid": pid, "started": _read_start_time(pid), "boot": _read_boot_id()})
+    )
     unfinished.rename(RECORD)
 
 
@@ -22,13 +24,15 @@ def living() -> int | None:
     """Return the id of the noted process, if it still is the one that was noted."""
     try:
         noted = json.loads(RECORD.read_text())
-        same = noted["boot"] == _boot() and noted["started"] == _started(noted["pid"])
+        same = noted["boot"] == _read_boot_id() and noted["started"] == _read_start_time(
+            noted["pid"]
+        )
     except (FileNotFoundError, ProcessLookupError):
         return None
     return noted["pid"] if same else None
 
 
-def _started(pid: int) -> str:
+def _read_start_time(pid: int) -> str:
     """Clock ticks from boot to the start of the process: field 22, counted after the name."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     if fields[0] in "ZX":
@@ -36,5 +40,5 @@ def _started(pid: int) -> str:
     return fields[19]
 
 
-def _boot() -> str:
+def _read_boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

@@ -35,21 +35,21 @@ def main() -> None:
     record.write()
     _hide_the_machine()
     _await_the_wire()
-    _supervise(programs.command_lines(Path(sys.argv[1])))
+    _supervise_programs(programs.command_lines(Path(sys.argv[1])))
 
 
 def _hide_the_machine() -> None:
-    _run("mount", "-t", "proc", "proc", "/proc")
+    _run_command("mount", "-t", "proc", "proc", "/proc")
     settings = layout.STATE / "sysctl"
     settings.mkdir(exist_ok=True)
     for name in MACHINE_SETTINGS:
         own = settings / name.replace("/", ".")
         own.write_text((Path("/proc/sys") / name).read_text())
-        _run("mount", "--bind", own, f"/proc/sys/{name}")
-    _run("mount", "-t", "tmpfs", "tmpfs", "/run")
-    _run("mount", "--bind", LOGS, "/var/log")
-    _run("mount", "--bind", LIB, "/var/lib")
-    _run("mount", "--make-rshared", "/")
+        _run_command("mount", "--bind", own, f"/proc/sys/{name}")
+    _run_command("mount", "-t", "tmpfs", "tmpfs", "/run")
+    _run_command("mount", "--bind", LOGS, "/var/log")
+    _run_command("mount", "--bind", LIB, "/var/lib")
+    _run_command("mount", "--make-rshared", "/")
     for controller in layout.cgroups():
         _make_cgroup(controller)
 
@@ -75,13 +75,13 @@ def _await_the_wire() -> None:
         "link set uplink up",
         f"route add default via {HOST_ADDRESS}",
     ):
-        _run("ip", *line.split())
+        _run_command("ip", *line.split())
     Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
 
 
-def _supervise(commands: dict[str, list[str]]) -> None:
+def _supervise_programs(commands: dict[str, list[str]]) -> None:
     """Start all at once, and restart each that ends: another may not have been ready yet."""
-    running = {_start(name, command): name for name, command in commands.items()}
+    running = {_start_program(name, command): name for name, command in commands.items()}
     while True:
         pid, status = os.wait()
         if name := running.pop(pid, None):
@@ -90,11 +90,11 @@ def _supervise(commands: dict[str, list[str]]) -> None:
                 flush=True,
             )
             time.sleep(0.5)
-            running[_start(name, commands[name])] = name
+            running[_start_program(name, commands[name])] = name
 
 
-def _start(name: str, command: list[str]) -> int:
-    """Start one program, with its output in its own log; nobody but `_supervise` waits for it."""
+def _start_program(name: str, command: list[str]) -> int:
+    """Start one program, with its output in its own log. The caller waits for its end."""
     append = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     outputs = [
         (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
@@ -106,7 +106,7 @@ def _start(name: str, command: list[str]) -> int:
     )
 
 
-def _run(*command: str | Path) -> None:
+def _run_command(*command: str | Path) -> None:
     subprocess.run(command, check=True)
 
 

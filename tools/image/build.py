@@ -12,7 +12,7 @@ import argparse
 import hashlib
 import subprocess
 import tomllib
-from dataclasses import replace
+from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
 from tools.cache import alone
@@ -57,13 +57,15 @@ def main() -> None:
         print(cpu_archive())
         return
     engine, base = found(), arguments.base
-    if (
-        base == "debian"
-    ):  # whoever has no image registry may have set up no network for containers either
+    if base == "debian":
+        # A machine without an image registry may have no network for containers either.
         engine = replace(engine, build_options=("--network=host",))
         base = debian.ensure(engine)
     name = arguments.tag or tag(arguments.variant)
-    inventory = build(engine, name, arguments.variant, base, arguments.weights, arguments.source)
+    options = ImageOptions(
+        name, arguments.variant, base=base, weights=arguments.weights, source=arguments.source
+    )
+    inventory = build(engine, options)
     size = engine.ask("images", "--format", "{{.Size}}", name)
     print(
         f"{name}: {size} unpacked, built with {engine.program}\n"
@@ -73,36 +75,48 @@ def main() -> None:
 
 def tag(variant: str) -> str:
     """The name of the image of this checkout, unless one is asked for."""
-    return f"graft:{_version()}{'-cpu' if variant == 'cpu' else ''}"
+    return f"graft:{_read_version()}{'-cpu' if variant == 'cpu' else ''}"
 
 
-def build(
-    engine: Engine,
-    name: str,
-    variant: str,
-    base: str = "",
-    weights: str = "",
-    source: str = "",
-    context: Path = ROOT,
-) -> Path:
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """What a build decides; an empty text leaves it to the Dockerfile."""
+
+    name: str
+    variant: str
+    _: KW_ONLY
+    base: str = ""
+    weights: str = ""
+    source: str = ""
+
+
+def build(engine: Engine, options: ImageOptions, context: Path = ROOT) -> Path:
     """Build the image and return its bill of materials, a file in the context's `build/`.
 
     Raises:
-        SystemExit: `weights` is no folder of the context.
+        SystemExit: `weights` is not a folder of the context.
     """
-    folder = weights and str(_folder(weights, context).relative_to(context))
-    chosen = _options("build-arg", {"VARIANT": variant, "BASE": base, "WEIGHTS": folder})
-    labels = {"version": _version(), "revision": _revision(), "source": source}
-    named = _options(
-        "label", {f"org.opencontainers.image.{name}": value for name, value in labels.items()}
+    weights = options.weights
+    if weights:
+        weights = str(_find_weights_folder(weights, context).relative_to(context))
+    arguments = _format_options(
+        "build-arg", {"VARIANT": options.variant, "BASE": options.base, "WEIGHTS": weights}
     )
-    inventory = context / "build" / f"graft-{variant}.cdx.json"
+    labels = _format_options(
+        "label",
+        {
+            "org.opencontainers.image.version": _read_version(),
+            "org.opencontainers.image.revision": _describe_revision(),
+            "org.opencontainers.image.source": options.source,
+        },
+    )
+    inventory = context / "build" / f"graft-{options.variant}.cdx.json"
     inventory.parent.mkdir(exist_ok=True)
     with registry.secrets() as secrets:
-        engine.build(context, *chosen, *secrets, *named, f"--tag={name}")
+        engine.build(context, *arguments, *secrets, *labels, f"--tag={options.name}")
         engine.build(
             context,
-            *chosen,
+            *arguments,
             *secrets,
             "--target=inventory",
             f"--output=type=local,dest={inventory.parent}",
@@ -114,24 +128,24 @@ def image_for_tests(engine: Engine, variant: str) -> str:
     """The image for the tests, on Debian packages in an engine apart; fitting layers are kept."""
     name = TEST_IMAGE if variant == "cpu" else f"{TEST_IMAGE}-{variant}"
     with alone(CACHE / "image.lock"):
-        build(engine, name, variant, debian.ensure(engine))
+        build(engine, ImageOptions(name, variant, base=debian.ensure(engine)))
     return name
 
 
 def cpu_archive() -> Path:
     """The CPU image, named `TEST_IMAGE`, as an archive that `ctr images import` takes.
 
-    It lies outside the checkout and is made anew when something has changed that it is made of.
+    It lies outside the checkout and is made again when something has changed that it is made of.
     """
-    note, digest = ARCHIVE.with_suffix(".inputs"), _inputs()
+    note, digest = ARCHIVE.with_suffix(".inputs"), _hash_inputs()
     with alone(CACHE / "archive.lock"):
         if not ARCHIVE.exists() or not note.exists() or note.read_text() != digest:
-            _save(ours(), ARCHIVE)
+            _save_archive(ours(), ARCHIVE)
             note.write_text(digest)
     return ARCHIVE
 
 
-def _save(engine: Engine, archive: Path) -> None:
+def _save_archive(engine: Engine, archive: Path) -> None:
     part = archive.with_suffix(".part")
     part.unlink(missing_ok=True)
     engine.run(
@@ -144,7 +158,7 @@ def _save(engine: Engine, archive: Path) -> None:
     part.rename(archive)
 
 
-def _inputs() -> str:
+def _hash_inputs() -> str:
     """SHA-256 over the names and contents of `INPUTS`."""
     files = [
         file
@@ -159,12 +173,12 @@ def _inputs() -> str:
     return digest.hexdigest()
 
 
-def _options(name: str, values: dict[str, str]) -> list[str]:
+def _format_options(name: str, values: dict[str, str]) -> list[str]:
     """An option for each value; what is empty is left to the Dockerfile."""
     return [f"--{name}={key}={value}" for key, value in values.items() if value]
 
 
-def _folder(weights: str, context: Path) -> Path:
+def _find_weights_folder(weights: str, context: Path) -> Path:
     folder = (context / weights).resolve()
     if not folder.is_dir() or not folder.is_relative_to(context):
         raise SystemExit(
@@ -173,11 +187,11 @@ def _folder(weights: str, context: Path) -> Path:
     return folder
 
 
-def _version() -> str:
+def _read_version() -> str:
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
-def _revision() -> str:
+def _describe_revision() -> str:
     """The commit, and whether something is not committed; empty outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     return subprocess.run(

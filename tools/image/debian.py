@@ -30,14 +30,14 @@ def ensure(engine: Engine) -> str:
         with TemporaryDirectory(prefix="graft-base-") as folder:
             archive = Path(folder) / "base.tar"
             subprocess.run(
-                ["mmdebstrap", "--quiet", *RECIPE, SUITE, archive, *_sources()], check=True
+                ["mmdebstrap", "--quiet", *RECIPE, SUITE, archive, *_find_mirrors()], check=True
             )
             (Path(folder) / "Dockerfile").write_text(f"FROM scratch\nADD {archive.name} /\n")
             engine.build(Path(folder), f"--tag={name}")
     return name
 
 
-def _sources() -> list[str]:
+def _find_mirrors() -> list[str]:
     """This machine's own mirrors if they are of the suite; else mmdebstrap takes Debian's."""
     if platform.freedesktop_os_release().get("VERSION_CODENAME") != SUITE:
         return []

@@ -90,8 +90,8 @@ def ours() -> Engine:
     install(*(package for package in PACKAGES if not shutil.which(package)))
     CACHE.mkdir(parents=True, exist_ok=True)
     environment = {
-        "CONTAINERS_CONF": str(_written(CACHE / "containers.conf", CONTAINERS)),
-        "CONTAINERS_STORAGE_CONF": str(_written(CACHE / "storage.conf", STORAGE)),
+        "CONTAINERS_CONF": str(_write_atomically(CACHE / "containers.conf", CONTAINERS)),
+        "CONTAINERS_STORAGE_CONF": str(_write_atomically(CACHE / "storage.conf", STORAGE)),
     }
     return Engine("podman", environment, ("--layers", "--network=host"))
 
@@ -115,7 +115,7 @@ def install(*packages: str) -> None:
         subprocess.run([*INSTALL, *packages], check=True)
 
 
-def _written(file: Path, content: str) -> Path:
+def _write_atomically(file: Path, content: str) -> Path:
     """Write beside the file and rename: somebody else may be reading it."""
     part = file.with_suffix(f".{os.getpid()}.part")
     part.write_text(content)

@@ -20,7 +20,7 @@ AUTHORITY = "/run/secrets/ca.pem"  # where the Dockerfile mounts the certificate
 @contextmanager
 def secrets() -> Iterator[list[str]]:
     """The build options that bring pip's configuration and certificate authority, if any."""
-    known = _configuration()
+    known = _read_pip_configuration()
     chosen = {key: known[key] for key in CARRIED if key in known}
     with TemporaryDirectory(prefix="graft-pip-") as folder:  # for the owner alone
         options = []
@@ -28,13 +28,12 @@ def secrets() -> Iterator[list[str]]:
             chosen["cert"] = AUTHORITY
             options.append(f"--secret=id=ca.pem,src={authority}")
         if chosen:
-            options.append(
-                f"--secret=id=pip.conf,src={_written(Path(folder) / 'pip.conf', chosen)}"
-            )
+            configuration = _write_configuration(Path(folder) / "pip.conf", chosen)
+            options.append(f"--secret=id=pip.conf,src={configuration}")
         yield options
 
 
-def _configuration() -> dict[str, str]:
+def _read_pip_configuration() -> dict[str, str]:
     """Pip's options for every command and for `install`; a variable PIP_… goes before its files."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"],
@@ -51,7 +50,7 @@ def _configuration() -> dict[str, str]:
     return {key: value for section in found.values() for key, value in section.items()}
 
 
-def _written(file: Path, options: dict[str, str]) -> Path:
+def _write_configuration(file: Path, options: dict[str, str]) -> Path:
     configuration = configparser.RawConfigParser()
     configuration["global"] = options
     with file.open("w") as target:
