@@ -15,10 +15,10 @@ from job.errors import StoreConflict
 from tests.chart.kinds import faults
 from tests.chart.policies import Peer, allows
 from tests.chart.rendering import Tree, job, only, render
-from tests.manifests.examples import MANIFESTS, insecurities, objects, planted
+from tests.manifests.examples import insecurities, objects, planted
 from tools import go
 from tools.cluster import binaries
-from tools.paths import PROGRAMS
+from tools.paths import MANIFESTS, PROGRAMS
 
 pytestmark = pytest.mark.chart
 

@@ -9,7 +9,8 @@ import yaml
 
 from tests.chart.rendering import EXAMPLES, LAUNCHES, Tree, only, render
 from tests.manifests.checkov import findings
-from tests.manifests.examples import MANIFESTS, objects, planted
+from tests.manifests.examples import objects, planted
+from tools.paths import MANIFESTS
 
 pytestmark = pytest.mark.chart
 

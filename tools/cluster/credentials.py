@@ -54,8 +54,8 @@ def _make_certificate(folder: Path, name: str, subject: str, names: str) -> None
     _make_key(folder / f"{name}.key")
     subject_options = ["-subj", subject, "-addext", f"subjectAltName={names}"]
     request = _call_openssl("req", "-new", "-key", folder / f"{name}.key", *subject_options)
-    authority = ["-CA", folder / "ca.crt", "-CAkey", folder / "ca.key", "-CAcreateserial"]
-    options = ["-copy_extensions", "copy", "-days", "3650", "-out", folder / f"{name}.crt"]
+    authority = ("-CA", folder / "ca.crt", "-CAkey", folder / "ca.key", "-CAcreateserial")
+    options = ("-copy_extensions", "copy", "-days", "3650", "-out", folder / f"{name}.crt")
     _call_openssl("x509", "-req", *authority, *options, given=request)
 
 
