@@ -44,7 +44,7 @@ def _class(kind: str, name: str) -> Tree:
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_every_pair_of_switches_is_admitted_under_restricted(
     namespace: Namespace, row: tuple[int, ...]
-):
+) -> None:
     chosen = [positions[index] for positions, index in zip(SWITCHES.values(), row, strict=True)]
     objects = render(merged(*chosen), major=3 + sum(row) % 2)
     known = [
@@ -92,7 +92,7 @@ def _kubectl(*arguments: str, given: list[Tree], expected: str = "") -> None:
 @pytest.mark.parametrize("major", [3, 4])
 def test_an_upgrade_leaves_a_job_alone_that_a_queue_has_suspended_and_let_go(
     site: Site, major: int
-):
+) -> None:
     """Kueue suspends what it queues and resumes it: a chart that renders `suspend` fights it."""
     site = replace(site, major=major)
     site.add_photographs()

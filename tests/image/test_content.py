@@ -33,7 +33,7 @@ def paths(entries: Entries, pattern: str) -> list[str]:
     return [path for path in entries if re.search(pattern, path)]
 
 
-def test_no_installer_and_no_compiler_is_left(entries: Entries):
+def test_no_installer_and_no_compiler_is_left(entries: Entries) -> None:
     files = {path: entry for path, entry in entries.items() if not stat.S_ISDIR(entry.st_mode)}
     assert paths(files, r"/(pip|pip-[^/]+|ensurepip)/|/pip[\d.]*$|\.whl$") == []
     assert paths(files, rf"/({COMPILERS})$|/libclang\.so") == []
@@ -41,7 +41,7 @@ def test_no_installer_and_no_compiler_is_left(entries: Entries):
 
 def test_what_xla_translates_with_at_run_time_stays_in_the_image_with_gpu_libraries_alone(
     entries: Entries,
-):
+) -> None:
     needed = (
         r"/bin/ptxas$",
         r"/libdevice\.10\.bc$",
@@ -52,11 +52,11 @@ def test_what_xla_translates_with_at_run_time_stays_in_the_image_with_gpu_librar
     assert {bool(paths(entries, pattern)) for pattern in needed} == {VARIANT == "gpu"}
 
 
-def test_no_header_and_no_static_library_is_left(entries: Entries):
+def test_no_header_and_no_static_library_is_left(entries: Entries) -> None:
     assert paths(entries, r"\.(h|hpp|a)$|^/usr/(local/)?include/|/tensorflow/include(/|$)") == []
 
 
-def test_no_source_of_packages_is_left(entries: Entries):
+def test_no_source_of_packages_is_left(entries: Entries) -> None:
     assert (
         paths(
             entries,
@@ -66,7 +66,7 @@ def test_no_source_of_packages_is_left(entries: Entries):
     )
 
 
-def test_no_program_changes_its_user(entries: Entries):
+def test_no_program_changes_its_user(entries: Entries) -> None:
     assert [
         path
         for path, entry in entries.items()
@@ -74,7 +74,9 @@ def test_no_program_changes_its_user(entries: Entries):
     ] == []
 
 
-def test_nothing_but_tmp_is_writable_for_everybody_and_the_cache_is_for_group_0(entries: Entries):
+def test_nothing_but_tmp_is_writable_for_everybody_and_the_cache_is_for_group_0(
+    entries: Entries,
+) -> None:
     kinds = (
         stat.S_IFDIR,
         stat.S_IFREG,
@@ -84,7 +86,9 @@ def test_nothing_but_tmp_is_writable_for_everybody_and_the_cache_is_for_group_0(
     assert (stat.S_IMODE(real["/cache"].st_mode), real["/cache"].st_gid) == (0o775, 0)
 
 
-def test_every_module_has_byte_code_that_holds_whatever_the_dates_are(engine: Engine, image: str):
+def test_every_module_has_byte_code_that_holds_whatever_the_dates_are(
+    engine: Engine, image: str
+) -> None:
     probe = Path(__file__).with_name("bytecode.py")
     options = ["--rm", f"--volume={probe}:/bytecode.py:ro", "--entrypoint=python"]
     assert (
@@ -93,21 +97,23 @@ def test_every_module_has_byte_code_that_holds_whatever_the_dates_are(engine: En
     )
 
 
-def test_the_entry_point_is_the_process_itself(configuration: dict[str, Any]):
+def test_the_entry_point_is_the_process_itself(configuration: dict[str, Any]) -> None:
     assert configuration["Config"]["Entrypoint"] == ["graft"]
 
 
-def test_the_user_is_a_number_in_group_0(configuration: dict[str, Any]):
+def test_the_user_is_a_number_in_group_0(configuration: dict[str, Any]) -> None:
     assert configuration["User"] == "65532:0"
 
 
-def test_the_image_asks_for_no_gpu_but_says_what_it_needs_of_one(configuration: dict[str, Any]):
+def test_the_image_asks_for_no_gpu_but_says_what_it_needs_of_one(
+    configuration: dict[str, Any],
+) -> None:
     variables = dict(entry.split("=", 1) for entry in configuration["Config"]["Env"])
     assert variables["NVIDIA_DRIVER_CAPABILITIES"] == "compute,utility"
     assert "NVIDIA_VISIBLE_DEVICES" not in variables
 
 
-def test_the_labels_say_what_it_is_and_what_it_was_made_from(configuration: dict[str, Any]):
+def test_the_labels_say_what_it_is_and_what_it_was_made_from(configuration: dict[str, Any]) -> None:
     labels = configuration["Labels"]
     told = {name.removeprefix("org.opencontainers.image."): value for name, value in labels.items()}
     assert (told["title"], told["licenses"], told["version"]) == ("Graft", "Apache-2.0", "0.1.0")
@@ -116,7 +122,7 @@ def test_the_labels_say_what_it_is_and_what_it_was_made_from(configuration: dict
 
 def test_neither_history_nor_configuration_names_an_address_or_this_machine(
     engine: Engine, image: str
-):
+) -> None:
     told = engine.ask("history", "--no-trunc", "--format=json", image) + engine.ask(
         "inspect", "--type=image", image
     )
@@ -129,7 +135,7 @@ def test_neither_history_nor_configuration_names_an_address_or_this_machine(
     ] == []
 
 
-def test_the_bill_of_materials_lists_what_is_installed(root: Path, image: str):
+def test_the_bill_of_materials_lists_what_is_installed(root: Path, image: str) -> None:
     bill = json.loads((ROOT / "build" / f"graft-{VARIANT}.cdx.json").read_text())
     (site,) = root.glob("opt/graft/lib/python3.*/site-packages")
     installed = {(entry.name.lower(), entry.version) for entry in distributions(path=[str(site)])}
@@ -141,7 +147,7 @@ def test_the_bill_of_materials_lists_what_is_installed(root: Path, image: str):
 
 def test_the_registrys_address_and_credentials_leave_no_trace(
     engine: Engine, context: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     """The same Dockerfile with a lock of one package, so that pip is quick; all is searched."""
     lock = context / "requirements/cpu.txt"
     lock.write_text(

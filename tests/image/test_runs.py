@@ -27,19 +27,21 @@ as_either_user = pytest.mark.parametrize(
 
 
 @as_either_user
-def test_help_is_shown_without_arguments_and_with_them(sandbox: Sandbox, user: str):
+def test_help_is_shown_without_arguments_and_with_them(sandbox: Sandbox, user: str) -> None:
     shown = [sandbox.of(user).graft(*argv) for argv in ([], ["--help"])]
     assert [ended.code for ended in shown] == [0, 0]
     assert all(ended.out.startswith("usage: graft") for ended in shown)
 
 
-def test_the_cache_is_the_volume_unless_told_otherwise(sandbox: Sandbox):
+def test_the_cache_is_the_volume_unless_told_otherwise(sandbox: Sandbox) -> None:
     ended = sandbox.graft("settings", **RUN)
     assert ended.code == 0
     assert json.loads(ended.out)["GRAFT_CACHE_DIR"] == "/cache"
 
 
-def test_a_wrong_setting_ends_with_2_and_says_so_in_the_termination_message(sandbox: Sandbox):
+def test_a_wrong_setting_ends_with_2_and_says_so_in_the_termination_message(
+    sandbox: Sandbox,
+) -> None:
     ended = sandbox.graft("run", **RUN, GRAFT_TRAINING_EPOCS="3")
     assert ended.code == 2
     assert json.loads(sandbox.message) == ended.result
@@ -49,7 +51,7 @@ def test_a_wrong_setting_ends_with_2_and_says_so_in_the_termination_message(sand
 
 
 @as_either_user
-def test_a_run_releases_a_model_that_verifies(sandbox: Sandbox, user: str):
+def test_a_run_releases_a_model_that_verifies(sandbox: Sandbox, user: str) -> None:
     ended = sandbox.of(user).graft("run", **RUN)
     assert ended.code == 0, ended.err
     assert json.loads(sandbox.message)["status"] == "released"
@@ -59,7 +61,7 @@ def test_a_run_releases_a_model_that_verifies(sandbox: Sandbox, user: str):
     )
 
 
-def test_sigterm_reaches_the_run_and_ends_it_with_75_and_a_checkpoint(sandbox: Sandbox):
+def test_sigterm_reaches_the_run_and_ends_it_with_75_and_a_checkpoint(sandbox: Sandbox) -> None:
     name = f"graft-{sandbox.folder.name}"
     with sandbox.started(
         "run", environment=RUN | {"GRAFT_TRAINING_EPOCHS": "80"}, name=name
@@ -75,7 +77,7 @@ def test_sigterm_reaches_the_run_and_ends_it_with_75_and_a_checkpoint(sandbox: S
 
 def test_weights_that_were_baked_in_are_found_without_a_network(
     engine: Engine, context: Path, sandbox: Sandbox
-):
+) -> None:
     (context / "pretrained").mkdir()
     shutil.copy2(ensure_weights(), context / "pretrained")
     tag = "graft.local/baked:test"
