@@ -130,6 +130,7 @@ def test_a_type_error_is_stopped(tree: Path, fault: str, rule: str) -> None:
             "import prometheus_client",
             "Only telemetry speaks to Prometheus",
         ),
+        ("job/errors.py", "import tools.paths", "The job needs neither tools nor tests"),
         (
             "job/workers/planted.py",
             "from kubernetes import client",
