@@ -94,10 +94,11 @@ def test_a_fault_that_the_linter_knows_is_stopped(tree: Path, fault: str, rule: 
     ],
 )
 def test_a_type_error_is_stopped(tree: Path, fault: str, rule: str) -> None:
-    for name in ("job", "tests"):  # two modules are enough to check the gate, and quick
+    # A module in each folder is enough to check the gate, and quick.
+    for name in ("job", "tests", "tools"):
         shutil.rmtree(tree / name)
         (tree / name).mkdir()
-    (tree / "tests" / "test_nothing.py").touch()
+        (tree / name / "nothing.py").touch()
     shutil.copy2(ROOT / "job" / "errors.py", tree / "job")
     assert gate(tree, "types").returncode == 0
     (tree / "job" / "planted.py").write_text(f"{fault}\n")
