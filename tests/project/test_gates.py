@@ -75,7 +75,8 @@ def test_a_badly_formatted_line_is_stopped(tree: Path) -> None:
         ("def f(x=[]): return x", "B006"),
         ("assert (1, 'always true')", "F631"),
         ("def Shout(): ...", "N802"),
-        ("def f():\n" + "".join(f"    x{i} = {i}\n" for i in range(31)), "PLR0915"),
+        ("def f(a, b, c, d, e, f): ...", "PLR0913"),
+        ("def f():\n" + "".join(f"    x{i} = {i}\n" for i in range(41)), "PLR0915"),
     ],
 )
 def test_a_fault_that_the_linter_knows_is_stopped(tree: Path, fault: str, rule: str) -> None:
