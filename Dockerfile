@@ -55,7 +55,7 @@ RUN /installer/bin/pip --python /opt/graft/bin/python install --quiet --no-index
 # The bill of materials, to lie beside the image: `--target inventory --output type=local,dest=build`.
 FROM dependencies AS listing
 ARG VARIANT
-COPY tests/image/cyclonedx.txt pyproject.toml /source/
+COPY tools/image/cyclonedx.txt pyproject.toml /source/
 RUN --mount=type=secret,id=pip.conf,target=/run/secrets/pip.conf \
     --mount=type=secret,id=ca.pem,target=/run/secrets/ca.pem \
     python3 -m venv /cyclonedx \

@@ -7,6 +7,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 PYTHON ?= python3
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+PYTEST_PARALLEL := $(PYTEST) --numprocesses 2 --dist loadfile --no-loadscope-reorder
 # Downloads outlive the checkout, so that the next one is quick.
 CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/graft
 export UV_CACHE_DIR ?= $(CACHE)/uv
@@ -14,13 +16,132 @@ INSTALL := apt-get install --yes --no-install-recommends
 
 .PHONY: help
 help: ## List the targets.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+	  /^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+##@ Use
 
 .PHONY: setup
 setup: .venv/ready ## Make .venv with everything of requirements/dev.txt and the command `graft`.
 
-# Made afresh whenever the lock changes, so that a half-made or hand-changed .venv never lasts. uv is five times as fast
-# as pip and keeps what it fetched; it comes through pip by the lock's own hash. Pip stands in where only pip is told
+# A GRAFT_ variable of yours wins over these.
+run: export GRAFT_NAME ?= $(if $(DATA),model,photographs)
+run: export GRAFT_BACKBONE_NAME ?= EfficientNetLite0
+run: export GRAFT_BACKBONE_WEIGHTS ?= imagenet
+run: export GRAFT_DATASET_URI ?= file://$(if $(DATA),$(abspath $(DATA)),$(CACHE)/photographs)
+run: export GRAFT_OUTPUT_URI ?= file://$(CURDIR)/run/bucket
+run: export GRAFT_RESULT_PATH ?= $(CURDIR)/run/result.json
+run: export GRAFT_CACHE_DIR ?= $(CACHE)/job
+run: export KERAS_HOME ?= $(CACHE)/keras
+.PHONY: run
+run: .venv/ready photographs ## Train on real photographs with ImageNet weights; DATA=folder takes your own.
+	@mkdir -p run
+	@$(BIN)/graft run
+
+# BASE is any image with Python, or `debian` for one made of packages; WEIGHTS is a folder in the checkout.
+.PHONY: image
+image: VARIANT ?= gpu
+image: ## Build the image and list what is in it: VARIANT=cpu, BASE=…, WEIGHTS=…, TAG=…, SOURCE=….
+	@$(PYTHON) -m tools.image.build --variant '$(VARIANT)' --base '$(BASE)' \
+	  --weights '$(WEIGHTS)' --tag '$(TAG)' --source '$(SOURCE)'
+
+.PHONY: bench
+bench: .venv/ready photographs ## Measure the job beside its rivals: docs/figures.md.
+	@mkdir -p run
+	KERAS_HOME=$(CACHE)/keras $(BIN)/python -m tools.bench.bench run/bench.json
+
+##@ Check
+
+.PHONY: check
+check: format lint types imports fresh rendered ## Check format, lint, types, imports and generated files.
+
+.PHONY: format lint types imports fresh rendered
+format: .venv/ready
+	$(BIN)/ruff format --check .
+lint: .venv/ready
+	$(BIN)/ruff check .
+types: .venv/ready
+	$(BIN)/mypy
+imports: .venv/ready
+	$(BIN)/lint-imports --no-cache
+fresh: .venv/ready .venv/catalogue
+	$(BIN)/python -m tools.generate_settings --check
+	$(BIN)/python -m tools.generate_locks --check
+rendered: helm
+	$(BIN)/python -m tools.chart.generate --check
+
+# It builds every backbone of Keras in a minute or two: again only when its inputs have changed.
+.venv/catalogue: job/catalogue.json tools/generate_catalogue.py .venv/locked | .venv/ready
+	$(BIN)/python -m tools.generate_catalogue --check
+	@touch $@
+
+.PHONY: test
+test: .venv/ready photographs chromium ## Run the tests, with the coverage of job/.
+	$(PYTEST_PARALLEL) --cov --cov-report term $(ARGS)
+
+.PHONY: slow
+slow: .venv/ready photographs chromium ## Run the tests that take minutes each: every backbone, every format.
+	$(PYTEST_PARALLEL) -m slow $(ARGS)
+
+.PHONY: test-exports
+test-exports: .venv/ready ## Export one backbone of each family in all four formats: a quarter of an hour.
+	$(PYTEST_PARALLEL) -m exports tests/export $(ARGS)
+
+.PHONY: test-chart
+test-chart: helm checkers ## Test the chart under Helm 3 and 4, and the examples by their own tools.
+	$(PYTEST_PARALLEL) -m chart tests/chart tests/manifests $(ARGS)
+
+.PHONY: test-image
+test-image: VARIANT ?= cpu
+test-image: .venv/ready ## Build the image on Debian packages and test it; VARIANT=gpu takes 20 GB. Root.
+	GRAFT_TEST_VARIANT=$(VARIANT) $(PYTEST) -m image tests/image $(ARGS)
+
+##@ Test on a cluster
+
+# GRAFT_TEST_KUBECONFIG takes another cluster: it needs neither these packages nor our archive.
+ifndef GRAFT_TEST_KUBECONFIG
+cluster-up: node-packages
+test-cluster: image-archive
+endif
+
+# The node's programs are built from their Go modules, once a machine.
+.PHONY: cluster-up
+cluster-up: .venv/ready ## Start a one-node Kubernetes with an S3 server beside it; needs root and Go.
+	@$(BIN)/python -m tools.cluster up
+
+.PHONY: test-cluster
+test-cluster: cluster-up helm photographs ## Test chart, image and launcher in it; TIER=smoke is the short way.
+	$(PYTEST) -m 'cluster$(if $(TIER), and $(TIER))' tests/cluster tests/launcher $(ARGS)
+
+.PHONY: cluster-down
+cluster-down: .venv/ready ## End that cluster and remove what it left.
+	@$(BIN)/python -m tools.cluster down
+
+.PHONY: image-archive
+image-archive: .venv/ready ## Build the CPU image on Debian packages, as an archive for that cluster.
+	@$(BIN)/python -m tools.image.build --archive
+
+##@ Write
+
+.PHONY: generate
+generate: helm ## Write the generated files: catalogue, settings, the chart's schema and README, manifests.
+	$(BIN)/python -m tools.generate_catalogue
+	$(BIN)/python -m tools.generate_settings
+	$(BIN)/python -m tools.chart.generate
+
+.PHONY: lock
+lock: .venv/ready ## Lock the dependencies after a change to pyproject.toml; UPGRADE=1 takes the newest.
+	$(BIN)/python -m tools.generate_locks $(if $(UPGRADE),--upgrade)
+
+.PHONY: clean
+clean: ## Remove what was made here; the cache outside the checkout stays.
+	rm -rf .venv build run *.egg-info .coverage* .*_cache .hypothesis
+	find job tests tools -name __pycache__ -prune -exec rm -rf {} +
+
+# What the targets above need.
+
+# A changed lock makes a new .venv, so that a half-made or hand-changed one never lasts. uv is five times
+# as fast as pip and comes through pip by the lock's own hash. Pip is the fallback where only pip knows
 # which registry to use.
 .venv/locked: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
@@ -29,7 +150,8 @@ setup: .venv/ready ## Make .venv with everything of requirements/dev.txt and the
 	@echo "Setting up .venv: a minute or two the first time."
 	@rm -rf .venv
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --require-hashes --requirement <(awk '/^[a-z]/ { on = /^uv==/ } on' $<)
+	@$(BIN)/python -m pip install --quiet --require-hashes \
+	  --requirement <(awk '/^[a-z]/ { on = /^uv==/ } on' $<)
 	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python $< \
 	  || $(BIN)/python -m pip install --quiet --require-hashes --requirement $<
 	@touch $@
@@ -45,128 +167,17 @@ apt = { \
 	  $(INSTALL) $(1) >/dev/null || { apt-get update && $(INSTALL) $(1); }; \
 	}
 
-.PHONY: photographs
+.PHONY: photographs helm checkers chromium node-packages
 photographs: .venv/ready
-	@$(BIN)/python -m tests.photographs $(or $(filter EfficientNetLite%,$(GRAFT_BACKBONE_NAME)),weights) \
+	@$(BIN)/python -m tools.photographs $(or $(filter EfficientNetLite%,$(GRAFT_BACKBONE_NAME)),weights) \
 	  $(if $(DATA),,photographs) >/dev/null
-
-.PHONY: chromium
+helm: .venv/ready
+	@$(BIN)/python -m tools.helm >/dev/null
+checkers: .venv/ready
+	@$(BIN)/python -m tools.checkers >/dev/null
+	@$(BIN)/python -m tools.environments >/dev/null
 chromium:
 	@command -v chromium >/dev/null || $(call apt,chromium)
-
-# A GRAFT_ variable of yours wins over these.
-run: export GRAFT_NAME ?= $(if $(DATA),model,photographs)
-run: export GRAFT_BACKBONE_NAME ?= EfficientNetLite0
-run: export GRAFT_BACKBONE_WEIGHTS ?= imagenet
-run: export GRAFT_DATASET_URI ?= file://$(if $(DATA),$(abspath $(DATA)),$(CACHE)/photographs)
-run: export GRAFT_OUTPUT_URI ?= file://$(CURDIR)/run/bucket
-run: export GRAFT_RESULT_PATH ?= $(CURDIR)/run/result.json
-run: export GRAFT_CACHE_DIR ?= $(CACHE)/job
-run: export KERAS_HOME ?= $(CACHE)/keras
-.PHONY: run
-run: .venv/ready photographs ## Train on real photographs with real ImageNet weights; DATA=folder takes your own.
-	@mkdir -p run
-	@$(BIN)/graft run
-
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
-
-.PHONY: test
-test: .venv/ready photographs chromium ## Run the tests, with the coverage of job/.
-	$(PYTEST) --cov --cov-report term $(ARGS)
-
-.PHONY: helm
-helm: .venv/ready
-	@$(BIN)/python -m tests.tools.helm >/dev/null
-
-.PHONY: checkers
-checkers: .venv/ready
-	@$(BIN)/python -m tests.manifests.programs >/dev/null
-	@$(BIN)/python -m tests.manifests.environments >/dev/null
-
-.PHONY: test-chart
-test-chart: helm checkers ## Test the chart under Helm 3 and 4 and the examples by their tools, all made once a machine.
-	$(PYTEST) -m chart tests/chart tests/manifests $(ARGS)
-
-# The node's programs are built from their Go modules, once a machine; GRAFT_TEST_KUBECONFIG takes another cluster.
-.PHONY: cluster-up
-cluster-up: .venv/ready ## Start a one-node Kubernetes with an S3 server beside it, for the tests; needs root and Go.
-	@$(if $(GRAFT_TEST_KUBECONFIG),,dpkg --status $(NODE) >/dev/null 2>&1 || $(call apt,$(NODE)))
-	@$(BIN)/python -m tests.cluster up
 NODE := containerd runc containernetworking-plugins iptables conntrack iproute2 openssl busybox-static catatonit
-
-.PHONY: test-cluster
-test-cluster: cluster-up helm photographs ## Test chart, image and launcher in that cluster; TIER=smoke takes the short way.
-	@$(if $(GRAFT_TEST_KUBECONFIG),,$(BIN)/python -m tests.image.build --archive)
-	$(BIN)/python -m pytest -m 'cluster$(if $(TIER), and $(TIER))' tests/cluster tests/launcher $(ARGS)
-
-.PHONY: cluster-down
-cluster-down: .venv/ready ## End that cluster and remove what it left.
-	@$(BIN)/python -m tests.cluster down
-
-.PHONY: test-family
-test-family: .venv/ready ## Export one backbone of each family in all four formats: a quarter of an hour.
-	$(PYTEST) -m family tests/slow $(ARGS)
-
-.PHONY: slow
-slow: .venv/ready photographs chromium ## Run the tests that take minutes each: every backbone, every format.
-	$(PYTEST) -m slow $(ARGS)
-
-# BASE is any image with Python, or `debian` for one made of packages; WEIGHTS is a folder in the checkout.
-.PHONY: image
-image: VARIANT ?= gpu
-image: ## Build the image and list what is in it: VARIANT=cpu, BASE=…, WEIGHTS=…, TAG=…, SOURCE=….
-	@$(PYTHON) -m tests.image.build --variant '$(VARIANT)' --base '$(BASE)' --weights '$(WEIGHTS)' --tag '$(TAG)' \
-	  --source '$(SOURCE)'
-
-.PHONY: image-archive
-image-archive: ## Build the CPU image on Debian packages, as an archive for the tests in a cluster.
-	@$(PYTHON) -m tests.image.build --archive
-
-.PHONY: test-image
-test-image: VARIANT ?= cpu
-test-image: .venv/ready ## Build the image on Debian packages and test it in containers; VARIANT=gpu takes 20 GB. Root.
-	GRAFT_TEST_VARIANT=$(VARIANT) $(BIN)/python -m pytest -m image tests/image $(ARGS)
-
-.PHONY: bench
-bench: .venv/ready photographs ## Measure the job beside its rivals: docs/figures.md.
-	@mkdir -p run
-	KERAS_HOME=$(CACHE)/keras $(BIN)/python -m tests.bench.bench run/bench.json
-
-.PHONY: check
-check: format lint types imports fresh rendered ## Check format, lint, types, import law and generated files; the same in CI.
-
-.PHONY: format lint types imports fresh rendered
-format: .venv/ready
-	$(BIN)/ruff format --check .
-lint: .venv/ready
-	$(BIN)/ruff check .
-types: .venv/ready
-	$(BIN)/mypy
-imports: .venv/ready
-	$(BIN)/lint-imports --no-cache
-fresh: .venv/ready .venv/catalogue
-	$(BIN)/python -m tests.generate_settings --check
-	$(BIN)/python -m tests.generate_locks --check
-
-rendered: helm
-	$(BIN)/python -m tests.chart.generate --check
-
-# It builds every backbone of Keras, a minute or two: again only when something changed that it depends on.
-.venv/catalogue: job/catalogue.json tests/generate_catalogue.py .venv/locked | .venv/ready
-	$(BIN)/python tests/generate_catalogue.py --check
-	@touch $@
-
-.PHONY: generate
-generate: helm ## Write the generated files anew: catalogue, settings, the chart's schema and README, manifests.
-	$(BIN)/python tests/generate_catalogue.py
-	$(BIN)/python -m tests.generate_settings
-	$(BIN)/python -m tests.chart.generate
-
-.PHONY: lock
-lock: .venv/ready ## Lock the dependencies anew after a change to pyproject.toml; UPGRADE=1 takes the newest.
-	$(BIN)/python -m tests.generate_locks $(if $(UPGRADE),--upgrade)
-
-.PHONY: clean
-clean: ## Remove what was made here; the cache outside the checkout stays.
-	rm -rf .venv build run *.egg-info .coverage* .*_cache .hypothesis
-	find job tests -name __pycache__ -prune -exec rm -rf {} +
+node-packages:
+	@dpkg --status $(NODE) >/dev/null 2>&1 || $(call apt,$(NODE))

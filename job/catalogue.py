@@ -1,7 +1,7 @@
 """The backbones: every image classifier of `keras.applications`, and EfficientNet-Lite.
 
 The table is a data file, `catalogue.json`, generated from the installed Keras by
-`tests/generate_catalogue.py`, so that a check of the settings knows each backbone in milliseconds
+`tools/generate_catalogue.py`, so that a check of the settings knows each backbone in milliseconds
 without importing TensorFlow.
 """
 

@@ -1,4 +1,4 @@
-"""Fixtures that several rooms share: an S3 server, the same server with faults, and stores.
+"""Fixtures of several rooms: an S3 server, the same with faults, and a store of each kind.
 
     def test_something(store): ...         # runs twice: over S3 and over a folder
     def test_something(store_uri): ...     # the same, for tests that connect by URI
@@ -30,9 +30,8 @@ from job import storage
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before anybody imports TensorFlow
 
-# Where a test may take a minute. They come first, so that the processes that share the files end
-# together.
-LONG = ("tests/pipeline/", "tests/training/", "tests/test_export.py", "tests/test_workers.py")
+# A test there may take a minute. They come first, so that the parallel processes end together.
+LONG = ("tests/pipeline/", "tests/training/", "tests/export/", "tests/workers/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,7 +54,7 @@ def _bare_environment(
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    """The address of an S3 server (moto) on a free loopback port, one for each xdist worker."""
+    """The address of an S3 server (moto) on the loopback, one per process of xdist."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         from moto.server import ThreadedMotoServer
@@ -84,7 +83,7 @@ def s3(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture
 def bucket(s3: str) -> str:
-    """`s3://…`: a bucket of this test's own, reached through the proxy if `faulty` is used too."""
+    """`s3://…`: a bucket of this test's own, through the proxy where it takes `faulty` too."""
     name = f"graft-{uuid4().hex}"
     urlopen(Request(f"{s3}/{name}", method="PUT")).close()
     return f"s3://{name}"
@@ -108,7 +107,7 @@ def store(store_uri: str) -> storage.Store:
 
 @pytest.fixture
 def faulty(s3: str, monkeypatch: pytest.MonkeyPatch) -> Iterator["FaultyProxy"]:
-    """The same S3 server behind a proxy with faults, which records the requests."""
+    """The same S3 server behind a proxy that fails on demand and records every request."""
     proxy = FaultyProxy(s3)
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.address)
     yield proxy

@@ -1,7 +1,7 @@
 """Count what makes a source tree easy or hard to read: `python -m tools.measure_source [FOLDER …]`.
 
-Each figure is explained in FIGURES. They are a compass, not a law: a test holds only the last three,
-which have an exact meaning (`tests/project/test_law.py`).
+Each figure is explained in FIGURES. They are a guide, not a law: a test checks only the last
+three, which have an exact meaning (`tests/project/test_law.py`).
 """
 
 import ast
@@ -24,8 +24,8 @@ FIGURES = {
     "shared_class_names": "class names that occur more than once",
 }
 MOST_PARAMETERS = 5
+# Names of values of our own classes, so that `Any` for them can be seen.
 OURS = {"classifier": "Classifier", "former": "Classifier", "cut": "Cut", "cuts": "Cut"}
-"""Names by which values of our own classes go, so that `Any` for them can be seen."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -48,7 +48,7 @@ class SourceFile:
 
     def code_lines(self) -> int:
         """Lines that hold code: neither blank nor comment nor docstring."""
-        documented = set()
+        documented: set[int] = set()
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
                 documented.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))

@@ -7,16 +7,22 @@ page as a person with a light or a dark screen sees it. It needs Chromium (`make
 import shutil
 import sys
 from pathlib import Path
+from typing import Literal
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, FloatRect, sync_playwright
 
-IMAGES = Path(__file__).resolve().parents[1] / "docs" / "images"
+from tools.paths import ROOT
+
+Scheme = Literal["light", "dark"]
+
+IMAGES = ROOT / "docs" / "images"
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 WIDTH = 1280
 # The first sections of the page, as far as one picture stays readable in the README.
 LAST_SECTION = "#curves"
 
 
-def take_picture(browser: Browser, report: Path, scheme: str, target: Path) -> None:
+def take_picture(browser: Browser, report: Path, scheme: Scheme, target: Path) -> None:
     """Save the top of the page, down to the end of `LAST_SECTION`, in a colour scheme."""
     page = browser.new_page(viewport={"width": WIDTH, "height": 900}, color_scheme=scheme)
     page.goto(report.resolve().as_uri())
@@ -24,7 +30,7 @@ def take_picture(browser: Browser, report: Path, scheme: str, target: Path) -> N
     if box is None:
         sys.exit(f"{report} has no section {LAST_SECTION}; expected a report.html of Graft.")
     height = box["y"] + box["height"]
-    clip = {"x": 0, "y": 0, "width": WIDTH, "height": height}
+    clip: FloatRect = {"x": 0, "y": 0, "width": WIDTH, "height": height}
     page.screenshot(path=target, full_page=True, clip=clip)
     page.close()
 
@@ -37,7 +43,7 @@ def main(report: Path) -> None:
         browser = playwright.chromium.launch(
             executable_path=shutil.which("chromium"), args=["--no-sandbox"]
         )
-        for scheme in ("light", "dark"):
+        for scheme in SCHEMES:
             target = IMAGES / f"report-{scheme}.png"
             take_picture(browser, report, scheme, target)
             print(f"{target}  {target.stat().st_size // 1000} kB")

@@ -1,21 +1,21 @@
-{{/* The environment of the pod: (top, number of GPUs). Every name occurs once. */}}
+{{/* The environment of the pod: `root` and the number of `gpus`. Every name occurs once. */}}
 {{- define "graft.env" -}}
-{{- $top := index . 0 -}}
+{{- $root := .root -}}
 {{- range $name, $value := include "graft.variables" . | fromJson }}
 - name: {{ $name }}
   value: {{ $value | toJson }}
 {{- end }}
-{{- if and $top.Values.credentials.secret (eq $top.Values.credentials.format "keys") }}
+{{- if and $root.Values.credentials.secret (eq $root.Values.credentials.format "keys") }}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_SESSION_TOKEN" }}
 - name: {{ . }}
   valueFrom:
     secretKeyRef:
-      name: {{ $top.Values.credentials.secret }}
+      name: {{ $root.Values.credentials.secret }}
       key: {{ . }}
       optional: {{ eq . "AWS_SESSION_TOKEN" }}
 {{- end }}
 {{- end }}
-{{- with $top.Values.extraEnv }}
+{{- with $root.Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}
 {{- end }}
@@ -43,13 +43,15 @@ index; only the cluster knows the name of a Job that is made from a template, so
   value: '{"cluster": {"worker": [{{ join ", " $addresses }}]}, "task": {"type": "worker", "index": $(JOB_COMPLETION_INDEX)}}'
 {{- end }}
 
-{{/* (top, number of GPUs): the plain variables as a JSON object, so that a later one replaces an earlier one. */}}
+{{/*
+The plain variables as a JSON object, so that a later one replaces an earlier one: `root` and the number of `gpus`.
+*/}}
 {{- define "graft.variables" -}}
-{{- $top := index . 0 -}}
-{{- $gpus := index . 1 | int -}}
-{{- $values := $top.Values -}}
+{{- $root := .root -}}
+{{- $gpus := int .gpus -}}
+{{- $values := $root.Values -}}
 {{- $all := dict
-  "GRAFT_NAME" (include "graft.fullname" $top)
+  "GRAFT_NAME" (include "graft.fullname" $root)
   "GRAFT_AGAIN" $values.run.again
   "HOME" "/tmp"
   "AWS_ENDPOINT_URL_S3" $values.store.endpoint
@@ -62,7 +64,7 @@ index; only the cluster knows the name of a Job that is made from a template, so
 {{- if and $values.credentials.secret (eq $values.credentials.format "file") -}}
 {{- $_ := set $all "AWS_SHARED_CREDENTIALS_FILE" "/etc/graft/aws/credentials" -}}
 {{- end -}}
-{{- $all = mergeOverwrite $all (include "graft.settings" $top | fromJson) -}}
+{{- $all = mergeOverwrite $all (include "graft.settings" $root | fromJson) -}}
 {{- $_ := set $all "GRAFT_CACHE_DIR" "/cache" -}}
 {{- $_ := set $all "GRAFT_CACHE_LIMIT" (include "graft.cacheLimit" $values.cache.size) -}}
 {{- if $gpus -}}

@@ -30,7 +30,8 @@ podFailurePolicy:
         - type: DisruptionTarget
           status: "True"
 template:
-  {{- include "graft.pod" (list . "run" .Values.gpus.count .Values.cache.claim) | nindent 2 }}
+  {{- $run := dict "root" . "verb" "run" "gpus" .Values.gpus.count "claim" .Values.cache.claim }}
+  {{- include "graft.pod" $run | nindent 2 }}
 {{- end }}
 
 {{/* Seconds that a finished Job stays. None for a run: Argo CD would make again what the clock deletes. */}}

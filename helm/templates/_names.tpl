@@ -1,39 +1,39 @@
 {{/* The name of what the chart makes: the release's, since a release is a run; a dependency adds its own. */}}
 {{- define "graft.fullname" -}}
 {{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) .Chart.IsRoot -}}
-{{- include "graft.cut" (list (default $name .Values.fullnameOverride) 63) -}}
+{{- include "graft.cut" (dict "name" (default $name .Values.fullnameOverride) "limit" 63) -}}
 {{- end }}
 
-{{/* (name, limit): a name of at most so many characters; what is cut off is replaced by a digest, so that names stay apart. */}}
+{{/*
+`name` in at most `limit` characters: what is cut off is replaced by a digest, so that names stay apart.
+*/}}
 {{- define "graft.cut" -}}
-{{- $name := index . 0 -}}
-{{- $limit := index . 1 -}}
-{{- if le (len $name) $limit -}}
-{{- $name -}}
+{{- if le (len .name) .limit -}}
+{{- .name -}}
 {{- else -}}
-{{- printf "%s-%s" (trunc (int (sub $limit 9)) $name | trimAll "-.") (sha256sum $name | trunc 8) -}}
+{{- printf "%s-%s" (trunc (int (sub .limit 9)) .name | trimAll "-.") (sha256sum .name | trunc 8) -}}
 {{- end -}}
 {{- end }}
 
 {{/* A CronJob's name: the time that Kubernetes adds to it must fit in a Job's 63 characters, and a worker's index. */}}
 {{- define "graft.cronJobName" -}}
-{{- include "graft.cut" (list (include "graft.fullname" .) (ternary 48 52 (gt (int .Values.workers) 1))) -}}
+{{- include "graft.cut" (dict "name" (include "graft.fullname" .) "limit" (ternary 48 52 (gt (int .Values.workers) 1))) -}}
 {{- end }}
 
 {{/*
-(top, job specification): the name of a run. A Job's template cannot be changed, so whatever cannot be changed is in
+The name of a run: `root` and its `job` specification. A Job's template cannot be changed, so whatever cannot be changed is in
 the name's digest: another template is another Job. 59 characters: a pod adds its index.
 */}}
 {{- define "graft.jobName" -}}
-{{- $top := index . 0 -}}
-{{- $immutable := pick (index . 1) "template" "completions" "completionMode" "podFailurePolicy" "successPolicy" -}}
-{{- $digest := list $immutable $top.Values.run.again | toJson | sha256sum | trunc 10 -}}
-{{- printf "%s-%s" (include "graft.cut" (list (include "graft.fullname" $top) 48)) $digest -}}
+{{- $root := .root -}}
+{{- $immutable := pick .job "template" "completions" "completionMode" "podFailurePolicy" "successPolicy" -}}
+{{- $digest := list $immutable $root.Values.run.again | toJson | sha256sum | trunc 10 -}}
+{{- printf "%s-%s" (include "graft.cut" (dict "name" (include "graft.fullname" $root) "limit" 48)) $digest -}}
 {{- end }}
 
 {{/* The headless Service by which workers find each other. Its name must begin with a letter. */}}
 {{- define "graft.workersName" -}}
-{{- printf "workers-%s" (include "graft.cut" (list (include "graft.fullname" .) 55)) -}}
+{{- printf "workers-%s" (include "graft.cut" (dict "name" (include "graft.fullname" .) "limit" 55)) -}}
 {{- end }}
 
 {{- define "graft.serviceAccountName" -}}

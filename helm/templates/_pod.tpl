@@ -1,14 +1,14 @@
-{{/* The one pod of all launches and of the test: (top, verb of graft, number of GPUs, claim of the cache). */}}
+{{/* The one pod of all launches and of the test: `root`, the `verb` of graft, the number of `gpus`, the `claim` of the cache. */}}
 {{- define "graft.pod" -}}
-{{- $top := index . 0 -}}
-{{- $verb := index . 1 -}}
-{{- $gpus := index . 2 | int -}}
-{{- $claim := index . 3 -}}
-{{- $values := $top.Values -}}
+{{- $root := .root -}}
+{{- $verb := .verb -}}
+{{- $gpus := int .gpus -}}
+{{- $claim := .claim -}}
+{{- $values := $root.Values -}}
 {{- $together := and (eq $verb "run") (gt (int $values.workers) 1) -}}
 metadata:
   labels:
-    {{- include "graft.selector" $top | nindent 4 }}
+    {{- include "graft.selector" $root | nindent 4 }}
     sidecar.istio.io/inject: {{ eq $values.istio "native" | quote }}
     {{- with $values.podLabels }}
     {{- toYaml . | nindent 4 }}
@@ -21,10 +21,10 @@ spec:
   restartPolicy: Never
   {{- if $together }}
   # With it, the host name that the Job gives a pod can be looked up.
-  subdomain: {{ include "graft.workersName" $top }}
+  subdomain: {{ include "graft.workersName" $root }}
   {{- end }}
   terminationGracePeriodSeconds: {{ int $values.job.terminationGracePeriodSeconds }}
-  serviceAccountName: {{ include "graft.serviceAccountName" $top }}
+  serviceAccountName: {{ include "graft.serviceAccountName" $root }}
   automountServiceAccountToken: false
   # A Service of another release, named graft-…, would set variables that look like settings.
   enableServiceLinks: false
@@ -66,25 +66,25 @@ spec:
   {{- end }}
   containers:
     - name: graft
-      image: {{ include "graft.image" $top | quote }}
+      image: {{ include "graft.image" $root | quote }}
       imagePullPolicy: {{ $values.image.pullPolicy }}
       args: [{{ $verb }}]
       env:
-        {{- include "graft.env" (list $top $gpus) | trim | nindent 8 }}
+        {{- include "graft.env" (dict "root" $root "gpus" $gpus) | trim | nindent 8 }}
         {{- if $together }}
-        {{- include "graft.workers" $top | nindent 8 }}
+        {{- include "graft.workers" $root | nindent 8 }}
         {{- end }}
       {{- with $values.extraEnvFrom }}
       envFrom:
         {{- toYaml . | nindent 8 }}
       {{- end }}
-      {{- with include "graft.port" $top }}
+      {{- with include "graft.port" $root }}
       ports:
         - name: metrics
           containerPort: {{ . }}
       {{- end }}
       resources:
-        {{- include "graft.resources" (list $top $gpus) | nindent 8 }}
+        {{- include "graft.resources" (dict "root" $root "gpus" $gpus) | nindent 8 }}
       securityContext:
         allowPrivilegeEscalation: false
         readOnlyRootFilesystem: true
@@ -170,10 +170,10 @@ spec:
 {{- ternary (list $usual) list (gt (int .) 0) | toJson -}}
 {{- end }}
 
-{{/* (top, number of GPUs): what was asked for, and the GPUs. */}}
+{{/* What was asked for, and the number of `gpus`: with `root`. */}}
 {{- define "graft.resources" -}}
-{{- $values := (index . 0).Values -}}
-{{- $gpus := index . 1 | int -}}
+{{- $values := .root.Values -}}
+{{- $gpus := int .gpus -}}
 {{- $resources := deepCopy $values.resources -}}
 {{- if $gpus -}}
 {{- $resources = mergeOverwrite $resources (dict "limits" (dict $values.gpus.resource (toString $gpus))) -}}

@@ -1,4 +1,4 @@
-{{/* Stop with everything that cannot work, each with its cure: whoever corrects one must not meet the next. */}}
+{{/* Stop with everything that cannot work, each with its cure: who corrects one must not meet the next. */}}
 {{- define "graft.validate" -}}
 {{- $problems := concat
   (include "graft.problems.addresses" . | fromJsonArray)
@@ -59,7 +59,7 @@
 {{/* The name of a variable occurs once: of two, one would be lost in silence. */}}
 {{- define "graft.problems.environment" -}}
 {{- $problems := list -}}
-{{- $seen := include "graft.variables" (list . .Values.gpus.count) | fromJson -}}
+{{- $seen := include "graft.variables" (dict "root" . "gpus" .Values.gpus.count) | fromJson -}}
 {{- if and .Values.credentials.secret (eq .Values.credentials.format "keys") -}}
 {{- range list "AWS_ACCESS_KEY_ID" "AWS_SECRET_ACCESS_KEY" "AWS_SESSION_TOKEN" -}}
 {{- $_ := set $seen . "" -}}

@@ -1,4 +1,4 @@
-"""What Pod Security *restricted* asks for, and what we ask for beyond it, held against one rendered release."""
+"""What Pod Security *restricted* and we ourselves ask of a rendered release."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Kubernetes objects against the types of its own API, as the Python client was generated from them."""
+"""Kubernetes objects against the types of its API, as the Python client has them."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 
 def faults(value: Any, model: str) -> list[str]:
-    """Wrong types, required fields that are missing, and fields that the API does not know and would drop."""
+    """Wrong types, missing fields, and fields that the API does not know and would drop."""
     try:
         getattr(client, model).model_validate(value)
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""Network policies as Kubernetes evaluates them: what no rule allows is closed once a policy selects the pod."""
+"""Network policies as Kubernetes evaluates them: a selected pod is closed but for the rules."""
 
 import ipaddress
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from tests.chart.rendering import Tree
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The other end of a connection: an address outside, or a pod with its labels and its namespace's."""
+    """The other end of a connection: an address, or a pod with its labels and its namespace."""
 
     address: str = "203.0.113.7"
     pod: dict[str, str] = field(default_factory=dict)

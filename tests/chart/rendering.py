@@ -9,8 +9,8 @@ from typing import Any
 
 import yaml
 
-from tests.chart.declaration import CHART
-from tests.tools import helm
+from tools import helm
+from tools.paths import CHART
 
 Tree = dict[str, Any]
 LEAST: Tree = {
@@ -73,7 +73,7 @@ def run_helm(major: int, *arguments: str, given: Mapping[str, Any] | None = None
 
 
 def merged(*trees: Mapping[str, Any]) -> Tree:
-    """Trees over each other, as Helm lays values files: mappings join, whatever else is replaced."""
+    """Trees over each other, as Helm merges values: mappings join, all else is replaced."""
     whole: Tree = {}
     for tree in trees:
         for key, value in tree.items():

@@ -1,4 +1,4 @@
-"""What the tests on a real cluster share: the cluster, its store, the image, and a place for each test."""
+"""What the tests on a real cluster share: the cluster, its store, the image, a namespace each."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -8,11 +8,12 @@ from uuid import uuid4
 import pytest
 from kubernetes import client, config
 
-from tests.cluster import node, store, target
+from tests.cluster import store
 from tests.cluster.namespace import Namespace, fresh
 from tests.cluster.site import Site
 from tests.cluster.store import Store
-from tests.image import build
+from tools.cluster import node, target
+from tools.image import build
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 from kubernetes import client
 
-from tests.cluster.target import TOOLS_IMAGE
+from tools.cluster.target import TOOLS_IMAGE
 
 RESTRICTED = {
     "runAsNonRoot": True,

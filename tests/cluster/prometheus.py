@@ -10,8 +10,8 @@ from urllib.request import urlopen
 
 import yaml
 
-from tests.chart import promtool
 from tests.cluster.namespace import eventually
+from tools import promtool
 
 PORT = 19090
 
@@ -46,7 +46,8 @@ class Prometheus:
 
     def ask(self, query: str) -> dict[str, float]:
         """The newest value of each series, by its name, within the last hour."""
-        address = f"http://127.0.0.1:{PORT}/api/v1/query?{urlencode({'query': f'last_over_time({query}[1h])'})}"
+        parameters = urlencode({"query": f"last_over_time({query}[1h])"})
+        address = f"http://127.0.0.1:{PORT}/api/v1/query?{parameters}"
         try:
             with urlopen(address, timeout=5) as answer:
                 series = json.load(answer)["data"]["result"]

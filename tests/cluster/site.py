@@ -1,4 +1,4 @@
-"""The chart on the cluster: a namespace under *restricted*, a bucket with real photographs, and Helm between them."""
+"""The chart on the cluster: a namespace under *restricted*, a bucket of photographs, and Helm."""
 
 import json
 import os
@@ -9,16 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests import photographs
-from tests.chart.declaration import CHART
 from tests.chart.rendering import merged, run_helm
-from tests.cluster import target
 from tests.cluster.namespace import Namespace, eventually
 from tests.cluster.store import Store
+from tools import photographs
+from tools.cluster import target
+from tools.paths import CHART, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 Tree = dict[str, Any]
 SECRET = "store"
+# What a release of the chart may leave behind.
+KINDS = (
+    "jobs",
+    "cronjobs",
+    "pods",
+    "services",
+    "serviceaccounts",
+    "configmaps",
+    "secrets",
+    "networkpolicies",
+    "roles",
+    "rolebindings",
+)
 
 
 @dataclass(frozen=True)
@@ -38,7 +50,7 @@ class Site:
 
     @property
     def values(self) -> Tree:
-        """The least that a user of this cluster has to say, and a size at which a run takes seconds."""
+        """The fewest values for this cluster, and a size at which a run takes seconds."""
         repository, tag = self.image.rsplit(":", 1)
         return {
             "image": {"repository": repository, "tag": tag},
@@ -70,7 +82,7 @@ class Site:
         self.namespace.core.create_namespaced_secret(self.namespace.name, secret)
 
     def add_photographs(self, classes: int = 3, first: int = 0, number: int = 12) -> None:
-        """Lay `number` photographs of each of the first classes into the bucket, from the `first` on."""
+        """Put `number` photographs of each of the first classes into the bucket."""
         for folder in sorted(photographs.ensure_photographs().iterdir())[:classes]:
             for file in sorted(folder.iterdir())[first : first + number]:
                 self.s3.upload_file(str(file), self.bucket, f"data/{folder.name}/{file.name}")
@@ -192,9 +204,8 @@ class Site:
         return target.forwarded(self.namespace.name, f"pod/{pod.metadata.name}", 8000)
 
     def leftovers(self) -> set[str]:
-        """Every object of this namespace but those that Kubernetes or `prepare` put there, as kind/name."""
-        kinds = "jobs,cronjobs,pods,services,serviceaccounts,configmaps,secrets,networkpolicies,roles,rolebindings"
-        found = self.kubectl("get", kinds, "--output=name").split()
+        """The objects here that neither Kubernetes nor `prepare` made, as kind/name."""
+        found = self.kubectl("get", ",".join(KINDS), "--output=name").split()
         return set(found) - {
             "serviceaccount/default",
             "configmap/kube-root-ca.crt",

@@ -1,11 +1,10 @@
-"""The S3 server of the runs: the one beside our own node, or manifests/bucket.yaml in a cluster of somebody else's."""
+"""The S3 server of the runs: beside our own node, or manifests/bucket.yaml elsewhere."""
 
 import functools
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import boto3
@@ -13,17 +12,18 @@ import yaml
 from botocore.config import Config
 from kubernetes import client
 
-from tests.cluster import layout, node, target
 from tests.cluster.namespace import fresh
-from tests.cluster.target import kubectl
+from tools.cluster import layout, node, target
+from tools.cluster.target import kubectl
+from tools.paths import MANIFESTS
 
-MANIFEST = Path(__file__).resolve().parents[2] / "manifests" / "bucket.yaml"
+MANIFEST = MANIFESTS / "bucket.yaml"
 PORT = 7070
 
 
 @dataclass(frozen=True)
 class Store:
-    """An S3 server: `endpoint` is its URL for the pods, `address` for this machine; `away` hides it from both."""
+    """An S3 server: `endpoint` is its URL for pods, `address` for this machine, `away` hides it."""
 
     endpoint: str
     address: str
@@ -75,7 +75,7 @@ def in_the_cluster(api: client.ApiClient) -> Iterator[Store]:
 
 
 def _objects(namespace: str) -> list[Any]:
-    """The manifest in this namespace; the policy that would keep the other namespaces out stays away."""
+    """The manifest in this namespace, without the policy that keeps other namespaces out."""
     objects = [
         item for item in yaml.safe_load_all(MANIFEST.read_text()) if item["kind"] != "NetworkPolicy"
     ]
@@ -85,7 +85,7 @@ def _objects(namespace: str) -> list[Any]:
 
 
 class _Way:
-    """The way from this machine to the server: it ends with the pod and is laid anew to the next one."""
+    """The way from this machine to the server: it ends with the pod and is renewed."""
 
     def __init__(self, namespace: str) -> None:
         self._namespace = namespace

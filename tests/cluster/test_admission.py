@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.chart.rendering import Tree, merged, pods, render
-from tests.chart.test_chart_rendering import ROWS, SWITCHES
-from tests.cluster import target
+from tests.chart.test_rendering import ROWS, SWITCHES
 from tests.cluster.namespace import Namespace, eventually
 from tests.cluster.site import Site
+from tools.cluster import target
 
 pytestmark = pytest.mark.cluster
 NAMES: dict[str, tuple[str, Tree]] = {
@@ -21,7 +21,7 @@ NAMES: dict[str, tuple[str, Tree]] = {
 
 @pytest.fixture(scope="module")
 def classes(api: Any) -> Iterator[None]:
-    """The classes of the cluster that the rows name: a pod that names one that is not there is refused for that."""
+    """The classes that the rows name: the API server refuses a pod whose class is missing."""
     named = [
         _class(kind, name) for kind, name in (("PriorityClass", "low"), ("RuntimeClass", "nvidia"))
     ]
@@ -44,7 +44,7 @@ def _class(kind: str, name: str) -> Tree:
 @pytest.mark.parametrize("row", ROWS, ids=str)
 def test_every_pair_of_switches_is_admitted_under_restricted(
     namespace: Namespace, row: tuple[int, ...]
-):
+) -> None:
     chosen = [positions[index] for positions, index in zip(SWITCHES.values(), row, strict=True)]
     objects = render(merged(*chosen), major=3 + sum(row) % 2)
     known = [
@@ -82,7 +82,7 @@ def _pod(template: Tree, namespace: str) -> Tree:
 
 
 def _kubectl(*arguments: str, given: list[Tree], expected: str = "") -> None:
-    """Fail unless the API server takes all objects, but for those that it answers with the `expected` reason."""
+    """Fail unless the API server takes all objects, but for those with the `expected` reason."""
     if not given:
         return
     complaints = target.call(*arguments, given=given).stderr.splitlines()
@@ -92,8 +92,8 @@ def _kubectl(*arguments: str, given: list[Tree], expected: str = "") -> None:
 @pytest.mark.parametrize("major", [3, 4])
 def test_an_upgrade_leaves_a_job_alone_that_a_queue_has_suspended_and_let_go(
     site: Site, major: int
-):
-    """Kueue suspends what it queues and lets it go by itself; a chart that renders `suspend` fights it."""
+) -> None:
+    """Kueue suspends what it queues and resumes it: a chart that renders `suspend` fights it."""
     site = replace(site, major=major)
     site.add_photographs()
     site.helm("install", "flowers", queue="gpus")

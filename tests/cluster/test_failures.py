@@ -22,7 +22,7 @@ LONG = {
 
 
 @pytest.mark.smoke
-def test_a_wrong_setting_fails_the_job_at_once_with_one_pod_that_says_why(site: Site):
+def test_a_wrong_setting_fails_the_job_at_once_with_one_pod_that_says_why(site: Site) -> None:
     misspelt = {
         "metadata": {"name": "shared"},
         "data": {"GRAFT_TRAINING_EPOCH": "3"},
@@ -35,14 +35,14 @@ def test_a_wrong_setting_fails_the_job_at_once_with_one_pod_that_says_why(site: 
     assert "GRAFT_TRAINING_EPOCHS" in site.kubectl("describe", "pod", pod.metadata.name)
 
 
-def test_a_prefix_that_is_missing_fails_at_once_with_3(site: Site):
+def test_a_prefix_that_is_missing_fails_at_once_with_3(site: Site) -> None:
     site.helm("install", "flowers")
     assert site.failed(site.job()) == "PodFailurePolicy"
     assert site.result(site.job())["error"]["kind"] == "dataset"
     assert site.terminated(site.pods(site.job())[0]).exit_code == 3
 
 
-def test_a_run_below_the_gate_fails_with_6_and_keeps_its_release(site: Site):
+def test_a_run_below_the_gate_fails_with_6_and_keeps_its_release(site: Site) -> None:
     site.add_photographs()
     site.helm(
         "install",
@@ -59,7 +59,9 @@ def test_a_run_below_the_gate_fails_with_6_and_keeps_its_release(site: Site):
     assert site.keys("models/flowers/promoted.json") == []
 
 
-def test_an_eviction_is_not_counted_and_the_replacement_goes_on_from_the_checkpoint(site: Site):
+def test_an_eviction_is_not_counted_and_the_replacement_goes_on_from_the_checkpoint(
+    site: Site,
+) -> None:
     site.add_photographs()
     site.helm("install", "flowers", job={"retries": 0}, settings=LONG)
     pod = site.until_logged(site.job(), "checkpoint saved")
@@ -71,7 +73,9 @@ def test_an_eviction_is_not_counted_and_the_replacement_goes_on_from_the_checkpo
     assert site.completed(site.job(), 400)["status"] == "released"
 
 
-def test_a_deleted_pod_is_counted_and_its_replacement_goes_on_from_the_checkpoint(site: Site):
+def test_a_deleted_pod_is_counted_and_its_replacement_goes_on_from_the_checkpoint(
+    site: Site,
+) -> None:
     site.add_photographs()
     site.helm("install", "flowers", job={"retries": 1}, settings=LONG)
     pod = site.until_logged(site.job(), "checkpoint saved")
@@ -81,7 +85,7 @@ def test_a_deleted_pod_is_counted_and_its_replacement_goes_on_from_the_checkpoin
     assert site.jobs()[0].status.failed == 1
 
 
-def test_a_run_that_needs_more_memory_than_it_has_is_named_oomkilled(site: Site):
+def test_a_run_that_needs_more_memory_than_it_has_is_named_oomkilled(site: Site) -> None:
     site.add_photographs()
     site.helm(
         "install",
@@ -94,7 +98,7 @@ def test_a_run_that_needs_more_memory_than_it_has_is_named_oomkilled(site: Site)
     assert code == 137
 
 
-def test_a_secret_that_is_missing_is_named_and_the_run_ends_at_its_deadline(site: Site):
+def test_a_secret_that_is_missing_is_named_and_the_run_ends_at_its_deadline(site: Site) -> None:
     site.helm(
         "install", "flowers", credentials={"secret": "lost"}, job={"activeDeadlineSeconds": 15}
     )
@@ -104,7 +108,9 @@ def test_a_secret_that_is_missing_is_named_and_the_run_ends_at_its_deadline(site
     assert code == 75
 
 
-def test_an_image_that_cannot_be_pulled_is_named_and_the_run_ends_at_its_deadline(site: Site):
+def test_an_image_that_cannot_be_pulled_is_named_and_the_run_ends_at_its_deadline(
+    site: Site,
+) -> None:
     image = {"repository": "graft.local/nowhere", "pullPolicy": "Never"}
     site.helm("install", "flowers", image=image, job={"activeDeadlineSeconds": 15})
     code, told = site.watch()
@@ -112,13 +118,13 @@ def test_an_image_that_cannot_be_pulled_is_named_and_the_run_ends_at_its_deadlin
     assert code == 75
 
 
-def test_a_gpu_on_a_node_without_one_is_named(site: Site):
+def test_a_gpu_on_a_node_without_one_is_named(site: Site) -> None:
     site.helm("install", "flowers", gpus={"count": 1}, job={"activeDeadlineSeconds": 15})
     _, told = site.watch()
     assert "Insufficient nvidia.com/gpu" in told
 
 
-def test_a_store_that_is_away_for_half_a_minute_is_waited_for(site: Site):
+def test_a_store_that_is_away_for_half_a_minute_is_waited_for(site: Site) -> None:
     site.add_photographs()
     site.helm("install", "flowers", settings=LONG)
     site.until_logged(site.job(), "training begins")
@@ -127,7 +133,9 @@ def test_a_store_that_is_away_for_half_a_minute_is_waited_for(site: Site):
     assert site.completed(site.job(), 400)["status"] == "released"
 
 
-def test_a_store_that_is_away_for_good_ends_a_pod_with_75_and_the_job_tries_again(site: Site):
+def test_a_store_that_is_away_for_good_ends_a_pod_with_75_and_the_job_tries_again(
+    site: Site,
+) -> None:
     site.add_photographs()
     site.helm("install", "flowers", settings=LONG)
     site.until_logged(site.job(), "training begins")
@@ -144,7 +152,9 @@ def _ended(site: Site) -> Any:
     )
 
 
-def test_the_stores_secret_key_is_in_no_log_metric_result_or_object_of_the_bucket(site: Site):
+def test_the_stores_secret_key_is_in_no_log_metric_result_or_object_of_the_bucket(
+    site: Site,
+) -> None:
     site.add_photographs()
     site.helm("install", "flowers")
     pod = site.until_logged(site.job(), "dataset begins")

@@ -1,4 +1,4 @@
-"""`helm install` is one training run; what an upgrade starts and what it leaves alone; what uninstall leaves."""
+"""`helm install` is one training run: what upgrades start or leave alone, what uninstall leaves."""
 
 import json
 from dataclasses import replace
@@ -15,7 +15,9 @@ pytestmark = pytest.mark.cluster
 
 
 @pytest.mark.smoke
-def test_an_install_takes_a_bucket_of_photographs_to_a_promoted_release(site: Site, tmp_path: Path):
+def test_an_install_takes_a_bucket_of_photographs_to_a_promoted_release(
+    site: Site, tmp_path: Path
+) -> None:
     site.add_photographs()
     notes = site.helm("install", "flowers")
     assert f"The run {site.job()} was started." in notes
@@ -29,8 +31,10 @@ def test_an_install_takes_a_bucket_of_photographs_to_a_promoted_release(site: Si
     assert verified.returncode == 0, verified.stderr
 
 
-def test_an_upgrade_that_changes_nothing_of_the_run_starts_nothing(site: Site, tmp_path: Path):
-    """Peers lose a finished run, or start another one, when only the chart's version or a label changes."""
+def test_an_upgrade_that_changes_nothing_of_the_run_starts_nothing(
+    site: Site, tmp_path: Path
+) -> None:
+    """Peers lose a finished run, or start another, when a chart version or a label changes."""
     site.add_photographs()
     site.helm("install", "flowers")
     job = site.job()
@@ -52,7 +56,9 @@ def _renumbered(folder: Path) -> Path:
     return chart
 
 
-def test_an_upgrade_that_changes_a_setting_runs_anew_and_run_again_runs_the_same_again(site: Site):
+def test_an_upgrade_that_changes_a_setting_runs_anew_and_run_again_runs_the_same_again(
+    site: Site,
+) -> None:
     site.add_photographs()
     site.helm("install", "flowers")
     first = site.job()
@@ -69,7 +75,7 @@ def test_an_upgrade_that_changes_a_setting_runs_anew_and_run_again_runs_the_same
 
 
 @pytest.mark.parametrize("major", [3, 4])
-def test_uninstall_leaves_nothing_but_the_bucket(site: Site, major: int):
+def test_uninstall_leaves_nothing_but_the_bucket(site: Site, major: int) -> None:
     site.add_photographs()
     site = replace(site, major=major)
     site.helm("install", "flowers", networkPolicy={"enabled": True})
@@ -79,7 +85,7 @@ def test_uninstall_leaves_nothing_but_the_bucket(site: Site, major: int):
     assert site.read("models/flowers/promoted.json")
 
 
-def test_the_chart_works_as_a_dependency_of_another_chart(site: Site, tmp_path: Path):
+def test_the_chart_works_as_a_dependency_of_another_chart(site: Site, tmp_path: Path) -> None:
     site.add_photographs()
     parent = tmp_path / "vision"
     parent.mkdir()

@@ -10,7 +10,9 @@ from tests.cluster.site import Site
 pytestmark = [pytest.mark.cluster, pytest.mark.smoke]
 
 
-def test_a_schedule_trains_once_then_finds_nothing_new_then_trains_on_new_images(site: Site):
+def test_a_schedule_trains_once_then_finds_nothing_new_then_trains_on_new_images(
+    site: Site,
+) -> None:
     site.add_photographs(classes=5, number=25)
     site.helm("install", "flowers", launch="schedule", schedule={"cron": "* * * * *"})
     first = _next(site, 0)

@@ -1,4 +1,4 @@
-"""Two workers on the one node: TensorFlow's own engine in an Indexed Job, and what a lost pod costs."""
+"""Two workers on the one node: TensorFlow in an Indexed Job, and the cost of a lost pod."""
 
 from typing import Any
 
@@ -44,7 +44,7 @@ def released(site: Site, seconds: float = 500) -> None:
     assert site.result(site.job(), worker=1)["release"] == result["release"]
 
 
-def test_two_workers_train_together_end_0_and_leave_one_release(pair: Site):
+def test_two_workers_train_together_end_0_and_leave_one_release(pair: Site) -> None:
     for worker in (0, 1):
         pair.until_logged(pair.job(), MEETING, worker=worker)
     released(pair)
@@ -52,19 +52,25 @@ def test_two_workers_train_together_end_0_and_leave_one_release(pair: Site):
     assert codes == [0, 0]
 
 
-def test_a_worker_that_is_killed_in_training_costs_a_restart_from_the_checkpoint(pair: Site):
+def test_a_worker_that_is_killed_in_training_costs_a_restart_from_the_checkpoint(
+    pair: Site,
+) -> None:
     pair.until_logged(pair.job(), "checkpoint saved")
     kill(pair, pair.pods(pair.job(), worker=1)[-1])
     pair.until_logged(pair.job(), "resumed at stage", 240)
     released(pair)
 
 
-def test_a_chief_that_is_killed_while_it_publishes_is_replaced_and_nobody_trains_again(pair: Site):
+def test_a_chief_that_is_killed_while_it_publishes_is_replaced_and_nobody_trains_again(
+    pair: Site,
+) -> None:
     kill(pair, pair.until_logged(pair.job(), "export begins", 300))
     pair.until_logged(pair.job(), "training is over", 240)
     released(pair)
 
 
-def test_a_worker_that_is_killed_while_it_waits_for_the_release_is_replaced_and_ends_0(pair: Site):
+def test_a_worker_that_is_killed_while_it_waits_for_the_release_is_replaced_and_ends_0(
+    pair: Site,
+) -> None:
     kill(pair, pair.until_logged(pair.job(), "waiting for the chief's release", 300, worker=1))
     released(pair)

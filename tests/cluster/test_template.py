@@ -7,7 +7,8 @@ import pytest
 import yaml
 
 from tests.cluster.namespace import RESTRICTED
-from tests.cluster.site import ROOT, Site
+from tests.cluster.site import Site
+from tools.paths import ROOT
 
 pytestmark = pytest.mark.cluster
 ROLE = ROOT / "manifests" / "launcher-role.yaml"
@@ -25,7 +26,7 @@ def submit(site: Site, *arguments: str) -> Any:
 
 
 @pytest.mark.smoke
-def test_submit_waits_for_the_result_and_one_key_is_one_run(template: Site):
+def test_submit_waits_for_the_result_and_one_key_is_one_run(template: Site) -> None:
     first = submit(template, "--key", "workflow-1", "--wait")
     assert first.returncode == 0, first.stderr
     result = json.loads(first.stdout)
@@ -38,14 +39,14 @@ def test_submit_waits_for_the_result_and_one_key_is_one_run(template: Site):
 
 
 @pytest.mark.smoke
-def test_a_setting_that_does_not_exist_is_refused_and_nothing_is_created(template: Site):
+def test_a_setting_that_does_not_exist_is_refused_and_nothing_is_created(template: Site) -> None:
     refused = submit(template, "--set", "GRAFT_TRAINING_EPOCH=3")
     assert refused.returncode == 2
     assert "GRAFT_TRAINING_EPOCHS" in refused.stderr
     assert template.jobs() == []
 
 
-def test_a_setting_of_the_caller_takes_the_place_of_the_templates(template: Site):
+def test_a_setting_of_the_caller_takes_the_place_of_the_templates(template: Site) -> None:
     done = submit(template, "--set", "GRAFT_NAME=roses", "--wait")
     assert done.returncode == 0, done.stderr
     assert "/models/roses/releases/" in json.loads(done.stdout)["release"]
@@ -71,7 +72,9 @@ def _create(site: Site, document: dict[str, Any]) -> None:
     utils.create_from_dict(site.namespace.core.api_client, document)
 
 
-def test_submit_works_in_a_pod_that_has_the_launchers_role_alone(template: Site, launcher: str):
+def test_submit_works_in_a_pod_that_has_the_launchers_role_alone(
+    template: Site, launcher: str
+) -> None:
     container = {
         "image": template.image,
         "command": ["graft", "submit", "flowers", "--wait"],
@@ -87,8 +90,8 @@ def test_submit_works_in_a_pod_that_has_the_launchers_role_alone(template: Site,
     assert json.loads(printed.splitlines()[-1])["status"] == "released"
 
 
-def test_finished_runs_outlive_the_history_of_the_cronjob(site: Site):
-    """Kubernetes deletes what a CronJob controls beyond its history; a submitted run is not controlled."""
+def test_finished_runs_outlive_the_history_of_the_cronjob(site: Site) -> None:
+    """Kubernetes deletes old runs that a CronJob controls; it does not control a submitted run."""
     site.add_photographs()
     site.helm("install", "flowers", launch="template", schedule={"successfulJobsHistoryLimit": 0})
     for key in ("a", "b"):

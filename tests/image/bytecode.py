@@ -1,4 +1,7 @@
-"""Run by the image's own Python: the modules in the folders of the command line whose byte code it would not take."""
+"""Print the modules in given folders whose byte code this Python would not take.
+
+The image's own Python runs it.
+"""
 
 import importlib.util
 import sys

@@ -1,4 +1,4 @@
-"""What the tests of the image share: the image, its files, and containers as the chart runs them."""
+"""What the tests of the image share: the image, its files, and containers as the chart runs."""
 
 import os
 import shutil
@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.build import ROOT, image_for_tests
-from tests.image.engine import Engine, ours
 from tests.pipeline.conftest import TINY, Ended, draw
+from tools.image.build import image_for_tests
+from tools.image.engine import Engine, ours
+from tools.paths import ROOT
 
 HARDENED = (
     "--network=none",
@@ -52,7 +53,7 @@ def entries(root: Path) -> dict[str, os.stat_result]:
 
 @dataclass(frozen=True)
 class Sandbox:
-    """A pod's container: nothing may be written but volumes that belong to nobody, and no address can be reached."""
+    """A pod's container: only volumes that nobody owns are writable, and there is no network."""
 
     engine: Engine
     image: str
@@ -121,14 +122,14 @@ def context(tmp_path: Path) -> Path:
     copy = tmp_path / "context"
     for name in ("job", "requirements"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (copy / "tests/image").mkdir(parents=True)
+    (copy / "tools/image").mkdir(parents=True)
     for name in (
         "Dockerfile",
         ".dockerignore",
         "LICENSE",
         "README.md",
         "pyproject.toml",
-        "tests/image/cyclonedx.txt",
+        "tools/image/cyclonedx.txt",
     ):
         shutil.copy2(ROOT / name, copy / name)
     return copy

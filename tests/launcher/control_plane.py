@@ -16,9 +16,9 @@ from typing import Any
 import yaml
 from kubernetes import client, config, utils
 
-from tests.cluster import binaries
 from tests.launcher.conftest import format_kubeconfig
-from tests.launcher.objects import MANIFESTS
+from tools.cluster import binaries
+from tools.paths import MANIFESTS
 
 PATIENCE = 120.0
 

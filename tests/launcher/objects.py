@@ -11,8 +11,8 @@ from kubernetes import client
 
 from job.launcher.objects import ClusterEvent, Job, Json, Pod
 from job.launcher.snapshot import RunSnapshot
+from tools.paths import MANIFESTS
 
-MANIFESTS = Path(__file__).resolve().parents[2] / "manifests"
 RUN = "graft-1f2e3d4c5b"
 NOW = "2026-01-02T03:04:05Z"
 

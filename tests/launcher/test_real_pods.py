@@ -16,8 +16,8 @@ from job.launcher.watching import NotStarted
 from job.result import Result
 from tests.cluster.conftest import api, namespace  # noqa: F401 - fixtures
 from tests.cluster.namespace import RESTRICTED, Namespace, eventually
-from tests.cluster.target import TOOLS_IMAGE
 from tests.launcher.objects import MISSPELT, RELEASED, template
+from tools.cluster.target import TOOLS_IMAGE
 
 pytestmark = pytest.mark.cluster
 

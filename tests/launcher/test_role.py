@@ -9,7 +9,8 @@ from job import launcher
 from job.errors import JobError
 from job.launcher.objects import Job
 from tests.launcher.conftest import BATCH, CORE
-from tests.launcher.objects import MANIFESTS, RUN, job, pod, template, terminated
+from tests.launcher.objects import RUN, job, pod, template, terminated
+from tools.paths import MANIFESTS
 
 Right = tuple[str, str, str]
 

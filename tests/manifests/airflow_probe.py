@@ -41,7 +41,7 @@ class Agreeable(BaseHTTPRequestHandler):
 
 @contextmanager
 def api_server() -> Iterator[None]:
-    """An API server that Airflow finds through its connection, which it reads from the environment."""
+    """An API server that Airflow finds through its connection, read from the environment."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), Agreeable)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     kubeconfig = {
@@ -59,7 +59,7 @@ def api_server() -> Iterator[None]:
 
 
 def main() -> None:
-    """Print the tasks with their pods, and how the first one ends; fail if Airflow could not store them."""
+    """Print the tasks with their pods and how the first ends; fail if Airflow cannot store them."""
     from airflow.serialization.serialized_objects import DagSerialization
 
     dag = loaded(Path(sys.argv[1])).train.dag
@@ -102,7 +102,7 @@ def described(task: Any, result: Any) -> dict[str, Any]:
 
 
 def end(task: Any, code: int) -> str:
-    """The name of the exception with which a task ends whose container has ended with this exit code."""
+    """The exception, by name, of a task whose container has ended with this exit code."""
     from airflow.sdk.exceptions import AirflowException
     from kubernetes.client import models as k8s
 

@@ -1,11 +1,11 @@
-"""What checkov has against a folder of objects: (check, object, what the check asks for), sorted."""
+"""What checkov reports on a folder of objects: (check, object, what it asks for), sorted."""
 
 import json
 import os
 import subprocess
 from pathlib import Path
 
-from tests.manifests.environments import python
+from tools.environments import python
 
 FRAMEWORKS = ("kubernetes", "argo_workflows", "secrets")
 # It neither asks for a newer version of itself nor fetches rules from its makers.

@@ -10,11 +10,10 @@ import yaml
 
 from job import __main__ as command
 from job import settings
-from tests.chart.declaration import CHART
 from tests.chart.rendering import Tree
-from tests.manifests.programs import checker
+from tools.checkers import checker
+from tools.paths import CHART, MANIFESTS
 
-MANIFESTS = CHART.parent / "manifests"
 PIPELINES = MANIFESTS / "pipelines"
 VERSION = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
 IMAGE = f"registry.example.com/graft:{VERSION}"
@@ -31,7 +30,7 @@ def of_group(group: str, items: Sequence[Tree]) -> list[Tree]:
 
 
 def complaints(program: str, items: Sequence[Any]) -> str:
-    """What a checker of `checkers/` says about objects; nothing where they are right."""
+    """What a checker of tools/checkers.py says about objects; nothing where they are right."""
     text = json.dumps(items) if program == "podsecurity" else yaml.safe_dump_all(items)
     return _said([str(checker(program))], text)
 

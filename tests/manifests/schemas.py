@@ -1,4 +1,4 @@
-"""Custom objects against the schema of their own CustomResourceDefinition, which comes from the tool's Go module.
+"""Custom objects against the schema of their definition, from the Go module of their tool.
 
 An API server drops a field that the schema does not know, without a word; here it is a fault. Rules
 in CEL (`x-kubernetes-validations`) are not evaluated.
@@ -11,7 +11,7 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from tests.chart.rendering import Tree
-from tests.tools.go import Module
+from tools.go import Module
 
 DEFINITIONS = {
     "Application": (
@@ -42,7 +42,7 @@ DEFINITIONS = {
 
 
 def faults(value: Tree) -> list[str]:
-    """Wrong types and values, required fields that are missing, and fields that the API server would drop."""
+    """Wrong types and values, missing fields, and fields that the API server would drop."""
     schema = _schema(value["kind"], value["apiVersion"])
     return [
         f"{error.json_path}: {error.message}"
@@ -61,7 +61,8 @@ def _schema(kind: str, api_version: str) -> Tree:
             whole["properties"]["metadata"] = {"type": "object"}
             return whole
     raise SystemExit(
-        f"{module.path} {module.version} does not serve {api_version}; take a version that it serves."
+        f"{module.path} {module.version} does not serve {api_version}. "
+        "Take a version that it serves."
     )
 
 

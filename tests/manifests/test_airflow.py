@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.chart.kinds import faults
-from tests.manifests.environments import python
 from tests.manifests.examples import IMAGE, PIPELINES, insecurities, planted, understood
+from tools.environments import python
 
 pytestmark = pytest.mark.chart
 

@@ -23,7 +23,7 @@ PIPELINE, TRAIN, VERIFY = WORKFLOW["spec"]["templates"]
 
 
 def pod(template: Tree) -> Tree:
-    """What Argo makes of a template, without its own containers: the controller's settings decide about those."""
+    """What Argo makes of a template, without its own containers: they depend on its settings."""
     return {
         "serviceAccountName": WORKFLOW["spec"]["serviceAccountName"],
         "securityContext": WORKFLOW["spec"]["securityContext"],

@@ -1,4 +1,4 @@
-"""The laptop's bucket: its objects are right, and its server, started as they say, does what Graft needs of a store."""
+"""The laptop's bucket: its objects are right, and its server can do what Graft needs."""
 
 import re
 import socket
@@ -15,9 +15,10 @@ from job.errors import StoreConflict
 from tests.chart.kinds import faults
 from tests.chart.policies import Peer, allows
 from tests.chart.rendering import Tree, job, only, render
-from tests.cluster import binaries
-from tests.manifests.examples import MANIFESTS, insecurities, objects, planted
-from tests.tools import go
+from tests.manifests.examples import insecurities, objects, planted
+from tools import go
+from tools.cluster import binaries
+from tools.paths import MANIFESTS, PROGRAMS
 
 pytestmark = pytest.mark.chart
 
@@ -35,7 +36,7 @@ SECRET = dict(re.findall(r"--from-literal=(\w+)=(\S+)", COMMENT))
 
 @pytest.fixture
 def endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The server, started with the arguments of its container on a folder in place of the volume."""
+    """The server, started with its container's arguments on a folder instead of the volume."""
     (first,), (server,) = POD["initContainers"], POD["containers"]
     subprocess.run(
         [part.replace("/volume", str(tmp_path)) for part in first["command"]], check=True
@@ -117,7 +118,7 @@ def test_graft_can_use_the_buckets(endpoint: str, bucket: str) -> None:
 
 
 def test_the_server_that_was_tried_is_the_one_of_the_image() -> None:
-    version = go.pinned(binaries.STORE, "github.com/versity/versitygw")
+    version = go.pinned(PROGRAMS / "store", "github.com/versity/versitygw")
     images = {container["image"] for container in POD["initContainers"] + POD["containers"]}
     assert images == {f"versity/versitygw:{version}"}
 

@@ -9,7 +9,8 @@ import yaml
 
 from tests.chart.rendering import EXAMPLES, LAUNCHES, Tree, only, render
 from tests.manifests.checkov import findings
-from tests.manifests.examples import MANIFESTS, objects, planted
+from tests.manifests.examples import objects, planted
+from tools.paths import MANIFESTS
 
 pytestmark = pytest.mark.chart
 
@@ -35,11 +36,11 @@ EXPLAINED = {
     ),
     "CKV_K8S_40": (
         RUNS,
-        "The chart fixes no UID, since OpenShift gives its own; the image's is 65532, and never root.",
+        "The chart fixes no UID, since OpenShift gives its own. The image has 65532, never root.",
     ),
     "CKV_K8S_43": (
         ".+",
-        "A digest is that of one's own registry: `image.digest` takes it; the bucket is a laptop's.",
+        "`image.digest` takes the digest of one's own registry. The bucket is for a laptop.",
     ),
     "CKV2_K8S_6": (
         RUNS,

@@ -1,4 +1,4 @@
-"""The Argo CD and Flux examples: their definitions accept them, and the chart accepts their values."""
+"""The Argo CD and Flux examples: valid by their definitions, with values that the chart takes."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from tests.chart.rendering import Tree, render
 from tests.manifests import schemas
 from tests.manifests.examples import IMAGE, objects, planted
-from tests.tools.helm import MAJORS
+from tools.helm import MAJORS
 
 pytestmark = pytest.mark.chart
 

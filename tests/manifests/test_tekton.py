@@ -21,7 +21,7 @@ PIPELINE, RUN = only(OBJECTS, "Pipeline"), only(OBJECTS, "PipelineRun")
 
 
 def pod(task: Tree) -> Tree:
-    """What Tekton makes of a task, without its own containers: a feature flag decides about those."""
+    """What Tekton makes of a task, without its own containers: they depend on a feature flag."""
     spec = task["spec"]
     steps = [merged(spec.get("stepTemplate", {}), step) for step in spec["steps"]]
     return {
@@ -87,9 +87,7 @@ def test_the_key_is_the_uid_of_the_pipeline_run() -> None:
     assert parameters(verify)["release"] == "$(tasks.train.results.release)"
 
 
-def test_the_tasks_that_the_pipeline_names_are_there_with_the_parameters_and_results_that_it_uses() -> (
-    None
-):
+def test_the_tasks_of_the_pipeline_have_the_parameters_and_results_it_uses() -> None:
     tasks = {task["metadata"]["name"]: task["spec"] for task in (SUBMIT, VERIFY)}
     for used in PIPELINE["spec"]["tasks"]:
         assert parameters(used).keys() == {

@@ -22,7 +22,7 @@ from job.catalogue import BACKBONES
 from job.model import Classifier, architecture
 from job.settings import BackboneSettings, HeadSettings
 from job.weights import Weights
-from tests.photographs import ensure_photographs, ensure_weights
+from tools.photographs import ensure_photographs, ensure_weights
 from tools.pretrained.conversion import assign_tensors, convert
 from tools.pretrained.fetching import WHEELS, fetch_torch_file
 from tools.pretrained.torch_file import TorchFileError, read_state_dict
@@ -197,7 +197,9 @@ def test_photographs_are_known_by_their_imagenet_class(
 ) -> None:
     folder = ensure_photographs()
     encoded = tf.constant([(folder / f"{name}.png").read_bytes() for name in KNOWN])
-    seen = np.argmax(classifier.model(images.prepare_batch(encoded, original.size, "letterbox")), axis=-1)
+    seen = np.argmax(
+        classifier.model(images.prepare_batch(encoded, original.size, "letterbox")), axis=-1
+    )
     assert np.mean(seen == list(KNOWN.values())) >= 0.75
 
 

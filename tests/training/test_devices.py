@@ -3,14 +3,12 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from job.training.step import FIRST_SCALE
-
-ROOT = Path(__file__).parents[2]
+from tools.paths import ROOT
 
 
 def trained(scenario: str, devices: int) -> dict[str, Any]:

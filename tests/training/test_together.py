@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from job.batches import Shard
-
-ROOT = Path(__file__).parents[2]
+from tools.paths import ROOT
 
 
 def trained(folder: Path, workers: int) -> list[dict[str, Any]]:

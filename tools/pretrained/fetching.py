@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from job.catalogue import BACKBONES
-
-ROOT: Final = Path(__file__).resolve().parents[2]
+from tools.paths import ROOT
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,279 @@
+"""What may be given: the schema is closed, and conflicts are reported all at once."""
+
+import json
+from typing import Any
+
+import pytest
+import yaml
+from jsonschema import Draft7Validator, Draft202012Validator
+
+from job.errors import SettingsError
+from job.settings import load
+from tests.chart.rendering import (
+    EXAMPLES,
+    LAUNCHES,
+    RefusedError,
+    Tree,
+    environment,
+    render,
+    run_helm,
+)
+from tools.chart.declaration import SHAPES, values
+from tools.chart.generate import readme, rendered, schema
+from tools.paths import CHART
+
+pytestmark = pytest.mark.chart
+
+DRAFTS = [Draft7Validator, Draft202012Validator]
+
+
+def test_schema_page_and_manifests_are_what_the_chart_says() -> None:
+    assert json.loads((CHART / "values.schema.json").read_text()) == schema()
+    assert (CHART / "README.md").read_text() == readme()
+    for launch in LAUNCHES:
+        assert (CHART.parent / "manifests" / f"{launch}.yaml").read_text() == rendered(launch)
+
+
+def test_every_value_has_a_sentence_above_it() -> None:
+    assert [value.path for value in values() if not value.sentence.endswith(".")] == []
+
+
+def test_every_shape_belongs_to_a_value() -> None:
+    assert SHAPES.keys() <= {value.path for value in values()}
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_the_schema_is_valid_closed_and_holds_no_reference(draft: Any) -> None:
+    draft.check_schema(schema())
+    assert "$ref" not in json.dumps(schema())
+    open_groups = [
+        key
+        for key, value in schema()["properties"].items()
+        if value.get("properties") and value["additionalProperties"]
+    ]
+    assert open_groups == []
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_the_schema_accepts_the_defaults_and_every_example(draft: Any) -> None:
+    for path in (CHART / "values.yaml", *EXAMPLES):
+        draft(schema()).validate(yaml.safe_load(path.read_text()))
+
+
+@pytest.mark.parametrize("major", [3, 4])
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"lunch": "run"}, "lunch"),
+        ({"launch": "once"}, "launch"),
+        ({"workers": 0}, "workers"),
+        ({"job": {"retry": 3}}, "retry"),
+        ({"job": {"retries": "three"}}, "retries"),
+        ({"job": {"activeDeadlineSeconds": 0}}, "activeDeadlineSeconds"),
+        ({"settings": {"training": {"epoch": 3}}}, "epoch"),
+        ({"settings": {"training": {"epochs": "three"}}}, "epochs"),
+        ({"settings": {"trainning": {}}}, "trainning"),
+        ({"settings": {"gate": {"min_score": 2}}}, "min_score"),
+        ({"runAs": {"user": 0}}, "user"),
+        ({"cache": {"size": "20GB"}}, "size"),
+        ({"image": {"digest": "sha256:short"}}, "digest"),
+        ({"schedule": {"cron": "nightly"}}, "cron"),
+        ({"store": {"endpoint": "minio:9000"}}, "endpoint"),
+        ({"resources": {"limit": {}}}, "limit"),
+    ],
+    ids=str,
+)
+def test_helm_refuses_what_the_schema_does_not_know(major: int, wrong: Tree, named: str) -> None:
+    with pytest.raises(RefusedError, match=named):
+        render(wrong, major=major)
+
+
+@pytest.mark.parametrize("major", [3, 4])
+def test_numbers_may_come_as_numbers_or_as_strings_and_are_written_out(major: int) -> None:
+    def variables(*options: str, **training: Any) -> dict[str, str]:
+        return environment(
+            render({"settings": {"training": training, "cache": {}}}, *options, major=major)
+        )
+
+    assert variables(learning_rate=0.001)["GRAFT_TRAINING_LEARNING_RATE"] == "0.001"
+    assert variables(learning_rate="1e-3")["GRAFT_TRAINING_LEARNING_RATE"] == "1e-3"
+    assert (
+        variables("--set", "settings.training.learning_rate=0.001")["GRAFT_TRAINING_LEARNING_RATE"]
+        == "0.001"
+    )
+    assert variables(patience=1_000_000)["GRAFT_TRAINING_PATIENCE"] == "1000000"
+    assert (
+        variables("--set", "settings.training.patience=1000000")["GRAFT_TRAINING_PATIENCE"]
+        == "1000000"
+    )
+    assert variables(xla=True)["GRAFT_TRAINING_XLA"] == "true"
+    assert variables(xla=False, patience=0) | {
+        "GRAFT_TRAINING_XLA": "false",
+        "GRAFT_TRAINING_PATIENCE": "0",
+    } == variables(xla=False, patience=0)
+
+
+def test_lists_are_joined_and_nothing_is_left_of_what_is_empty() -> None:
+    settings = {
+        "export": {"formats": ["saved_model", "onnx"]},
+        "backbone": {"image_size": None, "mirror": ""},
+    }
+    variables = environment(render({"settings": settings}))
+    assert variables["GRAFT_EXPORT_FORMATS"] == "saved_model,onnx"
+    assert not [name for name in variables if name.startswith("GRAFT_BACKBONE")]
+    assert "" not in variables.values()
+
+
+def test_a_value_means_what_it_says_and_not_another_variable() -> None:
+    settings = {"dataset": {"uri": 's3://data/$(HOME)/"quoted"\\'}}
+    assert (
+        environment(render({"settings": settings}))["GRAFT_DATASET_URI"]
+        == 's3://data/$$(HOME)/"quoted"\\'
+    )
+
+
+@pytest.mark.parametrize(
+    "example", EXAMPLES, ids=lambda path: path.name.removesuffix("-values.yaml")
+)
+def test_the_job_accepts_what_the_chart_gives_it(
+    example: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = environment(render(yaml.safe_load(example.read_text())))
+    for name, value in given.items():
+        if name.startswith("GRAFT_"):
+            monkeypatch.setenv(name, value)
+    settings = load().values()
+    assert settings["GRAFT_CACHE_LIMIT"] == int(given["GRAFT_CACHE_LIMIT"])
+    monkeypatch.setenv("GRAFT_TRAINING_EPOCH", "3")
+    with pytest.raises(SettingsError):
+        load()
+
+
+EVERYTHING_WRONG: Tree = {
+    "settings": {
+        "dataset": {"uri": ""},
+        "output": {"uri": "file:///models"},
+        "again": "x",
+        "cache": {"dir": "/elsewhere", "limit": 5},
+        "devices": {"gpus": 1, "logical_cpus": 2},
+        "telemetry": {"port": 0},
+    },
+    "enabled": False,
+    "gpus": {"count": 2},
+    "resources": {"limits": {"nvidia.com/gpu": 1}},
+    "credentials": {"secret": "store", "format": "keys", "podIdentity": True},
+    "serviceAccount": {"create": False, "annotations": {"eks.amazonaws.com/role-arn": "arn"}},
+    "podLabels": {"app.kubernetes.io/name": "mine", "sidecar.istio.io/inject": "true"},
+    "podMonitor": {"enabled": True},
+    "extraEnv": [
+        {"name": "GRAFT_SEED", "value": "1"},
+        {"name": "AWS_ACCESS_KEY_ID", "value": "1"},
+        {"name": "HOME", "value": "/"},
+        {"name": "TWICE", "value": "1"},
+        {"name": "TWICE", "value": "2"},
+    ],
+    "extraVolumes": [{"name": "cache", "emptyDir": {}}],
+    "extraVolumeMounts": [{"name": "data", "mountPath": "/tmp/"}],
+}
+CURES = [
+    "settings.dataset.uri is not set. Set it to an address such as s3://bucket/prefix.",
+    "settings.output.uri is file:///models, and nothing is mounted there. Mount a volume with",
+    "Set run.again instead of settings.again.",
+    "Remove settings.cache.dir",
+    "Set cache.size instead of settings.cache.limit.",
+    "Set gpus.count instead of settings.devices.gpus.",
+    (
+        "settings.devices.logical_cpus is a rehearsal without GPUs, and gpus.count is not 0. "
+        "Leave one of them out."
+    ),
+    (
+        "resources asks for nvidia.com/gpu, which the job would not be told. "
+        "Set gpus.count and gpus.resource instead."
+    ),
+    (
+        "credentials.secret and the role in serviceAccount.annotations are two identities. "
+        "Remove one of them."
+    ),
+    "credentials.secret and credentials.podIdentity are two identities. Remove one of them.",
+    "serviceAccount.annotations need an account to annotate. Set serviceAccount.create",
+    "podLabels has app.kubernetes.io/name, which the chart sets. Remove it.",
+    "podLabels has sidecar.istio.io/inject, which the chart sets. Remove it and set istio.",
+    "podMonitor.enabled needs metrics, and settings.telemetry.port is 0. Leave one of them out.",
+    "extraEnv has GRAFT_SEED. Set it under settings, where it is checked.",
+    "extraEnv has AWS_ACCESS_KEY_ID, which is set already.",
+    "extraEnv has HOME, which is set already.",
+    "extraEnv has TWICE, which is set already.",
+    "extraVolumes has a second volume named cache. Give it another name.",
+    "extraVolumeMounts mounts data, which is not among extraVolumes. Add it there.",
+    "extraVolumeMounts has a second mount at /tmp/. Mount it elsewhere.",
+    "enabled is for the condition of a parent chart and stops nothing here. Leave it out.",
+]
+
+
+@pytest.mark.parametrize("major", [3, 4])
+@pytest.mark.parametrize("launch", LAUNCHES)
+def test_everything_that_cannot_work_is_told_at_once_with_its_cure(major: int, launch: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        render({**EVERYTHING_WRONG, "launch": launch}, major=major)
+    told = str(refused.value)
+    assert [cure for cure in CURES if cure not in told] == []
+    assert told.count("\n  - ") == len(CURES)
+
+
+def test_a_test_with_gpus_needs_a_run_with_gpus() -> None:
+    with pytest.raises(
+        RefusedError, match=r"test.gpu asks for the run's GPUs, and gpus.count is 0"
+    ):
+        render({"test": {"gpu": True}})
+
+
+@pytest.mark.parametrize(
+    ("values", "cure"),
+    [
+        (
+            {"settings": {"devices": {"logical_cpus": 2}}},
+            "settings.devices.logical_cpus is a rehearsal on one machine",
+        ),
+        (
+            {"extraEnv": [{"name": "TF_CONFIG", "value": "{}"}]},
+            "extraEnv has TF_CONFIG, which is set already",
+        ),
+    ],
+    ids=str,
+)
+def test_what_cannot_work_with_several_workers_works_with_one(values: Tree, cure: str) -> None:
+    render(values)
+    with pytest.raises(RefusedError, match=cure):
+        render({**values, "workers": 2})
+
+
+def test_workers_are_hosts_whose_names_have_no_dot() -> None:
+    render(release="flowers.v2")
+    with pytest.raises(
+        RefusedError, match=r"the name flowers\.v2 has a dot(.*) Set fullnameOverride"
+    ):
+        render({"workers": 2}, release="flowers.v2")
+
+
+def test_without_any_value_both_addresses_are_asked_for() -> None:
+    with pytest.raises(
+        RefusedError, match=r"settings.dataset.uri is not set(.|\n)*settings.output.uri is not set"
+    ):
+        run_helm(3, "template", "flowers", str(CHART))
+
+
+@pytest.mark.parametrize(
+    ("uri", "works"),
+    [("file:///data/flowers", True), ("file:///data", True), ("file:///database", False)],
+)
+def test_a_folder_must_lie_in_a_mounted_volume(uri: str, works: bool) -> None:
+    given = {
+        "settings": {"dataset": {"uri": uri}},
+        "extraVolumes": [{"name": "data", "emptyDir": {}}],
+        "extraVolumeMounts": [{"name": "data", "mountPath": "/data"}],
+    }
+    if works:
+        assert environment(render(given))["GRAFT_DATASET_URI"] == uri
+    else:
+        with pytest.raises(RefusedError, match="nothing is mounted there"):
+            render(given)

@@ -1,0 +1,139 @@
+"""Write what follows from the chart, or check that it is still so.
+
+    python -m tools.chart.generate [--check]
+
+`helm/values.schema.json` and `helm/README.md` come from `helm/values.yaml`,
+`tools/chart/declaration.py` and, for the settings, from `docs/settings.schema.json`. `manifests/`
+holds the chart rendered for people without Helm.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from tools import helm
+from tools.chart.declaration import Value, closed, values
+from tools.paths import CHART, MANIFESTS, ROOT
+
+LAUNCHES = ("run", "schedule", "template")
+
+
+def main() -> None:
+    """Write the files, or exit with a message when they are stale."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only compare")
+    check = parser.parse_args().check
+    write(CHART / "values.schema.json", json.dumps(schema(), indent=2) + "\n", check=check)
+    write(CHART / "README.md", readme(), check=check)
+    for launch in LAUNCHES:
+        write(MANIFESTS / f"{launch}.yaml", rendered(launch), check=check)
+
+
+def write(path: Path, text: str, *, check: bool) -> None:
+    """Write one file, or compare it."""
+    if not check:
+        path.write_text(text)
+    elif not path.is_file() or path.read_text() != text:
+        raise SystemExit(
+            f"{path.relative_to(ROOT)} is not what the chart says. Run `make generate`."
+        )
+
+
+def schema() -> dict[str, Any]:
+    """The schema of all values: closed, in what draft-07 and 2020-12 share."""
+    tree: dict[str, Any] = {}
+    for value in values():
+        *groups, key = value.path.split(".")
+        properties = tree
+        for group in groups:
+            properties = properties.setdefault(group, closed({}))["properties"]
+        properties[key] = {"description": value.sentence} | (
+            _settings_schema() if key == "settings" else value.schema()
+        )
+    tree["global"] = {
+        "description": "Values that a parent chart shares with all its charts.",
+        "type": "object",
+    }
+    tree["enabled"] = {
+        "description": "Read by the condition of a parent chart, not by this one.",
+        "type": "boolean",
+    }
+    return {"$schema": "http://json-schema.org/draft-07/schema#", "title": "Graft", **closed(tree)}
+
+
+def _settings_schema() -> dict[str, Any]:
+    """The job's own schema without `required`, which the chart reports with all other problems."""
+
+    def optional(node: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: {name: optional(inner) for name, inner in value.items()}
+            if key == "properties"
+            else value
+            for key, value in node.items()
+            if key != "required"
+        }
+
+    return optional(json.loads((ROOT / "docs" / "settings.schema.json").read_text()))
+
+
+def readme() -> str:
+    """The chart's page: its text as it stands in README.md.in, and one row a value."""
+    rows = "\n".join(_render_row(value) for value in values())
+    text = (Path(__file__).with_name("README.md.in")).read_text()
+    return text.replace(
+        "{{values}}", f"| value | default | what it is |\n| --- | --- | --- |\n{rows}"
+    )
+
+
+def _render_row(value: Value) -> str:
+    default = json.dumps(value.default) if value.default not in (None, "") else ""
+    sentence = value.sentence.replace("|", "\\|")
+    return f"| `{value.path}` | {f'`{default}`' if default else ''} | {sentence} |"
+
+
+def rendered(launch: str) -> str:
+    """The chart as plain objects under the name `graft`, without the marks of Helm."""
+    arguments = [
+        "template",
+        "graft",
+        str(CHART),
+        "--skip-tests",
+        "--namespace",
+        "graft",
+        "--set",
+        f"launch={launch}",
+    ]
+    arguments += [
+        "--set",
+        "settings.dataset.uri=s3://your-data/flowers",
+        "--set",
+        "settings.output.uri=s3://your-models",
+    ]
+    done = subprocess.run([helm.binary(3), *arguments], capture_output=True, text=True, check=True)
+    objects = re.sub(
+        r"^ *(app\.kubernetes\.io/managed-by: Helm|helm\.sh/chart: .*)\n",
+        "",
+        done.stdout,
+        flags=re.MULTILINE,
+    )
+    objects = re.sub(r"^# Source: .*\n", "", objects, flags=re.MULTILINE)
+    return f"# {PURPOSES[launch]}\n{ORIGIN}\n{objects}"
+
+
+ORIGIN = (
+    "# Rendered from helm/ by `make generate`. Set both addresses, the image and the namespace."
+)
+PURPOSES = {
+    "run": "One run, now. Its template cannot be changed: "
+    "give the Job another name for another run.",
+    "schedule": "A run every night.",
+    "template": "A template of runs: kubectl create job --from=cronjob/graft <name>, "
+    "or graft submit graft.",
+}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,170 @@
+"""Write what people and charts read about the settings, or check that it is fresh.
+
+    python -m tools.generate_settings [--check]
+
+`docs/settings.md` is the reference. `docs/settings.schema.json` is the part of the chart's schema
+that closes `settings:`; it keeps to what JSON Schema draft-07 and 2020-12 share, without
+references.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from job.settings import PREFIX, Settings
+from tools.paths import ROOT
+
+PREAMBLE = """\
+# Settings
+
+<!-- Generated from job/settings by `make generate`. -->
+
+Every setting is an environment variable, and the chart's `settings:` has the same tree:
+`GRAFT_TRAINING_BATCH_SIZE` is `settings.training.batch_size`. Settings that shape the model are
+part of a run's identity: another value is another run. The others only say how the work is done.
+Credentials, region and endpoint of the store are not among them: they come through the AWS SDK's
+own chain (`AWS_*`, its files, web identity).
+"""
+TABLE = (
+    "| variable | value | default | shapes the model | what it is |\n"
+    "| --- | --- | --- | --- | --- |"
+)
+
+# Helm's --set makes strings of fractions: a number may come as either. None of ours is negative.
+NUMERIC = {
+    "integer": r"^[0-9]+$",
+    "number": r"^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$",
+    "boolean": r"^(true|false)$",
+}
+BOUNDS = {
+    "minimum": "from {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "to {}",
+    "exclusiveMaximum": "below {}",
+}
+KEPT = {*BOUNDS, "type", "enum", "const", "pattern", "items", "minItems", "minLength", "maxLength"}
+
+
+def main() -> None:
+    """Write the files, or exit with a message when they are stale."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="only compare")
+    check = parser.parse_args().check
+    for path, text in _render_files().items():
+        if not check:
+            path.write_text(text)
+        elif not path.is_file() or path.read_text() != text:
+            raise SystemExit(
+                f"{path.relative_to(ROOT)} is not what job/settings says. Run `make generate`."
+            )
+
+
+def _render_files() -> dict[Path, str]:
+    tree = Settings.model_json_schema()
+    return {
+        ROOT / "docs" / "settings.md": "\n".join(_render_reference(tree)),
+        ROOT / "docs" / "settings.schema.json": json.dumps(closed(tree, tree["$defs"]), indent=2)
+        + "\n",
+    }
+
+
+def closed(node: dict[str, Any], groups: dict[str, Any]) -> dict[str, Any]:
+    """The schema of one group: closed, numbers may be strings, groups are inlined."""
+    properties = {}
+    for name, field in node["properties"].items():
+        inner = (
+            closed(groups[_group_name(field)], groups)
+            if _group_name(field)
+            else _accepted_schema(field)
+        )
+        properties[name] = {"description": _join_description(field), **inner}
+    required = {"required": node["required"]} if "required" in node else {}
+    return {
+        "description": _join_description(node),
+        "type": "object",
+        "additionalProperties": False,
+        "properties": properties,
+        **required,
+    }
+
+
+def _accepted_schema(field: dict[str, Any]) -> dict[str, Any]:
+    """The schema of what a chart may give for a plain value."""
+    alternatives = [
+        accepted for kind in field.get("anyOf", [field]) for accepted in _list_alternatives(kind)
+    ]
+    return alternatives[0] if len(alternatives) == 1 else {"anyOf": alternatives}
+
+
+def _list_alternatives(kind: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The type itself, and the string that a variable would hold."""
+    yield {key: value for key, value in kind.items() if key in KEPT}
+    if kind["type"] in NUMERIC:
+        yield {"type": "string", "pattern": NUMERIC[kind["type"]]}
+    elif kind["type"] == "array":
+        one = "|".join(kind["items"]["enum"])
+        yield {"type": "string", "pattern": f"^({one})(,({one}))*$"}
+
+
+def _group_name(field: dict[str, Any]) -> str:
+    """The name of the group that a field holds; empty for a plain value."""
+    return str(field.get("$ref", "")).removeprefix("#/$defs/")
+
+
+def _join_description(node: dict[str, Any]) -> str:
+    """Return the docstring of a field or group on one line."""
+    return " ".join(node.get("description", "").split())
+
+
+def _render_reference(tree: dict[str, Any]) -> Iterator[str]:
+    yield PREAMBLE
+    yield TABLE
+    groups = {
+        name: tree["$defs"][_group_name(field)]
+        for name, field in tree["properties"].items()
+        if _group_name(field)
+    }
+    yield from _render_rows(PREFIX, tree)
+    for name, group in groups.items():
+        yield f"\n## {name}\n\n{_join_description(group)}\n\n{TABLE}"
+        yield from _render_rows(f"{PREFIX}{name.upper()}_", group)
+    yield ""
+
+
+def _render_rows(prefix: str, group: dict[str, Any]) -> Iterator[str]:
+    for name, field in group["properties"].items():
+        if not _group_name(field):
+            required = name in group.get("required", ())
+            effect = "yes" if field["effect"] == "shapes" else ""
+            cells = (
+                f"`{prefix}{name.upper()}`",
+                _describe_value(field),
+                _describe_default(field, required),
+                effect,
+                _join_description(field),
+            )
+            yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
+
+
+def _describe_value(field: dict[str, Any]) -> str:
+    kind = field.get("anyOf", [field])[0]
+    options = kind.get("items", kind).get("enum", ())
+    if options:
+        return ", ".join(f"`{option}`" for option in options)
+    bounds = [text.format(f"{kind[bound]:,}") for bound, text in BOUNDS.items() if bound in kind]
+    return " ".join(["text" if kind["type"] == "string" else kind["type"], *bounds])
+
+
+def _describe_default(field: dict[str, Any], required: bool) -> str:
+    default = field.get("default")
+    if isinstance(default, list):
+        default = ",".join(default)
+    if default in ("", None):
+        return "**required**" if required else ""
+    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
+
+
+if __name__ == "__main__":
+    main()

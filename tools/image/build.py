@@ -1,0 +1,203 @@
+"""Build the container image, for `make image` and `make image-archive`, with plain Python.
+
+    python3 -m tools.image.build --variant cpu    # with this machine's docker, podman or buildah
+    python3 -m tools.image.build --base debian    # on Debian packages: needs no image registry
+    python3 -m tools.image.build --archive        # the CPU image for the tests, as an archive
+
+The tests call `image_for_tests` and `cpu_archive`, which build on Debian packages with an engine of
+their own.
+"""
+
+import argparse
+import hashlib
+import subprocess
+import tomllib
+from dataclasses import KW_ONLY, dataclass, replace
+from pathlib import Path
+
+from tools.cache import alone
+from tools.image import debian, registry
+from tools.image.engine import CACHE, Engine, found, ours
+from tools.paths import ROOT
+
+VARIANTS = ("gpu", "cpu")
+TEST_IMAGE = "graft.local/graft:test"
+ARCHIVE = CACHE / "graft-cpu.tar"
+# What decides what the image does. README.md goes into the wheel's description alone: it is not
+# worth a new archive.
+INPUTS = ("Dockerfile", ".dockerignore", "pyproject.toml", "requirements/cpu.txt", "job")
+
+
+def main() -> None:
+    """Build what the command line asks for and say where it is."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--variant",
+        choices=VARIANTS,
+        default="gpu",
+        help="with GPU libraries (the default) or without",
+    )
+    parser.add_argument(
+        "--base", default="", help="base image with Python 3.11 to 3.13, or `debian`"
+    )
+    parser.add_argument(
+        "--weights", default="", help="folder in the checkout with files for KERAS_HOME/models"
+    )
+    parser.add_argument(
+        "--tag", default="", help="name of the image; default graft:<version>, and -cpu"
+    )
+    parser.add_argument("--source", default="", help="address of the source code, for the label")
+    parser.add_argument(
+        "--archive", action="store_true", help="the archive for the tests, and nothing else"
+    )
+    arguments = parser.parse_args()
+    if arguments.archive:
+        print(cpu_archive())
+        return
+    engine, base = found(), arguments.base
+    if base == "debian":
+        # A machine without an image registry may have no network for containers either.
+        engine = replace(engine, build_options=("--network=host",))
+        base = debian.ensure(engine)
+    name = arguments.tag or tag(arguments.variant)
+    options = ImageOptions(
+        name, arguments.variant, base=base, weights=arguments.weights, source=arguments.source
+    )
+    inventory = build(engine, options)
+    size = engine.ask("images", "--format", "{{.Size}}", name)
+    print(
+        f"{name}: {size} unpacked, built with {engine.program}\n"
+        f"{inventory.relative_to(ROOT)}: what is in it"
+    )
+
+
+def tag(variant: str) -> str:
+    """The name of the image of this checkout, unless one is asked for."""
+    return f"graft:{_read_version()}{'-cpu' if variant == 'cpu' else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """What a build decides; an empty text leaves it to the Dockerfile."""
+
+    name: str
+    variant: str
+    _: KW_ONLY
+    base: str = ""
+    weights: str = ""
+    source: str = ""
+
+
+def build(engine: Engine, options: ImageOptions, context: Path = ROOT) -> Path:
+    """Build the image and return its bill of materials, a file in the context's `build/`.
+
+    Raises:
+        SystemExit: `weights` is not a folder of the context.
+    """
+    weights = options.weights
+    if weights:
+        weights = str(_find_weights_folder(weights, context).relative_to(context))
+    arguments = _format_options(
+        "build-arg", {"VARIANT": options.variant, "BASE": options.base, "WEIGHTS": weights}
+    )
+    labels = _format_options(
+        "label",
+        {
+            "org.opencontainers.image.version": _read_version(),
+            "org.opencontainers.image.revision": _describe_revision(),
+            "org.opencontainers.image.source": options.source,
+        },
+    )
+    inventory = context / "build" / f"graft-{options.variant}.cdx.json"
+    inventory.parent.mkdir(exist_ok=True)
+    with registry.secrets() as secrets:
+        engine.build(context, *arguments, *secrets, *labels, f"--tag={options.name}")
+        engine.build(
+            context,
+            *arguments,
+            *secrets,
+            "--target=inventory",
+            f"--output=type=local,dest={inventory.parent}",
+        )
+    return inventory
+
+
+def image_for_tests(engine: Engine, variant: str) -> str:
+    """The image for the tests, on Debian packages in an engine apart; fitting layers are kept."""
+    name = TEST_IMAGE if variant == "cpu" else f"{TEST_IMAGE}-{variant}"
+    with alone(CACHE / "image.lock"):
+        build(engine, ImageOptions(name, variant, base=debian.ensure(engine)))
+    return name
+
+
+def cpu_archive() -> Path:
+    """The CPU image, named `TEST_IMAGE`, as an archive that `ctr images import` takes.
+
+    It lies outside the checkout and is made again when something has changed that it is made of.
+    """
+    note, digest = ARCHIVE.with_suffix(".inputs"), _hash_inputs()
+    with alone(CACHE / "archive.lock"):
+        if not ARCHIVE.exists() or not note.exists() or note.read_text() != digest:
+            _save_archive(ours(), ARCHIVE)
+            note.write_text(digest)
+    return ARCHIVE
+
+
+def _save_archive(engine: Engine, archive: Path) -> None:
+    part = archive.with_suffix(".part")
+    part.unlink(missing_ok=True)
+    engine.run(
+        "save",
+        "--quiet",
+        "--format=docker-archive",
+        f"--output={part}",
+        image_for_tests(engine, "cpu"),
+    )
+    part.rename(archive)
+
+
+def _hash_inputs() -> str:
+    """SHA-256 over the names and contents of `INPUTS`."""
+    files = [
+        file
+        for name in INPUTS
+        for file in ([ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*"))
+    ]
+    digest = hashlib.sha256(repr(debian.RECIPE).encode())
+    for file in sorted(file for file in files if file.is_file() and file.suffix != ".pyc"):
+        digest.update(
+            f"{file.relative_to(ROOT)} {hashlib.sha256(file.read_bytes()).hexdigest()}\n".encode()
+        )
+    return digest.hexdigest()
+
+
+def _format_options(name: str, values: dict[str, str]) -> list[str]:
+    """An option for each value; what is empty is left to the Dockerfile."""
+    return [f"--{name}={key}={value}" for key, value in values.items() if value]
+
+
+def _find_weights_folder(weights: str, context: Path) -> Path:
+    folder = (context / weights).resolve()
+    if not folder.is_dir() or not folder.is_relative_to(context):
+        raise SystemExit(
+            f"WEIGHTS={weights}: expected a folder in the checkout. Copy the weights into one."
+        )
+    return folder
+
+
+def _read_version() -> str:
+    return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
+
+
+def _describe_revision() -> str:
+    """The commit, and whether something is not committed; empty outside a repository."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.strip()
+
+
+if __name__ == "__main__":
+    main()
