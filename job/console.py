@@ -1,4 +1,4 @@
-"""What the command says: to a person as it is, in a container as a record of the log."""
+"""What the command prints: the answer to stdout, notes to a person or as records of the log."""
 
 import argparse
 import logging
@@ -9,20 +9,20 @@ logger = logging.getLogger(__name__)
 
 
 class Parser(argparse.ArgumentParser):
-    """A usage error is reported like every other error."""
+    """Reports a usage error like every other error."""
 
     def error(self, message: str) -> NoReturn:
-        tell(f"{self.format_usage()}{self.prog}: error: {message}", logging.ERROR)
+        print_note(f"{self.format_usage()}{self.prog}: error: {message}", logging.ERROR)
         sys.exit(2)
 
 
-def say(line: str) -> None:
-    """Give a part of the answer, at once."""
+def print_answer(line: str) -> None:
+    """Print a part of the answer at once."""
     print(line, flush=True)
 
 
-def tell(text: str, level: int = logging.INFO) -> None:
-    """Say something beside the answer."""
+def print_note(text: str, level: int = logging.INFO) -> None:
+    """Print something beside the answer. In a container it is a record of the log."""
     if sys.stderr.isatty():
         print(text, file=sys.stderr, flush=True)
     else:

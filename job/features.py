@@ -16,7 +16,7 @@ from job.errors import SettingsError
 from job.files import write_whole
 from job.identity import digest, digest_code
 from job.images import DECODER
-from job.telemetry import Telemetry
+from job.telemetry import Progressed, Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ def _write(
         for start, pixels in enumerate(feed.plain(examples)):
             done = min((start + 1) * EVALUATION_BATCH, len(examples))
             file.write(run(pixels).numpy()[: done - start * EVALUATION_BATCH].tobytes())
-            telemetry.progress(done, len(examples), "images")
+            telemetry.emit(Progressed(done, len(examples), "images"))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from PIL import Image
 from job.audit import Census, formats, inspect
 from job.dataset import Dataset, Record
 from job.errors import DatasetError, Interrupted
+from job.telemetry import Progressed
 
 
 class RecordedProgress:
@@ -24,8 +25,8 @@ class RecordedProgress:
     def __init__(self) -> None:
         self.calls: list[tuple[int, int, str]] = []
 
-    def progress(self, done: int, total: int, unit: str) -> None:
-        self.calls.append((done, total, unit))
+    def emit(self, event: Progressed) -> None:
+        self.calls.append((event.done, event.total, event.unit))
 
 
 def encode(image: Image.Image, form: str, **options: Any) -> bytes:
@@ -374,8 +375,8 @@ def test_an_interrupted_audit_continues_where_it_was(
 ) -> None:
 
     class Stopped(RecordedProgress):
-        def progress(self, done: int, total: int, unit: str) -> None:
-            if done:
+        def emit(self, event: Progressed) -> None:
+            if event.done:
                 raise Interrupted("SIGTERM")
 
     with pytest.raises(Interrupted):

@@ -21,7 +21,9 @@ of_each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.
 
 def _verbs() -> set[str]:
     (verbs,) = (
-        each for each in command._parser()._actions if isinstance(each, argparse._SubParsersAction)
+        each
+        for each in command.build_parser()._actions
+        if isinstance(each, argparse._SubParsersAction)
     )
     return set(verbs.choices)
 

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from job.supervision import LONGEST_LINE, explaining
+from job.supervision import LONGEST_LINE, last_explanations
 
 COMMAND = """
 import ctypes, json, logging, os, signal, subprocess, sys, threading, time
@@ -340,8 +340,8 @@ def test_what_native_loggers_say_at_level_info_explains_nothing():
         "2026-01-02 03:04:05.678901: I cpu_feature_guard.cc:210] This TensorFlow binary is optimized",
         "",
     ]
-    assert explaining([*chatter, *words, *chatter]) == tuple(words)
-    assert len(explaining(str(number) for number in range(100))) == 12
+    assert last_explanations([*chatter, *words, *chatter]) == tuple(words)
+    assert len(last_explanations(str(number) for number in range(100))) == 12
 
 
 def test_the_started_process_imports_nothing_heavy():

@@ -18,7 +18,7 @@ from job.audit import formats
 from job.audit.similarity import compute_difference_hash
 from job.dataset import Record
 from job.files import write_whole
-from job.telemetry import Telemetry
+from job.telemetry import Progressed, Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def _judge_unknown(
 ) -> None:
     """Add a verdict for each unknown content to `verdicts`."""
     total = len(verdicts) + len(unknown)
-    telemetry.progress(len(verdicts), total, "images")
+    telemetry.emit(Progressed(len(verdicts), total, "images"))
     if not unknown:
         return
     judge = _make_judge()
@@ -76,7 +76,7 @@ def _judge_unknown(
             judged = pool.map(judge, [record.path for record in batch])
             for record, verdict in zip(batch, judged, strict=True):
                 verdicts[record.sha256] = verdict
-            telemetry.progress(len(verdicts), total, "images")
+            telemetry.emit(Progressed(len(verdicts), total, "images"))
 
 
 @functools.cache

@@ -27,7 +27,7 @@ from job.dataset.names import first_names, printable
 from job.errors import StoreConflict, StoreNotFound, TemporaryError
 from job.settings import CacheSettings, DatasetSettings, SplitName
 from job.storage import Entry, Store, connect, download
-from job.telemetry import Telemetry
+from job.telemetry import Progressed, Telemetry
 
 # Photographs are small: the time goes into round trips, not into bytes.
 CONNECTIONS = 16
@@ -191,7 +191,7 @@ def _unpack_archive(
 
     def keep(member: str, stream: IO[bytes]) -> None:
         contents[member] = cache.keep_stream(stream)
-        telemetry.progress(next(done), len(wanted), "images")
+        telemetry.emit(Progressed(next(done), len(wanted), "images"))
 
     archive.unpack(path, name, wanted, keep)
     if folder:
@@ -241,7 +241,7 @@ def _run_all(
             try:
                 for future in as_completed(keys):
                     yield keys[future], future.result()
-                    telemetry.progress(next(done), len(entries), "images")
+                    telemetry.emit(Progressed(next(done), len(entries), "images"))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

@@ -124,7 +124,7 @@ def _run_child(export_folder: ExportFolder) -> dict[str, Any]:
 
 def _read_outcome(export_folder: ExportFolder, code: int) -> dict[str, Any]:
     if not export_folder.outcome.exists():
-        words = supervision.explaining(
+        words = supervision.last_explanations(
             export_folder.stderr.read_text(errors="replace").splitlines()
         )
         ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"

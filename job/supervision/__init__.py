@@ -14,15 +14,15 @@ Nothing heavy is imported here, for the started process keeps it as long as the 
 from job.supervision.copying import LONGEST_LINE
 from job.supervision.ending import KILLED, Ending
 from job.supervision.process import die_with, supervise
-from job.supervision.records import explaining, line_of, record_of
+from job.supervision.records import format_record, last_explanations, make_record
 
 __all__ = [
     "KILLED",
     "LONGEST_LINE",
     "Ending",
     "die_with",
-    "explaining",
-    "line_of",
-    "record_of",
+    "format_record",
+    "last_explanations",
+    "make_record",
     "supervise",
 ]
