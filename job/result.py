@@ -162,7 +162,7 @@ def write(
     def replace_file() -> None:
         if path:
             with write_whole(path) as file:
-                file.write((text + "\n").encode())
+                file.write(f"{text}\n".encode())
 
     def overwrite_termination_log() -> None:
         # It is a bind mount, which cannot be replaced, only written to.

@@ -225,7 +225,7 @@ def test_an_interruption_cancels_what_has_not_begun(
     def stop(*_):
         raise Interrupted("SIGTERM")
 
-    monkeypatch.setattr(progress, "progress", stop)
+    monkeypatch.setattr(progress, "emit", stop)
     with pytest.raises(Interrupted):
         fetch_uri(bucket)
     assert len(objects(tmp_path / "cache")) < 40
@@ -281,7 +281,7 @@ def test_an_archive_that_changes_while_it_is_unpacked_is_not_remembered(
 ):
     path = zipped(FLOWERS)
     with monkeypatch.context() as meanwhile:
-        meanwhile.setattr(progress, "progress", lambda *_: os.utime(path, (1, 1)))
+        meanwhile.setattr(progress, "emit", lambda *_: os.utime(path, (1, 1)))
         with pytest.raises(TemporaryError, match="changed while it was read"):
             fetch_uri(path.as_uri())
     progress.calls.clear()
