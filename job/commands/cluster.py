@@ -16,11 +16,25 @@ if TYPE_CHECKING:
 
 def submit(arguments: argparse.Namespace) -> int:
     """Start a run and, with --wait, follow it to its end."""
+
+    def submit_and_wait(_: "Stop") -> Result:
+        from job import launcher
+
+        cluster = _connect_cluster(arguments)
+        run = _submit_run(cluster, arguments)
+        return launcher.watch(
+            cluster,
+            run,
+            console.print_note,
+            start_timeout=arguments.start_timeout,
+            cancel=arguments.cancel_on_exit,
+        )
+
     if arguments.wait:
-        return report_wait(run_until_result(lambda stop: _submit_and_wait(arguments, stop)))
+        return report_wait(run_until_result(submit_and_wait))
     if arguments.cancel_on_exit or arguments.start_timeout is not None:
         raise SettingsError("--start-timeout and --cancel-on-exit belong to a wait.", "Add --wait.")
-    console.print_answer(_submit_run(_connect(arguments), arguments))
+    console.print_answer(_submit_run(_connect_cluster(arguments), arguments))
     return 0
 
 
@@ -28,7 +42,7 @@ def watch(arguments: argparse.Namespace) -> int:
     """Follow a run to its end, and say what holds it up."""
     from job import launcher
 
-    outcome = launcher.watch(_connect(arguments), arguments.run, console.print_answer)
+    outcome = launcher.watch(_connect_cluster(arguments), arguments.run, console.print_answer)
     console.print_answer(outcome.summary())
     return outcome.exit_code
 
@@ -37,7 +51,7 @@ def logs(arguments: argparse.Namespace) -> int:
     """Print the log of a run, from pod to pod, until it ends."""
     from job import launcher
 
-    for line in launcher.follow_logs(_connect(arguments), arguments.run):
+    for line in launcher.follow_logs(_connect_cluster(arguments), arguments.run):
         console.print_answer(line)
     return 0
 
@@ -46,22 +60,8 @@ def runs(arguments: argparse.Namespace) -> int:
     """List the runs with what came out of them."""
     from job import launcher
 
-    print(launcher.format_table(launcher.list_runs(_connect(arguments))))
+    print(launcher.format_table(launcher.list_runs(_connect_cluster(arguments))))
     return 0
-
-
-def _submit_and_wait(arguments: argparse.Namespace, _: "Stop") -> Result:
-    from job import launcher
-
-    cluster = _connect(arguments)
-    run = _submit_run(cluster, arguments)
-    return launcher.watch(
-        cluster,
-        run,
-        console.print_note,
-        start_timeout=arguments.start_timeout,
-        cancel=arguments.cancel_on_exit,
-    )
 
 
 def _submit_run(cluster: "Cluster", arguments: argparse.Namespace) -> str:
@@ -79,7 +79,7 @@ def _submit_run(cluster: "Cluster", arguments: argparse.Namespace) -> str:
     return submitted.name
 
 
-def _connect(arguments: argparse.Namespace) -> "Cluster":
+def _connect_cluster(arguments: argparse.Namespace) -> "Cluster":
     from job import launcher
 
     return launcher.connect(arguments.namespace, os.environ.get("KUBECONFIG"))

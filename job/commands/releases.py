@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-from pathlib import Path
 
 from job.errors import DatasetError
 
@@ -21,9 +20,14 @@ def verify(arguments: argparse.Namespace) -> int:
 def predict(arguments: argparse.Namespace) -> int:
     """Classify images with a release. An image that does not decode does not hide the others."""
     from job import publish
+    from job.settings import CacheSettings
+
+    # The other settings of a run, of which some are required, are not needed to classify.
+    folder = os.environ.get("GRAFT_CACHE_DIR")
+    cache = CacheSettings.model_validate({"dir": folder} if folder else {})
 
     code = 0
-    predictions = publish.predict(arguments.release, arguments.images, _cache_dir(), arguments.top)
+    predictions = publish.predict(arguments.release, arguments.images, cache.dir, arguments.top)
     for prediction in predictions:
         if prediction.error:
             code = DatasetError.exit_code
@@ -46,11 +50,3 @@ def promote(arguments: argparse.Namespace) -> int:
 
     print(f"{publish.promote_manually(arguments.release)} is the champion.")
     return 0
-
-
-def _cache_dir() -> Path:
-    from job.settings import CacheSettings
-
-    # A release is classified with without the settings of a run, of which some are required.
-    folder = os.environ.get("GRAFT_CACHE_DIR")
-    return CacheSettings.model_validate({"dir": folder} if folder else {}).dir

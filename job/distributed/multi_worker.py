@@ -70,8 +70,14 @@ def _watch_process(job: WorkerJob, context: RunContext, join_seconds: float) -> 
     try:
         with context.stop.deferred():
             while not receiver.ended:
-                if not receiver.joined:
-                    _require_in_time(context, deadline)
+                if not receiver.joined and time.monotonic() > deadline:
+                    group = context.worker_group
+                    raise TemporaryError(
+                        f"Not all of the {group.size} workers ({', '.join(group.addresses)}) were "
+                        "there in time.",
+                        "See why the others do not start. Where nodes take longer, raise "
+                        "GRAFT_DEVICES_JOIN_SECONDS.",
+                    )
                 if context.stop.requested:
                     if not receiver.joined:
                         break  # it waits for the others and would not react
@@ -84,17 +90,6 @@ def _watch_process(job: WorkerJob, context: RunContext, join_seconds: float) -> 
         receiver.close()
         process.kill()
         process.join()
-
-
-def _require_in_time(context: RunContext, deadline: float) -> None:
-    if time.monotonic() > deadline:
-        group = context.worker_group
-        raise TemporaryError(
-            f"Not all of the {group.size} workers ({', '.join(group.addresses)}) were there in "
-            "time.",
-            "See why the others do not start. Where nodes take longer, raise "
-            "GRAFT_DEVICES_JOIN_SECONDS.",
-        )
 
 
 def _receive_message(connection: Connection, process: BaseProcess) -> Message:

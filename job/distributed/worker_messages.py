@@ -119,7 +119,11 @@ class MessageReceiver:
         match message:
             case EventEmitted():
                 self._telemetry.emit(message.event)
-                self._follow_phases(message.event)
+                if isinstance(message.event, PhaseBegan):
+                    self._running = message.event.phase
+                elif isinstance(message.event, PhaseEnded):
+                    self._running = None
+                    self.joined = True
             case RecordLogged():
                 logging.getLogger(message.record.name).handle(message.record)
             case WorkEnded():
@@ -132,10 +136,3 @@ class MessageReceiver:
         if self._running:
             self._telemetry.emit(PhaseEnded(self._running, stopped=True))
             self._running = None
-
-    def _follow_phases(self, event: Event) -> None:
-        if isinstance(event, PhaseBegan):
-            self._running = event.phase
-        elif isinstance(event, PhaseEnded):
-            self._running = None
-            self.joined = True

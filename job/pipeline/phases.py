@@ -4,7 +4,7 @@ Imported late: TensorFlow comes with it.
 """
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from scipy.special import softmax
 from job import audit, batches, evaluation, export, model, publish, training, transfer
 from job import weights as pretrained
 from job import workers as devices
-from job.audit import Census, Example, Splits
+from job.audit import Census, Splits
 from job.catalogue import BACKBONES
 from job.context import RunContext
 from job.dataset import Dataset
@@ -110,8 +110,10 @@ def train_classifier(
     )
     # Features of random weights differ by the seed that these were drawn with.
     key = f"{settings.backbone.name} {network.weights.sha256 or settings.seed}"
-    folder, limit = settings.cache.dir / "features", _feature_cache_limit(settings)
-    cache = FeatureCache(folder, key, limit)
+    # Features may take half of what is left, so that the images keep theirs.
+    free_bytes = shutil.disk_usage(settings.cache.dir).free
+    limit = min(free_bytes, settings.cache.limit or free_bytes) // 2
+    cache = FeatureCache(settings.cache.dir / "features", key, limit)
     return training.fit(network.classifier, network.plan, network.feed, training_context, cache)
 
 
@@ -133,7 +135,10 @@ def evaluate(trained: TrainedClassifier) -> tuple[Report, Challenger]:
 def export_classifier(settings: Settings, trained: TrainedClassifier, folder: Path) -> Bundle:
     """Write every format, each compared with the classifier on real images."""
     keras_model, workers = trained.classifier.model, trained.workers
-    images = tuple(example.path for example in _pick_compared(trained.splits.test))
+    # A few images of all classes: the examples are sorted by class.
+    step = max(1, len(trained.splits.test) // COMPARED_IMAGES)
+    compared = trained.splits.test[::step][:COMPARED_IMAGES]
+    images = tuple(example.path for example in compared)
     float32 = workers.dtype_policy(settings.training.precision) == "float32"
     exact = float32 and "GPU" not in workers.devices[0]
     request = ExportRequest(
@@ -177,15 +182,3 @@ def publish_release(outcome: RunOutcome, challenger: Challenger) -> tuple[Releas
         return release, replace(decision, promote=standing.promoted)
     decision = publish.promote(registry, release.manifest, decision, decide_again)
     return release, decision
-
-
-def _pick_compared(examples: Sequence[Example]) -> Sequence[Example]:
-    """A few images of all classes: the examples are sorted by class."""
-    step = max(1, len(examples) // COMPARED_IMAGES)
-    return examples[::step][:COMPARED_IMAGES]
-
-
-def _feature_cache_limit(settings: Settings) -> int:
-    """Bytes that features may take: half of what is left, so that the images keep theirs."""
-    free = shutil.disk_usage(settings.cache.dir).free
-    return min(free, settings.cache.limit or free) // 2

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from job import dataset, storage, telemetry
 from job.catalogue import BACKBONES
 from job.context import RunContext
-from job.dataset import Dataset, Listing
+from job.dataset import Dataset
 from job.errors import DatasetError, JobError
 from job.settings import Settings
 from job.workers import Stop
@@ -103,7 +103,16 @@ def _check_dataset(settings: Settings, _: Path) -> str:
     if listing.archive:
         return f"{listing.uri}: an archive of {listing.entries[0].size:,} bytes, opened in the run"
 
-    sample = _take_sample(listing)
+    # The sample keeps everything in the listing that is not an image, such as a manifest.
+    keys = sorted(listing.places)
+    sampled = set(keys[:: max(1, len(keys) // SAMPLE)])
+    entries = []
+    for entry in listing.entries:
+        if entry.key in sampled or entry.key not in listing.places:
+            entries.append(entry)
+    places = {key: listing.places[key] for key in listing.places if key in sampled}
+    sample = replace(listing, entries=tuple(entries), places=places)
+
     data = dataset.fetch(sample, settings.dataset, settings.cache, telemetry.silent())
     broken = _find_broken(data)
     if len(broken) > len(sample.places) * settings.dataset.broken_share:
@@ -124,18 +133,6 @@ def _check_weights(settings: Settings, keras_home: Path) -> str:
     entry = BACKBONES[settings.backbone.name]
     found = weights.locate(settings.backbone, entry, settings.cache.dir, keras_home)
     return f"{found.origin}, sha256 {found.sha256[:16]}" if found.path else found.origin
-
-
-def _take_sample(listing: Listing) -> Listing:
-    """The listing with a few of its images, and with everything in it that is not an image."""
-    keys = sorted(listing.places)
-    sampled = set(keys[:: max(1, len(keys) // SAMPLE)])
-    entries = []
-    for entry in listing.entries:
-        if entry.key in sampled or entry.key not in listing.places:
-            entries.append(entry)
-    places = {key: listing.places[key] for key in listing.places if key in sampled}
-    return replace(listing, entries=tuple(entries), places=places)
 
 
 def _find_broken(data: Dataset) -> list[str]:

@@ -18,7 +18,37 @@ PAGE = files("job.telemetry").joinpath("page.html").read_bytes()
 
 def live_json(snapshot: RunStateSnapshot) -> bytes:
     """What the page shows, as strict JSON."""
-    text = json.dumps(to_json_value(_page_data(snapshot)), ensure_ascii=False, allow_nan=False)
+    progress = snapshot.progress
+    shown_progress = None
+    if progress:
+        shown_progress = {
+            **asdict(progress),
+            "ratio": progress.ratio,
+            "seconds_left": snapshot.seconds_left,
+        }
+    phases = [
+        {"name": phase.name, "state": phase.state, "seconds": phase.seconds}
+        for phase in snapshot.phases
+    ]
+    data = {
+        "name": snapshot.name,
+        "version": package_version(),
+        "status": snapshot.status,
+        # The clock of the reader may be wrong: the page shows times relative to this one.
+        "now": time.time(),
+        "started": snapshot.started,
+        "checkpointed": snapshot.checkpointed,
+        "phases": phases,
+        "progress": shown_progress,
+        "stage_seconds_left": snapshot.stage_seconds_left,
+        "loss": snapshot.steps.loss,
+        "history": [asdict(epoch) for epoch in snapshot.history],
+        "facts": snapshot.facts,
+        "lines": [asdict(line) for line in snapshot.lines],
+        "outcome": snapshot.outcome,
+    }
+    text = json.dumps(to_json_value(data), ensure_ascii=False, allow_nan=False)
+    # A lone surrogate (from a file name that is not UTF-8) has no encoding.
     return text.encode("utf-8", "replace")
 
 
@@ -59,34 +89,3 @@ def _hash_elements(tag: bytes, page: bytes) -> str:
         digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
         sources.append(f"'sha256-{digest}'")
     return " ".join(sources)
-
-
-def _page_data(snapshot: RunStateSnapshot) -> dict[str, object]:
-    progress = snapshot.progress
-    shown_progress = None
-    if progress:
-        shown_progress = {
-            **asdict(progress),
-            "ratio": progress.ratio,
-            "seconds_left": snapshot.seconds_left,
-        }
-    phases = [
-        {"name": phase.name, "state": phase.state, "seconds": phase.seconds}
-        for phase in snapshot.phases
-    ]
-    return {
-        "name": snapshot.name,
-        "version": package_version(),
-        "status": snapshot.status,
-        "now": time.time(),
-        "started": snapshot.started,
-        "checkpointed": snapshot.checkpointed,
-        "phases": phases,
-        "progress": shown_progress,
-        "stage_seconds_left": snapshot.stage_seconds_left,
-        "loss": snapshot.steps.loss,
-        "history": [asdict(epoch) for epoch in snapshot.history],
-        "facts": snapshot.facts,
-        "lines": [asdict(line) for line in snapshot.lines],
-        "outcome": snapshot.outcome,
-    }

@@ -19,9 +19,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from job.telemetry.events import EpochEnded
 from job.telemetry.run_state import RunState
-from job.telemetry.snapshot import STEP_BOUNDS_SECONDS, RunStateSnapshot, StepDurations
+from job.telemetry.snapshot import STEP_BOUNDS_SECONDS, RunStateSnapshot
 
 STATUSES = ("running", "released", "unchanged", "below_gate", "interrupted", "failed")
 SPLITS = ("train", "val", "test")
@@ -39,8 +38,15 @@ class RunCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         """Every metric that has a value by now."""
         snapshot = self._state.snapshot()
-        for metric in _all_metrics(snapshot):
-            if metric.samples:
+        lines = {"warning": float(snapshot.warnings), "error": float(snapshot.errors)}
+        metrics = (
+            *_run_metrics(snapshot),
+            *_training_metrics(snapshot),
+            _score_metric(snapshot),
+            _make_counter("graft_log_lines", "Warnings and errors logged.", "level", lines),
+        )
+        for metric in metrics:
+            if metric.samples:  # one without a value would look like a 0 that was measured
                 yield metric
 
 
@@ -68,15 +74,6 @@ def outcome_scores(outcome: Mapping[str, object] | None) -> dict[str, float]:
     }
 
 
-def _all_metrics(snapshot: RunStateSnapshot) -> Iterator[Metric]:
-    yield from _run_metrics(snapshot)
-    yield from _phase_metrics(snapshot)
-    yield from _training_metrics(snapshot)
-    yield _score_metric(snapshot)
-    lines = {"warning": float(snapshot.warnings), "error": float(snapshot.errors)}
-    yield _counter("graft_log_lines", "Warnings and errors logged.", "level", lines)
-
-
 def _run_metrics(snapshot: RunStateSnapshot) -> Iterator[Metric]:
     info = {"name": snapshot.name, "version": package_version()}
     for fact in INFO_FACTS:
@@ -84,24 +81,22 @@ def _run_metrics(snapshot: RunStateSnapshot) -> Iterator[Metric]:
     yield InfoMetricFamily("graft", "What is being trained.", value=info)
 
     status = {status: float(status == snapshot.status) for status in STATUSES}
-    yield _gauges("graft_run_status", "1 for the status of the run.", "status", status)
-    yield _gauge(
+    yield _make_gauges("graft_run_status", "1 for the status of the run.", "status", status)
+    yield _make_gauge(
         "graft_last_update_timestamp_seconds",
         "When the run last reported anything.",
         snapshot.updated,
     )
 
-
-def _phase_metrics(snapshot: RunStateSnapshot) -> Iterator[Metric]:
     running = {phase.name: float(phase.state == "running") for phase in snapshot.phases}
-    yield _gauges("graft_phase", "1 for the phase that is running.", "phase", running)
-    yield _gauges("graft_phase_seconds", "Time spent in the phase.", "phase", snapshot.seconds)
+    yield _make_gauges("graft_phase", "1 for the phase that is running.", "phase", running)
+    yield _make_gauges("graft_phase_seconds", "Time spent in the phase.", "phase", snapshot.seconds)
 
     images = {phase.name: float(phase.images) for phase in snapshot.phases if phase.images}
-    yield _counter("graft_images", "Images processed in the phase.", "phase", images)
+    yield _make_counter("graft_images", "Images processed in the phase.", "phase", images)
 
     ratio = snapshot.progress.ratio if snapshot.progress else None
-    yield _gauge("graft_progress_ratio", "How far the running phase is, from 0 to 1.", ratio)
+    yield _make_gauge("graft_progress_ratio", "How far the running phase is, from 0 to 1.", ratio)
 
 
 def _training_metrics(snapshot: RunStateSnapshot) -> Iterator[Metric]:
@@ -109,26 +104,26 @@ def _training_metrics(snapshot: RunStateSnapshot) -> Iterator[Metric]:
         last = snapshot.history[-1]
         done, planned = {last.stage: float(last.epoch)}, {last.stage: float(last.epochs)}
         rate = last.scores.get("learning_rate")
-        yield _gauges("graft_epoch", "Epochs done in the stage.", "stage", done)
-        yield _gauges("graft_epochs", "Epochs planned at most in the stage.", "stage", planned)
-        yield _gauge("graft_learning_rate", "Learning rate at the end of the last epoch.", rate)
-    yield _gauge("graft_train_loss", "Loss of the last training step.", snapshot.steps.loss)
-    yield _gauge(
+        yield _make_gauges("graft_epoch", "Epochs done in the stage.", "stage", done)
+        yield _make_gauges("graft_epochs", "Epochs planned at most in the stage.", "stage", planned)
+        yield _make_gauge(
+            "graft_learning_rate", "Learning rate at the end of the last epoch.", rate
+        )
+    yield _make_gauge("graft_train_loss", "Loss of the last training step.", snapshot.steps.loss)
+    yield _make_gauge(
         "graft_checkpoint_timestamp_seconds",
         "When the last checkpoint became durable.",
         snapshot.checkpointed,
     )
-    yield _step_histogram(snapshot.steps)
 
-
-def _step_histogram(steps: StepDurations) -> Metric:
+    steps = snapshot.steps
     family = HistogramMetricFamily("graft_step_seconds", "Duration of a training step.", labels=())
     if any(steps.counts):
         bounds = [*(str(bound) for bound in STEP_BOUNDS_SECONDS), "+Inf"]
         # Prometheus's buckets are cumulative: each one holds all steps up to its bound.
         buckets = itertools.accumulate(float(count) for count in steps.counts)
         family.add_metric((), list(zip(bounds, buckets, strict=True)), steps.seconds)
-    return family
+    yield family
 
 
 def _score_metric(snapshot: RunStateSnapshot) -> Metric:
@@ -136,7 +131,15 @@ def _score_metric(snapshot: RunStateSnapshot) -> Metric:
     for name, score in outcome_scores(snapshot.outcome).items():
         scores["test", name] = score
     if snapshot.history:
-        scores |= _epoch_scores(snapshot.history[-1])
+        for name, score in snapshot.history[-1].scores.items():
+            # `val_loss` is the loss of the split val, `loss` that of train.
+            split, _, metric = name.partition("_")
+            if name == "learning_rate":  # it has a metric of its own
+                continue
+            if split in SPLITS:
+                scores[split, metric] = score
+            else:
+                scores["train", name] = score
 
     labels = ("split", "metric")
     family = GaugeMetricFamily("graft_score", "Newest score of a split.", labels=labels)
@@ -145,35 +148,21 @@ def _score_metric(snapshot: RunStateSnapshot) -> Metric:
     return family
 
 
-def _epoch_scores(epoch: EpochEnded) -> dict[tuple[str, str], float]:
-    """By split and metric: `val_loss` is the loss of the split val, `loss` that of train."""
-    scores = {}
-    for name, score in epoch.scores.items():
-        split, _, metric = name.partition("_")
-        if name == "learning_rate":
-            continue
-        if split in SPLITS:
-            scores[split, metric] = score
-        else:
-            scores["train", name] = score
-    return scores
-
-
-def _gauge(name: str, text: str, value: float | None) -> Metric:
+def _make_gauge(name: str, text: str, value: float | None) -> Metric:
     family = GaugeMetricFamily(name, text, labels=())
     if value is not None:
         family.add_metric((), value)
     return family
 
 
-def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+def _make_gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=(label,))
     for key, value in values.items():
         family.add_metric((key,), value)
     return family
 
 
-def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+def _make_counter(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
     family = CounterMetricFamily(name, text, labels=(label,))
     for key, value in values.items():
         family.add_metric((key,), value)

@@ -93,21 +93,28 @@ class RunState:
                 case PhaseBegan():
                     self._begin_phase(event)
                 case PhaseEnded():
-                    self._end_phase(event)
+                    ended = self._up_to(self._clock(), self._find_phase(event.phase))
+                    self._running = self._phase_end = self._stage_end = None
+                    self._put_phase(replace(ended, state="stopped" if event.stopped else "done"))
+                    self._change_snapshot(progress=None)
                 case Progressed():
                     self._count_progress(event)
                 case EpochEnded():
                     self._add_epoch(event)
                 case StepTaken():
-                    self._update(steps=self._snapshot.steps.add(event.seconds, event.loss))
+                    self._change_snapshot(steps=self._snapshot.steps.add(event.seconds, event.loss))
                 case CheckpointSaved():
-                    self._update(checkpointed=time.time())
+                    self._change_snapshot(checkpointed=time.time())
                 case FactsFound():
-                    self._update(facts={**self._snapshot.facts, **event.facts})
+                    self._change_snapshot(facts={**self._snapshot.facts, **event.facts})
                 case LineLogged():
-                    self._add_line(event)
+                    self._change_snapshot(
+                        lines=(*self._snapshot.lines, event)[-LINES_KEPT:],
+                        warnings=self._snapshot.warnings + (event.level == "warning"),
+                        errors=self._snapshot.errors + (event.level == "error"),
+                    )
                 case RunEnded():
-                    self._update(outcome=dict(event.result))
+                    self._change_snapshot(outcome=dict(event.result))
 
     def _begin_phase(self, event: PhaseBegan) -> None:
         if self._running:
@@ -117,12 +124,6 @@ class RunState:
         self._running = event.phase
         self._phase_began = self._epoch_began = self._clock()
         self._put_phase(replace(self._find_phase(event.phase), state="running"))
-
-    def _end_phase(self, event: PhaseEnded) -> None:
-        ended = self._up_to(self._clock(), self._find_phase(event.phase))
-        self._running = self._phase_end = self._stage_end = None
-        self._put_phase(replace(ended, state="stopped" if event.stopped else "done"))
-        self._update(progress=None)
 
     def _count_progress(self, event: Progressed) -> None:
         now = self._clock()
@@ -136,7 +137,7 @@ class RunState:
             phase = self._find_phase(self._running)
             self._put_phase(replace(phase, images=phase.images + progress.done - before.done))
         self._phase_end = self._pace.estimate_end(progress.done, progress.total, now)
-        self._update(progress=progress)
+        self._change_snapshot(progress=progress)
 
     def _add_epoch(self, event: EpochEnded) -> None:
         now = self._clock()
@@ -147,14 +148,7 @@ class RunState:
             self._stage_pace = Pace(event.epoch - 1, self._epoch_began)
         self._epoch_began = now
         self._stage_end = self._stage_pace.estimate_end(event.epoch, event.epochs, now)
-        self._update(history=(*history, event)[-EPOCHS_KEPT:])
-
-    def _add_line(self, event: LineLogged) -> None:
-        self._update(
-            lines=(*self._snapshot.lines, event)[-LINES_KEPT:],
-            warnings=self._snapshot.warnings + (event.level == "warning"),
-            errors=self._snapshot.errors + (event.level == "error"),
-        )
+        self._change_snapshot(history=(*history, event)[-EPOCHS_KEPT:])
 
     def _find_phase(self, name: str) -> Phase:
         for phase in self._snapshot.phases:
@@ -171,9 +165,9 @@ class RunState:
     def _put_phase(self, phase: Phase) -> None:
         phases = {known.name: known for known in self._snapshot.phases}
         phases[phase.name] = phase
-        self._update(phases=tuple(phases.values()))
+        self._change_snapshot(phases=tuple(phases.values()))
 
-    def _update(self, **changes: Any) -> None:
+    def _change_snapshot(self, **changes: Any) -> None:
         self._snapshot = replace(self._snapshot, updated=time.time(), **changes)
 
 

@@ -20,7 +20,6 @@ from prometheus_client.exposition import choose_encoder
 
 from job.telemetry import live
 from job.telemetry.run_state import RunState
-from job.telemetry.snapshot import RunStateSnapshot
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +80,11 @@ class Server:
                 self._watched = time.monotonic()
                 return Answer("text/html; charset=utf-8", live.PAGE)
             case "/live.json":
-                return Answer("application/json", live.live_json(self._observe_for_page()))
+                self._watched = time.monotonic()
+                snapshot = self._state.snapshot()
+                if snapshot.outcome:
+                    self._outcome_seen.set()
+                return Answer("application/json", live.live_json(snapshot))
             case "/metrics":
                 encode, content_type = choose_encoder(accept)
                 return Answer(content_type, encode(self._registry))
@@ -89,13 +92,6 @@ class Server:
                 return Answer("text/plain; charset=utf-8", b"ok\n")
             case _:
                 return None
-
-    def _observe_for_page(self) -> RunStateSnapshot:
-        self._watched = time.monotonic()
-        snapshot = self._state.snapshot()
-        if snapshot.outcome:
-            self._outcome_seen.set()
-        return snapshot
 
 
 class _Listener(ThreadingHTTPServer):
@@ -161,10 +157,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         answer = self.server.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
-        if answer:
-            self._send_answer(answer)
-        else:
+        if answer is None:
             self.send_error(HTTPStatus.NOT_FOUND)
+            return
+        self.send_response(HTTPStatus.OK)
+        self.send_header("Content-Type", answer.content_type)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body)
 
     def do_HEAD(self) -> None:
         self.do_GET()
@@ -175,14 +176,6 @@ class _Handler(BaseHTTPRequestHandler):
             super().send_error(HTTPStatus.METHOD_NOT_ALLOWED, None, explain)
         else:
             super().send_error(HTTPStatus(code), message, explain)
-
-    def _send_answer(self, answer: Answer) -> None:
-        self.send_response(HTTPStatus.OK)
-        self.send_header("Content-Type", answer.content_type)
-        self.send_header("Content-Length", str(len(answer.body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(answer.body)
 
     def end_headers(self) -> None:
         self.send_header("Cache-Control", "no-store")

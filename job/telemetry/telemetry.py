@@ -101,51 +101,47 @@ class RunTelemetry(Telemetry):
     def emit(self, event: Event) -> None:
         """Keep an event in the state, and show at once what people want to see at once."""
         self.state.apply(event)
+        fields: dict[str, object]
         match event:
             case PhaseBegan():
-                self._show_beginning(event)
+                self._phase_began = self._line_logged = time.monotonic()
+                if self._bar:  # it names the phase, and disappears with it: a line would stay
+                    self._bar.begin(event.phase)
+                else:
+                    fields = {"phase": event.phase, "event": "begins"}
+                    logger.info("%s begins", event.phase, extra={"fields": fields})
             case PhaseEnded():
-                self._show_end(event)
+                if self._bar:
+                    self._bar.clear()
+                ending = "stopped" if event.stopped else "done"
+                seconds = round(time.monotonic() - self._phase_began, 3)
+                fields = {"phase": event.phase, "event": ending, "seconds": seconds}
+                text = "%s %s after %.1f s"
+                logger.info(text, event.phase, ending, seconds, extra={"fields": fields})
             case Progressed():
                 self._show_progress()
             case EpochEnded():
-                _log_epoch(event)
+                scores = "  ".join(f"{name} {score:.4g}" for name, score in event.scores.items())
+                values = (event.stage, event.epoch, event.epochs, scores)
+                fields = asdict(event)
+                logger.info("%s: epoch %d of %d  %s", *values, extra={"fields": fields})
             case RunEnded() if self._push_url:
                 seconds = time.monotonic() - self._run_began
                 push(self._push_url, self.state.snapshot().name, event.result, seconds)
-
-    def _show_beginning(self, event: PhaseBegan) -> None:
-        self._phase_began = self._line_logged = time.monotonic()
-        if self._bar:  # it names the phase, and disappears with it: a line would stay
-            self._bar.begin(event.phase)
-        else:
-            fields = {"phase": event.phase, "event": "begins"}
-            logger.info("%s begins", event.phase, extra={"fields": fields})
-
-    def _show_end(self, event: PhaseEnded) -> None:
-        if self._bar:
-            self._bar.clear()
-        ending = "stopped" if event.stopped else "done"
-        seconds = round(time.monotonic() - self._phase_began, 3)
-        fields = {"phase": event.phase, "event": ending, "seconds": seconds}
-        logger.info("%s %s after %.1f s", event.phase, ending, seconds, extra={"fields": fields})
 
     def _show_progress(self) -> None:
         if self._bar:
             snapshot = self.state.snapshot()
             if snapshot.running and snapshot.progress:
                 self._bar.show(snapshot.running, snapshot.progress)
-        elif self._is_line_due():
-            _log_progress(self.state.snapshot())
-
-    def _is_line_due(self) -> bool:
-        """Whether the log has been silent for long. Of several threads one is told so."""
+            return
+        # Several threads report progress: one of them logs the line.
         with self._lock:
             now = time.monotonic()
             if now - self._line_logged < PROGRESS_LINE_SECONDS:
-                return False
+                return
             self._line_logged = now
-            return True
+        _log_progress(self.state.snapshot())
 
 
 def serve(
@@ -180,19 +176,6 @@ def serve(
 def silent() -> RunTelemetry:
     """Telemetry that serves nothing: for the quick verbs and for tests."""
     return RunTelemetry(RunState(""))
-
-
-def _log_epoch(event: EpochEnded) -> None:
-    fields = asdict(event)
-    text = "  ".join(f"{name} {score:.4g}" for name, score in event.scores.items())
-    logger.info(
-        "%s: epoch %d of %d  %s",
-        event.stage,
-        event.epoch,
-        event.epochs,
-        text,
-        extra={"fields": fields},
-    )
 
 
 def _log_progress(snapshot: RunStateSnapshot) -> None:

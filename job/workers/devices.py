@@ -129,17 +129,24 @@ def join(
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
     for gpu in gpus:
+        # Else TensorFlow takes the whole memory of the card, also for a small model.
         tf.config.experimental.set_memory_growth(gpu, True)
 
+    names: tuple[str, ...]
     if together:
-        strategy, names = _join_workers(tf, group)
+        cluster = tf.train.ClusterSpec({"worker": group.addresses})
+        resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+            cluster, task_type="worker", task_id=group.index
+        )
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
+        names = strategy.extended.worker_devices
     else:
         strategy, names = _use_local_devices(tf, bool(gpus), devices.logical_cpus)
     own = Workers(
         strategy=strategy,
         replicas=strategy.num_replicas_in_sync,
         devices=names,
-        bfloat16=bool(gpus) and all(_computes_in_bfloat16(tf, gpu) for gpu in gpus),
+        bfloat16=_compute_in_bfloat16(tf, gpus),
         fingerprint=f"{_processor_name()}; {threads} threads; {len(names)} devices",
     )
     return own if group.size == 1 else _compare_workers(own, group, together)
@@ -148,6 +155,7 @@ def join(
 def _use_local_devices(tf: Any, gpus: bool, logical_cpus: int) -> tuple[Any, tuple[str, ...]]:
     """The strategy over this process's own devices, and their names."""
     if not gpus and logical_cpus > 1:
+        # A rehearsal: MirroredStrategy over parts of one CPU does what it does over several GPUs.
         cpu = tf.config.list_physical_devices("CPU")[0]
         parts = [tf.config.LogicalDeviceConfiguration()] * logical_cpus
         tf.config.set_logical_device_configuration(cpu, parts)
@@ -156,17 +164,6 @@ def _use_local_devices(tf: Any, gpus: bool, logical_cpus: int) -> tuple[Any, tup
     if len(names) > 1:
         return tf.distribute.MirroredStrategy(names), names
     return tf.distribute.get_strategy(), names
-
-
-def _join_workers(tf: Any, group: WorkerGroup) -> tuple[Any, tuple[str, ...]]:
-    """The strategy over all workers, and the names of this one's devices."""
-    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-        tf.train.ClusterSpec({"worker": group.addresses}),
-        task_type="worker",
-        task_id=group.index,
-    )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
-    return strategy, strategy.extended.worker_devices
 
 
 def _compare_workers(own: Workers, group: WorkerGroup, together: bool) -> Workers:
@@ -184,9 +181,13 @@ def _compare_workers(own: Workers, group: WorkerGroup, together: bool) -> Worker
     return replace(workers, fingerprint=fingerprint, bfloat16=bfloat16)
 
 
-def _computes_in_bfloat16(tf: Any, gpu: Any) -> bool:
-    details = tf.config.experimental.get_device_details(gpu)
-    return bool(details.get("compute_capability", (0, 0)) >= BFLOAT16_CAPABILITY)
+def _compute_in_bfloat16(tf: Any, gpus: list[Any]) -> bool:
+    """Whether there are GPUs, and all of them compute in bfloat16."""
+    for gpu in gpus:
+        details = tf.config.experimental.get_device_details(gpu)
+        if details.get("compute_capability", (0, 0)) < BFLOAT16_CAPABILITY:
+            return False
+    return bool(gpus)
 
 
 def _processor_name() -> str:

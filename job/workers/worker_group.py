@@ -43,7 +43,7 @@ class WorkerGroup:
         if not text:
             return SINGLE_WORKER
         try:
-            return _from_config(json.loads(text))
+            return _parse_config(json.loads(text))
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise SettingsError(
                 f"TF_CONFIG={text!r} is not a cluster of workers: {type(error).__name__} {error}.",
@@ -54,7 +54,7 @@ class WorkerGroup:
 SINGLE_WORKER = WorkerGroup()
 
 
-def _from_config(config: dict[str, Any]) -> WorkerGroup:
+def _parse_config(config: dict[str, Any]) -> WorkerGroup:
     jobs, task = config["cluster"], config["task"]
     if others := jobs.keys() - {"chief", "worker"}:
         raise ValueError(f"it has tasks of the kind {', '.join(sorted(others))}")
