@@ -28,12 +28,14 @@ from tests.photographs import ensure_photographs, ensure_weights
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SUFFIXES = (".h5", ".weights.h5", ".keras")
-NONE = Weights("none", None, "", "", "", (), published=True)
+NONE = Weights(kind="none", path=None, sha256="", origin="", licence="", classes=(), published=True)
 CLASSES = ("ant", "bee", "cat")
 
 
 def given(path: Path, kind: Any = "keras", classes: tuple[str, ...] = ()) -> Weights:
-    return Weights(kind, path, "", "", "", classes, published=True)
+    return Weights(
+        kind=kind, path=path, sha256="", origin="", licence="", classes=classes, published=True
+    )
 
 
 def build(
@@ -360,7 +362,7 @@ def test_a_release_is_continued_with_its_classes_kept_in_place(tmp_path: Path) -
     release.head.get_layer("logits").bias.assign([1.0, 2.0, 3.0])
     release.model.save(tmp_path / "model.keras")
     found = given(tmp_path / "model.keras", "release", release.classes)
-    classes = weights.order(("ant", "bee", "cat"), found)
+    classes = weights.order_classes(("ant", "bee", "cat"), found)
     assert classes == ("bee", "ant", "cat")
     ours = build("VGG16", weights=found, classes=classes, units=8, dropout=0.0, seed=9)
     features, logits = (

@@ -25,6 +25,7 @@ IMPORTED_WITHOUT_TENSORFLOW = (
     "storage",
     "identity",
     "dataset",
+    "release",
     "weights",
     "publish",
     "pipeline",

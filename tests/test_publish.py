@@ -1,4 +1,4 @@
-"""Releases over a real S3 server and over a folder: written, cut off at every point, verified, promoted, raced for."""
+"""Releases over a real S3 server and a folder: written, cut off, verified, promoted, raced for."""
 
 import hashlib
 import json
@@ -14,7 +14,8 @@ import pytest
 
 from job import publish
 from job.errors import ReleaseError, SettingsError, TemporaryError
-from job.publish import Champion, Comparison, Decision, Manifest
+from job.publish import Champion, Comparison, Decision
+from job.release import Manifest, open_release
 from job.settings import GateSettings
 from job.storage import Store, connect
 
@@ -59,91 +60,95 @@ def bundle(folder: Path, files: Mapping[str, bytes] = FILES) -> Path:
     return folder
 
 
-def released(
-    model: Store, tmp_path: Path, run_id: str, files: Mapping[str, bytes] = FILES, **changes: Any
+def make_release(
+    registry: Store, tmp_path: Path, run_id: str, files: Mapping[str, bytes] = FILES, **changes: Any
 ) -> Manifest:
     return publish.release(
-        bundle(tmp_path / f"bundle-{run_id}", files), fields(run_id, **changes), model
+        bundle(tmp_path / f"bundle-{run_id}", files), fields(run_id, **changes), registry
     ).manifest
 
 
 @pytest.fixture
-def model(store: Store) -> Store:
+def registry(store: Store) -> Store:
     return store.child("pets")
 
 
-# --- release ---------------------------------------------------------------------------------------------------------
+# --- release ---
 
 
-def test_a_release_holds_every_file_and_a_manifest_of_them(model: Store, tmp_path: Path) -> None:
-    release = publish.release(bundle(tmp_path / "bundle"), fields("run-1"), model)
+def test_a_release_holds_every_file_and_a_manifest_of_them(registry: Store, tmp_path: Path) -> None:
+    release = publish.release(bundle(tmp_path / "bundle"), fields("run-1"), registry)
 
-    keys = {entry.key for entry in model.list()}
+    keys = {entry.key for entry in registry.list()}
     assert keys == {f"releases/run-1/{name}" for name in [*FILES, "manifest.json"]}
-    manifest = json.loads(model.read("releases/run-1/manifest.json"))
+    manifest = json.loads(registry.read("releases/run-1/manifest.json"))
     assert manifest["schema"] == 1
     assert manifest["files"] == {
         name: {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         for name, content in PROMISED.items()
     }
     assert release.ours
-    assert release.uri == f"{model.uri}/releases/run-1"
+    assert release.uri == f"{registry.uri}/releases/run-1"
     assert publish.verify(release.uri).bytes == sum(map(len, PROMISED.values()))
 
 
-def test_releasing_again_changes_nothing(model: Store, tmp_path: Path) -> None:
-    first = released(model, tmp_path, "run-1")
-    again = publish.release(tmp_path / "bundle-run-1", fields("run-1", seconds={"fit": 3}), model)
+def test_releasing_again_changes_nothing(registry: Store, tmp_path: Path) -> None:
+    first = make_release(registry, tmp_path, "run-1")
+    again = publish.release(
+        tmp_path / "bundle-run-1", fields("run-1", seconds={"fit": 3}), registry
+    )
     assert not again.ours
     assert again.manifest == first
 
 
 def test_the_manifest_that_came_first_is_kept(
-    model: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    registry: Store, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = released(model, tmp_path, "run-1")
+    first = make_release(registry, tmp_path, "run-1")
     with caplog.at_level(logging.INFO):
-        other = released(model, tmp_path / "other", "run-1", {**FILES, "model.keras": b"other"})
+        other = make_release(
+            registry, tmp_path / "other", "run-1", {**FILES, "model.keras": b"other"}
+        )
     assert other == first
     assert "with other files; it came first and is kept" in caplog.text
-    assert model.read("releases/run-1/model.keras") == FILES["model.keras"]
+    assert registry.read("releases/run-1/model.keras") == FILES["model.keras"]
 
 
 @pytest.mark.parametrize("uploads", [0, 3])
-def test_killed_in_the_middle_of_the_uploads_there_is_no_release_and_the_next_attempt_makes_it(
-    model: Store, tmp_path: Path, uploads: int
+def test_killed_during_the_uploads_there_is_no_release_until_the_next_attempt(
+    registry: Store, tmp_path: Path, uploads: int
 ) -> None:
-    kill_while(f"upload, after={uploads}", bundle(tmp_path / "first"), model)
+    kill_while(f"upload, after={uploads}", bundle(tmp_path / "first"), registry)
 
-    assert publish.find(model, "run-1") is None
-    assert list(publish.history(model)) == []
+    assert publish.find(registry, "run-1") is None
+    assert list(publish.read_history(registry)) == []
     with pytest.raises(ReleaseError, match=r"has no manifest\.json"):
-        publish.verify(model.child("releases/run-1"))
+        publish.verify(registry.child("releases/run-1"))
 
-    model.write("releases/run-1/model.onnx", b"of the first attempt")
-    released(model, tmp_path, "run-1")
-    publish.verify(model.child("releases/run-1"))
-    assert model.head("releases/run-1/model.onnx") is None
+    registry.write("releases/run-1/model.onnx", b"of the first attempt")
+    make_release(registry, tmp_path, "run-1")
+    publish.verify(registry.child("releases/run-1"))
+    assert registry.head("releases/run-1/model.onnx") is None
 
 
-def kill_while(what: str, folder: Path, model: Store, then: str = "") -> None:
-    """Release in another process, which kills itself with -9 at the n-th call of one of the store's words."""
+def kill_while(what: str, folder: Path, registry: Store, then: str = "") -> None:
+    """Release in another process, which kills itself with -9 in the n-th call of a method."""
     script = f"""
 import os, signal, json, sys
 from job import publish, storage
-model = storage.connect({model.uri!r})
-def deadly(word, after):
-    real, calls = getattr(type(model), word), []
+registry = storage.connect({registry.uri!r})
+def deadly(method, after):
+    real, calls = getattr(type(registry), method), []
     def count(self, *arguments):
         calls.append(1)
         if len(calls) > after:
             os.kill(os.getpid(), signal.SIGKILL)
         return real(self, *arguments)
-    setattr(type(model), word, count)
-word, after = {what.split(", after=")!r}
-deadly(word, int(after))
+    setattr(type(registry), method, count)
+method, after = {what.split(", after=")!r}
+deadly(method, int(after))
 from pathlib import Path
-release = publish.release(Path({str(folder)!r}), json.loads(sys.argv[1]), model)
+release = publish.release(Path({str(folder)!r}), json.loads(sys.argv[1]), registry)
 {then}
 """
     promotion = {
@@ -161,109 +166,113 @@ def ours(tmp_path: Path) -> Path:
     return bundle(tmp_path / "ours")
 
 
-def another_run(model: Store, tmp_path: Path, files: Mapping[str, bytes]) -> None:
+def another_run(registry: Store, tmp_path: Path, files: Mapping[str, bytes]) -> None:
     publish.release(
-        bundle(tmp_path / "theirs", {**FILES, **files}), fields("run-1", host="b"), model
+        bundle(tmp_path / "theirs", {**FILES, **files}), fields("run-1", host="b"), registry
     )
 
 
 def test_of_two_runs_at_once_the_first_manifest_stays_with_its_files(
-    model: Store, ours: Path, tmp_path: Path
+    registry: Store, ours: Path, tmp_path: Path
 ) -> None:
     late = racing(
-        model,
+        registry,
         "write_if",
-        lambda: another_run(model, tmp_path, files={"model.keras": b"other bits"}),
+        lambda: another_run(registry, tmp_path, files={"model.keras": b"other bits"}),
     )
     release = publish.release(ours, fields("run-1", host="a"), late)
     assert not release.ours
     assert release.manifest.fields["host"] == "b"
-    publish.verify(model.child("releases/run-1"))
+    publish.verify(registry.child("releases/run-1"))
 
 
 def test_two_runs_with_equal_files_do_not_disturb_each_other(
-    model: Store, ours: Path, tmp_path: Path
+    registry: Store, ours: Path, tmp_path: Path
 ) -> None:
     late = racing(
-        model, "upload", lambda: another_run(model, tmp_path, files={"logs/graft.log": b"at ten"})
+        registry,
+        "upload",
+        lambda: another_run(registry, tmp_path, files={"logs/graft.log": b"at ten"}),
     )
     release = publish.release(ours, fields("run-1", host="a"), late)
     assert not release.ours
-    publish.verify(model.child("releases/run-1"))
+    publish.verify(registry.child("releases/run-1"))
 
 
 def test_a_run_that_overwrote_a_finished_release_makes_it_whole_again(
-    model: Store, ours: Path, tmp_path: Path
+    registry: Store, ours: Path, tmp_path: Path
 ) -> None:
     """Both began before either had a manifest, and on GPUs their bytes differ."""
     late = racing(
-        model, "upload", lambda: another_run(model, tmp_path, files={"model.keras": b"other bits"})
+        registry,
+        "upload",
+        lambda: another_run(registry, tmp_path, files={"model.keras": b"other bits"}),
     )
     release = publish.release(ours, fields("run-1", host="a"), late)
     assert release.ours
-    assert publish.verify(model.child("releases/run-1")).manifest.fields["host"] == "a"
-    assert model.read("releases/run-1/model.keras") == FILES["model.keras"]
+    assert publish.verify(registry.child("releases/run-1")).manifest.fields["host"] == "a"
+    assert registry.read("releases/run-1/model.keras") == FILES["model.keras"]
 
 
 def test_a_release_that_is_always_overwritten_ends_as_temporary(
-    model: Store, ours: Path, tmp_path: Path
+    registry: Store, ours: Path, tmp_path: Path
 ) -> None:
     turns = iter(range(100))
 
     def another() -> None:
-        model.delete("releases/run-1/manifest.json")
-        another_run(model, tmp_path, files={"model.keras": f"other bits {next(turns)}".encode()})
-        model.write("releases/run-1/model.keras", FILES["model.keras"])
+        registry.delete("releases/run-1/manifest.json")
+        another_run(registry, tmp_path, files={"model.keras": f"other bits {next(turns)}".encode()})
+        registry.write("releases/run-1/model.keras", FILES["model.keras"])
 
     with pytest.raises(TemporaryError, match="overwritten 5 times"):
-        publish.release(ours, fields("run-1"), racing(model, "write_if", another, always=True))
+        publish.release(ours, fields("run-1"), racing(registry, "write_if", another, always=True))
 
 
 class Racing:
-    """A real store, and another run that gets its turn just before the first use of a word (or before each)."""
+    """A real store, and another run that acts just before the first call (or each) of a method."""
 
     def __init__(
-        self, real: Store, word: str, turn: Callable[[], object], always: bool = False
+        self, real: Store, method: str, turn: Callable[[], object], always: bool = False
     ) -> None:
-        self._real, self._word, self._turns, self._always = real, word, [turn], always
+        self._real, self._method, self._turns, self._always = real, method, [turn], always
         self._lock = threading.Lock()
 
-    def __getattr__(self, word: str) -> Any:
-        if word == self._word:
+    def __getattr__(self, name: str) -> Any:
+        if name == self._method:
             with self._lock:
                 for turn in self._turns:
                     turn()
                 if not self._always:
                     self._turns.clear()
-        return getattr(self._real, word)
+        return getattr(self._real, name)
 
     def child(self, suffix: str) -> Any:
-        changed = Racing(self._real.child(suffix), self._word, lambda: None, self._always)
+        changed = Racing(self._real.child(suffix), self._method, lambda: None, self._always)
         changed._turns = self._turns
         return changed
 
 
-def racing(real: Store, word: str, turn: Callable[[], object], always: bool = False) -> Store:
-    return cast(Store, Racing(real, word, turn, always))
+def racing(real: Store, method: str, turn: Callable[[], object], always: bool = False) -> Store:
+    return cast(Store, Racing(real, method, turn, always))
 
 
-def test_a_manifest_without_its_fields_is_not_written(model: Store, tmp_path: Path) -> None:
+def test_a_manifest_without_its_fields_is_not_written(registry: Store, tmp_path: Path) -> None:
     with pytest.raises(ReleaseError) as caught:
         publish.release(
-            bundle(tmp_path / "bundle"), {"run_id": "run-1", "data": {}, "exact": "yes"}, model
+            bundle(tmp_path / "bundle"), {"run_id": "run-1", "data": {}, "exact": "yes"}, registry
         )
-    assert {"name is missing", "exact is of another type", "data.classes is no list"} <= set(
+    assert {"name is missing", "exact is of another type", "data.classes is not a list"} <= set(
         caught.value.problems
     )
-    assert list(model.list()) == []
+    assert list(registry.list()) == []
 
 
-# --- verify ----------------------------------------------------------------------------------------------------------
+# --- verify ---
 
 
-def test_every_damage_is_named_at_once(model: Store, tmp_path: Path) -> None:
-    released(model, tmp_path, "run-1")
-    release = model.child("releases/run-1")
+def test_every_damage_is_named_at_once(registry: Store, tmp_path: Path) -> None:
+    make_release(registry, tmp_path, "run-1")
+    release = registry.child("releases/run-1")
     release.write("model.keras", FILES["model.keras"][:-1] + b"x")
     release.write("labels.json", b"[]")
     release.delete("dataset.json")
@@ -282,8 +291,8 @@ def test_every_damage_is_named_at_once(model: Store, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("raw", "problem"),
     [
-        (b"{", "it is no JSON"),
-        (b"[]", "it is no JSON object"),
+        (b"{", "it is not JSON"),
+        (b"[]", "it is not a JSON object"),
         (b'{"schema": 2}', "schema is 2, expected 1"),
         (
             json.dumps(
@@ -298,81 +307,137 @@ def test_every_damage_is_named_at_once(model: Store, tmp_path: Path) -> None:
     ],
 )
 def test_without_a_valid_manifest_there_is_no_release(
-    model: Store, tmp_path: Path, raw: bytes, problem: str
+    registry: Store, tmp_path: Path, raw: bytes, problem: str
 ) -> None:
-    model.write("releases/run-1/manifest.json", raw)
+    registry.write("releases/run-1/manifest.json", raw)
     with pytest.raises(ReleaseError) as caught:
-        publish.verify(f"{model.uri}/releases/run-1")
+        publish.verify(f"{registry.uri}/releases/run-1")
     assert problem in str(caught.value)
-    assert publish.find(model, "run-1") is None
+    assert publish.find(registry, "run-1") is None
 
-    assert publish.release(bundle(tmp_path / "bundle"), fields("run-1"), model).ours
-    publish.verify(f"{model.uri}/releases/run-1")
+    assert publish.release(bundle(tmp_path / "bundle"), fields("run-1"), registry).ours
+    publish.verify(f"{registry.uri}/releases/run-1")
 
 
-def test_a_models_uri_means_its_champion(model: Store, tmp_path: Path) -> None:
-    with pytest.raises(ReleaseError, match=r"neither a release .* nor a model with a champion"):
-        publish.verify(model.uri)
-    released(model, tmp_path, "run-1")
-    publish.promote_manually(f"{model.uri}/releases/run-1")
-    assert publish.verify(model.uri).manifest.run_id == "run-1"
+def test_the_uri_of_a_registry_means_its_champion(registry: Store, tmp_path: Path) -> None:
+    with pytest.raises(ReleaseError, match=r"neither a release .* nor a registry with a champion"):
+        publish.verify(registry.uri)
+    make_release(registry, tmp_path, "run-1")
+    publish.promote_manually(f"{registry.uri}/releases/run-1")
+    assert publish.verify(registry.uri).manifest.run_id == "run-1"
 
-    model.write("releases/run-1/manifest.json", model.read("releases/run-1/manifest.json") + b" ")
+    registry.write(
+        "releases/run-1/manifest.json", registry.read("releases/run-1/manifest.json") + b" "
+    )
     with pytest.raises(ReleaseError, match=r"another manifest\.json"):
-        publish.verify(model.uri)
+        publish.verify(registry.uri)
 
 
-# --- history ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "suffix", ["", "/", "/promoted.json", "/promoted.json/", "/releases/run-1", "/releases/run-1/"]
+)
+def test_every_address_of_a_release_opens_the_same_one(
+    registry: Store, tmp_path: Path, suffix: str
+) -> None:
+    manifest = make_release(registry, tmp_path, "run-1")
+    publish.promote_manually(f"{registry.uri}/releases/run-1")
+    store, opened = open_release(f"{registry.uri}{suffix}")
+    assert (store.uri, opened) == (f"{registry.uri}/releases/run-1", manifest)
 
 
-def test_a_rerun_finds_what_would_come_out_the_same(model: Store, tmp_path: Path) -> None:
-    released(model, tmp_path, "run-1")
-    released(model, tmp_path, "run-2", data={**fields("")["data"], "listing": "l2"})
-    model.write("releases/run-3/manifest.json", b"cut off")
-    history = publish.history(model)
+def test_graft_verify_takes_the_uri_of_the_pointer(registry: Store, tmp_path: Path) -> None:
+    make_release(registry, tmp_path, "run-1")
+    publish.promote_manually(f"{registry.uri}/releases/run-1")
+    command = [sys.executable, "-m", "job", "verify", f"{registry.uri}/promoted.json"]
+    intact = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert intact.returncode == 0
+    assert intact.stdout.startswith(f"{registry.uri}/releases/run-1: 5 files, ")
 
-    assert found(history.seen("l", {"GRAFT_SEED": 0}, "c")) == "run-1"
-    assert found(history.seen("l2", {"GRAFT_SEED": 0}, "c")) == "run-2"
-    assert history.seen("l", {"GRAFT_SEED": 1}, "c") is None
-    assert history.seen("l", {"GRAFT_SEED": 0}, "another") is None
-    assert found(publish.find(model, "run-2")) == "run-2"
-    assert history.judged_on("t") == 2
-    assert history.judged_on("another") == 0
+    registry.write("promoted.json", b'{"schema": 2}')
+    refused = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "schema is 2, expected 1" in refused.stderr
 
 
-def found(manifest: Manifest | None) -> str | None:
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"schema": 2}, "schema is 2, expected 1"),
+        ({"release": "../elsewhere"}, "release is '../elsewhere', expected 'releases/run-1'"),
+        ({"manifest_sha256": 7}, "manifest_sha256 is 7, expected text"),
+    ],
+)
+def test_a_pointer_of_another_form_is_refused(
+    registry: Store, tmp_path: Path, changes: dict[str, Any], problem: str
+) -> None:
+    make_release(registry, tmp_path, "run-1")
+    publish.promote_manually(f"{registry.uri}/releases/run-1")
+    pointer = json.loads(registry.read("promoted.json"))
+    registry.write("promoted.json", json.dumps({**pointer, **changes}).encode())
+    for uri in (registry.uri, f"{registry.uri}/promoted.json"):
+        with pytest.raises(ReleaseError) as caught:
+            publish.verify(uri)
+        assert problem in caught.value.message
+        assert caught.value.exit_code == 1
+
+
+# --- history ---
+
+
+def test_a_rerun_finds_what_would_come_out_the_same(registry: Store, tmp_path: Path) -> None:
+    make_release(registry, tmp_path, "run-1")
+    make_release(registry, tmp_path, "run-2", data={**fields("")["data"], "listing": "l2"})
+    registry.write("releases/run-3/manifest.json", b"cut off")
+    history = publish.read_history(registry)
+
+    assert run_id_of(history.find_same("l", {"GRAFT_SEED": 0}, "c")) == "run-1"
+    assert run_id_of(history.find_same("l2", {"GRAFT_SEED": 0}, "c")) == "run-2"
+    assert history.find_same("l", {"GRAFT_SEED": 1}, "c") is None
+    assert history.find_same("l", {"GRAFT_SEED": 0}, "another") is None
+    assert run_id_of(publish.find(registry, "run-2")) == "run-2"
+    assert history.count_judged_on("t") == 2
+    assert history.count_judged_on("another") == 0
+
+
+def run_id_of(manifest: Manifest | None) -> str | None:
     return manifest.run_id if manifest else None
 
 
-def test_the_newest_of_equal_releases_is_found_first(model: Store, tmp_path: Path) -> None:
-    released(model, tmp_path, "b")
-    wait_for_another_second(model)
-    released(model, tmp_path, "a")
-    assert [manifest.run_id for manifest in publish.history(model)] == ["a", "b"]
-    assert found(publish.history(model).seen("l", {"GRAFT_SEED": 0}, "c")) == "a"
+def test_the_newest_of_equal_releases_is_found_first(registry: Store, tmp_path: Path) -> None:
+    make_release(registry, tmp_path, "b")
+    wait_for_another_second(registry)
+    make_release(registry, tmp_path, "a")
+    assert [manifest.run_id for manifest in publish.read_history(registry)] == ["a", "b"]
+    assert run_id_of(publish.read_history(registry).find_same("l", {"GRAFT_SEED": 0}, "c")) == "a"
 
 
-def wait_for_another_second(model: Store) -> None:
+def wait_for_another_second(registry: Store) -> None:
     """S3 tells times in whole seconds."""
-    first = model.head("releases/b/manifest.json")
+    first = registry.head("releases/b/manifest.json")
     assert first
     while True:
-        model.write("clock", b"")
-        now = model.head("clock")
+        registry.write("clock", b"")
+        now = registry.head("clock")
         assert now
         if now.modified > first.modified + 1:
             return
         threading.Event().wait(0.2)
 
 
-# --- promotion -------------------------------------------------------------------------------------------------------
+# --- promotion ---
 
 GATE = GateSettings(metric="accuracy", min_score=0.5, tolerance=0.02)
 
 
 def comparing(ours: float | None, theirs: float | None, images: int) -> Any:
     return lambda store, manifest: Comparison(
-        manifest.run_id, "accuracy", ours, theirs, -0.1, 0.1, images
+        run_id=manifest.run_id,
+        metric="accuracy",
+        challenger=ours,
+        champion=theirs,
+        low=-0.1,
+        high=0.1,
+        images=images,
     )
 
 
@@ -380,32 +445,34 @@ def never(*_: Any) -> Any:
     raise AssertionError("asked although it does not matter")
 
 
-def won(against: Champion | None, promote: bool = True) -> Decision:
-    return Decision(promote=promote, by="comparison", reason="", comparison=None, against=against)
+def decision_against(champion: Champion | None, promote: bool = True) -> Decision:
+    return Decision(promote=promote, by="comparison", reason="", comparison=None, champion=champion)
 
 
-def crowned(model: Store, tmp_path: Path, run_id: str = "old") -> Champion:
-    released(model, tmp_path, run_id)
-    publish.promote_manually(f"{model.uri}/releases/{run_id}")
-    champion = publish.champion(model)
+def make_champion(registry: Store, tmp_path: Path, run_id: str = "old") -> Champion:
+    make_release(registry, tmp_path, run_id)
+    publish.promote_manually(f"{registry.uri}/releases/{run_id}")
+    champion = publish.read_champion(registry)
     assert champion
     return champion
 
 
-def test_below_the_gate_nothing_is_compared(model: Store, tmp_path: Path) -> None:
-    decision = publish.decide(GATE, 0.49, crowned(model, tmp_path), never)
+def test_below_the_gate_nothing_is_compared(registry: Store, tmp_path: Path) -> None:
+    decision = publish.decide(GATE, 0.49, make_champion(registry, tmp_path), never)
     assert not decision.promote
     assert decision.reason == "accuracy 0.4900 is below the gate of 0.5000."
 
 
-def test_the_first_release_that_passes_the_gate_is_promoted(model: Store, tmp_path: Path) -> None:
+def test_the_first_release_that_passes_the_gate_is_promoted(
+    registry: Store, tmp_path: Path
+) -> None:
     decision = publish.decide(GATE, 0.5, None, never)
-    manifest = released(
-        model, tmp_path, "run-1", promotion=decision.record(), previous=decision.previous
+    manifest = make_release(
+        registry, tmp_path, "run-1", promotion=decision.record(), previous=decision.previous
     )
-    assert publish.promote(model, manifest, decision, never) is decision
+    assert publish.promote(registry, manifest, decision, never) is decision
 
-    pointer = json.loads(model.read("promoted.json"))
+    pointer = json.loads(registry.read("promoted.json"))
     assert pointer["schema"] == 1
     assert (pointer["run_id"], pointer["release"], pointer["by"]) == (
         "run-1",
@@ -414,7 +481,7 @@ def test_the_first_release_that_passes_the_gate_is_promoted(model: Store, tmp_pa
     )
     assert (
         pointer["manifest_sha256"]
-        == hashlib.sha256(model.read("releases/run-1/manifest.json")).hexdigest()
+        == hashlib.sha256(registry.read("releases/run-1/manifest.json")).hexdigest()
     )
     assert pointer["comparison"] is None
     assert pointer["previous"] is None
@@ -425,9 +492,9 @@ def test_the_first_release_that_passes_the_gate_is_promoted(model: Store, tmp_pa
     [(0.8, 0.7, True), (0.7, 0.7, True), (0.68, 0.7, True), (0.67, 0.7, False)],
 )
 def test_a_tie_within_the_tolerance_promotes(
-    model: Store, tmp_path: Path, ours: float, theirs: float, promote: bool
+    registry: Store, tmp_path: Path, ours: float, theirs: float, promote: bool
 ) -> None:
-    champion = crowned(model, tmp_path)
+    champion = make_champion(registry, tmp_path)
     decision = publish.decide(GATE, 0.9, champion, comparing(ours, theirs, 30))
     assert decision.promote is promote
     assert decision.by == "comparison"
@@ -447,9 +514,11 @@ def test_a_tie_within_the_tolerance_promotes(
 
 @pytest.mark.parametrize(("ours", "theirs", "images"), [(0.1, 0.9, 29), (None, None, 0)])
 def test_fewer_than_30_comparable_images_leave_it_to_the_gate_and_it_is_said(
-    model: Store, tmp_path: Path, ours: float | None, theirs: float | None, images: int
+    registry: Store, tmp_path: Path, ours: float | None, theirs: float | None, images: int
 ) -> None:
-    decision = publish.decide(GATE, 0.9, crowned(model, tmp_path), comparing(ours, theirs, images))
+    decision = publish.decide(
+        GATE, 0.9, make_champion(registry, tmp_path), comparing(ours, theirs, images)
+    )
     assert decision.promote
     assert decision.by == "gate"
     assert (
@@ -457,51 +526,58 @@ def test_fewer_than_30_comparable_images_leave_it_to_the_gate_and_it_is_said(
     )
 
 
-def test_a_loser_leaves_the_pointer_alone(model: Store, tmp_path: Path) -> None:
-    champion = crowned(model, tmp_path)
+def test_a_loser_leaves_the_pointer_alone(registry: Store, tmp_path: Path) -> None:
+    champion = make_champion(registry, tmp_path)
     decision = publish.decide(GATE, 0.6, champion, comparing(0.6, 0.9, 100))
-    publish.promote(model, released(model, tmp_path, "new"), decision, never)
-    now = publish.champion(model)
+    publish.promote(registry, make_release(registry, tmp_path, "new"), decision, never)
+    now = publish.read_champion(registry)
     assert now
-    assert (found(now.manifest), now.pointer_sha256) == ("old", champion.pointer_sha256)
+    assert (run_id_of(now.manifest), now.pointer_sha256) == ("old", champion.pointer_sha256)
 
 
 @pytest.mark.parametrize("damage", ["pointer", "manifest", "files"])
 def test_a_damaged_champion_leaves_it_to_the_gate_and_is_replaced(
-    model: Store, tmp_path: Path, damage: str
+    registry: Store, tmp_path: Path, damage: str
 ) -> None:
-    crowned(model, tmp_path)
+    make_champion(registry, tmp_path)
 
     def cannot_be_judged(*_: Any) -> Comparison:
         raise ReleaseError("model.keras is missing.")
 
     if damage == "pointer":
-        model.write("promoted.json", b'{"schema": 1, "run_id": "old", "release": "../elsewhere"}')
+        registry.write(
+            "promoted.json", b'{"schema": 1, "run_id": "old", "release": "../elsewhere"}'
+        )
     if damage == "manifest":
-        model.delete("releases/old/manifest.json")
-    champion = publish.champion(model)
+        registry.delete("releases/old/manifest.json")
+    champion = publish.read_champion(registry)
     decision = publish.decide(GATE, 0.9, champion, cannot_be_judged if damage == "files" else never)
     assert decision.promote
     assert "decides alone: the champion" in decision.reason
 
-    publish.promote(model, released(model, tmp_path, "new"), decision, never)
-    assert publish.verify(model.uri).manifest.run_id == "new"
+    publish.promote(registry, make_release(registry, tmp_path, "new"), decision, never)
+    assert publish.verify(registry.uri).manifest.run_id == "new"
 
 
 def test_of_two_promoters_one_wins_and_the_other_compares_again(
-    model: Store, tmp_path: Path
+    registry: Store, tmp_path: Path
 ) -> None:
-    champion = crowned(model, tmp_path)
-    manifests = {name: released(model, tmp_path, name) for name in ("one", "two")}
+    champion = make_champion(registry, tmp_path)
+    manifests = {name: make_release(registry, tmp_path, name) for name in ("one", "two")}
     start, compared = threading.Barrier(2), []
 
-    def again(name: str, against: Champion | None) -> Decision:
-        compared.append((name, found(against.manifest) if against else None))
-        return won(against, promote=False)
+    def decide_again(name: str, champion: Champion | None) -> Decision:
+        compared.append((name, run_id_of(champion.manifest) if champion else None))
+        return decision_against(champion, promote=False)
 
     def run(name: str) -> None:
         start.wait()
-        publish.promote(model, manifests[name], won(champion), lambda against: again(name, against))
+        publish.promote(
+            registry,
+            manifests[name],
+            decision_against(champion),
+            lambda champion: decide_again(name, champion),
+        )
 
     threads = [threading.Thread(target=run, args=[name]) for name in manifests]
     for thread in threads:
@@ -509,84 +585,88 @@ def test_of_two_promoters_one_wins_and_the_other_compares_again(
     for thread in threads:
         thread.join()
 
-    now = publish.champion(model)
+    now = publish.read_champion(registry)
     assert now
-    winner = found(now.manifest)
+    winner = run_id_of(now.manifest)
     (loser,) = set(manifests) - {winner}
     assert compared == [(loser, winner)]
     assert now.pointer["previous"]["run_id"] == "old"
 
 
-def test_a_promoter_that_always_comes_late_gives_up_for_now(model: Store, tmp_path: Path) -> None:
+def test_a_promoter_that_always_comes_late_gives_up_for_now(
+    registry: Store, tmp_path: Path
+) -> None:
     others = iter(range(100))
 
     def another_wins() -> None:
-        crowned(model, tmp_path, f"other-{next(others)}")
+        make_champion(registry, tmp_path, f"other-{next(others)}")
 
-    late = racing(model, "write_if", another_wins, always=True)
-    manifest = released(model, tmp_path, "new")
+    late = racing(registry, "write_if", another_wins, always=True)
+    manifest = make_release(registry, tmp_path, "new")
     with pytest.raises(TemporaryError, match="changed 5 times"):
-        publish.promote(late, manifest, won(None), won)
+        publish.promote(late, manifest, decision_against(None), decision_against)
 
 
 def test_a_pointer_whose_answer_was_lost_counts_as_written(
     bucket: str, faulty: Any, tmp_path: Path
 ) -> None:
-    model = connect(f"{bucket}/pets")
-    manifest = released(model, tmp_path, "run-1")
+    registry = connect(f"{bucket}/pets")
+    manifest = make_release(registry, tmp_path, "run-1")
     faulty.fail("PUT", times=1, lose_answer=True)
-    decision = won(None)
-    assert publish.promote(model, manifest, decision, never) is decision
-    assert found(publish.champion(model).manifest) == "run-1"  # type: ignore[union-attr]
+    decision = decision_against(None)
+    assert publish.promote(registry, manifest, decision, never) is decision
+    assert run_id_of(publish.read_champion(registry).manifest) == "run-1"  # type: ignore[union-attr]
 
 
 def test_killed_between_manifest_and_pointer_the_rerun_finishes_the_promotion(
-    model: Store, tmp_path: Path
+    registry: Store, tmp_path: Path
 ) -> None:
     then = """
-decision = publish.Decision(promote=True, by="gate", reason="", comparison=None, against=None)
-publish.promote(model, release.manifest, decision, None)
+decision = publish.Decision(promote=True, by="gate", reason="", comparison=None, champion=None)
+publish.promote(registry, release.manifest, decision, None)
 """
-    kill_while("write_if, after=1", bundle(tmp_path / "bundle"), model, then)
+    kill_while("write_if, after=1", bundle(tmp_path / "bundle"), registry, then)
 
-    assert publish.champion(model) is None
-    manifest = publish.find(model, "run-1")
+    assert publish.read_champion(registry) is None
+    manifest = publish.find(registry, "run-1")
     assert manifest
-    assert publish.finish_promotion(model, manifest).promoted
-    assert publish.verify(model.uri).manifest == manifest
-    assert json.loads(model.read("promoted.json"))["reason"] == "no champion yet"
-    assert publish.finish_promotion(model, manifest).promoted  # a second time it has nothing to do
+    assert publish.finish_promotion(registry, manifest).promoted
+    assert publish.verify(registry.uri).manifest == manifest
+    assert json.loads(registry.read("promoted.json"))["reason"] == "no champion yet"
+    assert publish.finish_promotion(
+        registry, manifest
+    ).promoted  # a second time it has nothing to do
 
 
 def test_by_hand_any_intact_release_is_promoted_and_the_earlier_one_rolls_back(
-    model: Store, tmp_path: Path
+    registry: Store, tmp_path: Path
 ) -> None:
-    crowned(model, tmp_path, "old")
+    make_champion(registry, tmp_path, "old")
     assert publish.promote_manually(
-        f"{model.uri}/releases/{found(released(model, tmp_path, 'new'))}/"
+        f"{registry.uri}/releases/{run_id_of(make_release(registry, tmp_path, 'new'))}/"
     ).endswith("/releases/new")
-    pointer = json.loads(model.read("promoted.json"))
+    pointer = json.loads(registry.read("promoted.json"))
     assert (pointer["run_id"], pointer["by"], pointer["previous"]["run_id"]) == (
         "new",
         "manual",
         "old",
     )
 
-    publish.promote_manually(f"{model.uri}/releases/old")
-    assert publish.verify(model.uri).manifest.run_id == "old"
+    publish.promote_manually(f"{registry.uri}/releases/old")
+    assert publish.verify(registry.uri).manifest.run_id == "old"
 
 
-def test_by_hand_a_damaged_release_is_not_promoted(model: Store, tmp_path: Path) -> None:
-    released(model, tmp_path, "run-1")
-    model.write("releases/run-1/model.keras", b"damaged")
+def test_by_hand_a_damaged_release_is_not_promoted(registry: Store, tmp_path: Path) -> None:
+    make_release(registry, tmp_path, "run-1")
+    registry.write("releases/run-1/model.keras", b"damaged")
     with pytest.raises(ReleaseError, match=r"model\.keras has 7 bytes"):
-        publish.promote_manually(f"{model.uri}/releases/run-1")
-    assert publish.champion(model) is None
+        publish.promote_manually(f"{registry.uri}/releases/run-1")
+    assert publish.read_champion(registry) is None
 
 
-def test_by_hand_only_a_releases_uri_will_do(model: Store) -> None:
+def test_by_hand_only_a_releases_uri_will_do(registry: Store) -> None:
     with pytest.raises(SettingsError, match="expected the URI of a release"):
-        publish.promote_manually(model.uri)
+        publish.promote_manually(registry.uri)
 
 
 def test_publish_is_imported_without_tensorflow() -> None:

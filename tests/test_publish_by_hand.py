@@ -1,4 +1,4 @@
-"""Choices by hand among releases, promotions that were carried out, and promotions that were cut; S3 and a folder."""
+"""Choices by hand, and promotions by runs that were carried out or cut, over S3 and a folder."""
 
 import itertools
 import json
@@ -11,63 +11,67 @@ import pytest
 
 from job import publish
 from job.errors import TemporaryError
-from job.publish import Champion, Decision, Manifest
+from job.publish import Champion, Decision
+from job.publish.promotion import PromotionState
+from job.release import Manifest
 from job.storage import Store, connect
-from tests.test_publish import bundle, fields, found, racing, won
+from tests.test_publish import bundle, decision_against, fields, racing, run_id_of
 
 
 class Runs:
-    """The runs of one model, as the pipeline makes them, but for the training."""
+    """The runs of one registry, as the pipeline makes them, but for the training."""
 
-    def __init__(self, model: Store, folder: Path) -> None:
-        self.model = model
+    def __init__(self, registry: Store, folder: Path) -> None:
+        self.registry = registry
         self._bundle = bundle(folder / "bundle", {"labels.json": b'["cat", "dog"]'})
 
     def run(self, run_id: str) -> Manifest:
         """A run that wins; the decision is carried out."""
-        decision = won(publish.champion(self.model))
+        decision = decision_against(publish.read_champion(self.registry))
         manifest = self._released(run_id, decision)
-        publish.promote(self.model, manifest, decision, won)
+        publish.promote(self.registry, manifest, decision, decision_against)
         return manifest
 
     def cut(self, run_id: str) -> Manifest:
         """A run that wins and is killed between manifest and pointer."""
-        return self._released(run_id, won(publish.champion(self.model)))
+        return self._released(run_id, decision_against(publish.read_champion(self.registry)))
 
     def lose(self, run_id: str) -> Manifest:
         """A run that does not win."""
-        return self._released(run_id, won(publish.champion(self.model), promote=False))
+        return self._released(
+            run_id, decision_against(publish.read_champion(self.registry), promote=False)
+        )
 
     def choose(self, run_id: str) -> None:
         """`graft promote`."""
-        publish.promote_manually(f"{self.model.uri}/releases/{run_id}")
+        publish.promote_manually(f"{self.registry.uri}/releases/{run_id}")
 
-    def night(self, run_id: str) -> publish.Standing:
+    def night(self, run_id: str) -> PromotionState:
         """A run that finds the release of its settings and data finished."""
-        manifest = publish.find(self.model, run_id)
+        manifest = publish.find(self.registry, run_id)
         assert manifest
-        return publish.finish_promotion(self.model, manifest)
+        return publish.finish_promotion(self.registry, manifest)
 
     def of_an_earlier_version(self, run_id: str) -> Manifest:
         """A run that wins, is cut, and does not note the pointer that it was decided against."""
-        decision = won(publish.champion(self.model))
+        decision = decision_against(publish.read_champion(self.registry))
         promotion = decision.record()
         del promotion["against"]
         wanted = fields(run_id, promotion=promotion, previous=decision.previous)
-        return publish.release(self._bundle, wanted, self.model).manifest
+        return publish.release(self._bundle, wanted, self.registry).manifest
 
     def _released(self, run_id: str, decision: Decision) -> Manifest:
         wanted = fields(run_id, promotion=decision.record(), previous=decision.previous)
-        return publish.release(self._bundle, wanted, self.model).manifest
+        return publish.release(self._bundle, wanted, self.registry).manifest
 
     @property
     def pointer(self) -> dict[str, Any]:
-        pointer: dict[str, Any] = json.loads(self.model.read("promoted.json"))
+        pointer: dict[str, Any] = json.loads(self.registry.read("promoted.json"))
         return pointer
 
     @property
     def champion(self) -> str | None:
-        champion = publish.champion(self.model)
+        champion = publish.read_champion(self.registry)
         return champion.pointer.get("run_id") if champion else None
 
 
@@ -76,8 +80,7 @@ def runs(store: Store, tmp_path: Path) -> Runs:
     return Runs(store.child("pets"), tmp_path)
 
 
-# --- a choice by hand stays
-# ------------------------------------------------------------------------------------------
+# --- a choice by hand stays ---
 
 
 def test_a_roll_back_by_hand_outlives_the_next_night(runs: Runs) -> None:
@@ -94,9 +97,8 @@ def test_a_roll_back_by_hand_outlives_the_next_night(runs: Runs) -> None:
 def test_a_roll_back_past_other_promotions_stays_as_well(runs: Runs) -> None:
     for run_id in "abc":
         runs.run(run_id)
-    for chosen in (
-        "aba"
-    ):  # the last one leaves the pointer that the first one left, but for what is unique in it
+    # The last choice leaves the pointer that the first one left, but for what is unique in it.
+    for chosen in "aba":
         runs.choose(chosen)
         for run_id in "abc":
             assert runs.night(run_id).promoted is (run_id == chosen)
@@ -154,7 +156,7 @@ def test_a_choice_by_hand_stays_when_its_release_is_damaged_later(runs: Runs) ->
     runs.run("a")
     runs.run("b")
     runs.choose("a")
-    runs.model.delete("releases/a/manifest.json")
+    runs.registry.delete("releases/a/manifest.json")
     assert runs.night("b").reason == "the champion was chosen by hand: releases/a stays"
     assert runs.champion == "a"
 
@@ -162,7 +164,7 @@ def test_a_choice_by_hand_stays_when_its_release_is_damaged_later(runs: Runs) ->
 def test_a_choice_by_hand_in_the_middle_of_a_finish_stays(runs: Runs) -> None:
     runs.run("a")
     manifest = runs.cut("b")
-    late = racing(runs.model, "write_if", lambda: runs.choose("a"))
+    late = racing(runs.registry, "write_if", lambda: runs.choose("a"))
     assert (
         publish.finish_promotion(late, manifest).reason
         == "the champion was chosen by hand: releases/a stays"
@@ -173,8 +175,8 @@ def test_a_choice_by_hand_in_the_middle_of_a_finish_stays(runs: Runs) -> None:
 def test_a_finish_that_loses_against_another_run_says_so(runs: Runs) -> None:
     runs.run("a")
     manifest = runs.cut("b")
-    late = racing(runs.model, "write_if", lambda: runs.run("c"))
-    assert publish.finish_promotion(late, manifest) == publish.Standing(
+    late = racing(runs.registry, "write_if", lambda: runs.run("c"))
+    assert publish.finish_promotion(late, manifest) == PromotionState(
         promoted=False, reason="it is not the champion"
     )
     assert runs.champion == "c"
@@ -185,7 +187,7 @@ def test_a_finish_in_the_middle_of_a_choice_by_hand_gives_way(
 ) -> None:
     runs.run("a")
     runs.cut("b")
-    late = racing(runs.model, "write_if", lambda: runs.night("b"))
+    late = racing(runs.registry, "write_if", lambda: runs.night("b"))
     monkeypatch.setattr("job.publish.promotion.connect", lambda _: late)
     runs.choose("a")
     assert (runs.champion, runs.pointer["previous"]["run_id"]) == ("a", "b")
@@ -197,7 +199,7 @@ def test_a_choice_by_hand_that_always_comes_late_gives_up_for_now(
 ) -> None:
     runs.lose("a")
     others = itertools.count()
-    late = racing(runs.model, "write_if", lambda: runs.run(f"other-{next(others)}"), always=True)
+    late = racing(runs.registry, "write_if", lambda: runs.run(f"other-{next(others)}"), always=True)
     monkeypatch.setattr("job.publish.promotion.connect", lambda _: late)
     with pytest.raises(TemporaryError, match="changed 5 times"):
         runs.choose("a")
@@ -214,14 +216,13 @@ def test_a_choice_by_hand_whose_answer_was_lost_is_written_once(
     assert (runs.champion, runs.pointer["previous"]["run_id"]) == ("a", "b")
 
 
-# --- what was cut is finished
-# ----------------------------------------------------------------------------------------
+# --- what was cut is finished ---
 
 
 def test_a_promotion_that_was_cut_is_finished(runs: Runs) -> None:
     runs.run("a")
     runs.cut("b")
-    assert runs.night("b") == publish.Standing(promoted=True)
+    assert runs.night("b") == PromotionState(promoted=True)
     assert (runs.champion, runs.pointer["by"]) == ("b", "comparison")
 
 
@@ -234,11 +235,11 @@ def test_a_promotion_that_was_cut_ends_with_the_pointer_of_one_that_was_not(
         runs.run("a")
         (runs.cut if name == "cut" else runs.run)("b")
         runs.night("b")
-        pointers.append(runs.model.read("promoted.json"))
+        pointers.append(runs.registry.read("promoted.json"))
     assert pointers[0] == pointers[1]
 
 
-def test_a_promotion_that_was_cut_is_finished_over_a_champion_chosen_by_hand_before_it(
+def test_a_cut_promotion_is_finished_over_a_champion_chosen_by_hand_before_it(
     runs: Runs,
 ) -> None:
     runs.run("old")
@@ -252,29 +253,29 @@ def test_a_promotion_that_was_cut_is_finished_over_a_champion_chosen_by_hand_bef
 
 def test_a_promotion_that_was_cut_is_finished_over_a_damaged_champion(runs: Runs) -> None:
     runs.run("a")
-    runs.model.delete("releases/a/manifest.json")
+    runs.registry.delete("releases/a/manifest.json")
     runs.cut("b")
     assert runs.night("b").promoted
     assert runs.champion == "b"
 
 
 def test_a_promotion_that_was_cut_is_finished_over_a_damaged_pointer(runs: Runs) -> None:
-    runs.model.write("promoted.json", b"{")
+    runs.registry.write("promoted.json", b"{")
     runs.cut("a")
     assert runs.night("a").promoted
     assert runs.champion == "a"
 
 
 @pytest.mark.parametrize("damage", ["deleted", "not valid"])
-def test_without_a_valid_pointer_only_a_release_that_won_against_no_champion_is_promoted(
+def test_without_a_valid_pointer_only_a_winner_against_no_champion_is_promoted(
     runs: Runs, damage: str
 ) -> None:
     runs.run("a")
     runs.run("b")
     if damage == "deleted":
-        runs.model.delete("promoted.json")
+        runs.registry.delete("promoted.json")
     else:
-        runs.model.write("promoted.json", b"{")
+        runs.registry.write("promoted.json", b"{")
     assert not runs.night("b").promoted
     assert runs.champion is None
     assert runs.night("a").promoted
@@ -291,27 +292,26 @@ def test_a_later_run_may_win_against_a_champion_chosen_by_hand(runs: Runs) -> No
     assert runs.champion == "c"
 
 
-def test_a_run_whose_champion_is_chosen_by_hand_before_it_can_write_compares_again(
+def test_a_run_compares_again_with_a_champion_chosen_by_hand_before_it_writes(
     runs: Runs,
 ) -> None:
     runs.run("a")
-    decision = won(publish.champion(runs.model))
+    decision = decision_against(publish.read_champion(runs.registry))
     manifest = runs.cut("b")
     runs.choose("a")
     asked = []
 
-    def loses(against: Champion | None) -> Decision:
-        asked.append(found(against.manifest) if against else None)
-        return won(against, promote=False)
+    def loses(champion: Champion | None) -> Decision:
+        asked.append(run_id_of(champion.manifest) if champion else None)
+        return decision_against(champion, promote=False)
 
-    assert not publish.promote(runs.model, manifest, decision, loses).promote
+    assert not publish.promote(runs.registry, manifest, decision, loses).promote
     assert asked == ["a"]
     assert not runs.night("b").promoted
     assert runs.champion == "a"
 
 
-# --- releases and pointers of an earlier version
-# ---------------------------------------------------------------------
+# --- releases and pointers of an earlier version ---
 
 
 def test_an_earlier_versions_cut_promotion_is_finished_over_a_champion_of_a_run(runs: Runs) -> None:
@@ -341,23 +341,23 @@ def test_a_choice_by_hand_of_an_earlier_version_outlives_the_next_night(runs: Ru
     runs.run("b")
     runs.choose("a")
     earlier = {name: content for name, content in runs.pointer.items() if name != "choice"}
-    runs.model.write("promoted.json", json.dumps(earlier).encode())
+    runs.registry.write("promoted.json", json.dumps(earlier).encode())
     assert not runs.night("b").promoted
     assert runs.champion == "a"
 
 
-def test_a_promotion_that_was_cut_is_finished_over_an_earlier_versions_choice_that_came_before(
+def test_a_cut_promotion_is_finished_over_an_earlier_versions_choice_before_it(
     runs: Runs,
 ) -> None:
     runs.run("a")
     runs.choose("a")
     earlier = {name: content for name, content in runs.pointer.items() if name != "choice"}
-    runs.model.write("promoted.json", json.dumps(earlier).encode())
+    runs.registry.write("promoted.json", json.dumps(earlier).encode())
     runs.cut("b")
     assert runs.night("b").promoted
 
 
-# --- every order -----------------------------------------------------------------------------------------------------
+# --- every order ---
 
 OTHERS = ("choose a", "choose a", "choose b", "run c", "night b")
 
@@ -386,7 +386,7 @@ class Expected:
 
 
 def orders(most_others: int) -> Iterator[tuple[str, ...]]:
-    """The run of b in each of three ways, and up to so many other events, in every order that can happen."""
+    """The run of b in each of three ways and up to so many other events, in every real order."""
     chosen = set()
     for count in range(most_others + 1):
         for others in itertools.permutations(OTHERS, count):
@@ -404,9 +404,8 @@ def orders(most_others: int) -> Iterator[tuple[str, ...]]:
 
 
 def test_in_every_order_the_last_choice_or_promotion_counts(store: Store, tmp_path: Path) -> None:
-    most_others = (
-        1 if store.uri.startswith("s3:") else 3
-    )  # the S3 server of the tests takes its time
+    # The S3 server of the tests is slow.
+    most_others = 1 if store.uri.startswith("s3:") else 3
     seen = set()
     for number, order in enumerate(orders(most_others)):
         runs, expected = Runs(store.child(str(number)), tmp_path / str(number)), Expected()

@@ -1,4 +1,4 @@
-"""Releases at work: the champion judged again and predictions made, by real SavedModels over both stores."""
+"""Releases in use: compared and predicted with, by real SavedModels over both stores."""
 
 import hashlib
 import json
@@ -12,8 +12,9 @@ from PIL import Image
 
 from job import publish
 from job.errors import ReleaseError
-from job.publish import Challenger, Comparison, Manifest
+from job.publish import Challenger, Comparison
 from job.publish.comparison import align
+from job.release import Manifest
 from job.storage import Store
 
 COLOURS = {"blue": (20, 30, 220), "green": (30, 200, 40), "red": (220, 30, 20)}
@@ -77,7 +78,7 @@ def splits(classes: tuple[str, ...], **parts: list[Any]) -> Any:
     return SimpleNamespace(classes=classes, **{"train": (), "val": (), "test": (), **parts})
 
 
-def release(model: Store, folder: Path, classes: tuple[str, ...], inventory: bytes) -> Manifest:
+def release(registry: Store, folder: Path, classes: tuple[str, ...], inventory: bytes) -> Manifest:
     (folder / "dataset.json").write_bytes(inventory)
     fields = {
         "name": "colours",
@@ -91,38 +92,38 @@ def release(model: Store, folder: Path, classes: tuple[str, ...], inventory: byt
         "previous": None,
         "promotion": {},
     }
-    return publish.release(folder, fields, model).manifest
+    return publish.release(folder, fields, registry).manifest
 
 
-def judged(
-    model: Store,
+def compare_release(
+    registry: Store,
     manifest: Manifest,
     examples: list[Any],
     cache: Path,
     metric: str = "accuracy",
     right: float = 1.0,
 ) -> Comparison:
-    """The release against a challenger that is right about the first `right` share of the images."""
+    """Compare with a challenger that is right about the first `right` share of the images."""
     classes = tuple(sorted(COLOURS))
     said = [
         each.label if row < right * len(examples) else (each.label + 1) % 3
         for row, each in enumerate(examples)
     ]
     challenger = Challenger(classes, examples, np.eye(3, dtype=np.float32)[said])
-    store = model.child(f"releases/{manifest.run_id}")
+    store = registry.child(f"releases/{manifest.run_id}")
     return publish.compare(store, manifest, challenger, metric, cache)
 
 
-def test_the_champion_is_judged_again_on_images_that_it_has_not_learnt_from(
+def test_the_champion_is_compared_on_images_that_it_has_not_learnt_from(
     store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
 ) -> None:
     classes = ("blue", "green", "red")
-    inventory = publish.inventory(
+    inventory = publish.compose_inventory(
         splits(classes, train=examples[:2], val=examples[2:4], test=examples[4:8])
     )
     manifest = release(store, saved_models[classes], classes, inventory)
 
-    comparison = judged(store, manifest, examples, tmp_path / "cache", right=20 / 36)
+    comparison = compare_release(store, manifest, examples, tmp_path / "cache", right=20 / 36)
     assert (comparison.run_id, comparison.metric, comparison.images) == (
         manifest.run_id,
         "accuracy",
@@ -139,12 +140,12 @@ def test_a_class_that_the_champion_lacks_is_its_error(
     store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
 ) -> None:
     manifest = release(
-        store, saved_models["red", "green"], ("red", "green"), publish.inventory(splits(()))
+        store, saved_models["red", "green"], ("red", "green"), publish.compose_inventory(splits(()))
     )
-    comparison = judged(store, manifest, examples, tmp_path / "cache")
+    comparison = compare_release(store, manifest, examples, tmp_path / "cache")
     assert comparison.champion == pytest.approx(24 / 36)
     assert comparison.challenger == 1
-    assert judged(
+    assert compare_release(
         store, manifest, examples, tmp_path / "cache", "balanced_accuracy"
     ).champion == pytest.approx(2 / 3)
 
@@ -161,9 +162,12 @@ def test_a_champion_of_none_of_todays_classes_is_always_wrong(
     store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
 ) -> None:
     manifest = release(
-        store, saved_models["green", "violet"], ("gone", "violet"), publish.inventory(splits(()))
+        store,
+        saved_models["green", "violet"],
+        ("gone", "violet"),
+        publish.compose_inventory(splits(())),
     )
-    assert judged(store, manifest, examples, tmp_path / "cache").champion == 0
+    assert compare_release(store, manifest, examples, tmp_path / "cache").champion == 0
 
 
 def test_without_an_image_that_is_new_to_the_champion_nothing_is_compared(
@@ -171,9 +175,12 @@ def test_without_an_image_that_is_new_to_the_champion_nothing_is_compared(
 ) -> None:
     classes = ("blue", "green", "red")
     manifest = release(
-        store, saved_models[classes], classes, publish.inventory(splits(classes, train=examples))
+        store,
+        saved_models[classes],
+        classes,
+        publish.compose_inventory(splits(classes, train=examples)),
     )
-    comparison = judged(store, manifest, examples, tmp_path / "cache")
+    comparison = compare_release(store, manifest, examples, tmp_path / "cache")
     assert (comparison.images, comparison.champion, comparison.challenger) == (0, None, None)
 
 
@@ -181,14 +188,15 @@ def test_a_damaged_champion_is_not_run(
     store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
 ) -> None:
     classes = ("blue", "green", "red")
-    manifest = release(store, saved_models[classes], classes, publish.inventory(splits(())))
+    manifest = release(store, saved_models[classes], classes, publish.compose_inventory(splits(())))
     key = f"releases/{manifest.run_id}/saved_model/1/saved_model.pb"
     store.write(key, b"another graph")
-    with pytest.raises(ReleaseError, match=r"saved_model/1/saved_model\.pb has another sha256"):
-        judged(store, manifest, examples, tmp_path / "cache")
+    received = hashlib.sha256(b"another graph").hexdigest()
+    with pytest.raises(ReleaseError, match=rf"saved_model\.pb has sha256 {received}"):
+        compare_release(store, manifest, examples, tmp_path / "cache")
     store.delete(key)
     with pytest.raises(ReleaseError, match=r"saved_model\.pb is missing"):
-        judged(store, manifest, examples, tmp_path / "cache")
+        compare_release(store, manifest, examples, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("content", [b"{", b'{"images": [{"split": "train"}]}', b"[]"])
@@ -198,25 +206,27 @@ def test_an_unreadable_inventory_is_the_releases_fault(
     classes = ("blue", "green", "red")
     manifest = release(store, saved_models[classes], classes, content)
     with pytest.raises(ReleaseError, match=r"dataset\.json of the release is not readable"):
-        judged(store, manifest, examples, tmp_path / "cache")
+        compare_release(store, manifest, examples, tmp_path / "cache")
 
 
 def test_a_saved_model_that_does_not_load_is_the_releases_fault(tmp_path: Path) -> None:
-    from job.publish.serving import Served
+    from job.publish.serving import ServedModel
 
     (tmp_path / "saved_model.pb").write_bytes(b"no graph")
     with pytest.raises(ReleaseError, match="cannot be loaded"):
-        Served(tmp_path)
+        ServedModel(tmp_path)
 
 
 def test_the_inventory_knows_content_and_no_names(examples: list[Any]) -> None:
     classes = ("blue", "green", "red")
-    raw = publish.inventory(splits(classes, train=examples[:3], test=examples[3:4]))
+    raw = publish.compose_inventory(splits(classes, train=examples[:3], test=examples[3:4]))
     renamed = [
         SimpleNamespace(sha256=each.sha256, label=each.label, path=Path("x"), name="x")
         for each in examples
     ]
-    assert raw == publish.inventory(splits(classes, train=renamed[2::-1], test=renamed[3:4]))
+    assert raw == publish.compose_inventory(
+        splits(classes, train=renamed[2::-1], test=renamed[3:4])
+    )
     images = json.loads(raw)["images"]
     assert {"sha256": examples[0].sha256, "label": "blue", "split": "train"} in images
     assert [image["split"] for image in images].count("test") == 1
@@ -226,27 +236,28 @@ def test_predict_answers_for_each_image_and_an_unreadable_one_stops_nothing(
     store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
 ) -> None:
     classes = ("blue", "green", "red")
-    manifest = release(store, saved_models[classes], classes, publish.inventory(splits(())))
+    manifest = release(store, saved_models[classes], classes, publish.compose_inventory(splits(())))
     publish.promote_manually(f"{store.uri}/releases/{manifest.run_id}")
     text = tmp_path / "text.jpg"
     text.write_text("no image")
     images = [examples[0].path, text, tmp_path / "missing.png", examples[1].path]
 
-    for uri in (store.uri, f"{store.uri}/releases/{manifest.run_id}"):
+    release_uri = f"{store.uri}/releases/{manifest.run_id}"
+    for uri in (store.uri, f"{store.uri}/promoted.json", release_uri):
         said = list(publish.predict(uri, images, tmp_path / "cache", top=2))
         assert [each.image for each in said] == images
         assert [each.label for each in said] == ["blue", None, None, "green"]
         assert len(said[0].top) == 2
         assert said[0].top[0][1] > said[0].top[1][1]
-        assert "is no image that decodes" in said[1].error
+        assert "is not an image that decodes" in said[1].error
         assert said[2].error == "cannot be read: No such file or directory"
 
 
-def test_predict_fetches_once_and_mends_a_damaged_cache(
+def test_predict_downloads_once_and_repairs_a_damaged_cache(
     store: Store, saved_models: Any, examples: list[Any], tmp_path: Path
 ) -> None:
     classes = ("blue", "green", "red")
-    manifest = release(store, saved_models[classes], classes, publish.inventory(splits(())))
+    manifest = release(store, saved_models[classes], classes, publish.compose_inventory(splits(())))
     uri, cache = f"{store.uri}/releases/{manifest.run_id}", tmp_path / "cache"
     list(publish.predict(uri, [examples[0].path], cache))
     graph = cache / "releases" / manifest.sha256 / "saved_model/1/saved_model.pb"

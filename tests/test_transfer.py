@@ -11,7 +11,15 @@ from job.audit import Example, Splits
 from job.settings import BackboneSettings, HeadSettings, TransferSettings
 from job.weights import Weights
 
-RANDOM = Weights("none", None, "", "random initialisation", "", (), published=True)
+RANDOM = Weights(
+    kind="none",
+    path=None,
+    sha256="",
+    origin="random initialisation",
+    licence="",
+    classes=(),
+    published=True,
+)
 
 
 def build(name: str = "EfficientNetLite0", size: int = 64, **head: Any) -> model.Classifier:

@@ -13,7 +13,7 @@ import pytest
 
 from job import weights
 from job.catalogue import BACKBONES, Backbone
-from job.errors import JobError, TemporaryError, WeightsError
+from job.errors import JobError, ReleaseError, TemporaryError, WeightsError
 from job.settings import BackboneSettings
 from job.weights import Weights
 
@@ -74,7 +74,7 @@ def test_a_mirror_serves_what_keras_home_lacks(place: Place) -> None:
     assert located.origin == "vgg.h5 (ImageNet-1k)"
 
 
-def test_a_mirror_without_the_file_is_an_error_and_not_a_reason_to_ask_the_internet(
+def test_a_mirror_without_the_file_is_an_error_and_the_internet_is_not_asked(
     place: Place,
 ) -> None:
     entry = replace(ENTRY, origin="http://127.0.0.1:9/never-asked.h5")
@@ -197,81 +197,154 @@ def test_no_way_to_the_internet_is_a_weights_error_with_its_cure(place: Place) -
     assert "GRAFT_BACKBONE_MIRROR" in caught.value.cure
 
 
-def release(model: Path, **changes: Any) -> Path:
-    """A release folder below a model's folder, with the pointer that names it."""
-    folder = model / "releases" / "r1"
+def write_release(registry: Path, **changes: Any) -> Path:
+    """A release's folder below its registry, with the pointer that names it."""
+    folder = registry / "releases" / "r1"
     folder.mkdir(parents=True)
     (folder / "model.keras").write_bytes(CONTENT)
-    files = {"model.keras": {"bytes": len(CONTENT), "sha256": SHA256}}
-    manifest = json.dumps({"files": files, "data": {"classes": ["dog", "ape"]}, **changes}).encode()
+    fields = {
+        "schema": 1,
+        "name": "pets",
+        "run_id": "r1",
+        "files": {"model.keras": {"bytes": len(CONTENT), "sha256": SHA256}},
+        "settings": {},
+        "data": {"classes": ["dog", "ape"]},
+        "versions": {},
+        "plan": {},
+        "scores": {},
+        "exact": True,
+        "previous": None,
+        "promotion": {},
+    }
+    manifest = json.dumps({**fields, **changes}).encode()
     (folder / "manifest.json").write_bytes(manifest)
-    pointer = {"release": "releases/r1", "manifest_sha256": hashlib.sha256(manifest).hexdigest()}
-    (model / "promoted.json").write_text(json.dumps(pointer))
+    write_pointer(registry, manifest_sha256=hashlib.sha256(manifest).hexdigest())
     return folder
 
 
-def test_a_release_its_model_and_its_pointer_all_lead_to_the_same_file(
+def write_pointer(registry: Path, **changes: Any) -> None:
+    pointer = {"schema": 1, "run_id": "r1", "release": "releases/r1", **changes}
+    (registry / "promoted.json").write_text(json.dumps(pointer))
+
+
+def refuse(place: Place, folder: Path) -> WeightsError:
+    """The error with which a release is refused as weights."""
+    with pytest.raises(WeightsError, match="cannot be used") as caught:
+        place.locate(weights=f"release:{folder.as_uri()}")
+    assert caught.value.exit_code == 4
+    assert isinstance(caught.value.__cause__, ReleaseError)
+    return caught.value
+
+
+def test_a_release_its_registry_and_its_pointer_all_lead_to_the_same_file(
     place: Place, tmp_path: Path
 ) -> None:
-    model = tmp_path / "out" / "pets"
-    folder = release(model)
+    registry = tmp_path / "out" / "pets"
+    folder = write_release(registry)
     uris = [
         folder.as_uri(),
-        model.as_uri(),
-        f"{model.as_uri()}/",
-        f"{model.as_uri()}/promoted.json",
+        registry.as_uri(),
+        f"{registry.as_uri()}/",
+        f"{registry.as_uri()}/promoted.json",
     ]
     located = [place.locate(weights=f"release:{uri}") for uri in uris]
-    assert {(one.kind, one.path, one.sha256, one.classes) for one in located} == {
-        ("release", located[0].path, SHA256, ("dog", "ape"))
+    assert {(one.kind, one.path, one.sha256, one.classes, one.origin) for one in located} == {
+        ("release", located[0].path, SHA256, ("dog", "ape"), f"release:{folder.as_uri()}")
     }
+    assert located[0].path
+    assert located[0].path.read_bytes() == CONTENT
     assert located[0].published
 
 
 def test_a_damaged_release_is_refused(place: Place, tmp_path: Path) -> None:
-    folder = release(tmp_path / "pets")
+    folder = write_release(tmp_path / "pets")
     (folder / "model.keras").write_bytes(CONTENT[::-1])
-    with pytest.raises(WeightsError, match=r"is damaged. Received SHA-256"):
-        place.locate(weights=f"release:{folder.as_uri()}")
+    received = hashlib.sha256(CONTENT[::-1]).hexdigest()
+    message = refuse(place, folder).message
+    assert f"model.keras has sha256 {received}, and its manifest promises {SHA256}" in message
     (folder / "model.keras").unlink()
-    with pytest.raises(WeightsError, match="is not whole"):
-        place.locate(weights=f"release:{folder.as_uri()}")
+    assert "model.keras is missing" in refuse(place, folder).message
 
 
-@pytest.mark.parametrize("changes", [{"files": 7}, {"data": {}}, {"files": {"model.keras": {}}}])
-def test_a_manifest_of_another_form_is_refused(
-    place: Place, tmp_path: Path, changes: dict[str, Any]
+def test_a_damaged_copy_of_a_release_in_the_cache_is_downloaded_again(
+    place: Place, tmp_path: Path
 ) -> None:
-    folder = release(tmp_path / "pets", **changes)
-    with pytest.raises(WeightsError, match="is not valid"):
-        place.locate(weights=f"release:{folder.as_uri()}")
+    uri = f"release:{write_release(tmp_path / 'pets').as_uri()}"
+    path = place.locate(weights=uri).path
+    assert path
+    path.write_bytes(b"damaged")
+    assert place.locate(weights=uri).path == path
+    assert path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"files": 7}, "files is of another type"),
+        ({"data": {}}, "data.classes is not a list"),
+        ({"files": {"model.keras": {}}}, "files['model.keras'] lacks bytes or sha256"),
+        ({"exact": None}, "exact is of another type"),
+    ],
+)
+def test_a_manifest_of_another_form_is_refused(
+    place: Place, tmp_path: Path, changes: dict[str, Any], problem: str
+) -> None:
+    folder = write_release(tmp_path / "pets", **changes)
+    assert refuse(place, folder).problems == (problem,)
+
+
+def test_a_manifest_of_a_future_schema_is_refused(place: Place, tmp_path: Path) -> None:
+    folder = write_release(tmp_path / "pets", schema=2)
+    for uri in (folder, tmp_path / "pets"):
+        assert refuse(place, uri).problems == ("schema is 2, expected 1",)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"release": "releases/r2"}, "release is 'releases/r2', expected 'releases/r1'"),
+        ({"schema": 2}, "schema is 2, expected 1"),
+        ({"manifest_sha256": None}, "manifest_sha256 is None, expected text"),
+    ],
+)
+def test_a_pointer_of_another_form_is_refused(
+    place: Place, tmp_path: Path, changes: dict[str, Any], problem: str
+) -> None:
+    registry = tmp_path / "pets"
+    manifest = (write_release(registry) / "manifest.json").read_bytes()
+    intact = {"manifest_sha256": hashlib.sha256(manifest).hexdigest()}
+    write_pointer(registry, **intact)
+    assert place.locate(weights=f"release:{registry.as_uri()}").sha256 == SHA256
+    write_pointer(registry, **{**intact, **changes})
+    assert problem in refuse(place, registry).message
 
 
 def test_a_manifest_that_the_pointer_does_not_mean_is_refused(place: Place, tmp_path: Path) -> None:
-    folder = release(tmp_path / "pets")
+    folder = write_release(tmp_path / "pets")
     (folder / "manifest.json").write_bytes((folder / "manifest.json").read_bytes() + b"\n")
-    with pytest.raises(WeightsError, match=r"not the one that promoted.json means"):
-        place.locate(weights=f"release:{(tmp_path / 'pets').as_uri()}")
+    assert "has another manifest.json" in refuse(place, tmp_path / "pets").message
 
 
 def test_a_release_without_the_keras_format_says_what_it_lacks(
     place: Place, tmp_path: Path
 ) -> None:
-    folder = release(tmp_path / "pets", files={})
-    with pytest.raises(WeightsError, match=r"has no model.keras"):
+    folder = write_release(tmp_path / "pets", files={})
+    with pytest.raises(WeightsError, match=r"has no model.keras") as caught:
         place.locate(weights=f"release:{folder.as_uri()}")
+    assert "GRAFT_EXPORT_FORMATS" in caught.value.cure
 
 
 def test_no_release_at_all_is_a_weights_error(place: Place, tmp_path: Path) -> None:
     (tmp_path / "pets").mkdir()
-    with pytest.raises(WeightsError, match="There is no release"):
-        place.locate(weights=f"release:{(tmp_path / 'pets').as_uri()}")
+    error = refuse(place, tmp_path / "pets")
+    assert "neither a release" in error.message
+    assert "A first run has to start from `imagenet`." in error.cure
 
 
 def test_kept_classes_keep_their_order_and_new_ones_are_appended(
     place: Place, tmp_path: Path
 ) -> None:
-    located = place.locate(weights=f"release:{release(tmp_path / 'pets').as_uri()}")
-    assert weights.order(("ape", "bee", "dog"), located) == ("dog", "ape", "bee")
-    assert weights.order(("ape", "cat"), located) == ("ape", "cat")
-    assert weights.order(("ape", "cat"), place.locate(weights="none")) == ("ape", "cat")
+    located = place.locate(weights=f"release:{write_release(tmp_path / 'pets').as_uri()}")
+    assert weights.order_classes(("ape", "bee", "dog"), located) == ("dog", "ape", "bee")
+    assert weights.order_classes(("ape", "cat"), located) == ("ape", "cat")
+    assert weights.order_classes(("ape", "cat"), place.locate(weights="none")) == ("ape", "cat")

@@ -68,8 +68,8 @@ def build(
     Args:
         backbone: the `backbone` group.
         head: the `head` group.
-        classes: class names in the order of the outputs; `weights.order` makes it where a release
-            is continued.
+        classes: class names in the order of the outputs; `weights.order_classes` makes it where a
+            release is continued.
         weights: what `weights.locate` found.
         seed: of every random initialisation and of Dropout.
         precision: Keras dtype policy of the layers. Preprocessing, pooling, logits and softmax are

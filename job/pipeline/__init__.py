@@ -17,7 +17,8 @@ from job.context import RunContext
 from job.distributed import WorkerJob
 from job.errors import JobError, TemporaryError
 from job.pipeline.inputs import RunInputs
-from job.publish import History, Manifest
+from job.publish import History
+from job.release import Manifest, folder_of
 from job.result import Result, Status
 from job.settings import Settings
 from job.storage import Store
@@ -58,10 +59,10 @@ def run(settings: Settings, context: RunContext) -> Result:
         registry = storage.connect(settings.output.uri).child(settings.name)
         registry.probe()
         listing = dataset.survey(settings.dataset)
-        history = publish.history(registry)
-        seen = history.seen(listing.digest, settings.recorded_values(), identity.digest_code())
-        if seen:
-            return _leave_unchanged(settings, registry, seen)
+        history = publish.read_history(registry)
+        same = history.find_same(listing.digest, settings.recorded_values(), identity.digest_code())
+        if same:
+            return _leave_unchanged(settings, registry, same)
 
     with context.phase("dataset"):
         data = dataset.fetch(listing, settings.dataset, settings.cache, context.telemetry)
@@ -154,7 +155,7 @@ def _train_with_other_workers(inputs: RunInputs, context: RunContext) -> None:
 
 def _train_as_worker(inputs: RunInputs, context: RunContext) -> None:
     """What the process that joins the others runs. What it has learnt is in the checkpoint."""
-    train(inputs, context, publish.history(inputs.registry))
+    train(inputs, context, publish.read_history(inputs.registry))
 
 
 def _wait_for_release(inputs: RunInputs, context: RunContext) -> Result:
@@ -201,7 +202,7 @@ def _describe_release(
     return Result(
         status=status if passed else "below_gate",
         run_id=manifest.run_id,
-        release=registry.child(publish.folder_of(manifest.run_id)).uri,
+        release=registry.child(folder_of(manifest.run_id)).uri,
         promoted=promoted,
         scores=scores,
         plan=manifest.fields["plan"]["mode"],

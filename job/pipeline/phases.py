@@ -24,8 +24,8 @@ from job.export.reference import probabilities
 from job.pipeline import records
 from job.pipeline.inputs import RunInputs
 from job.pipeline.outcome import Network, RunOutcome, TrainedClassifier
-from job.publish import Challenger, Comparison, Decision, Manifest, Release
-from job.publish.inventory import NAME as INVENTORY
+from job.publish import INVENTORY, Challenger, Champion, Comparison, Decision, Release
+from job.release import Manifest
 from job.settings import Settings
 from job.storage import Store
 from job.telemetry import FactsFound, Telemetry
@@ -71,7 +71,7 @@ def locate_weights(
             if noted.get("origin") == weights.origin:
                 pretrained.require_same(weights, noted["sha256"])
                 break
-    return weights, splits.ordered(pretrained.order(splits.classes, weights))
+    return weights, splits.ordered(pretrained.order_classes(splits.classes, weights))
 
 
 def build_classifier(
@@ -162,14 +162,14 @@ def publish_release(outcome: RunOutcome, challenger: Challenger) -> tuple[Releas
     def compare(store: Store, manifest: Manifest) -> Comparison:
         return publish.compare(store, manifest, challenger, gate.metric, settings.cache.dir)
 
-    def decide_again(champion: publish.Champion | None) -> Decision:
+    def decide_again(champion: Champion | None) -> Decision:
         return publish.decide(gate, score, champion, compare)
 
     training.record(outcome.trained.fitted.history, folder)
     evaluation.write(report, records.report_context(outcome), folder)
-    (folder / INVENTORY).write_bytes(publish.inventory(outcome.trained.splits))
+    (folder / INVENTORY).write_bytes(publish.compose_inventory(outcome.trained.splits))
 
-    champion = publish.champion(registry)
+    champion = publish.read_champion(registry)
     decision = publish.decide(gate, score, champion, compare)
     release = publish.release(folder, records.manifest_fields(outcome, decision), registry)
     if not release.ours:  # another run of the same id came first: its scores decide

@@ -66,7 +66,7 @@ def report_context(outcome: RunOutcome) -> ReportContext:
         warnings=(*census.warnings, *splits.warnings),
         history=trained.fitted.history,
         exports=tuple(asdict(parity) for parity in outcome.bundle.drift),
-        judged_before=outcome.history.judged_on(_digest_test_split(splits)),
+        judged_before=outcome.history.count_judged_on(_digest_test_split(splits)),
         settings=settings.model_dump(mode="json", include=SHOWN_SETTINGS),
         versions=_package_versions(),
     )

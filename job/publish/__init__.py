@@ -1,48 +1,36 @@
-"""Releases: written with the manifest last, verified, promoted by one conditional write, used by their URI.
+"""Releases: written with the manifest last, verified, promoted by one conditional write, and used.
 
-Everywhere in this room `model` is the store rooted at `<output uri>/<name>`.
+Everywhere in this room `registry` is the store rooted at `<output uri>/<name>`.
 """
 
+from job.publish.champion import Champion, read_champion
 from job.publish.comparison import Challenger, Comparison, compare
-from job.publish.history import History, history
-from job.publish.inventory import inventory
-from job.publish.manifest import Manifest
-from job.publish.prediction import Prediction, predict
-from job.publish.promotion import (
-    Champion,
-    Decision,
-    Standing,
-    champion,
-    decide,
-    finish_promotion,
-    promote,
-    promote_manually,
-)
-from job.publish.releasing import Release, find, folder_of, release
-from job.publish.verification import Verified, verify
+from job.publish.decision import Decision, decide
+from job.publish.history import History, read_history
+from job.publish.inventory import INVENTORY, compose_inventory
+from job.publish.prediction import predict
+from job.publish.promotion import finish_promotion, promote, promote_manually
+from job.publish.releasing import Release, find, release
+from job.publish.verification import verify
 
 __all__ = [
+    "INVENTORY",
     "Challenger",
     "Champion",
     "Comparison",
     "Decision",
     "History",
-    "Manifest",
-    "Prediction",
     "Release",
-    "Standing",
-    "Verified",
-    "champion",
     "compare",
+    "compose_inventory",
     "decide",
     "find",
     "finish_promotion",
-    "folder_of",
-    "history",
-    "inventory",
     "predict",
     "promote",
     "promote_manually",
+    "read_champion",
+    "read_history",
     "release",
     "verify",
 ]

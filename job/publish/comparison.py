@@ -1,4 +1,4 @@
-"""The champion judged again on today's test images, as far as it has not learnt from them."""
+"""The champion and the challenger on the same images: today's test images, new to the champion."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from job.publish import inventory as inventories
-from job.publish.cache import bring
-from job.publish.manifest import Manifest
+from job.publish.inventory import INVENTORY, list_learnt_images
+from job.release import Manifest, download_verified
 from job.storage import Store
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ FloatArray = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class Challenger:
-    """What the new model says about today's test images.
+    """The new model's probabilities for today's test images.
 
     Attributes:
         classes: today's class names in the order of the outputs.
@@ -34,15 +33,15 @@ class Challenger:
     probabilities: FloatArray
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
     """Both models on the same images.
 
     Attributes:
         run_id: the champion's.
         metric: name of the score.
-        challenger, champion: their scores on the comparable images; None if there are none.
-        low, high: paired 95 % interval of challenger minus champion; None if there are no images.
+        challenger, champion: their scores on the comparable images. None if there are none.
+        low, high: paired 95 % interval of challenger minus champion. None if there are no images.
         images: how many were comparable.
     """
 
@@ -62,7 +61,7 @@ class Comparison:
 def compare(
     store: Store, manifest: Manifest, challenger: Challenger, metric: str, cache: Path
 ) -> Comparison:
-    """Judge a release again on today's test images minus those in its own train or val.
+    """Evaluate a release on today's test images, without those in its own train or val split.
 
     Args:
         store: rooted at the champion's release.
@@ -74,31 +73,48 @@ def compare(
     Raises:
         ReleaseError: the champion is damaged or cannot be run here.
     """
-    learnt = inventories.learnt_from(bring(store, manifest, inventories.NAME, cache).read_bytes())
+    # On images that it was trained on, the champion would look better than it is.
+    inventory = download_verified(store, manifest, INVENTORY, cache)
+    learnt = list_learnt_images(inventory.read_bytes())
     rows = [row for row, example in enumerate(challenger.examples) if example.sha256 not in learnt]
     if not rows:
-        return Comparison(manifest.run_id, metric, None, None, None, None, 0)
-    from job.evaluation import paired
-    from job.publish.serving import Served
+        return Comparison(
+            run_id=manifest.run_id,
+            metric=metric,
+            challenger=None,
+            champion=None,
+            low=None,
+            high=None,
+            images=0,
+        )
 
-    labels = np.array([challenger.examples[row].label for row in rows])
-    served = Served(bring(store, manifest, "saved_model", cache) / "1")
-    theirs = served.classify([challenger.examples[row].path for row in rows])
-    result = paired(
-        labels,
-        challenger.probabilities[rows],
-        align(theirs, manifest.classes, challenger.classes),
-        metric,
-    )
-    return Comparison(manifest.run_id, metric, *result)
+    # Imported here, because TensorFlow takes seconds and most uses of this room need none.
+    from job.evaluation import paired
+    from job.publish.serving import ServedModel
+
+    examples = [challenger.examples[row] for row in rows]
+    labels = np.array([example.label for example in examples])
+    model = ServedModel(download_verified(store, manifest, "saved_model", cache) / "1")
+    theirs = model.classify([example.path for example in examples])
+    aligned = align(theirs, manifest.classes, challenger.classes)
+    result = paired(labels, challenger.probabilities[rows], aligned, metric)
+    return Comparison(run_id=manifest.run_id, metric=metric, **result._asdict())
 
 
 def align(probabilities: FloatArray, theirs: Sequence[str], ours: Sequence[str]) -> FloatArray:
-    """The champion's probabilities over today's classes: float32 [n, len(theirs)] to float32 [n, len(ours)].
+    """The champion's probabilities over today's classes, matched by name.
 
-    Matched by name; outputs for classes gone are dropped and the rest is renormalised. A class that
-    the champion lacks has probability 0; a row in which nothing is left stays without mass, which
-    `paired` counts as an error.
+    Outputs for classes that are gone are dropped and the rest is renormalised. A class that the
+    champion lacks has probability 0. A row in which nothing is left stays all 0, which `paired`
+    counts as an error.
+
+    Args:
+        probabilities: float32 [n, len(theirs)].
+        theirs: the champion's classes.
+        ours: today's classes.
+
+    Returns:
+        float32 [n, len(ours)].
     """
     aligned = np.zeros((len(probabilities), len(ours)), np.float32)
     for column, name in enumerate(ours):

@@ -1,70 +1,77 @@
-"""What was released before, read once."""
+"""The earlier releases of a registry, each read once."""
 
 import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from job.errors import ReleaseError, StoreNotFound
-from job.publish import manifest as manifests
-from job.publish.manifest import Manifest
-from job.publish.releasing import in_parallel
+from job.release import MANIFEST, Manifest, in_parallel
 from job.storage import Store
 
 logger = logging.getLogger(__name__)
 
 
 class History:
-    """The valid manifests of a model, newest first. Each is read when it is first asked for, and once."""
+    """The valid manifests of a registry, newest first. Each is read when it is first needed."""
 
-    def __init__(self, model: Store, keys: list[str]) -> None:
-        self._model = model
+    def __init__(self, registry: Store, keys: list[str]) -> None:
+        self._registry = registry
         self._keys = keys
-        self._read: dict[str, Manifest | None] = {}
+        self._manifests: dict[str, Manifest | None] = {}
 
-    def seen(self, listing: str, settings: Mapping[str, Any], code: str) -> Manifest | None:
-        """The newest release of the same listing, settings as written and code: nothing would come out differently."""
+    def find_same(self, listing: str, settings: Mapping[str, Any], code: str) -> Manifest | None:
+        """The newest release that a run of the same inputs would only repeat.
+
+        Args:
+            listing: digest of the data set's listing.
+            settings: as written in the manifest.
+            code: digest of the sources.
+        """
         for manifest in self:
-            data, versions = manifest.fields["data"], manifest.fields["versions"]
-            if (data.get("listing"), manifest.fields["settings"], versions.get("code")) == (
-                listing,
-                settings,
-                code,
+            if (
+                manifest.fields["data"].get("listing") == listing
+                and manifest.fields["settings"] == settings
+                and manifest.fields["versions"].get("code") == code
             ):
                 return manifest
         return None
 
-    def judged_on(self, test_digest: str) -> int:
-        """How many releases were judged on the test split with this digest: each look wears it out a little."""
-        in_parallel(self._manifest, self._keys)
-        return sum(manifest.fields["data"].get("test") == test_digest for manifest in self)
+    def count_judged_on(self, test_digest: str) -> int:
+        """How many releases were evaluated on the test split with this digest.
+
+        With each of them, the choice of a champion fits that split a little more.
+        """
+        # All of them are needed here, so they are read at once.
+        in_parallel(self._read_once, self._keys)
+        count = 0
+        for manifest in self:
+            if manifest.fields["data"].get("test") == test_digest:
+                count += 1
+        return count
 
     def __iter__(self) -> Iterator[Manifest]:
-        return filter(None, map(self._manifest, self._keys))
+        for key in self._keys:
+            manifest = self._read_once(key)
+            if manifest:
+                yield manifest
 
-    def _manifest(self, key: str) -> Manifest | None:
-        if key not in self._read:
-            self._read[key] = self._fetch(key)
-        return self._read[key]
-
-    def _fetch(self, key: str) -> Manifest | None:
-        try:
-            return Manifest.parse(self._model.read(key), key)
-        except (ReleaseError, StoreNotFound) as error:
-            logger.warning("%s is passed over: %s", key, error)
-            return None
-
-
-def history(model: Store) -> History:
-    """List a model's releases, newest first."""
-    entries = [entry for entry in model.list("releases/") if _is_manifest(entry.key)]
-    return History(
-        model,
-        [entry.key for entry in sorted(entries, key=lambda entry: (-entry.modified, entry.key))],
-    )
+    def _read_once(self, key: str) -> Manifest | None:
+        if key not in self._manifests:
+            try:
+                self._manifests[key] = Manifest.parse(self._registry.read(key), key)
+            except (ReleaseError, StoreNotFound) as error:
+                logger.warning("%s is passed over: %s", key, error)
+                self._manifests[key] = None
+        return self._manifests[key]
 
 
-def _is_manifest(key: str) -> bool:
-    match key.split("/"):
-        case ["releases", _, manifests.NAME]:
-            return True
-    return False
+def read_history(registry: Store) -> History:
+    """List the releases of a registry, newest first."""
+    entries = []
+    for entry in registry.list("releases/"):
+        match entry.key.split("/"):
+            case ["releases", _, name] if name == MANIFEST:
+                entries.append(entry)
+    # S3 tells times in whole seconds, so equal times are ordered by key.
+    entries.sort(key=lambda entry: (-entry.modified, entry.key))
+    return History(registry, [entry.key for entry in entries])

@@ -1,7 +1,6 @@
-"""dataset.json: which image was in which split, by content, so that a later run can judge this model fairly."""
+"""dataset.json: which image was in which split, by content, so that later comparisons are fair."""
 
 import json
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from job.errors import ReleaseError
@@ -9,36 +8,37 @@ from job.errors import ReleaseError
 if TYPE_CHECKING:
     from job.audit import Splits
 
-NAME = "dataset.json"
-SPLITS = ("train", "val", "test")
+INVENTORY = "dataset.json"
 
 
-def inventory(splits: "Splits") -> bytes:
-    """The content of dataset.json. No names and no addresses: the same images give the same bytes wherever they lie."""
-    images = sorted(
-        (example.sha256, splits.classes[example.label], split)
-        for split in SPLITS
-        for example in getattr(splits, split)
-    )
-    rows = [{"sha256": sha256, "label": label, "split": split} for sha256, label, split in images]
+def compose_inventory(splits: "Splits") -> bytes:
+    """The content of dataset.json.
+
+    It holds no names and no addresses: the same images give the same bytes, wherever they are
+    stored.
+    """
+    rows = []
+    for split, examples in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
+        for example in examples:
+            label = splits.classes[example.label]
+            rows.append({"sha256": example.sha256, "label": label, "split": split})
+    rows.sort(key=lambda row: (row["sha256"], row["label"], row["split"]))
     return json.dumps({"schema": 1, "images": rows}, indent=0, ensure_ascii=False).encode() + b"\n"
 
 
-def learnt_from(raw: bytes) -> frozenset[str]:
+def list_learnt_images(raw: bytes) -> frozenset[str]:
     """The SHA-256 of each image that the release's training saw, in train or in val.
 
+    Args:
+        raw: the content of dataset.json.
+
     Raises:
-        ReleaseError: the content is no inventory.
+        ReleaseError: the content is not an inventory.
     """
     try:
-        return frozenset(_learnt_from(raw))
+        images = json.loads(raw)["images"]
+        return frozenset(image["sha256"] for image in images if image["split"] != "test")
     except (ValueError, KeyError, TypeError) as error:
         raise ReleaseError(
-            f"{NAME} of the release is not readable: {error!r}.", "Promote an intact release."
+            f"{INVENTORY} of the release is not readable: {error!r}.", "Promote an intact release."
         ) from error
-
-
-def _learnt_from(raw: bytes) -> Iterator[str]:
-    for image in json.loads(raw)["images"]:
-        if image["split"] != "test":
-            yield image["sha256"]

@@ -3,20 +3,22 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from job.errors import JobError
-from job.publish.cache import bring
-from job.publish.verification import open_release
+from job.release import download_verified, open_release
+
+if TYPE_CHECKING:
+    from job.publish.serving import ServedModel
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a release says about one image.
+    """The classes that a release predicts for one image.
 
     Attributes:
         image: the file.
-        top: (class, probability), best first; empty if the image could not be read.
+        top: (class, probability), best first. Empty if the image could not be read.
         error: why it could not be read, else empty.
     """
 
@@ -31,28 +33,33 @@ class Prediction:
 
 
 def predict(uri: str, images: Sequence[Path], cache: Path, top: int = 5) -> Iterator[Prediction]:
-    """Classify image files by a release, or by a model's champion; an unreadable one does not stop the others.
+    """Classify image files by a release. An unreadable one does not stop the others.
 
     Args:
-        uri: of a release or of a model.
+        uri: of a release, or of a registry or its promoted.json, which mean the champion.
         images: files of any format that training takes.
         cache: folder in which the release's SavedModel is kept.
-        top: how many classes an image.
+        top: how many classes are returned for each image.
 
     Raises:
         ReleaseError: there is no intact release behind `uri`.
     """
     store, manifest = open_release(uri)
-    folder = bring(store, manifest, "saved_model", cache)
-    from job.publish.serving import Served
+    folder = download_verified(store, manifest, "saved_model", cache)
 
-    served = Served(folder / "1")
-    return (_predict(served, image, manifest.classes, top) for image in images)
+    # Imported here, because TensorFlow takes seconds: a wrong URI is refused before.
+    from job.publish.serving import ServedModel
+
+    model = ServedModel(folder / "1")
+    # Not `yield`: what is wrong with the release is raised by this call, before the first image.
+    return (_predict_image(model, image, manifest.classes, top) for image in images)
 
 
-def _predict(served: Any, image: Path, classes: tuple[str, ...], top: int) -> Prediction:
+def _predict_image(
+    model: "ServedModel", image: Path, classes: tuple[str, ...], top: int
+) -> Prediction:
     try:
-        probabilities = served.classify_one(image)
+        probabilities = model.classify_one(image)
     except JobError as error:
         return Prediction(image, (), error.message)
     best = probabilities.argsort(kind="stable")[::-1][:top]

@@ -1,25 +1,20 @@
-"""Put a release into the store: files first, manifest last. Until then it does not exist, whatever lies there."""
+"""Write a release into its registry. The manifest comes last: until then there is no release."""
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from job.errors import ReleaseError, StoreConflict, TemporaryError
-from job.publish import manifest as manifests
-from job.publish.manifest import Manifest
+from job.release import MANIFEST, Manifest, folder_of, hash_object, in_parallel, is_promised
 from job.storage import Store
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
 
+# How often a lost race for a manifest or a pointer is run again.
 ATTEMPTS = 5
-CONNECTIONS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +23,7 @@ class Release:
 
     Attributes:
         store: rooted at the release.
-        manifest: the one that counts; of another run if that came first.
+        manifest: the one that counts. It is another run's if that came first.
         ours: whether this call wrote it.
     """
 
@@ -41,46 +36,46 @@ class Release:
         return self.store.uri
 
 
-def folder_of(run_id: str) -> str:
-    """Where a release lies below its model."""
-    return f"releases/{run_id}"
-
-
-def find(model: Store, run_id: str) -> Manifest | None:
+def find(registry: Store, run_id: str) -> Manifest | None:
     """The manifest of a run's release, or None if there is no valid one."""
-    return _existing(model.child(folder_of(run_id)))[0]
+    manifest, _ = _read_existing(registry.child(folder_of(run_id)))
+    return manifest
 
 
-def release(folder: Path, fields: Mapping[str, Any], model: Store) -> Release:
-    """Upload every file of a folder, then the manifest; whoever writes that first has made the release.
+def release(folder: Path, fields: Mapping[str, Any], registry: Store) -> Release:
+    """Upload every file of a folder, then the manifest. The first run to write that has released.
 
     Args:
         folder: the files of the release, without a manifest.
-        fields: the manifest's fields but for `schema` and `files`; `fields["run_id"]` names the
+        fields: the manifest's fields but for `schema` and `files`. `fields["run_id"]` names the
             release.
-        model: the model's store.
+        registry: the store that the release is written into.
 
     Raises:
         ReleaseError: a field of the manifest is missing.
         TemporaryError: other runs kept overwriting this release.
     """
-    store = model.child(folder_of(fields["run_id"]))
-    paths = {
-        path.relative_to(folder).as_posix(): path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-    paths.pop(manifests.NAME, None)
-    ours = Manifest.compose(
-        fields, {name: _describe(path) for name, path in paths.items() if _promised(name)}
-    )
+    store = registry.child(folder_of(fields["run_id"]))
+    paths = _list_files(folder)
+    files = {name: _describe_file(path) for name, path in paths.items() if is_promised(name)}
+    ours = Manifest.compose(fields, files)
+
     for _ in range(ATTEMPTS):
-        first, etag = _existing(store)
-        if first and not _overwritten(store, first, ours):
-            return _keep(store, first, ours)
-        _upload(store, paths)
+        first, etag = _read_existing(store)
+        if first and not _is_overwritten(store, first, ours):
+            same = (
+                "with the same files"
+                if first.files == ours.files
+                else "with other files; it came first and is kept"
+            )
+            logger.info(
+                "The release exists already, %s.", same, extra={"fields": {"release": store.uri}}
+            )
+            return Release(store, first, ours=False)
+
+        _upload_files(store, paths)
         try:
-            store.write_if(manifests.NAME, ours.raw, etag)
+            store.write_if(MANIFEST, ours.raw, etag)
         except StoreConflict:
             logger.info(
                 "Another run wrote the manifest of this release first.",
@@ -88,65 +83,53 @@ def release(folder: Path, fields: Mapping[str, Any], model: Store) -> Release:
             )
         else:
             return Release(store, ours, ours=True)
+
     raise TemporaryError(
         f"{store.uri} was overwritten {ATTEMPTS} times by other runs.",
         "Run again when they have ended.",
     )
 
 
-def _existing(store: Store) -> tuple[Manifest | None, str | None]:
-    """The valid manifest, if any, and the etag of whatever lies in its place.
-
-    The etag is read first: if the content changes in between, a write with it loses, and nothing
-    else happens.
-    """
-    entry = store.head(manifests.NAME)
+def _read_existing(store: Store) -> tuple[Manifest | None, str | None]:
+    """The valid manifest, if any, and the etag of the object that is there instead of one."""
+    # The etag first: if the content changes in between, a write with it fails, and nothing else
+    # happens.
+    entry = store.head(MANIFEST)
     if entry is None:
         return None, None
     try:
-        return Manifest.parse(store.read(manifests.NAME), store.uri), entry.etag
+        return Manifest.parse(store.read(MANIFEST), store.uri), entry.etag
     except ReleaseError as error:
         logger.warning("A manifest is not valid, so its release does not exist: %s", error)
         return None, entry.etag
 
 
-def _overwritten(store: Store, first: Manifest, ours: Manifest) -> bool:
+def _is_overwritten(store: Store, first: Manifest, ours: Manifest) -> bool:
     """Whether our own uploads have damaged the release that came first.
 
     Two runs of one id at once write the same names. On one kind of CPU the bytes are equal too, on
     GPUs perhaps not.
     """
-    return any(
-        ours.files.get(name) != expected
-        and store.head(name) is not None
-        and digest(store.stream(name)) != expected["sha256"]
-        for name, expected in first.files.items()
-    )
+    for name, expected in first.files.items():
+        # Equal bytes do no damage, and a file that is missing is not our upload's doing.
+        if ours.files.get(name) == expected or store.head(name) is None:
+            continue
+        if hash_object(store, name) != expected["sha256"]:
+            return True
+    return False
 
 
-def _keep(store: Store, first: Manifest, ours: Manifest) -> Release:
-    same = (
-        "with the same files"
-        if first.files == ours.files
-        else "with other files; it came first and is kept"
-    )
-    logger.info("The release exists already, %s.", same, extra={"fields": {"release": store.uri}})
-    return Release(store, first, ours=False)
+def _list_files(folder: Path) -> dict[str, Path]:
+    """Every file below a folder but a manifest, by its path in the release, sorted."""
+    paths = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_file() and name != MANIFEST:
+            paths[name] = path
+    return paths
 
 
-def _upload(store: Store, paths: Mapping[str, Path]) -> None:
-    """Upload in parallel, and remove what an earlier attempt left under other names."""
-    in_parallel(lambda name: store.upload(name, paths[name]), paths)
-    for entry in list(store.list()):
-        if entry.key not in paths and entry.key != manifests.NAME and _promised(entry.key):
-            store.delete(entry.key)
-
-
-def _promised(name: str) -> bool:
-    return not name.startswith(manifests.LOGS)
-
-
-def _describe(path: Path) -> dict[str, Any]:
+def _describe_file(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         return {
             "bytes": path.stat().st_size,
@@ -154,19 +137,10 @@ def _describe(path: Path) -> dict[str, Any]:
         }
 
 
-def digest(chunks: Iterator[bytes]) -> str:
-    """SHA-256 of a stream, as 64 hex digits."""
-    sha256 = hashlib.sha256()
-    for chunk in chunks:
-        sha256.update(chunk)
-    return sha256.hexdigest()
-
-
-def in_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
-    """Call a function that waits for the store on each item; on the first error, or SIGTERM, the rest is not begun."""
-    with ThreadPoolExecutor(CONNECTIONS) as pool:
-        try:
-            return list(pool.map(function, items))
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise
+def _upload_files(store: Store, paths: Mapping[str, Path]) -> None:
+    """Upload in parallel, and remove what an earlier attempt left under other names."""
+    in_parallel(lambda name: store.upload(name, paths[name]), paths)
+    # The whole list first: a store need not list well what is deleted meanwhile.
+    for entry in list(store.list()):
+        if entry.key not in paths and is_promised(entry.key):
+            store.delete(entry.key)

@@ -1,4 +1,4 @@
-"""Run the SavedModel of a release on encoded images. Imported late: the rest of this room does without TensorFlow."""
+"""Run the SavedModel of a release on encoded images. The one part that imports TensorFlow."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ from job.errors import JobError, ReleaseError
 BATCH = 32
 
 
-class Served:
+class ServedModel:
     """A loaded SavedModel: encoded images in, probabilities out.
 
     Raises:
@@ -31,9 +31,14 @@ class Served:
             ) from error
 
     def classify(self, images: Sequence[Path]) -> npt.NDArray[np.float32]:
-        """Probabilities float32 [len(images), classes] of images that decode, in batches of one fixed size."""
-        parts = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
-        return np.concatenate([self._run(_padded(part))[: len(part)] for part in parts])
+        """Probabilities float32 [len(images), classes] of images that decode."""
+        parts = []
+        for start in range(0, len(images), BATCH):
+            encoded = [image.read_bytes() for image in images[start : start + BATCH]]
+            # One fixed batch size, because another one changes the last bits of the results.
+            padded = [encoded[index % len(encoded)] for index in range(BATCH)]
+            parts.append(self._compute_probabilities(padded)[: len(encoded)])
+        return np.concatenate(parts)
 
     def classify_one(self, image: Path) -> npt.NDArray[np.float32]:
         """Probabilities float32 [classes] of one image.
@@ -42,22 +47,18 @@ class Served:
             JobError: the file cannot be read or decoded.
         """
         try:
-            probabilities: npt.NDArray[np.float32] = self._run([image.read_bytes()])[0]
+            probabilities: npt.NDArray[np.float32] = self._compute_probabilities(
+                [image.read_bytes()]
+            )[0]
         except OSError as error:
             raise JobError(f"cannot be read: {error.strerror}") from error
         except tf.errors.InvalidArgumentError as error:
             raise JobError(
-                "is no image that decodes; expected JPEG, PNG, BMP, GIF or WebP"
+                "is not an image that decodes; expected JPEG, PNG, BMP, GIF or WebP"
             ) from error
         return probabilities
 
-    def _run(self, encoded: list[bytes]) -> npt.NDArray[np.float32]:
-        result: npt.NDArray[np.float32] = self._signature(images=tf.constant(encoded))[
-            "probabilities"
-        ].numpy()
-        return result
-
-
-def _padded(images: Sequence[Path]) -> list[bytes]:
-    encoded = [image.read_bytes() for image in images]
-    return [encoded[index % len(encoded)] for index in range(BATCH)]
+    def _compute_probabilities(self, encoded: list[bytes]) -> npt.NDArray[np.float32]:
+        outputs = self._signature(images=tf.constant(encoded))
+        probabilities: npt.NDArray[np.float32] = outputs["probabilities"].numpy()
+        return probabilities

@@ -1,4 +1,4 @@
-"""Weights brought to this disk from a store or from where Keras publishes them: whole, or not at all."""
+"""Download weights from a store, or from where Keras publishes them: whole, or not at all."""
 
 import hashlib
 import os
@@ -14,12 +14,12 @@ from job.errors import StoreNotFound, TemporaryError, WeightsError
 from job.storage import Store
 
 TIMEOUT_SECONDS = 60
-# Answers that another attempt may change: timeout, too many requests, and faults of the server.
-TEMPORARY_ANSWERS = {408, 429}
+# HTTP statuses below 500 that another attempt may change: timeout and too many requests.
+TEMPORARY_STATUSES = {408, 429}
 
 
-def from_store(store: Store, key: str, folder: Path) -> Path:
-    """The object as `folder/<digest of address and version>/<name>`; one that is there already is not fetched again.
+def fetch_from_store(store: Store, key: str, folder: Path) -> Path:
+    """Download an object to `folder/<digest of address and version>/<name>`, unless it is there.
 
     Raises:
         StoreNotFound: there is no such object.
@@ -27,44 +27,47 @@ def from_store(store: Store, key: str, folder: Path) -> Path:
     entry = store.head(key)
     if entry is None:
         raise StoreNotFound(f"There is no object {store.uri}/{key}.")
-    path = _place(folder, f"{store.uri}/{key} {entry.etag} {entry.size}", key)
+    path = _cache_path(folder, f"{store.uri}/{key} {entry.etag} {entry.size}", key)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         store.download(key, path, entry)
     return path
 
 
-def from_origin(url: str, folder: Path, name: str, cure: str) -> Path:
-    """The file that Keras would download, kept as `folder/<digest of the address>/<name>`.
+def fetch_from_origin(url: str, folder: Path, name: str, cure: str) -> Path:
+    """Download the file that Keras would, to `folder/<digest of the address>/<name>`.
 
     Raises:
         WeightsError: the address cannot be reached or has no such file.
         TemporaryError: the download broke off or the server is overloaded.
     """
-    path = _place(folder, url, name)
+    path = _cache_path(folder, url, name)
     if path.is_file():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, part = tempfile.mkstemp(dir=path.parent, suffix=".part")
     try:
         with os.fdopen(handle, "wb") as target:
-            _download(url, target, cure)
+            _download_url(url, target, cure)
         Path(part).replace(path)
     finally:
         Path(part).unlink(missing_ok=True)
     return path
 
 
-def _download(url: str, target: BinaryIO, cure: str) -> None:
+def _download_url(url: str, target: BinaryIO, cure: str) -> None:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer:
             shutil.copyfileobj(answer, target)
-            if answer.length:  # what is still missing; reading in blocks does not complain
+            # What is still missing: reading in blocks does not complain about a short answer.
+            if answer.length:
                 raise IncompleteRead(b"", answer.length)
     except urllib.error.HTTPError as error:
         error.close()
         kind = (
-            TemporaryError if error.code >= 500 or error.code in TEMPORARY_ANSWERS else WeightsError
+            TemporaryError
+            if error.code >= 500 or error.code in TEMPORARY_STATUSES
+            else WeightsError
         )
         raise kind(
             f"The weights at {url} cannot be downloaded: the server answered {error.code}.", cure
@@ -77,5 +80,5 @@ def _download(url: str, target: BinaryIO, cure: str) -> None:
         raise TemporaryError(f"The download of {url} broke off: {error}.", cure) from error
 
 
-def _place(folder: Path, identity: str, name: str) -> Path:
+def _cache_path(folder: Path, identity: str, name: str) -> Path:
     return folder / hashlib.sha256(identity.encode()).hexdigest() / Path(name).name

@@ -9,11 +9,14 @@ BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Hashes:
+    """Both digests of one file, as hexadecimal digits."""
+
     sha256: str
     md5: str
 
     @classmethod
     def of(cls, path: Path) -> "Hashes":
+        # Keras publishes MD5 digests. They prove that a download is intact, not who made it.
         sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         with path.open("rb") as file:
             while block := file.read(BLOCK_BYTES):

@@ -30,7 +30,9 @@ def examine(name: str) -> None:
     from job.weights import Weights
 
     size = BACKBONES[name].least_size
-    nothing = Weights("none", None, "", "", "", (), published=True)
+    nothing = Weights(
+        kind="none", path=None, sha256="", origin="", licence="", classes=(), published=True
+    )
     classifier = model.build(
         BackboneSettings(name=name, image_size=size), HeadSettings(), ("a", "b"), nothing, seed=1
     )

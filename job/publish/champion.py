@@ -1,0 +1,123 @@
+"""The champion: what promoted.json names, and the one conditional write that changes it."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from job.errors import ReleaseError
+from job.release import POINTER, SCHEMA, Manifest, folder_of, follow_pointer, parse_pointer
+from job.storage import Store
+
+logger = logging.getLogger(__name__)
+
+MANUAL = "manual"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Champion:
+    """What promoted.json names.
+
+    Attributes:
+        pointer: its content. Empty if it is not valid.
+        pointer_sha256: SHA-256 of its bytes. No two choices by hand have the same one.
+        etag: its version, for the conditional write.
+        store: rooted at the champion's release. None if there is no such release.
+        manifest: the champion's. None if there is no such release.
+        damage: why there is no such release, else empty.
+    """
+
+    pointer: Mapping[str, Any]
+    pointer_sha256: str
+    etag: str
+    store: Store | None
+    manifest: Manifest | None
+    damage: str = ""
+
+    @property
+    def sha256(self) -> str | None:
+        """SHA-256 of the manifest that the pointer names."""
+        return self.pointer.get("manifest_sha256")
+
+    @property
+    def chosen_by_hand(self) -> bool:
+        """Whether a person chose it with `graft promote`."""
+        return self.pointer.get("by") == MANUAL
+
+
+def read_champion(registry: Store) -> Champion | None:
+    """The present champion, or None before the first promotion.
+
+    A damaged champion is returned with its damage.
+    """
+    # Before the content: if that changes in between, the conditional write fails.
+    entry = registry.head(POINTER)
+    if entry is None:
+        return None
+    raw = registry.read(POINTER)
+
+    pointer: Mapping[str, Any] = {}
+    store, manifest, damage = None, None, ""
+    try:
+        pointer = parse_pointer(raw, registry.uri)
+        store, manifest = follow_pointer(registry, pointer)
+    except ReleaseError as error:
+        logger.warning("The champion is damaged: %s", error)
+        damage = error.message
+
+    return Champion(
+        pointer=pointer,
+        pointer_sha256=hashlib.sha256(raw).hexdigest(),
+        etag=entry.etag,
+        store=store,
+        manifest=manifest,
+        damage=damage,
+    )
+
+
+def is_champion(manifest: Manifest, champion: Champion | None) -> bool:
+    """Whether the pointer names exactly this manifest."""
+    return champion is not None and champion.sha256 == manifest.sha256
+
+
+def write_pointer(
+    registry: Store, manifest: Manifest, promotion: Mapping[str, Any], champion: Champion | None
+) -> None:
+    """Make a release the champion, if the present champion is still the given one.
+
+    Args:
+        registry: the store that holds the pointer.
+        manifest: of the release.
+        promotion: `by`, `reason` and `comparison`, and for a choice by hand its unique `choice`.
+        champion: the champion that this was decided against. None if there was none.
+
+    Raises:
+        StoreConflict: the pointer has changed since.
+    """
+    pointer = {
+        "schema": SCHEMA,
+        "run_id": manifest.run_id,
+        "manifest_sha256": manifest.sha256,
+        "release": folder_of(manifest.run_id),
+        "by": promotion["by"],
+        "reason": promotion["reason"],
+        "comparison": promotion["comparison"],
+        "previous": _describe_previous(manifest, champion),
+    }
+    if "choice" in promotion:
+        # Unique: the same release chosen by hand once more is another pointer.
+        pointer["choice"] = promotion["choice"]
+    raw = json.dumps(pointer, indent=2, ensure_ascii=False).encode() + b"\n"
+    registry.write_if(POINTER, raw, champion.etag if champion else None)
+    logger.info("Promoted.", extra={"fields": {"run_id": manifest.run_id, "by": promotion["by"]}})
+
+
+def _describe_previous(manifest: Manifest, champion: Champion | None) -> Any:
+    """The pointer's field `previous`: the champion before this release, None if there was none."""
+    if champion is None:
+        return None
+    if is_champion(manifest, champion):
+        return champion.pointer.get("previous")
+    return {name: champion.pointer.get(name) for name in ("run_id", "manifest_sha256")}

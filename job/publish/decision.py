@@ -1,0 +1,115 @@
+"""Whether a challenger becomes the champion, decided from scores."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from job.errors import ReleaseError
+from job.publish.champion import Champion
+from job.publish.comparison import Comparison
+from job.release import Manifest
+from job.settings import GateSettings
+from job.storage import Store
+
+# Below this the interval is so wide that losing to the champion would be chance.
+LEAST_COMPARABLE = 30
+GATE_ALONE = "It passes the gate, which decides alone:"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Whether to promote, and why.
+
+    Attributes:
+        promote: the outcome.
+        by: `gate` (its own score alone) or `comparison` (with the champion).
+        reason: one sentence for people.
+        comparison: both models on the same images, where they were compared.
+        champion: the one that this was decided against. None if there was none.
+    """
+
+    promote: bool
+    by: str
+    reason: str
+    comparison: Comparison | None
+    champion: Champion | None
+
+    @property
+    def previous(self) -> str | None:
+        """The manifest's field `previous`: SHA-256 of the manifest of that champion."""
+        return self.champion.sha256 if self.champion else None
+
+    def record(self) -> dict[str, Any]:
+        """The manifest's field `promotion`."""
+        return {
+            "decision": "promote" if self.promote else "keep",
+            "by": self.by,
+            "reason": self.reason,
+            "comparison": self.comparison.record() if self.comparison else None,
+            "against": self.champion.pointer_sha256 if self.champion else None,
+        }
+
+
+def decide(
+    gate: GateSettings,
+    score: float,
+    champion: Champion | None,
+    compare: Callable[[Store, Manifest], Comparison],
+) -> Decision:
+    """Promote a challenger that passes the gate and is not worse than the champion.
+
+    Worse means: by more than the tolerance.
+
+    Args:
+        gate: the settings of the gate.
+        score: the challenger's `gate.metric` on all of today's test images.
+        champion: the present one.
+        compare: evaluates the champion's release on today's images. Called only where its answer
+            counts.
+    """
+    if score < gate.min_score:
+        reason = f"{gate.metric} {score:.4f} is below the gate of {gate.min_score:.4f}."
+        return Decision(promote=False, by="gate", reason=reason, comparison=None, champion=champion)
+    if champion is None:
+        return _promote_by_gate("It passes the gate, and there is no champion yet.", None)
+    if champion.store is None or champion.manifest is None:
+        return _promote_by_gate(
+            f"{GATE_ALONE} the champion is damaged: {champion.damage}", champion
+        )
+    try:
+        comparison = compare(champion.store, champion.manifest)
+    except ReleaseError as error:
+        return _promote_by_gate(
+            f"{GATE_ALONE} the champion cannot be judged: {error.message}", champion
+        )
+    return _decide_by_comparison(gate, comparison, champion)
+
+
+def _decide_by_comparison(
+    gate: GateSettings, comparison: Comparison, champion: Champion
+) -> Decision:
+    ours, theirs = comparison.challenger, comparison.champion
+    if ours is None or theirs is None or comparison.images < LEAST_COMPARABLE:
+        reason = (
+            f"{GATE_ALONE} {comparison.images} of today's test images are new to the champion, "
+            f"fewer than {LEAST_COMPARABLE}."
+        )
+        return _promote_by_gate(reason, champion, comparison)
+
+    wins = ours >= theirs - gate.tolerance
+    verb = "against" if wins else "does not reach"
+    reason = (
+        f"{gate.metric} {ours:.4f} {verb} the champion's {theirs:.4f} on the same "
+        f"{comparison.images} images (tolerance {gate.tolerance:g})."
+    )
+    return Decision(
+        promote=wins, by="comparison", reason=reason, comparison=comparison, champion=champion
+    )
+
+
+def _promote_by_gate(
+    reason: str, champion: Champion | None, comparison: Comparison | None = None
+) -> Decision:
+    return Decision(
+        promote=True, by="gate", reason=reason, comparison=comparison, champion=champion
+    )

@@ -1,0 +1,68 @@
+"""Find a release by its URI, and read the manifest that makes it one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from job.errors import ReleaseError
+from job.release.manifest import MANIFEST, Manifest
+from job.release.pointer import POINTER, parse_pointer
+from job.storage import Store, connect
+
+
+def open_release(uri: str) -> tuple[Store, Manifest]:
+    """The store and the manifest of the release that a URI means.
+
+    Args:
+        uri: a release's own folder, or a registry or its promoted.json, which mean the champion.
+
+    Raises:
+        ReleaseError: there is no release, or its manifest is not valid or not the one that the
+            pointer names.
+    """
+    parent, _, name = uri.rstrip("/").rpartition("/")
+    store = connect(parent if name == POINTER else uri)
+    # Only a release has a manifest in its own folder, so this tells it from a registry.
+    if store.head(MANIFEST):
+        return store, read_manifest(store)
+    if store.head(POINTER) is None:
+        raise ReleaseError(
+            f"{uri} is neither a release (no {MANIFEST}) "
+            f"nor a registry with a champion (no {POINTER}).",
+            "Give <output uri>/<name> or <output uri>/<name>/releases/<run id>.",
+        )
+    return follow_pointer(store, parse_pointer(store.read(POINTER), store.uri))
+
+
+def follow_pointer(registry: Store, pointer: Mapping[str, Any]) -> tuple[Store, Manifest]:
+    """The store and the manifest of the champion.
+
+    Args:
+        registry: the store that holds the pointer.
+        pointer: what `parse_pointer` returned.
+
+    Raises:
+        ReleaseError: there is no such release, or it has another manifest.
+    """
+    store = registry.child(pointer["release"])
+    manifest = read_manifest(store)
+    if manifest.sha256 != pointer["manifest_sha256"]:
+        raise ReleaseError(
+            f"{store.uri} has another {MANIFEST} (sha256 {manifest.sha256}) "
+            f"than {POINTER} expects ({pointer['manifest_sha256']}).",
+            "Promote an intact release: graft promote RELEASE.",
+        )
+    return store, manifest
+
+
+def read_manifest(store: Store) -> Manifest:
+    """The manifest of the release that `store` is rooted at.
+
+    Raises:
+        ReleaseError: it is missing or not valid.
+    """
+    if store.head(MANIFEST) is None:
+        raise ReleaseError(
+            f"{store.uri} has no {MANIFEST}, so it is not a release.",
+            "Run again: a release is finished by its manifest.",
+        )
+    return Manifest.parse(store.read(MANIFEST), store.uri)

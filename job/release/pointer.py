@@ -1,0 +1,38 @@
+"""promoted.json: the pointer to the champion among the releases of a registry."""
+
+import json
+from typing import Any
+
+from job.errors import ReleaseError
+from job.release.manifest import SCHEMA
+
+POINTER = "promoted.json"
+
+
+def folder_of(run_id: str) -> str:
+    """The folder of a run's release, relative to its registry."""
+    return f"releases/{run_id}"
+
+
+def parse_pointer(raw: bytes, where: str) -> dict[str, Any]:
+    """Read the content of promoted.json. `where` names its registry in errors.
+
+    Raises:
+        ReleaseError: it is not a pointer that Graft writes.
+    """
+    try:
+        pointer: dict[str, Any] = json.loads(raw)
+        if pointer["schema"] != SCHEMA:
+            raise ValueError(f"schema is {pointer['schema']!r}, expected {SCHEMA}")
+        # Any other folder could be outside of the registry.
+        expected = folder_of(pointer["run_id"])
+        if pointer["release"] != expected:
+            raise ValueError(f"release is {pointer['release']!r}, expected {expected!r}")
+        if not isinstance(pointer["manifest_sha256"], str):
+            raise ValueError(f"manifest_sha256 is {pointer['manifest_sha256']!r}, expected text")
+    except (ValueError, KeyError, TypeError) as error:
+        raise ReleaseError(
+            f"{POINTER} of {where} is not valid: {error!r}.",
+            "Promote a release by hand: graft promote RELEASE.",
+        ) from error
+    return pointer
