@@ -1,4 +1,4 @@
-"""Exports of a small real classifier: written by a fresh process, equal to training, equal from run to run."""
+"""Export a small real classifier: in a fresh process, equal to training, equal in every run."""
 
 import hashlib
 import json
@@ -60,7 +60,10 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.fixture(scope="module")
 def trained(images: list[Path]) -> Trained:
-    """A classifier whose every tensor matters: with BatchNorm statistics as initialised, a lost one would not show."""
+    """A classifier whose every tensor matters.
+
+    With BatchNorm statistics as initialised, a lost one would not show.
+    """
     from job import model
     from job.export import export_input, reference
 
@@ -82,7 +85,7 @@ def trained(images: list[Path]) -> Trained:
     return Trained(
         request,
         [variable.numpy() for variable in classifier.model.variables],
-        reference.probabilities(classifier.model, images, SIZE, "letterbox", 8),
+        reference.compute_probabilities(classifier.model, images, SIZE, "letterbox", 8),
         classifier.model,
         pixels,
         encoded,
@@ -90,7 +93,7 @@ def trained(images: list[Path]) -> Trained:
 
 
 def enliven(model: Any, pixels: Any) -> None:
-    """Random scales and offsets, and the statistics of these very pictures, so that their classes differ."""
+    """Set random scales and offsets, and the statistics of these pictures, so classes differ."""
     generator = np.random.default_rng(0)
     for layer in model.layers:
         if type(layer).__name__ == "BatchNormalization":
@@ -128,17 +131,17 @@ def test_every_format_is_there_and_agrees(everything: Bundle, trained: Trained) 
         "saved_model/1/variables/variables.data-00000-of-00001",
         "saved_model/1/variables/variables.index",
     )
-    drift = {each.format: each for each in everything.drift}
-    assert drift["saved_model"].max_difference == 0
-    assert drift["keras"].max_difference == 0
-    assert drift["onnx"].max_difference < 1e-4
-    assert drift["litert"].max_difference < 1e-4
-    assert all(each.top1_agreement == 1 for each in everything.drift if each.format != "preprocess")
-    assert drift["onnx"].bytes == (everything.folder / "model.onnx").stat().st_size
+    parity = {each.format: each for each in everything.parity}
+    assert parity["saved_model"].max_difference == 0
+    assert parity["keras"].max_difference == 0
+    assert parity["onnx"].max_difference < 1e-4
+    assert parity["litert"].max_difference < 1e-4
+    for name in ("saved_model", "keras", "onnx", "litert"):
+        assert parity[name].top1_agreement == 1
+    assert parity["onnx"].bytes == (everything.folder / "model.onnx").stat().st_size
     assert set(everything.seconds) == {"saved_model", "keras", "onnx", "litert"}
-    assert (
-        len(np.unique(trained.probabilities.argmax(axis=1))) > 1
-    )  # else agreement would say nothing
+    # Else agreement would show nothing.
+    assert len(np.unique(trained.probabilities.argmax(axis=1))) > 1
 
 
 def test_two_exports_are_equal_byte_for_byte(
@@ -146,7 +149,7 @@ def test_two_exports_are_equal_byte_for_byte(
 ) -> None:
     again = trained.pack(tmp_path / "again", formats=("litert", "onnx", "keras", "saved_model"))
     assert digests(again) == digests(everything)
-    assert again.drift == everything.drift
+    assert again.parity == everything.parity
 
 
 def test_the_keras_file_loads_in_plain_keras(
@@ -156,12 +159,12 @@ def test_the_keras_file_loads_in_plain_keras(
     script = f"""
 import keras, numpy as np, sys
 model = keras.models.load_model({str(everything.folder / "model.keras")!r})
-np.save("said.npy", model(np.load("pixels.npy"), training=False))
+np.save("answers.npy", model(np.load("pixels.npy"), training=False))
 assert not any(name.split(".")[0] == "job" for name in sys.modules)
 """
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path, capture_output=True)
-    said = np.load(tmp_path / "said.npy")[: len(trained.probabilities)]
-    np.testing.assert_allclose(said, trained.probabilities, atol=1e-6)
+    answers = np.load(tmp_path / "answers.npy")[: len(trained.probabilities)]
+    np.testing.assert_allclose(answers, trained.probabilities, atol=1e-6)
 
 
 def test_the_saved_model_takes_files_and_names_the_best_class(
@@ -172,13 +175,15 @@ def test_the_saved_model_takes_files_and_names_the_best_class(
     signature = tf.saved_model.load(str(everything.folder / "saved_model/1")).signatures[
         "serving_default"
     ]
-    said = signature(images=tf.constant(trained.encoded[:2]))
-    assert said["probabilities"].shape == (2, len(CLASSES))
+    answers = signature(images=tf.constant(trained.encoded[:2]))
+    assert answers["probabilities"].shape == (2, len(CLASSES))
     best = trained.probabilities[:2].argmax(axis=1)
-    assert [name.decode() for name in said["labels"].numpy()] == [CLASSES[index] for index in best]
+    assert [name.decode() for name in answers["labels"].numpy()] == [
+        CLASSES[index] for index in best
+    ]
 
 
-def test_the_companions_say_what_goes_in_and_what_comes_out(everything: Bundle) -> None:
+def test_the_companions_describe_input_and_output(everything: Bundle) -> None:
     assert json.loads((everything.folder / "labels.json").read_text()) == list(CLASSES)
     rules = json.loads((everything.folder / "preprocess.json").read_text())
     assert rules["shape"] == ["batch", SIZE, SIZE, 3]
@@ -194,8 +199,8 @@ def test_onnx_and_litert_take_any_batch(everything: Bundle, trained: Trained) ->
 
     three = trained.pixels[:3]
     session = onnxruntime.InferenceSession(str(everything.folder / "model.onnx"))
-    said = session.run(["probabilities"], {"images": three})[0]
-    np.testing.assert_allclose(said, trained.probabilities[:3], atol=1e-4)
+    answers = session.run(["probabilities"], {"images": three})[0]
+    np.testing.assert_allclose(answers, trained.probabilities[:3], atol=1e-4)
 
     interpreter = Interpreter(model_path=str(everything.folder / "model.tflite"))
     interpreter.resize_tensor_input(0, three.shape)
@@ -210,26 +215,26 @@ def test_what_disagrees_with_training_is_not_delivered(trained: Trained, tmp_pat
     folder = tmp_path / "bundle"
     (folder / "saved_model").mkdir(parents=True)
     (folder / "saved_model" / "kept").write_text("of before")
-    lying = replace(trained, probabilities=trained.probabilities[:, ::-1])
+    other = replace(trained, probabilities=trained.probabilities[:, ::-1])
     with pytest.raises(
         ReleaseError,
         match=r"The saved_model export has a probability .* away from the trained model",
     ):
-        lying.pack(folder)
+        other.pack(folder)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["kept"]
     assert list(tmp_path.iterdir()) == [folder]
 
 
-def test_the_reason_of_a_crash_reaches_the_parent(trained: Trained, tmp_path: Path) -> None:
+def test_the_reason_of_a_crash_reaches_the_run(trained: Trained, tmp_path: Path) -> None:
     with pytest.raises(ReleaseError, match="ended with exit code 1") as caught:
         trained.pack(tmp_path / "bundle", batch_size=0)
     assert any("greater than or equal to 1" in line for line in caught.value.problems)
 
 
-# --- interruption ----------------------------------------------------------------------------------------------------
+# --- interruption -----------------------------------------------------------------------------
 
 
-def children(folder: Path) -> list[int]:
+def find_exporting(folder: Path) -> list[int]:
     """Processes that export for a bundle in `folder`."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
@@ -261,11 +266,11 @@ def on_signal() -> Iterator[None]:
     signal.signal(signal.SIGUSR1, before)
 
 
-def test_an_interrupted_parent_takes_its_child_with_it(
+def test_an_interrupted_run_ends_its_exporting_process(
     trained: Trained, tmp_path: Path, on_signal: None
 ) -> None:
     def interrupt() -> None:
-        wait_until(lambda: children(tmp_path))
+        wait_until(lambda: find_exporting(tmp_path))
         os.kill(os.getpid(), signal.SIGUSR1)
 
     thread = threading.Thread(target=interrupt)
@@ -273,11 +278,11 @@ def test_an_interrupted_parent_takes_its_child_with_it(
     with pytest.raises(Interrupted):
         trained.pack(tmp_path / "bundle")
     thread.join()
-    assert children(tmp_path) == []
+    assert find_exporting(tmp_path) == []
     assert list((tmp_path / "bundle").iterdir()) == []
 
 
-def test_a_parent_killed_with_9_leaves_no_child(trained: Trained, tmp_path: Path) -> None:
+def test_a_run_killed_with_9_leaves_no_exporting_process(trained: Trained, tmp_path: Path) -> None:
     (tmp_path / "request.json").write_text(trained.request.model_dump_json())
     script = f"""
 from pathlib import Path
@@ -287,21 +292,21 @@ folder = Path({str(tmp_path)!r})
 request = export.ExportRequest.model_validate_json((folder / "request.json").read_text())
 export.pack(request, [np.zeros(3)], np.zeros((6, 4), np.float32), folder / "bundle")
 """
-    parent = subprocess.Popen([sys.executable, "-c", script])
-    wait_until(lambda: children(tmp_path))
-    parent.kill()
-    parent.wait()
-    wait_until(lambda: not children(tmp_path))
+    run = subprocess.Popen([sys.executable, "-c", script])
+    wait_until(lambda: find_exporting(tmp_path))
+    run.kill()
+    run.wait()
+    wait_until(lambda: not find_exporting(tmp_path))
 
 
-# --- parts, without a process
-# ----------------------------------------------------------------------------------------
+# --- parts, without a process -----------------------------------------------------------------
 
 
-def proof_of(kernel_bytes: int = 10) -> Any:
+def parity_check(bundle: Path) -> Any:
+    """For an export in `bundle` of at least 10 bytes."""
     from job.export.parity import ParityCheck
 
-    return ParityCheck(np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), kernel_bytes)
+    return ParityCheck(bundle, np.array([[0.9, 0.1], [0.2, 0.8]], np.float32), kernel_bytes=10)
 
 
 @pytest.mark.parametrize(
@@ -313,33 +318,34 @@ def proof_of(kernel_bytes: int = 10) -> Any:
         ([[np.nan, np.nan], [0.2, 0.8], [0.5, 0.5]], False),
     ],
 )
-def test_an_export_is_held_to_the_trained_model(
+def test_an_export_must_agree_with_the_trained_model(
     tmp_path: Path, received: list[list[float]], accepted: bool
 ) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"0" * 10)
     given = np.array(received, np.float32)
     if accepted:
-        assert proof_of().check("onnx", tmp_path, path, given, 1e-3).path == "model.onnx"
+        assert parity_check(tmp_path).check("onnx", path, given, 1e-3).path == "model.onnx"
         return
     with pytest.raises(ReleaseError, match="The onnx export has a probability"):
-        proof_of().check("onnx", tmp_path, path, given, 1e-3)
+        parity_check(tmp_path).check("onnx", path, given, 1e-3)
 
 
 def test_an_export_smaller_than_its_weights_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(b"0" * 9)
+    check = parity_check(tmp_path)
     with pytest.raises(ReleaseError, match="9 bytes, smaller than its weights of 10 bytes"):
-        proof_of().check("litert", tmp_path, path, proof_of().trained, 1e-3)
+        check.check("litert", path, check.trained, 1e-3)
 
 
 def test_tensors_of_another_architecture_are_refused(trained: Trained) -> None:
-    from job.export.export_input import assign
+    from job.export.export_input import assign_variables
 
-    with pytest.raises(ReleaseError, match="the rest is equal"):
-        assign(trained.model, trained.variables[:-1])
+    with pytest.raises(ReleaseError, match="the tensors that both have are equal in shape"):
+        assign_variables(trained.model, trained.variables[:-1])
     with pytest.raises(ReleaseError, match=r"tensor 0 has shape \(7,\), expected"):
-        assign(trained.model, [np.zeros(7), *trained.variables[1:]])
+        assign_variables(trained.model, [np.zeros(7), *trained.variables[1:]])
 
 
 def test_a_keras_file_with_a_layer_of_our_own_is_refused(tmp_path: Path) -> None:
@@ -357,7 +363,14 @@ def test_a_keras_file_with_a_layer_of_our_own_is_refused(tmp_path: Path) -> None
     model = keras.Model(place, Ours()(place))
     with pytest.raises(ReleaseError, match="needs custom objects to load: Ours"):
         keras_archive.write(
-            ExportInput(model, ("a",), 2, "squash", [], np.zeros(0, np.float32)),
+            ExportInput(
+                model=model,
+                classes=("a",),
+                size=2,
+                fit="squash",
+                encoded=[],
+                pixels=np.zeros(0, np.float32),
+            ),
             tmp_path / "model.keras",
         )
 
@@ -368,8 +381,7 @@ def test_the_keras_file_carries_no_time_and_no_address(everything: Bundle) -> No
         assert json.loads(archive.read("metadata.json"))["date_saved"] == "1980-01-01@00:00:00"
 
 
-# --- preprocess.py against the graph
-# ---------------------------------------------------------------------------------
+# --- preprocess.py against the graph ----------------------------------------------------------
 
 
 def variants(folder: Path) -> dict[str, Path]:
@@ -404,7 +416,9 @@ def test_preprocess_py_makes_what_the_graph_makes(tmp_path: Path, fit: Any) -> N
     from job.export import companions, reference
 
     files = variants(tmp_path)
-    (tmp_path / "preprocess.json").write_text(json.dumps(companions.describe(40, fit)))
+    (tmp_path / "preprocess.json").write_text(
+        json.dumps(companions.describe_preprocessing(40, fit))
+    )
     script = tmp_path / "preprocess.py"
     script.write_text(Path(preprocess.__file__).read_text())
 
@@ -415,5 +429,6 @@ def test_preprocess_py_makes_what_the_graph_makes(tmp_path: Path, fit: Any) -> N
     differences = {
         name: float(np.abs(a - b).mean()) for name, a, b in zip(files, ours, graph, strict=True)
     }
-    assert differences.pop("turned.jpg") < 1.5  # grey levels: two JPEG decoders round differently
+    # In grey levels: two JPEG decoders round differently.
+    assert differences.pop("turned.jpg") < 1.5
     assert max(differences.values()) < 1e-3, differences

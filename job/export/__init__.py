@@ -1,4 +1,4 @@
-"""The files that others load: SavedModel, .keras, ONNX and LiteRT, each proved against the trained model."""
+"""Export the trained model as SavedModel, .keras, ONNX and LiteRT, each checked against it."""
 
 from job.export.packing import pack
 from job.export.request import Bundle, ExportRequest, Parity

@@ -1,4 +1,4 @@
-"""The exporting process: `python -m job.export FOLDER`, started by `pack` and by nobody else."""
+"""The exporting process: `python -m job.export FOLDER`. Only `pack` starts it."""
 
 import json
 import os
@@ -14,16 +14,17 @@ from job.export.request import ExportRequest
 
 
 def main(folder: Path) -> int:
-    """Carry out the order that lies in `folder`; what came of it, good or bad, is written to `outcome.json`."""
+    """Carry out the request in `folder`, and write the result or the error to `outcome.json`."""
     export_folder = ExportFolder(folder)
     request = ExportRequest.model_validate_json(export_folder.request.read_text())
     outcome: dict[str, Any]
     try:
-        # TensorFlow is imported here, after the thread that watches the parent has started.
+        # It imports TensorFlow, which takes seconds. The thread that watches the run has started
+        # before.
         from job.export.writing import write_all
 
-        drift, seconds = write_all(request, export_folder)
-        outcome = {"drift": [asdict(each) for each in drift], "seconds": seconds}
+        parity, seconds = write_all(request, export_folder)
+        outcome = {"parity": [asdict(each) for each in parity], "seconds": seconds}
     except JobError as error:
         outcome = {
             "error": {"message": error.message, "cure": error.cure, "problems": error.problems}
@@ -33,9 +34,9 @@ def main(folder: Path) -> int:
 
 
 def _end_with_parent() -> None:
-    os.read(
-        sys.stdin.fileno(), 1
-    )  # not through the buffer, whose lock would abort the interpreter at its end
+    """End this process when its stdin closes, as it does when the run ends for any reason."""
+    # Not through the buffer: at the interpreter's exit its lock, still held here, would abort it.
+    os.read(sys.stdin.fileno(), 1)
     os._exit(1)
 
 

@@ -1,4 +1,4 @@
-"""The files beside the model: labels.json, preprocess.json and the script that follows it."""
+"""Write the files beside the model: labels.json, preprocess.json and preprocess.py."""
 
 import json
 import runpy
@@ -14,15 +14,16 @@ from job.export import preprocess
 from job.export.export_input import ExportInput
 
 
-def write(subject: ExportInput, bundle: Path) -> Path:
-    """Write the three; returns the script's path."""
-    _write_json(bundle / "labels.json", list(subject.classes))
-    _write_json(bundle / "preprocess.json", describe(subject.size, subject.fit))
+def write(export_input: ExportInput, bundle: Path) -> Path:
+    """Write the three files. Returns the path of preprocess.py."""
+    rules = describe_preprocessing(export_input.size, export_input.fit)
+    _write_json(bundle / "labels.json", list(export_input.classes))
+    _write_json(bundle / "preprocess.json", rules)
     return Path(shutil.copyfile(preprocess.__file__, bundle / "preprocess.py"))
 
 
-def describe(size: int, fit: str) -> dict[str, Any]:
-    """What ONNX, LiteRT and .keras expect, in words that a program can read."""
+def describe_preprocessing(size: int, fit: str) -> dict[str, Any]:
+    """Describe, for a program, the input that ONNX, LiteRT and .keras expect."""
     return {
         "schema": 1,
         "shape": ["batch", size, size, 3],
@@ -38,7 +39,8 @@ def describe(size: int, fit: str) -> dict[str, Any]:
 
 
 def run(script: Path, images: Sequence[Path], batch_size: int) -> npt.NDArray[np.float32]:
-    """What the shipped script itself makes of the files: float32 [batch_size, size, size, 3]."""
+    """Run the written preprocess.py on image files: float32 [batch_size, size, size, 3]."""
+    # The copy in the bundle, not our module: it reads the preprocess.json beside it.
     load = runpy.run_path(str(script))["load"]
     return load([images[index % len(images)] for index in range(batch_size)])
 

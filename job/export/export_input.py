@@ -1,4 +1,4 @@
-"""What is exported: the classifier rebuilt from code and tensors, and the images that it is compared on."""
+"""Rebuild what is exported: the classifier from code and tensors, and the images to compare on."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,13 +14,13 @@ from job.export.request import ExportRequest
 from job.settings import ImageFit
 from job.weights import Weights
 
-# The tensors come from the run, so the architecture is built without any file.
+# The tensors come from the run, so the architecture is built without any weights file.
 NO_WEIGHTS = Weights(
     kind="none", path=None, sha256="", origin="", licence="", classes=(), published=False
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExportInput:
     """A trained classifier and one batch of real images.
 
@@ -42,8 +42,8 @@ class ExportInput:
     pixels: npt.NDArray[np.float32]
 
 
-def rebuild(request: ExportRequest, arrays: list[npt.NDArray[Any]]) -> ExportInput:
-    """Build the architecture by code and fill it with the run's tensors.
+def rebuild_classifier(request: ExportRequest, arrays: list[npt.NDArray[Any]]) -> ExportInput:
+    """Build the architecture from code and fill it with the run's tensors.
 
     Raises:
         ReleaseError: the tensors do not fit the architecture.
@@ -51,41 +51,55 @@ def rebuild(request: ExportRequest, arrays: list[npt.NDArray[Any]]) -> ExportInp
     classifier = backbones.build(
         request.backbone, request.head, request.classes, NO_WEIGHTS, request.seed
     )
-    assign(classifier.model, arrays)
+    assign_variables(classifier.model, arrays)
     size, fit = classifier.image_size, request.backbone.image_fit
     encoded = read_padded(request.images, request.batch_size)
-    pixels = decode(encoded, size, fit)
-    return ExportInput(classifier.model, request.classes, size, fit, encoded, pixels)
+    return ExportInput(
+        model=classifier.model,
+        classes=request.classes,
+        size=size,
+        fit=fit,
+        encoded=encoded,
+        pixels=decode(encoded, size, fit),
+    )
 
 
-def assign(model: Any, arrays: list[npt.NDArray[Any]]) -> None:
+def assign_variables(model: Any, arrays: list[npt.NDArray[Any]]) -> None:
     """Fill a Keras model's variables by order.
 
     Raises:
         ReleaseError: another number of tensors, or other shapes, than the architecture has.
     """
+    # By order, because the names of Keras's variables are neither unique nor stable.
     expected = [tuple(variable.shape) for variable in model.variables]
     received = [array.shape for array in arrays]
     if received != expected:
-        pairs = enumerate(zip(received, expected, strict=False))
-        differing = next(
-            (f"tensor {i} has shape {r}, expected {e}" for i, (r, e) in pairs if r != e),
-            "the rest is equal",
-        )
         raise ReleaseError(
-            f"{len(received)} trained tensors do not fit the rebuilt architecture, of {len(expected)}; {differing}.",
+            f"{len(received)} trained tensors do not fit the {len(expected)} variables of the "
+            f"rebuilt architecture: {_describe_difference(received, expected)}.",
             "Export with the code and the settings that trained the model.",
         )
     for variable, array in zip(model.variables, arrays, strict=True):
         variable.assign(array)
 
 
-def from_pixels(subject: ExportInput) -> Any:
-    """The model as a `tf.function`, from `images` [batch, size, size, 3] to `probabilities` [batch, classes]."""
-    signature = [tf.TensorSpec([None, subject.size, subject.size, 3], tf.float32, name="images")]
+def trace_model(export_input: ExportInput) -> Any:
+    """Make a `tf.function` of the model.
+
+    It maps `images` float32 [batch, size, size, 3] to `probabilities` float32 [batch, classes].
+    """
+    shape = [None, export_input.size, export_input.size, 3]
+    signature = [tf.TensorSpec(shape, tf.float32, name="images")]
 
     @tf.function(input_signature=signature, autograph=False)
     def classify(images: Any) -> dict[str, Any]:
-        return {"probabilities": subject.model(images, training=False)}
+        return {"probabilities": export_input.model(images, training=False)}
 
     return classify
+
+
+def _describe_difference(received: list[tuple[int, ...]], expected: list[tuple[int, ...]]) -> str:
+    for index, (shape, wanted) in enumerate(zip(received, expected, strict=False)):
+        if shape != wanted:
+            return f"tensor {index} has shape {shape}, expected {wanted}"
+    return "the tensors that both have are equal in shape"

@@ -1,7 +1,8 @@
-"""`.keras`: the model for those who carry on in Keras; it loads without any code of ours."""
+"""Write `.keras`, for those who continue in Keras. It loads without any code of ours."""
 
 import json
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,65 +14,81 @@ from job.errors import ReleaseError
 from job.export.export_input import ExportInput
 from job.export.reference import classify
 
-EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can hold
+# The earliest time that a zip can hold, for every member and for Keras's own note of the time.
+EPOCH = (1980, 1, 1, 0, 0, 0)
 DATE_SAVED = "1980-01-01@00:00:00"
 
 
-def write(subject: ExportInput, path: Path) -> None:
-    """Save, and repack without times and addresses.
+def write(export_input: ExportInput, path: Path) -> None:
+    """Save with Keras, and repack without times and memory addresses.
 
     Raises:
         ReleaseError: a layer is not Keras's own.
     """
+    # Keras insists on the ending .keras.
     fresh = path.with_suffix(".fresh.keras")
-    subject.model.save(fresh)
+    export_input.model.save(fresh)
     with zipfile.ZipFile(fresh) as archive:
         members = {name: archive.read(name) for name in sorted(archive.namelist())}
     fresh.unlink()
+
     config = json.loads(members["config.json"])
-    _require_plain(config)
-    _renumber(config, {})
+    _require_keras_classes(config)
+    _renumber_shared_objects(config, {})
     members["config.json"] = json.dumps(config).encode()
     metadata = json.loads(members["metadata.json"]) | {"date_saved": DATE_SAVED}
     members["metadata.json"] = json.dumps(metadata).encode()
+
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
 
 
-def run(subject: ExportInput, path: Path) -> npt.NDArray[np.float32]:
-    """The loaded model's probabilities for the pixels, [batch, classes]."""
-    return classify(keras.models.load_model(path, compile=False), subject.pixels)
+def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
+    """Load the written model, and return its probabilities for the pixels, [batch, classes]."""
+    return classify(keras.models.load_model(path, compile=False), export_input.pixels)
 
 
-def _require_plain(config: dict[str, Any]) -> None:
-    foreign = sorted(_foreign_classes(config))
+def _require_keras_classes(config: dict[str, Any]) -> None:
+    foreign = sorted(_find_foreign_classes(config))
     if foreign:
         raise ReleaseError(
-            f"The keras export needs custom objects to load: {', '.join(foreign)}; expected Keras's own layers alone.",
+            f"The keras export needs custom objects to load: {', '.join(foreign)}; "
+            "expected only Keras's own layers.",
             "Build the model from Keras's layers.",
         )
 
 
-def _renumber(node: Any, seen: dict[int, int]) -> None:
-    """Number shared objects as they come: Keras writes their addresses in memory, which no two processes share."""
-    for child in (
-        node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    ):
-        _renumber(child, seen)
+def _renumber_shared_objects(node: Any, numbers: dict[int, int]) -> None:
+    """Number shared objects in the order in which they occur.
+
+    Keras writes their addresses in memory, which differ from process to process.
+    """
+    for child in _list_children(node):
+        _renumber_shared_objects(child, numbers)
     if isinstance(node, dict) and "shared_object_id" in node:
-        node["shared_object_id"] = seen.setdefault(node["shared_object_id"], len(seen))
+        address = node["shared_object_id"]
+        node["shared_object_id"] = numbers.setdefault(address, len(numbers))
 
 
-def _foreign_classes(node: Any) -> set[str]:
-    """Names of the classes in a serialised configuration that do not come from Keras."""
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    found = set().union(*map(_foreign_classes, children))
+def _find_foreign_classes(node: Any) -> set[str]:
+    """Find the classes in a serialised configuration that do not come from Keras."""
+    found: set[str] = set()
+    for child in _list_children(node):
+        found |= _find_foreign_classes(child)
     if isinstance(node, dict) and "module" in node and "class_name" in node:
-        module = (node["module"] or "").split(".")[0]
-        if module not in ("keras", "builtins") or node.get("registered_name") not in (
-            None,
-            node["class_name"],
-        ):
-            found.add(str(node["class_name"]))
+        name = node["class_name"]
+        package = (node["module"] or "").split(".")[0]
+        # Keras's own classes are registered by their plain names or not at all. A class of ours
+        # that is registered for serialisation has its package in front: `graft>Ours`.
+        is_registered_elsewhere = node.get("registered_name") not in (None, name)
+        if package not in ("keras", "builtins") or is_registered_elsewhere:
+            found.add(str(name))
     return found
+
+
+def _list_children(node: Any) -> Iterable[Any]:
+    """List the values of a JSON object or array; other values have none."""
+    if isinstance(node, dict):
+        return node.values()
+    return node if isinstance(node, list) else ()

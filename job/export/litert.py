@@ -1,6 +1,7 @@
-"""LiteRT (TensorFlow Lite): float32 [batch, size, size, 3] in RGB 0..255 to float32 [batch, classes].
+"""Write LiteRT (TensorFlow Lite).
 
-The batch is 1 until the interpreter is told another: `resize_tensor_input(0, [n, size, size, 3])`.
+It maps float32 [batch, size, size, 3] in RGB 0..255 to float32 [batch, classes]. The batch is 1
+until the interpreter is resized: `resize_tensor_input(0, [n, size, size, 3])`.
 """
 
 import tempfile
@@ -12,23 +13,24 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from job.export import saved_model
-from job.export.export_input import ExportInput, from_pixels
+from job.export.export_input import ExportInput, trace_model
 
 
-def write(subject: ExportInput, path: Path) -> None:
-    """Convert a SavedModel over the variables alone: from concrete functions comes NaN, silently (facts 5)."""
+def write(export_input: ExportInput, path: Path) -> None:
+    """Convert a SavedModel that tracks the variables alone."""
+    # Converting concrete functions instead gives a model whose every answer is NaN, without an
+    # error. See docs/decisions/0009.
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        saved_model.save(subject.model, from_pixels(subject), Path(scratch, "1"))
-        path.write_bytes(
-            tf.lite.TFLiteConverter.from_saved_model(str(Path(scratch, "1"))).convert()
-        )
+        source = Path(scratch, "1")
+        saved_model.save(export_input.model, trace_model(export_input), source)
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
+        path.write_bytes(converter.convert())
 
 
-def run(subject: ExportInput, path: Path) -> npt.NDArray[np.float32]:
-    """The written model's probabilities for the pixels in the LiteRT interpreter, [batch, classes]."""
+def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
+    """Load the written model, and return its probabilities for the pixels, [batch, classes]."""
     interpreter = Interpreter(model_path=str(path))
-    interpreter.resize_tensor_input(
-        interpreter.get_input_details()[0]["index"], subject.pixels.shape
-    )
-    runner = interpreter.get_signature_runner()
-    return runner(images=subject.pixels)["probabilities"]
+    input_index = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(input_index, export_input.pixels.shape)
+    classify = interpreter.get_signature_runner()
+    return classify(images=export_input.pixels)["probabilities"]

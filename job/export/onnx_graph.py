@@ -1,4 +1,8 @@
-"""ONNX, opset 17: `images` float32 [batch, size, size, 3] in RGB 0..255 to `probabilities` float32 [batch, classes]."""
+"""Write ONNX, opset 17.
+
+It maps `images` float32 [batch, size, size, 3] in RGB 0..255 to `probabilities` float32
+[batch, classes].
+"""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -13,7 +17,7 @@ import tensorflow as tf
 import tf2onnx
 from tf2onnx.handler import tf_op
 
-from job.export.export_input import ExportInput, from_pixels
+from job.export.export_input import ExportInput, trace_model
 from job.model import architecture
 
 OPSET = 17
@@ -21,23 +25,35 @@ OPSET = 17
 COUNTER = re.compile(r"(__\d+)*(:\d+)?$")
 
 
-def write(subject: ExportInput, path: Path) -> None:
-    """Convert the model with names of our own for its input and output."""
-    layer = architecture.statistics(subject.model)
-    if (
-        layer is not None
-    ):  # as tensors, as Keras keeps them, they would become inputs of the ONNX graph
+def write(export_input: ExportInput, path: Path) -> None:
+    """Convert the model, with fixed names for its input and its output."""
+    layer = architecture.statistics(export_input.model)
+    if layer is not None:
+        # Keras keeps them as tensors, which would become inputs of the ONNX graph.
         layer.mean, layer.variance = np.array(layer.mean), np.array(layer.variance)
-    function = from_pixels(subject)
-    with _inner_functions_inlined():
+    function = trace_model(export_input)
+    with _inline_inner_functions():
         model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
     canonicalise(model.graph)
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
+def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
+    """Load the written graph, and return its probabilities for the pixels, [batch, classes]."""
+    options = onnxruntime.SessionOptions()
+    # The order of sums, and so the measured difference, is the same on every node.
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return session.run(["probabilities"], {"images": export_input.pixels})[0]
+
+
 @contextmanager
-def _inner_functions_inlined() -> Iterator[None]:
-    """Keras wraps a grouped convolution, as ConvNeXt's, in a function compiled by XLA, for which ONNX has no node."""
+def _inline_inner_functions() -> Iterator[None]:
+    """Make TensorFlow trace through inner functions.
+
+    Keras wraps a grouped convolution, as in ConvNeXt, in a function compiled by XLA. ONNX has no
+    node for such a function.
+    """
     tf.config.run_functions_eagerly(True)
     try:
         yield
@@ -47,12 +63,16 @@ def _inner_functions_inlined() -> Iterator[None]:
 
 @tf_op("Erfc")
 class Erfc:
-    """1 - Erf: TensorFlow makes the exact GELU from Erfc, for which neither tf2onnx nor ONNX has a node."""
+    """Convert Erfc as 1 - Erf.
+
+    TensorFlow makes the exact GELU from Erfc, for which neither tf2onnx nor ONNX has a node.
+    """
 
     @classmethod
     def version_9(cls, graph: Any, node: Any, **_: Any) -> None:
         one = graph.make_const(f"{node.name}/one", np.array(1, np.float32))
         erf = graph.make_node("Erf", node.input)
+        # Read before the node is removed, which loses them.
         shapes, dtypes = node.output_shapes, node.output_dtypes
         graph.remove_node(node.name)
         graph.make_node(
@@ -68,65 +88,74 @@ class Erfc:
 def canonicalise(graph: Any) -> None:
     """Order and name the nodes and constants of an ONNX graph by its structure alone, in place.
 
-    tf2onnx walks sets of objects, whose order differs from process to process: the same arithmetic
-    under other names.
+    tf2onnx iterates over sets of objects, whose order differs from process to process. The result
+    is the same arithmetic under other names.
     """
     makers = {tensor: node for node in graph.node for tensor in node.output}
     constants = {constant.name: constant for constant in graph.initializer}
-    order = _order(graph, makers)
+    order = _sort_tensors(graph, makers)
+    names = _name_tensors(graph, order, constants)
+
+    used_constants = []
+    # Keyed by identity: a node with several outputs occurs once for each of them.
+    used_nodes: dict[int, Any] = {}
+    for tensor in order:
+        if tensor in constants:
+            used_constants.append(constants[tensor])
+        elif tensor in makers:
+            used_nodes[id(makers[tensor])] = makers[tensor]
+
+    for constant in used_constants:
+        constant.name = names[constant.name]
+    for node in used_nodes.values():
+        # The name of an absent optional input is empty, and stays so.
+        node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
+        node.output[:] = [names.get(tensor, tensor) for tensor in node.output]
+        node.name = node.output[0]
+    _replace_messages(graph.initializer, used_constants)
+    _replace_messages(graph.node, list(used_nodes.values()))
+
+    for place in [*graph.input, *graph.output]:
+        for dimension in place.type.tensor_type.shape.dim:
+            if dimension.dim_param:
+                dimension.dim_param = "batch"
+    # It names a function by a number that counts up within a process.
+    graph.doc_string = ""
+    # Shapes of the tensors between, under their old names. Every runtime infers them.
+    del graph.value_info[:]
+
+
+def _sort_tensors(graph: Any, makers: Mapping[str, Any]) -> list[str]:
+    """List the tensors that the outputs need, each after those that it is made from."""
+    done: dict[str, None] = {}
+    # A stack instead of recursion: the deepest backbones exceed Python's limit.
+    pending = [output.name for output in graph.output]
+    while pending:
+        maker = makers.get(pending[-1])
+        missing = None
+        for tensor in maker.input if maker else ():
+            if tensor and tensor not in done:
+                missing = tensor
+                break
+        if missing:
+            pending.append(missing)
+        else:
+            done[pending.pop()] = None
+    return list(done)
+
+
+def _name_tensors(graph: Any, order: list[str], constants: Mapping[str, Any]) -> dict[str, str]:
+    """Map each tensor's name to its new one. Those of the graph's inputs and outputs stay."""
     names = {place.name: place.name for place in [*graph.input, *graph.output]}
     for index, tensor in enumerate(order):
         base = "constant" if tensor in constants else COUNTER.sub("", tensor)
         names.setdefault(tensor, f"{base}__{index}")
-    used = [constants[tensor] for tensor in order if tensor in constants]
-    nodes = list(
-        {id(makers[tensor]): makers[tensor] for tensor in order if tensor in makers}.values()
-    )
-    for constant in used:
-        constant.name = names[constant.name]
-    for node in nodes:
-        node.input[:] = [names.get(tensor, tensor) for tensor in node.input]
-        node.output[:] = [names.get(tensor, tensor) for tensor in node.output]
-        node.name = node.output[0]
-    _replace(graph.initializer, used)
-    _replace(graph.node, nodes)
-    for dimension in (
-        each for place in [*graph.input, *graph.output] for each in place.type.tensor_type.shape.dim
-    ):
-        if dimension.dim_param:
-            dimension.dim_param = "batch"
-    graph.doc_string = ""  # the number of a function
-    del graph.value_info[
-        :
-    ]  # shapes of what lies between, under the old names; any runtime infers them
+    return names
 
 
-def _order(graph: Any, makers: Mapping[str, Any]) -> list[str]:
-    """The tensors that the outputs need, each after those that it is made from."""
-    done: dict[str, None] = {}
-    open_tensors = [output.name for output in graph.output]
-    while open_tensors:
-        maker = makers.get(open_tensors[-1])
-        missing = [
-            tensor for tensor in (maker.input if maker else ()) if tensor and tensor not in done
-        ]
-        if missing:
-            open_tensors.append(missing[0])
-        else:
-            done[open_tensors.pop()] = None
-    return list(done)
-
-
-def _replace(field: Any, messages: list[Any]) -> None:
-    """Put other messages into a repeated field; copied first, for they may lie in it."""
+def _replace_messages(field: Any, messages: list[Any]) -> None:
+    """Put other messages into a repeated field."""
+    # Copied first, because they may be in the field that is cleared.
     copies = [type(message).FromString(message.SerializeToString()) for message in messages]
     del field[:]
     field.extend(copies)
-
-
-def run(subject: ExportInput, path: Path) -> npt.NDArray[np.float32]:
-    """The written graph's probabilities for the pixels in ONNX Runtime, [batch, classes]."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1  # so that the measured drift is the same on every node
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return session.run(["probabilities"], {"images": subject.pixels})[0]

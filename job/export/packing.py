@@ -1,8 +1,8 @@
-"""The parent's side: order the exports from a fresh process and take delivery.
+"""Start the exporting process, wait for it, and take over the files that it wrote.
 
-A fresh process, because names and counters inside TensorFlow depend on what a process has built
-before: only a fresh one writes equal bytes whether or not the run was interrupted (facts 5). It is
-started by exec, for a fork of a process in which TensorFlow has run hangs (facts 3).
+Names and counters inside TensorFlow depend on what a process has built before. Only a fresh process
+writes equal bytes whether or not the run was interrupted. It is started by exec, because a fork of
+a process in which TensorFlow has run hangs. See docs/decisions/0009.
 """
 
 import json
@@ -26,7 +26,10 @@ from job.export.request import Bundle, ExportRequest, Parity
 
 @dataclass(frozen=True, slots=True)
 class ExportFolder:
-    """The files through which parent and child speak; both know them by the folder alone."""
+    """Paths of the files that the run and the exporting process exchange.
+
+    Both derive them from the folder, which is all that the command line names.
+    """
 
     folder: Path
 
@@ -61,31 +64,31 @@ def pack(
     probabilities: npt.NDArray[np.float32],
     folder: Path,
 ) -> Bundle:
-    """Write every format of a trained classifier and prove that each agrees with it.
+    """Write every format of a trained classifier and check that each agrees with it.
 
     Args:
         request: what to build and to write.
         variables: the arrays of `list(classifier.model.variables)`, in that order.
-        probabilities: float32 [len(request.images), classes], what the trained model says about
-            them; see `job.export.reference.probabilities`.
-        folder: receives the files; what else lies there stays.
+        probabilities: float32 [len(request.images), classes], the trained model's probabilities
+            for them, from `job.export.reference.compute_probabilities`.
+        folder: receives the files. Other files in it stay.
 
     Raises:
-        ReleaseError: an export failed or disagrees with the trained model; `folder` is then
-        untouched.
+        ReleaseError: an export failed or disagrees with the trained model. `folder` is then
+            unchanged.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    # Beside `folder`, on the same file system, so that moving a file does not copy it.
     with tempfile.TemporaryDirectory(prefix=".exports-", dir=folder.parent) as scratch:
         export_folder = ExportFolder(Path(scratch))
-        _place_order(export_folder, request, variables, probabilities)
-        outcome = _run_child(export_folder)
-        files = _deliver(export_folder.bundle, folder)
-    return Bundle(
-        folder, files, tuple(Parity(**drift) for drift in outcome["drift"]), outcome["seconds"]
-    )
+        _write_request(export_folder, request, variables, probabilities)
+        outcome = _run_export_process(export_folder)
+        files = _move_files(export_folder.bundle, folder)
+    parity = tuple(Parity(**row) for row in outcome["parity"])
+    return Bundle(folder, files, parity, outcome["seconds"])
 
 
-def _place_order(
+def _write_request(
     export_folder: ExportFolder,
     request: ExportRequest,
     variables: Sequence[npt.NDArray[Any]],
@@ -99,14 +102,14 @@ def _place_order(
     export_folder.bundle.mkdir()
 
 
-def _run_child(export_folder: ExportFolder) -> dict[str, Any]:
+def _run_export_process(export_folder: ExportFolder) -> dict[str, Any]:
     command = [sys.executable, "-m", "job.export", str(export_folder.folder)]
-    # tf2onnx walks sets of strings, so the hash seed would show in the bytes.
+    # tf2onnx iterates over sets of strings, so the hash seed would show in the bytes.
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     with export_folder.stderr.open("wb") as stderr:
-        # The child ends itself when its stdin closes, so it does not outlive a parent that was
-        # killed with -9; in a session of its own, it leaves Ctrl-C to the parent.
-        child = subprocess.Popen(
+        # The process ends itself when its stdin closes, so it does not outlive a run that was
+        # killed with -9. It has its own session, so Ctrl-C reaches the run alone, which ends it.
+        process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
             stdout=stderr,
@@ -115,10 +118,10 @@ def _run_child(export_folder: ExportFolder) -> dict[str, Any]:
             start_new_session=True,
         )
         try:
-            code = child.wait()
+            code = process.wait()
         finally:
-            child.kill()
-            child.communicate()
+            process.kill()
+            process.communicate()
     return _read_outcome(export_folder, code)
 
 
@@ -140,12 +143,15 @@ def _read_outcome(export_folder: ExportFolder, code: int) -> dict[str, Any]:
     return outcome
 
 
-def _deliver(bundle: Path, folder: Path) -> tuple[str, ...]:
-    files = tuple(
-        sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file())
-    )
-    for name in sorted({file.split("/")[0] for file in files}):
-        target = folder / name
-        shutil.rmtree(target) if target.is_dir() else target.unlink(missing_ok=True)
-        shutil.move(bundle / name, target)
+def _move_files(bundle: Path, folder: Path) -> tuple[str, ...]:
+    """Replace the exports of before. Returns the paths of the files, relative and sorted."""
+    paths = [path for path in bundle.rglob("*") if path.is_file()]
+    files = tuple(sorted(path.relative_to(bundle).as_posix() for path in paths))
+    for source in bundle.iterdir():
+        target = folder / source.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        else:
+            target.unlink(missing_ok=True)
+        shutil.move(source, target)
     return files

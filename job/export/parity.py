@@ -1,4 +1,4 @@
-"""The comparison without which nothing is released."""
+"""Compare an export with the trained model. Without it nothing is released."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,69 +15,73 @@ class ParityCheck:
     """What every export must reach.
 
     Attributes:
+        bundle: folder of the exports.
         trained: float32 [images, classes], the trained model's probabilities.
         kernel_bytes: size of the weights that no converter can fold away. Scales and offsets may be
             folded into a neighbour, so tensors of one dimension do not count.
     """
 
+    bundle: Path
     trained: npt.NDArray[np.float32]
     kernel_bytes: int
 
     def check(
-        self,
-        name: str,
-        bundle: Path,
-        path: Path,
-        received: npt.NDArray[np.float32],
-        tolerance: float,
+        self, name: str, path: Path, received: npt.NDArray[np.float32], tolerance: float
     ) -> Parity:
-        """Compare an export with the trained model on the same images, [batch, classes] with the padding at the end.
+        """Compare an export with the trained model on the same images.
 
-        Two best classes can only swap within `tolerance` when their probabilities lie closer than
+        Two best classes can only swap within `tolerance` when their probabilities are closer than
         twice that.
 
+        Args:
+            name: of the format.
+            path: file or folder of the export.
+            received: its probabilities, float32 [batch, classes], with the padding at the end.
+            tolerance: largest difference of a probability.
+
         Raises:
-            ReleaseError: the export is smaller than its weights, or its probabilities differ by
-            more than `tolerance`.
+            ReleaseError: the export is smaller than its weights, or a probability differs by more
+                than `tolerance`.
         """
-        size = size_of(path)
+        size = measure_size(path)
         if size < self.kernel_bytes:
-            raise _refuse(
+            raise _refuse_export(
                 name, f"{size} bytes, smaller than its weights of {self.kernel_bytes} bytes"
             )
-        drift = self.measure(name, bundle, path, received)
+        parity = self.measure(name, path, received)
         # Written so that NaN is refused.
-        if not drift.max_difference <= tolerance:
-            raise _refuse(
+        if not parity.max_difference <= tolerance:
+            raise _refuse_export(
                 name,
-                f"a probability {drift.max_difference:.3g} away from the trained model (at most {tolerance:.3g}); "
-                f"{drift.top1_agreement:.1%} of the best classes agree",
+                f"a probability {parity.max_difference:.3g} away from the trained model "
+                f"(at most {tolerance:.3g}); {parity.top1_agreement:.1%} of the best classes agree",
             )
-        return drift
+        return parity
 
-    def measure(
-        self, name: str, bundle: Path, path: Path, received: npt.NDArray[np.float32]
-    ) -> Parity:
-        """The drift alone, without judging it."""
+    def measure(self, name: str, path: Path, received: npt.NDArray[np.float32]) -> Parity:
+        """Measure how far an export is from the trained model, without judging it."""
         received = received[: len(self.trained)]
-        difference = float(np.max(np.abs(received - self.trained)))
-        agreement = float(np.mean(received.argmax(axis=1) == self.trained.argmax(axis=1)))
+        difference = np.abs(received - self.trained)
+        is_equal = received.argmax(axis=1) == self.trained.argmax(axis=1)
         return Parity(
-            name, path.relative_to(bundle).as_posix(), difference, agreement, size_of(path)
+            format=name,
+            path=path.relative_to(self.bundle).as_posix(),
+            max_difference=float(np.max(difference)),
+            top1_agreement=float(np.mean(is_equal)),
+            bytes=measure_size(path),
         )
 
 
-def size_of(path: Path) -> int:
-    """Bytes of a file, or of all files under a folder."""
-    return sum(
-        each.stat().st_size
-        for each in ([path] if path.is_file() else path.rglob("*"))
-        if each.is_file()
-    )
+def measure_size(path: Path) -> int:
+    """Count the bytes of a file, or of all files under a folder."""
+    if path.is_file():
+        return path.stat().st_size
+    return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
 
 
-def _refuse(name: str, has: str) -> ReleaseError:
+def _refuse_export(name: str, finding: str) -> ReleaseError:
     return ReleaseError(
-        f"The {name} export has {has}.",
-        "Nothing was released. Leave the format out of GRAFT_EXPORT_FORMATS, or report the backbone and the settings.",
+        f"The {name} export has {finding}.",
+        "Nothing was released. Leave the format out of GRAFT_EXPORT_FORMATS, or report the "
+        "backbone and the settings.",
     )

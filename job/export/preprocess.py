@@ -26,9 +26,7 @@ def decode(path: str | Path) -> np.ndarray:
         image = ImageOps.exif_transpose(opened)
         if image.mode.startswith("I"):  # 16 bits a pixel: keep the upper 8
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        is_palette_with_alpha = (
-            image.mode == "P" and opened.format == "PNG" and "transparency" in opened.info
-        )
+        is_palette_with_alpha = image.mode == "P" and opened.format == "PNG" and "transparency" in opened.info
         if image.mode in ("RGBA", "LA") or is_palette_with_alpha:
             image = image.convert("RGBA")
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -45,9 +43,7 @@ def fit(image: np.ndarray, size: int, rule: str) -> np.ndarray:
         top, left = (height - side) // 2, (width - side) // 2
         return resize(image[top : top + side, left : left + side], size, size)
     longest = max(height, width)
-    inner = resize(
-        image, *(max(1, (2 * side * size + longest) // (2 * longest)) for side in (height, width))
-    )
+    inner = resize(image, *(max(1, (2 * side * size + longest) // (2 * longest)) for side in (height, width)))
     square = np.full((size, size, 3), 255, np.float32)
     top, left = (size - inner.shape[0]) // 2, (size - inner.shape[1]) // 2
     square[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
@@ -57,8 +53,5 @@ def fit(image: np.ndarray, size: int, rule: str) -> np.ndarray:
 def resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
     """Bilinear with antialias, without rounding to whole grey levels: float32 [height, width, 3]."""
     planes = np.moveaxis(image.astype(np.float32), -1, 0)
-    resized = [
-        Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR)
-        for plane in planes
-    ]
+    resized = [Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR) for plane in planes]
     return np.stack([np.asarray(plane) for plane in resized], axis=-1)

@@ -1,4 +1,4 @@
-"""What the trained model itself says about the images: the one way to compute it, so that equal means equal."""
+"""Compute the trained model's probabilities in one single way, so that equal means equal bits."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,31 +12,41 @@ from job.images import batch
 from job.settings import ImageFit
 
 
-def probabilities(
+def compute_probabilities(
     model: Any, images: Sequence[Path], size: int, fit: ImageFit, batch_size: int
 ) -> npt.NDArray[np.float32]:
-    """The trained model's probabilities for `ExportRequest.images`: float32 [len(images), classes].
+    """Compute the trained model's probabilities for `ExportRequest.images`.
 
-    `model.predict` would compile with XLA, which rounds otherwise; hence `classify`.
+    Returns:
+        float32 [len(images), classes].
     """
-    return classify(model, decode(read_padded(images, batch_size), size, fit))[: len(images)]
+    pixels = decode(read_padded(images, batch_size), size, fit)
+    return classify(model, pixels)[: len(images)]
 
 
 def decode(encoded: list[bytes], size: int, fit: ImageFit) -> npt.NDArray[np.float32]:
-    """The pixels as training sees them: float32 [len(encoded), size, size, 3]."""
-    return tf.function(lambda images: batch(images, size, fit), autograph=False)(
-        tf.constant(encoded)
-    ).numpy()
+    """Decode image files as training does: float32 [len(encoded), size, size, 3]."""
+    decode_batch = tf.function(lambda images: batch(images, size, fit), autograph=False)
+    return decode_batch(tf.constant(encoded)).numpy()
 
 
 def classify(model: Any, pixels: Any) -> npt.NDArray[np.float32]:
-    """Run a Keras model as a graph, in inference mode: float32 [batch, size, size, 3] to float32 [batch, classes]."""
-    return tf.function(lambda images: model(images, training=False), autograph=False)(
-        pixels
-    ).numpy()
+    """Run a Keras model as a graph, in inference mode.
+
+    Args:
+        model: from pixels to probabilities.
+        pixels: float32 [batch, size, size, 3].
+
+    Returns:
+        float32 [batch, classes].
+    """
+    # `model.predict` would compile with XLA, which rounds differently.
+    run_model = tf.function(lambda images: model(images, training=False), autograph=False)
+    return run_model(pixels).numpy()
 
 
 def read_padded(images: Sequence[Path], batch_size: int) -> list[bytes]:
-    """The files' bytes, repeated from the first until the batch is full: another batch size gives other last bits."""
+    """Read the files' bytes, repeated from the first until the batch is full."""
+    # Another batch size would give other last bits.
     encoded = [path.read_bytes() for path in images]
     return [encoded[index % len(encoded)] for index in range(batch_size)]

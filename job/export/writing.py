@@ -1,30 +1,39 @@
-"""The child's side: write each format in one fixed order and compare each with the trained model."""
+"""Write each format in one fixed order and compare each with the trained model.
+
+This runs in the exporting process.
+"""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from job.export import companions, keras_archive, litert, onnx_graph, saved_model
-from job.export.export_input import ExportInput, rebuild
+from job.export.export_input import ExportInput, rebuild_classifier
 from job.export.packing import ExportFolder
 from job.export.parity import ParityCheck
 from job.export.reference import classify
 from job.export.request import ExportRequest, Parity
 
-# Converters reorder and fuse the arithmetic: 1e-5 to 2e-5 (facts 5). A lost or misread weight shows
-# far above this.
-CONVERTED = 1e-3
+# Converters reorder and fuse the arithmetic, which moves a probability by 1e-5 to 2e-5. A lost or
+# misread weight moves it by far more than this.
+CONVERTED_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """One way to write a classifier and to run what was written. `tolerance` None means the request's."""
+    """One way to write a classifier and to run what was written.
+
+    Attributes:
+        path: within the bundle.
+        write: writes the classifier to a path.
+        run: loads it from there and returns its probabilities, [batch, classes].
+        tolerance: largest difference of a probability; None takes the request's.
+    """
 
     path: str
     write: Callable[[ExportInput, Path], None]
@@ -32,66 +41,63 @@ class ExportFormat:
     tolerance: float | None = None
 
 
+# The order matters: names inside TensorFlow depend on what the process has built before.
 FORMATS = {
     "saved_model": ExportFormat("saved_model/1", saved_model.write, saved_model.run),
     "keras": ExportFormat("model.keras", keras_archive.write, keras_archive.run),
-    "onnx": ExportFormat("model.onnx", onnx_graph.write, onnx_graph.run, CONVERTED),
-    "litert": ExportFormat("model.tflite", litert.write, litert.run, CONVERTED),
+    "onnx": ExportFormat("model.onnx", onnx_graph.write, onnx_graph.run, CONVERTED_TOLERANCE),
+    "litert": ExportFormat("model.tflite", litert.write, litert.run, CONVERTED_TOLERANCE),
 }
 
 
 def write_all(
     request: ExportRequest, export_folder: ExportFolder
 ) -> tuple[list[Parity], dict[str, float]]:
-    """Write the request's formats. Returns how far each drifts, and the wall seconds that each took.
+    """Write the request's formats and the files beside them.
+
+    Returns:
+        How far each is from the trained model, and the wall seconds that each format took.
 
     Raises:
         ReleaseError: the tensors do not fit the architecture, or a format disagrees with the
-        trained model.
+            trained model.
     """
-    _configure(request.threads)
-    arrays = _variables(export_folder)
-    subject = rebuild(request, arrays)
-    proof = ParityCheck(
-        np.load(export_folder.probabilities, allow_pickle=False),
-        sum(each.nbytes for each in arrays if each.ndim > 1),
+    _configure_tensorflow(request.threads)
+    with np.load(export_folder.variables, allow_pickle=False) as stored:
+        arrays = [stored[key] for key in sorted(stored.files)]
+    export_input = rebuild_classifier(request, arrays)
+    check = ParityCheck(
+        bundle=export_folder.bundle,
+        trained=np.load(export_folder.probabilities, allow_pickle=False),
+        kernel_bytes=sum(array.nbytes for array in arrays if array.ndim > 1),
     )
-    drifts: list[Parity] = []
+
+    results: list[Parity] = []
     seconds: dict[str, float] = {}
-    for name in (name for name in FORMATS if name in request.formats):
-        start = time.monotonic()
-        drifts.append(_write(name, subject, export_folder.bundle, proof, request.tolerance))
-        seconds[name] = round(time.monotonic() - start, 3)
-    return [*drifts, _write_companions(subject, request, export_folder.bundle, proof)], seconds
+    for name, export_format in FORMATS.items():
+        if name in request.formats:
+            start = time.monotonic()
+            path = export_folder.bundle / export_format.path
+            path.parent.mkdir(exist_ok=True)
+            export_format.write(export_input, path)
+            received = export_format.run(export_input, path)
+            tolerance = export_format.tolerance
+            if tolerance is None:
+                tolerance = request.tolerance
+            results.append(check.check(name, path, received, tolerance))
+            seconds[name] = round(time.monotonic() - start, 3)
+
+    script = companions.write(export_input, export_folder.bundle)
+    pixels = companions.run(script, request.images, len(export_input.encoded))
+    # preprocess.py decodes with another library than training: measured, not judged.
+    received = classify(export_input.model, pixels)
+    results.append(check.measure("preprocess", script, received))
+    return results, seconds
 
 
-def _configure(threads: int) -> None:
-    """As in training, but on the CPU alone: the exports are the same on every node, and the parent keeps its GPU."""
+def _configure_tensorflow(threads: int) -> None:
+    """Configure as in training, but for the CPU alone."""
+    # The exports are the same on every node, and the run keeps its GPU.
     tf.config.set_visible_devices([], "GPU")
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
-
-
-def _variables(export_folder: ExportFolder) -> list[npt.NDArray[Any]]:
-    with np.load(export_folder.variables, allow_pickle=False) as stored:
-        return [stored[key] for key in sorted(stored.files)]
-
-
-def _write(
-    name: str, subject: ExportInput, bundle: Path, proof: ParityCheck, exact: float
-) -> Parity:
-    chosen = FORMATS[name]
-    path = bundle / chosen.path
-    path.parent.mkdir(exist_ok=True)
-    chosen.write(subject, path)
-    tolerance = exact if chosen.tolerance is None else chosen.tolerance
-    return proof.check(name, bundle, path, chosen.run(subject, path), tolerance)
-
-
-def _write_companions(
-    subject: ExportInput, request: ExportRequest, bundle: Path, proof: ParityCheck
-) -> Parity:
-    """The files beside the model. preprocess.py decodes by another library: its drift is measured, not judged."""
-    script = companions.write(subject, bundle)
-    pixels = companions.run(script, request.images, len(subject.encoded))
-    return proof.measure("preprocess", bundle, script, classify(subject.model, pixels))

@@ -20,7 +20,7 @@ from job.context import RunContext
 from job.dataset import Dataset
 from job.evaluation import Report
 from job.export import Bundle, ExportRequest
-from job.export.reference import probabilities
+from job.export.reference import compute_probabilities
 from job.pipeline import records
 from job.pipeline.inputs import RunInputs
 from job.pipeline.outcome import Network, RunOutcome, TrainedClassifier
@@ -149,7 +149,7 @@ def export_classifier(settings: Settings, trained: TrainedClassifier, folder: Pa
     )
     variables = [variable.numpy() for variable in keras_model.variables]
     size, fit = settings.image_size, settings.backbone.image_fit
-    expected = probabilities(keras_model, images, size, fit, COMPARED_IMAGES)
+    expected = compute_probabilities(keras_model, images, size, fit, COMPARED_IMAGES)
     return export.pack(request, variables, expected, folder)
 
 

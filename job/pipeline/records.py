@@ -65,7 +65,7 @@ def report_context(outcome: RunOutcome) -> ReportContext:
         duplicates=tuple((finding.name, finding.reason) for finding in census.duplicates),
         warnings=(*census.warnings, *splits.warnings),
         history=trained.fitted.history,
-        exports=tuple(asdict(parity) for parity in outcome.bundle.drift),
+        exports=tuple(asdict(parity) for parity in outcome.bundle.parity),
         judged_before=outcome.history.judged_on(_digest_test_split(splits)),
         settings=settings.model_dump(mode="json", include=SHOWN_SETTINGS),
         versions=_package_versions(),

@@ -1,6 +1,6 @@
-"""Each backbone of the catalogue, in its own process, at a small size, through all four formats.
+"""Export each backbone of the catalogue in all four formats: at a small size, in its own process.
 
-python -m tests.slow.test_exports VGG16    # one of them by hand; prints seconds and drift
+python -m tests.slow.test_exports VGG16    # one by hand; prints seconds and differences
 """
 
 import json
@@ -37,7 +37,8 @@ FAMILIES = (
     "ConvNeXtTiny",
 )
 CLASSES = ("bird", "cat", "dog")
-THREADS = 2  # here and in the exporting process: with another number, another order of sums
+# Here and in the exporting process: another number would be another order of sums.
+THREADS = 2
 SEED = 1
 
 
@@ -58,7 +59,7 @@ def test_a_backbone_with_live_statistics_agrees_with_itself_in_all_four_formats(
 
 
 def examine(name: str) -> None:
-    """Build, bring to life, export, compare; prints seconds and drift."""
+    """Build, enliven, export, compare. Prints seconds and differences."""
     import tensorflow as tf
 
     from job import export, model
@@ -68,33 +69,38 @@ def examine(name: str) -> None:
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         pictures = draw(Path(scratch))
-        request = order(name, pictures[:4])
+        request = make_request(name, pictures[:4])
         classifier = model.build(
             request.backbone, request.head, CLASSES, export_input.NO_WEIGHTS, SEED
         )
         size, fit = classifier.image_size, request.backbone.image_fit
         pixels = reference.decode([picture.read_bytes() for picture in pictures], size, fit)
-        initial = scales(classifier.backbone)
+        initial = read_scales(classifier.backbone)
         enliven(classifier, pixels)
-        probabilities = reference.probabilities(
+        probabilities = reference.compute_probabilities(
             classifier.model, request.images, size, fit, request.batch_size
         )
         variables = [variable.numpy() for variable in classifier.model.variables]
-        require_telling(probabilities)
+        require_distinct_answers(probabilities)
         require_alive(classifier, pixels[:4], probabilities, initial)
         bundle = export.pack(request, variables, probabilities, Path(scratch, "bundle"))
-    drift = {each.format: each.max_difference for each in bundle.drift}
+    differences = {each.format: each.max_difference for each in bundle.parity}
     print(
         json.dumps(
-            {"name": name, "all": round(time.monotonic() - start), **bundle.seconds, "drift": drift}
+            {
+                "name": name,
+                "all": round(time.monotonic() - start),
+                **bundle.seconds,
+                "differences": differences,
+            }
         )
     )
     require_agreement(bundle)
 
 
-def order(name: str, images: tuple[Path, ...]) -> ExportRequest:
+def make_request(name: str, images: tuple[Path, ...]) -> ExportRequest:
     return ExportRequest(
-        backbone=BackboneSettings(name=name, weights="none", image_size=_size(name)),
+        backbone=BackboneSettings(name=name, weights="none", image_size=choose_size(name)),
         head=HeadSettings(),
         classes=CLASSES,
         formats=("saved_model", "keras", "onnx", "litert"),
@@ -105,22 +111,22 @@ def order(name: str, images: tuple[Path, ...]) -> ExportRequest:
     )
 
 
-def _size(name: str) -> int:
-    """The least size for the smallest of a family; the deeper ones need maps of more than one pixel at the end.
+def choose_size(name: str) -> int:
+    """Choose the least size for the smallest of a family, and a larger one for the others.
 
-    On those EfficientNetB5 made 8e-3 of a rounding that is 2e-6 at 96 px, and B6 and B7 could not
-    tell pictures apart.
+    The deeper ones need maps of more than one pixel at the end. On maps of one pixel EfficientNetB5
+    turned a rounding of 2e-6 at 96 px into 8e-3, and B6 and B7 could not tell pictures apart.
     """
     least = BACKBONES[name].least_size
     return least if name in FAMILIES else max(96, least)
 
 
 def draw(folder: Path) -> tuple[Path, ...]:
-    """Smooth random pictures, wider than high: four to compare on, all for the statistics.
+    """Draw smooth random pictures, wider than high: four to compare on, all for the statistics.
 
-    At the least size the last maps are one pixel. The variance of four such values is now and then
-    next to nothing, and to divide by it, layer after layer, makes rounding visible: ResNet50 was a
-    hundred times as sensitive.
+    At the least size the last maps are one pixel. The variance of four such values is sometimes
+    almost 0. Dividing by it in layer after layer makes rounding visible: ResNet50 was a hundred
+    times as sensitive.
     """
     import numpy as np
     from PIL import Image
@@ -134,12 +140,12 @@ def draw(folder: Path) -> tuple[Path, ...]:
 
 
 def enliven(classifier: Any, pixels: Any) -> None:
-    """Make every tensor matter, and the logits of these pictures differ however deep the network is.
+    """Make every tensor matter, and the logits of these pictures differ at any depth.
 
-    At random weights some of the deepest backbones explode or vanish. So the moving statistics
-    become those of these very pictures, layer by layer, and the head is solved for the first four.
-    Scales and offsets become random: at their initial values a lost one would not show, and
-    ConvNeXt's branches, scaled by 1e-6, would not either.
+    With random weights the activations of some of the deepest backbones explode or vanish. So the
+    moving statistics become those of these very pictures, layer by layer, and the head is solved
+    for the first four. Scales and offsets become random. At their initial values a lost one would
+    not show, nor would ConvNeXt's branches, which are scaled by 1e-6.
     """
     import keras
     import numpy as np
@@ -171,13 +177,13 @@ def _solve_head(classifier: Any, pixels: Any) -> None:
     logits.bias.assign(wanted.mean(axis=0) - centre @ kernel)
 
 
-def scales(backbone: Any) -> list[Any]:
-    """Scales, offsets and statistics: what converters fold and, when they go wrong, lose."""
+def read_scales(backbone: Any) -> list[Any]:
+    """Read scales, offsets and statistics: what converters fold and, when they fail, lose."""
     return [variable.numpy() for variable in backbone.variables if len(variable.shape) == 1]
 
 
-def require_telling(probabilities: Any) -> None:
-    """The pictures are told apart, and no softmax is saturated: else agreement would say nothing."""
+def require_distinct_answers(probabilities: Any) -> None:
+    """Require distinct answers and no saturated softmax: else agreement would show nothing."""
     import numpy as np
 
     assert np.array_equal(
@@ -187,7 +193,7 @@ def require_telling(probabilities: Any) -> None:
 
 
 def require_alive(classifier: Any, pixels: Any, probabilities: Any, initial: list[Any]) -> None:
-    """With scales, offsets and statistics as initialised, the answers would be others."""
+    """Require that initial scales, offsets and statistics would give other answers."""
     import numpy as np
 
     variables = [variable for variable in classifier.backbone.variables if len(variable.shape) == 1]
@@ -199,13 +205,12 @@ def require_alive(classifier: Any, pixels: Any, probabilities: Any, initial: lis
 
 
 def require_agreement(bundle: Bundle) -> None:
-    """Closer than `pack` demands."""
-    drift = {each.format: each for each in bundle.drift}
-    assert drift["saved_model"].max_difference == drift["keras"].max_difference == 0
-    assert max(drift["onnx"].max_difference, drift["litert"].max_difference) < 1e-4
-    assert all(
-        drift[name].top1_agreement == 1 for name in ("saved_model", "keras", "onnx", "litert")
-    )
+    """Require closer agreement than `pack` does."""
+    parity = {each.format: each for each in bundle.parity}
+    assert parity["saved_model"].max_difference == parity["keras"].max_difference == 0
+    assert max(parity["onnx"].max_difference, parity["litert"].max_difference) < 1e-4
+    for name in ("saved_model", "keras", "onnx", "litert"):
+        assert parity[name].top1_agreement == 1
 
 
 if __name__ == "__main__":
