@@ -1,4 +1,4 @@
-"""The report from drawn pictures to files and, in a browser, to a page that a person sees."""
+"""The report: from drawn pictures to files, and in a browser to the page that a person sees."""
 
 import base64
 import io
@@ -20,10 +20,10 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from job.audit import Example, NearDuplicate, Splits
 from job.audit.census import Finding
 from job.evaluation import Report, ReportContext, judge, write
-from job.evaluation.charts import amount
-from job.evaluation.page import answer, percent, verdict
-from job.evaluation.pictures import SIDE, thumbnail
-from job.evaluation.plots import curves
+from job.evaluation.charts import make_amount_axis
+from job.evaluation.page import describe_gate, format_percent, summarise_result
+from job.evaluation.pictures import SIDE, make_thumbnail
+from job.evaluation.plots import plot_history
 
 SCRIPT = "<script>alert(1)</script>"
 CLASSES = ("birds", SCRIPT, "flowers & fruit", "trees | *tall*", "vehicles")
@@ -77,10 +77,16 @@ def judged(splits: Splits, skill: float = 2.2) -> Report:
 
 def history() -> tuple[dict[str, Any], ...]:
     solved = [
-        {"stage": "probe", "epoch": step, "penalty": 0.1**step, "loss": 2 / step, "val_loss": 2.2 / step,
-         "val_accuracy": 1 - 0.6 / step}
+        {
+            "stage": "probe",
+            "epoch": step,
+            "penalty": 0.1**step,
+            "loss": 2 / step,
+            "val_loss": 2.2 / step,
+            "val_accuracy": 1 - 0.6 / step,
+        }
         for step in range(1, 5)
-    ]  # fmt: skip
+    ]
     tuned = [
         {
             "stage": "tune",
@@ -148,31 +154,33 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def told(written: Path) -> dict[str, Any]:
+def content(written: Path) -> dict[str, Any]:
     return json.loads((written / "report.json").read_text(encoding="utf-8"))
 
 
-def test_the_same_input_gives_the_same_bytes_wherever_the_images_lie(written: Path, tmp_path: Path):
+def test_the_same_input_gives_the_same_bytes_wherever_the_images_are(written: Path, tmp_path: Path):
     write(judged(splits_of(tmp_path)), CONTEXT, tmp_path / "again")
     for name in ("report.json", "report.html", "model-card.md"):
         assert (tmp_path / "again" / name).read_bytes() == (written / name).read_bytes()
 
 
-def test_the_json_holds_the_judgement_and_its_context_without_local_paths(
-    told: dict[str, Any], written: Path
+def test_the_json_holds_scores_and_context_without_local_paths(
+    content: dict[str, Any], written: Path
 ):
-    assert told["schema"] == 1
-    assert list(told) == sorted(told)
-    assert told["test"]["images"] == 46
-    assert told["test"]["baseline"] == pytest.approx(10 / 46)
-    assert told["images"][0] == {"name": "birds", "train": 6, "val": 3, "test": 10}
-    assert told["mistakes"] == sorted(told["mistakes"], key=lambda mistake: -mistake["confidence"])
-    assert set(told["mistakes"][0]) == {"name", "true", "predicted", "confidence"}
-    assert told["settings"]["export"]["formats"] == ["saved_model", "onnx"]
+    assert content["schema"] == 1
+    assert list(content) == sorted(content)
+    assert content["test"]["images"] == 46
+    assert content["test"]["baseline"] == pytest.approx(10 / 46)
+    assert content["images"][0] == {"name": "birds", "train": 6, "val": 3, "test": 10}
+    assert content["mistakes"] == sorted(
+        content["mistakes"], key=lambda mistake: -mistake["confidence"]
+    )
+    assert set(content["mistakes"][0]) == {"name", "true", "predicted", "confidence"}
+    assert content["settings"]["export"]["formats"] == ["saved_model", "onnx"]
     assert str(written.parent) not in (written / "report.json").read_text(encoding="utf-8")
 
 
-def test_the_scores_are_plain_figures_for_gate_and_manifest(tmp_path: Path):
+def test_the_scores_are_plain_numbers_for_gate_and_manifest(tmp_path: Path):
     report = judged(splits_of(tmp_path))
     assert {
         "accuracy",
@@ -201,14 +209,14 @@ def test_what_is_not_finite_becomes_null(tmp_path: Path):
         CONTEXT, history=({"stage": "tune", "epoch": 1, "loss": 1.0, "val_loss": float("nan")},)
     )
     write(judged(splits_of(tmp_path)), context, tmp_path / "out")
-    told = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
-    assert told["history"][0]["val_loss"] is None
+    content = json.loads((tmp_path / "out" / "report.json").read_text(encoding="utf-8"))
+    assert content["history"][0]["val_loss"] is None
     assert "too few steps for a curve" in (tmp_path / "out" / "report.html").read_text(
         encoding="utf-8"
     )
 
 
-def test_a_file_name_that_is_no_unicode_is_written_all_the_same(tmp_path: Path):
+def test_a_file_name_that_is_not_unicode_is_written_too(tmp_path: Path):
     context = replace(CONTEXT, left_out=(("birds/\udcff.jpg", "broken"),))
     write(judged(splits_of(tmp_path)), context, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "report.json").read_bytes())["left_out"] == [
@@ -216,13 +224,15 @@ def test_a_file_name_that_is_no_unicode_is_written_all_the_same(tmp_path: Path):
     ]
 
 
-def test_the_answer_is_one_sentence():
-    told = {
+def test_the_result_is_one_sentence():
+    content = {
         "images": CLASSES,
         "test": {"images": 46, "accuracy": 42 / 46, "accuracy_low": 0.797, "accuracy_high": 0.966},
     }
-    assert answer(told).replace("\N{NO-BREAK SPACE}", " ").replace("\N{EN DASH}", "-") == (
-        "Graft learnt to tell 5 classes apart: 91 % of 46 held-out images right (95 % interval 80-97 %)."
+    sentence = summarise_result(content)
+    assert sentence.replace("\N{NO-BREAK SPACE}", " ").replace("\N{EN DASH}", "-") == (
+        "Graft learnt to tell 5 classes apart: "
+        "91 % of 46 held-out images right (95 % interval 80-97 %)."
     )
 
 
@@ -230,13 +240,13 @@ def test_the_answer_is_one_sentence():
     ("least", "sentence"),
     [
         (0.9, "passes"),
-        (0.95, "misses its gate, macro-F1 of at least 95 %, with 92 %: kept, not promoted"),
-        (0, "no least"),
+        (0.95, "misses the gate, macro-F1 of at least 95 %, with 92 %. It is kept, not promoted."),
+        (0, "no minimum score"),
     ],
 )
-def test_the_verdict_says_whether_the_gate_is_passed(least: float, sentence: str):
-    told = {"gate": {"metric": "macro_f1", "min_score": least}, "test": {"macro_f1": 0.92}}
-    assert sentence in verdict(told).replace("\N{NO-BREAK SPACE}", " ")
+def test_the_page_says_whether_the_gate_is_passed(least: float, sentence: str):
+    content = {"gate": {"metric": "macro_f1", "min_score": least}, "test": {"macro_f1": 0.92}}
+    assert sentence in describe_gate(content).replace("\N{NO-BREAK SPACE}", " ")
 
 
 @pytest.mark.parametrize(
@@ -252,14 +262,14 @@ def test_the_verdict_says_whether_the_gate_is_passed(least: float, sentence: str
     ],
 )
 def test_nearly_all_is_not_all(share: float, text: str):
-    assert percent(share) == f"{text}\N{NO-BREAK SPACE}%"
+    assert format_percent(share) == f"{text}\N{NO-BREAK SPACE}%"
 
 
 @pytest.mark.parametrize(
     ("most", "step", "high"), [(1.93, 0.5, 2.0), (0.0, 2e-10, 2e-10), (37, 10, 40), (4, 1, 4)]
 )
 def test_an_axis_ends_at_a_round_number(most: float, step: float, high: float):
-    axis = amount("loss", most)
+    axis = make_amount_axis("loss", most)
     assert axis.step == pytest.approx(step)
     assert axis.high == pytest.approx(high)
 
@@ -270,7 +280,7 @@ def test_curves_show_each_stage_and_only_what_was_measured():
         {"stage": "tune", "val_loss": 0.8},
         {"stage": "tune", "val_loss": None},
     ]
-    (loss,) = curves(rows, "macro_f1")
+    (loss,) = plot_history(rows, "macro_f1")
     assert [mark.text for mark in loss.marks] == ["probe", "tune"]
     assert [series.label for series in loss.series] == ["validation loss"]
     assert len(loss.series[0].line.split()) == 2
@@ -309,7 +319,7 @@ def test_a_thumbnail_is_upright_by_its_exif(tmp_path: Path):
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
-    small = decoded(thumbnail(tmp_path / "turned.jpg"))
+    small = decoded(make_thumbnail(tmp_path / "turned.jpg"))
     assert small.size == (SIDE // 2, SIDE)
 
 
@@ -325,7 +335,9 @@ def test_a_thumbnail_is_upright_by_its_exif(tmp_path: Path):
 )
 def test_a_thumbnail_shows_every_mode(image: Image.Image, colour: tuple[int, ...], tmp_path: Path):
     image.save(tmp_path / "image", "TIFF" if image.mode == "CMYK" else "PNG")
-    assert np.asarray(decoded(thumbnail(tmp_path / "image")))[4, 4] == pytest.approx(colour, abs=4)
+    assert np.asarray(decoded(make_thumbnail(tmp_path / "image")))[4, 4] == pytest.approx(
+        colour, abs=4
+    )
 
 
 def test_a_mistake_whose_picture_cannot_be_read_keeps_its_place(tmp_path: Path):
@@ -349,20 +361,20 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-def complaints(page: Page, file: Path) -> list[str]:
-    """Open a file, and tell what the console said and what was asked of the network."""
-    heard: list[str] = []
-    page.on("console", lambda message: heard.append(message.text))
-    page.on("pageerror", lambda error: heard.append(str(error)))
-    page.on("dialog", lambda dialog: heard.append(dialog.message))
+def watch_page(page: Page, file: Path) -> list[str]:
+    """Open a file. Returns what the console said and the requests to the network."""
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: messages.append(dialog.message))
     page.on(
         "request",
         lambda request: (
-            heard.append(request.url) if not request.url.startswith(("file:", "data:")) else None
+            messages.append(request.url) if not request.url.startswith(("file:", "data:")) else None
         ),
     )
     page.goto(file.as_uri())
-    return heard
+    return messages
 
 
 def overflow(page: Page) -> int:
@@ -373,11 +385,11 @@ def overflow(page: Page) -> int:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
-def test_the_page_fits_every_screen_and_asks_nothing_of_the_network(
+def test_the_page_fits_every_screen_and_uses_no_network(
     browser: Browser, written: Path, width: int, scheme: Any
 ):
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    assert complaints(page, written / "report.html") == []
+    assert watch_page(page, written / "report.html") == []
     assert overflow(page) <= 0
     assert page.locator("h1").inner_text().startswith("Graft learnt to tell 5 classes apart")
     assert page.evaluate("[...document.images].every(image => image.naturalWidth > 0)")
@@ -388,7 +400,8 @@ def contrast(page: Page, selector: str) -> float:
     """The least WCAG contrast between the text of these elements and their own background."""
     return page.evaluate(
         """selector => {
-            const context = document.createElement("canvas").getContext("2d", {willReadFrequently: true})
+            const canvas = document.createElement("canvas")
+            const context = canvas.getContext("2d", {willReadFrequently: true})
             const light = colour => {
                 context.fillStyle = colour; context.fillRect(0, 0, 1, 1)
                 const [r, g, b] = [...context.getImageData(0, 0, 1, 1).data].map(
@@ -397,8 +410,8 @@ def contrast(page: Page, selector: str) -> float:
             }
             return Math.min(...[...document.querySelectorAll(selector)].map(element => {
                 const style = getComputedStyle(element)
-                const pair = [light(style.color), light(style.backgroundColor)].sort((a, b) => b - a)
-                return (pair[0] + .05) / (pair[1] + .05)
+                const pair = [light(style.color), light(style.backgroundColor)]
+                return (Math.max(...pair) + .05) / (Math.min(...pair) + .05)
             }))
         }""",
         selector,
@@ -423,13 +436,11 @@ def test_the_page_prints_dark_on_light(browser: Browser, written: Path):
     page.close()
 
 
-def test_many_classes_show_the_weakest_and_the_commonest_confusions(
-    browser: Browser, tmp_path: Path
-):
+def test_many_classes_show_the_weakest_and_the_worst_confusions(browser: Browser, tmp_path: Path):
     classes = tuple(f"class {index:02}" for index in range(40))
     write(judged(splits_of(tmp_path, classes, test=90), skill=1.0), CONTEXT, tmp_path / "out")
     page = browser.new_page(viewport={"width": 390, "height": 900})
-    assert complaints(page, tmp_path / "out" / "report.html") == []
+    assert watch_page(page, tmp_path / "out" / "report.html") == []
     assert overflow(page) <= 0
     assert page.locator(".heat").count() == 0
     assert page.locator("#confusion tbody tr").count() == 8
@@ -444,10 +455,10 @@ def test_a_perfect_model_has_no_mistakes_to_show(browser: Browser, tmp_path: Pat
     )
     write(judged(splits_of(tmp_path, ("a", "b")), skill=99), context, tmp_path / "out")
     page = browser.new_page()
-    assert complaints(page, tmp_path / "out" / "report.html") == []
+    assert watch_page(page, tmp_path / "out" / "report.html") == []
     text = page.locator("body").inner_text()
     for sentence in (
-        "every held-out image was given its own name",
+        "Every held-out image was given its own class",
         "None of the backbone was retrained",
         "first release",
     ):
@@ -458,7 +469,7 @@ def test_a_perfect_model_has_no_mistakes_to_show(browser: Browser, tmp_path: Pat
 def test_without_a_test_image_the_page_says_so(browser: Browser, tmp_path: Path):
     write(judged(splits_of(tmp_path, test=0)), CONTEXT, tmp_path / "out")
     page = browser.new_page()
-    assert complaints(page, tmp_path / "out" / "report.html") == []
-    assert "no held-out image was there to judge it" in page.locator("h1").inner_text()
-    assert "misses its gate" in page.locator("header").inner_text()
+    assert watch_page(page, tmp_path / "out" / "report.html") == []
+    assert "There was no held-out image to judge it" in page.locator("h1").inner_text()
+    assert "misses the gate" in page.locator("header").inner_text()
     page.close()

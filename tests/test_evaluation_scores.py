@@ -14,9 +14,14 @@ from sklearn.metrics import (
     top_k_accuracy_score,
 )
 
-from job.evaluation import calibrate, paired, scores
-from job.evaluation.calibration import abstention, calibration_error, coverage, reliability
-from job.evaluation.scores import wilson
+from job.evaluation import compare_paired, compute_scores, fit_temperature
+from job.evaluation.calibration import (
+    compute_calibration_error,
+    compute_coverage,
+    compute_reliability,
+    find_abstention_thresholds,
+)
+from job.evaluation.scores import compute_wilson_interval
 from job.scores import METRICS
 
 
@@ -25,7 +30,7 @@ def one_hot(calls: list[int], width: int) -> NDArray[np.float32]:
 
 
 def drawn(images: int, width: int, seed: int = 7) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Labels and logits of a model that is often right and too sure of itself by a factor of 3."""
+    """Labels and logits of a model that is often right and overconfident by a factor of 3."""
     generator = np.random.default_rng(seed)
     honest = generator.normal(size=(images, width)) * 1.5
     chances = np.exp(honest) / np.exp(honest).sum(axis=1, keepdims=True)
@@ -38,23 +43,25 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def test_figures_agree_with_scikit_learn():
+def test_scores_agree_with_scikit_learn():
     labels, logits = drawn(400, 8)
     probabilities, called = softmax(logits), logits.argmax(axis=1)
-    told = scores(labels, probabilities, [f"c{index}" for index in range(8)])
-    assert told["accuracy"] == pytest.approx(accuracy_score(labels, called))
-    assert told["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, called))
-    assert told["macro_f1"] == pytest.approx(f1_score(labels, called, average="macro"))
-    assert told["log_loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-5)
-    assert told["top_k"] == pytest.approx(top_k_accuracy_score(labels, probabilities, k=told["k"]))
+    result = compute_scores(labels, probabilities, [f"c{index}" for index in range(8)])
+    assert result["accuracy"] == pytest.approx(accuracy_score(labels, called))
+    assert result["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, called))
+    assert result["macro_f1"] == pytest.approx(f1_score(labels, called, average="macro"))
+    assert result["log_loss"] == pytest.approx(log_loss(labels, probabilities), rel=1e-5)
+    assert result["top_k"] == pytest.approx(
+        top_k_accuracy_score(labels, probabilities, k=result["k"])
+    )
     columns = precision_recall_fscore_support(labels, called)
-    for row, wanted in zip(told["per_class"], zip(*columns, strict=True), strict=True):
+    for row, wanted in zip(result["per_class"], zip(*columns, strict=True), strict=True):
         assert (row["precision"], row["recall"], row["f1"], row["support"]) == pytest.approx(wanted)
 
 
 def test_confusion_names_the_cells_that_hold_images():
-    told = scores(np.array([0, 0, 1, 1, 1]), one_hot([0, 1, 1, 1, 0], 2), ["cat", "dog"])
-    assert told["confusion"] == [
+    result = compute_scores(np.array([0, 0, 1, 1, 1]), one_hot([0, 1, 1, 1, 0], 2), ["cat", "dog"])
+    assert result["confusion"] == [
         {"true": "cat", "predicted": "cat", "images": 1},
         {"true": "cat", "predicted": "dog", "images": 1},
         {"true": "dog", "predicted": "cat", "images": 1},
@@ -62,11 +69,11 @@ def test_confusion_names_the_cells_that_hold_images():
     ]
 
 
-def test_a_class_absent_from_test_is_no_part_of_any_mean():
-    told = scores(np.array([0, 0, 1, 1]), one_hot([0, 0, 1, 2], 3), ["a", "b", "c"])
-    assert told["balanced_accuracy"] == pytest.approx((1 + 0.5) / 2)
-    assert told["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
-    assert told["per_class"][2] == {
+def test_a_class_absent_from_the_test_does_not_count_in_a_mean():
+    result = compute_scores(np.array([0, 0, 1, 1]), one_hot([0, 0, 1, 2], 3), ["a", "b", "c"])
+    assert result["balanced_accuracy"] == pytest.approx((1 + 0.5) / 2)
+    assert result["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
+    assert result["per_class"][2] == {
         "name": "c",
         "support": 0,
         "precision": 0.0,
@@ -75,104 +82,128 @@ def test_a_class_absent_from_test_is_no_part_of_any_mean():
     }
 
 
-def test_no_image_at_all_scores_zero_so_that_a_gate_stays_shut():
+def test_no_image_at_all_scores_zero_so_no_gate_is_passed():
     nothing = np.zeros(0, np.int64), np.zeros((0, 3), np.float32)
-    told = scores(*nothing, ["a", "b", "c"])
-    json.dumps(told, allow_nan=False)
-    assert (told["accuracy"], told["accuracy_low"], told["accuracy_high"], told["log_loss"]) == (
+    result = compute_scores(*nothing, ["a", "b", "c"])
+    json.dumps(result, allow_nan=False)
+    assert (
+        result["accuracy"],
+        result["accuracy_low"],
+        result["accuracy_high"],
+        result["log_loss"],
+    ) == (
         0.0,
         0.0,
         1.0,
         None,
     )
-    assert told["balanced_accuracy"] == told["macro_f1"] == told["top_k"] == 0.0
-    assert reliability(*nothing) == abstention(*nothing) == []
-    assert calibration_error([]) is None
-    assert {row["images"] for row in coverage(*nothing)} == {0}
+    assert result["balanced_accuracy"] == result["macro_f1"] == result["top_k"] == 0.0
+    assert compute_reliability(*nothing) == find_abstention_thresholds(*nothing) == []
+    assert compute_calibration_error([]) is None
+    assert {row["images"] for row in compute_coverage(*nothing)} == {0}
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 8), st.integers(2, 8), st.integers(0, 1000))
 def test_few_images_neither_fail_nor_warn(images: int, width: int, seed: int):
     labels, logits = drawn(images, width, seed)
-    told = scores(labels, softmax(logits), [str(index) for index in range(width)])
+    result = compute_scores(labels, softmax(logits), [str(index) for index in range(width)])
     json.dumps(
-        [told, coverage(labels, softmax(logits)), abstention(labels, softmax(logits))],
+        [
+            result,
+            compute_coverage(labels, softmax(logits)),
+            find_abstention_thresholds(labels, softmax(logits)),
+        ],
         allow_nan=False,
     )
     assert all(
-        0 <= told[name] <= 1 for name in (*METRICS, "top_k", "accuracy_low", "accuracy_high")
+        0 <= result[name] <= 1 for name in (*METRICS, "top_k", "accuracy_low", "accuracy_high")
     )
 
 
-def test_top_k_says_its_k():
+def test_the_top_k_accuracy_comes_with_its_k():
     labels = np.array([0, 1])
     probabilities = np.array([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]], np.float32)
-    told = scores(labels, probabilities, list("abcd"))
-    assert (told["k"], told["top_k"]) == (3, 0.5)
-    assert scores(np.array([9]), one_hot([0], 10), list("abcdefghij"))["k"] == 5
+    result = compute_scores(labels, probabilities, list("abcd"))
+    assert (result["k"], result["top_k"]) == (3, 0.5)
+    assert compute_scores(np.array([9]), one_hot([0], 10), list("abcdefghij"))["k"] == 5
 
 
 def test_twenty_thousand_classes_cost_no_dense_matrix():
     labels = np.arange(300)
-    told = scores(labels, one_hot(list(labels), 20_000), [str(index) for index in range(20_000)])
-    assert told["accuracy"] == told["macro_f1"] == 1.0
-    assert len(told["confusion"]) == 300
+    result = compute_scores(
+        labels, one_hot(list(labels), 20_000), [str(index) for index in range(20_000)]
+    )
+    assert result["accuracy"] == result["macro_f1"] == 1.0
+    assert len(result["confusion"]) == 300
 
 
 def test_the_interval_is_wilsons():
-    assert wilson(42, 46) == pytest.approx((0.797, 0.966), abs=1e-3)
-    assert wilson(0, 5)[0] == pytest.approx(0, abs=1e-12)
+    assert compute_wilson_interval(42, 46) == pytest.approx((0.797, 0.966), abs=1e-3)
+    assert compute_wilson_interval(0, 5)[0] == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", list(METRICS))
-def test_a_better_model_is_told_from_a_worse_one(metric: str):
+def test_a_better_model_beats_a_worse_one(metric: str):
     labels = np.random.default_rng(1).integers(4, size=200)
     better = np.where(np.arange(200) % 10 == 0, (labels + 1) % 4, labels)
     worse = np.where(np.arange(200) % 3 == 0, (labels + 1) % 4, labels)
-    result = paired(labels, one_hot(list(better), 4), one_hot(list(worse), 4), metric)
+    result = compare_paired(labels, one_hot(list(better), 4), one_hot(list(worse), 4), metric)
     assert result.challenger - result.champion > result.low > 0
     assert result.high > result.challenger - result.champion
     assert result.images == 200
-    assert result == paired(labels, one_hot(list(better), 4), one_hot(list(worse), 4), metric)
+    assert result == compare_paired(
+        labels, one_hot(list(better), 4), one_hot(list(worse), 4), metric
+    )
 
 
 def test_equal_models_differ_by_nothing():
     labels, logits = drawn(60, 3)
-    assert paired(labels, softmax(logits), softmax(logits), "accuracy")[2:] == (0.0, 0.0, 60)
+    assert compare_paired(labels, softmax(logits), softmax(logits), "accuracy")[2:] == (
+        0.0,
+        0.0,
+        60,
+    )
 
 
 def test_a_champion_that_knows_none_of_the_classes_is_wrong():
-    result = paired(
+    result = compare_paired(
         np.zeros(5, np.int64), one_hot([0] * 5, 2), np.zeros((5, 2), np.float32), "accuracy"
     )
     assert result[:2] == (1.0, 0.0)
 
 
-def test_comparing_on_no_image_says_nothing():
+def test_without_an_image_nothing_is_known_about_the_difference():
     nothing = np.zeros((0, 2), np.float32)
-    assert paired(np.zeros(0, np.int64), nothing, nothing, "macro_f1") == (0.0, 0.0, -1.0, 1.0, 0)
+    assert compare_paired(np.zeros(0, np.int64), nothing, nothing, "macro_f1") == (
+        0.0,
+        0.0,
+        -1.0,
+        1.0,
+        0,
+    )
 
 
 def test_the_interval_is_as_wide_as_the_spread_of_the_differences():
     generator, labels = np.random.default_rng(3), np.zeros(900, np.int64)
     ours, theirs = (list((generator.random(900) < wrong).astype(int)) for wrong in (0.2, 0.3))
-    result = paired(labels, one_hot(ours, 2), one_hot(theirs, 2), "accuracy")
-    differences = np.array(theirs) - np.array(
-        ours
-    )  # 1: only the challenger is right; -1: only the champion
+    result = compare_paired(labels, one_hot(ours, 2), one_hot(theirs, 2), "accuracy")
+    # 1 where only the challenger is right, -1 where only the champion is.
+    differences = np.array(theirs) - np.array(ours)
     half = 1.96 * differences.std() / np.sqrt(900)
     assert (result.low, result.high) == pytest.approx(
         (differences.mean() - half, differences.mean() + half), abs=0.004
     )
 
 
-def test_temperature_finds_by_how_much_the_model_is_too_sure():
+def test_the_temperature_finds_how_overconfident_the_model_is():
     labels, logits = drawn(4000, 5)
-    temperature = calibrate(logits, labels)
+    temperature = fit_temperature(logits, labels)
     assert temperature == pytest.approx(3, rel=0.08)
-    before = calibration_error(reliability(labels, softmax(logits)))
-    after = calibration_error(reliability(labels, softmax(logits / np.float32(temperature))))
+    before = compute_calibration_error(compute_reliability(labels, softmax(logits)))
+    after = compute_calibration_error(
+        compute_reliability(labels, softmax(logits / np.float32(temperature)))
+    )
     assert before is not None
     assert after is not None
     assert before > 0.2
@@ -187,33 +218,33 @@ def test_temperature_finds_by_how_much_the_model_is_too_sure():
         pytest.param([], np.zeros((0, 2)), id="no image"),
     ],
 )
-def test_temperature_stays_one_where_nothing_speaks_for_another(
-    labels: list[int], logits: list[list[float]]
-):
-    assert calibrate(np.array(logits, np.float32), np.array(labels, np.int64)) == 1.0
+def test_the_temperature_stays_one_without_evidence(labels: list[int], logits: list[list[float]]):
+    assert fit_temperature(np.array(logits, np.float32), np.array(labels, np.int64)) == 1.0
 
 
 def test_a_model_that_is_always_wrong_is_cooled_to_the_bound_and_no_further():
-    assert calibrate(one_hot([1] * 20, 2), np.zeros(20, np.int64)) == pytest.approx(20, rel=0.01)
+    assert fit_temperature(one_hot([1] * 20, 2), np.zeros(20, np.int64)) == pytest.approx(
+        20, rel=0.01
+    )
 
 
 def test_calibration_error_is_the_weighted_gap():
     probabilities = np.array([[0.9, 0.1]] * 10 + [[0.6, 0.4]] * 10, np.float32)
     labels = np.array([0] * 10 + [0] * 4 + [1] * 6)
-    bins = reliability(labels, probabilities)
+    bins = compute_reliability(labels, probabilities)
     assert [(row["images"], row["accuracy"]) for row in bins] == [(10, 0.4), (10, 1.0)]
-    assert calibration_error(bins) == pytest.approx((0.2 + 0.1) / 2)
+    assert compute_calibration_error(bins) == pytest.approx((0.2 + 0.1) / 2)
 
 
-def test_certainty_lies_in_the_last_bin():
-    (row,) = reliability(np.array([0, 1]), one_hot([0, 1], 2))
+def test_certainty_is_in_the_last_bin():
+    (row,) = compute_reliability(np.array([0, 1]), one_hot([0, 1], 2))
     assert (row["low"], row["high"], row["images"]) == (14 / 15, 1.0, 2)
 
 
 def test_coverage_falls_and_counts_what_is_kept():
     labels = np.array([0, 0, 0, 0])
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.55, 0.45]], np.float32)
-    rows = {row["threshold"]: row for row in coverage(labels, probabilities)}
+    rows = {row["threshold"]: row for row in compute_coverage(labels, probabilities)}
     assert (rows[0.0]["coverage"], rows[0.0]["accuracy"]) == (1.0, 0.75)
     assert (rows[0.75]["images"], rows[0.75]["accuracy"]) == (2, 1.0)
     assert (rows[0.95]["images"], rows[0.95]["accuracy"]) == (0, None)
@@ -223,11 +254,11 @@ def test_abstention_keeps_as_many_answers_as_the_target_allows():
     confidences = np.linspace(0.99, 0.51, 20)
     probabilities = np.stack([confidences, 1 - confidences], axis=1).astype(np.float32)
     labels = np.array([0] * 12 + [1] + [0] * 3 + [1] * 4)
-    rows = {row["target"]: row for row in abstention(labels, probabilities)}
+    rows = {row["target"]: row for row in find_abstention_thresholds(labels, probabilities)}
     assert (rows[0.9]["images"], rows[0.95]["images"], rows[0.99]["images"]) == (16, 12, 12)
     assert rows[0.9]["threshold"] == pytest.approx(confidences[15])
 
 
-def test_images_of_one_confidence_are_kept_or_left_together():
+def test_images_of_one_confidence_are_answered_or_left_together():
     probabilities = np.array([[0.9, 0.1]] * 4, np.float32)
-    assert abstention(np.array([0, 0, 0, 1]), probabilities) == []
+    assert find_abstention_thresholds(np.array([0, 0, 0, 1]), probabilities) == []

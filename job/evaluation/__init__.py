@@ -1,17 +1,17 @@
-"""What the model is worth: measured on held-out images, told as JSON, as one page and as a model card."""
+"""Measure a model on held-out images and write JSON, an HTML page and a model card about it."""
 
-from job.evaluation.calibration import calibrate
+from job.evaluation.calibration import fit_temperature
 from job.evaluation.report import Mistake, Report, ReportContext, judge, write
-from job.evaluation.scores import Paired, paired, scores
+from job.evaluation.scores import PairedComparison, compare_paired, compute_scores
 
 __all__ = [
     "Mistake",
-    "Paired",
+    "PairedComparison",
     "Report",
     "ReportContext",
-    "calibrate",
+    "compare_paired",
+    "compute_scores",
+    "fit_temperature",
     "judge",
-    "paired",
-    "scores",
     "write",
 ]

@@ -1,10 +1,13 @@
-"""Charts as plain geometry; `chart.html` draws them as SVG, so that the page needs no script."""
+"""Compute charts as plain geometry.
+
+`chart.html` renders them as SVG, so that the page needs no script.
+"""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 360, 240
+# Edges of the plotted area within the view box of `chart.html`, 360 by 240.
 LEFT, RIGHT, TOP, BOTTOM = 44, 348, 14, 202
 
 Points = Sequence[tuple[float, float]]
@@ -12,6 +15,8 @@ Points = Sequence[tuple[float, float]]
 
 @dataclass(frozen=True, slots=True)
 class Tick:
+    """A label at a position along an axis, in the picture's coordinates."""
+
     at: float
     text: str
 
@@ -34,9 +39,9 @@ class Series:
     dots: tuple[Dot, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A range of values; ticks stand at `low` and at the multiples of `step`."""
+    """A range of values with ticks at `low` and at the multiples of `step`."""
 
     label: str
     low: float
@@ -44,20 +49,26 @@ class Axis:
     step: float
     unit: str = ""
 
-    def ticks(self) -> list[tuple[float, str]]:
-        first, last = (
-            math.ceil(self.low / self.step - 1e-9),
-            math.floor(self.high / self.step + 1e-9),
-        )
-        values = sorted({self.low, *(index * self.step for index in range(first, last + 1))})
-        return [
-            (value, f"{100 * value:.0f}" if self.unit == "%" else f"{value:.10g}")
-            for value in values
-        ]
+    def list_ticks(self) -> list[tuple[float, str]]:
+        """The value and the text of each tick, in ascending order."""
+        # The small amount keeps a multiple that rounding has moved just outside the range.
+        first = math.ceil(self.low / self.step - 1e-9)
+        last = math.floor(self.high / self.step + 1e-9)
+        values = {self.low}
+        for index in range(first, last + 1):
+            values.add(index * self.step)
+
+        ticks = []
+        for value in sorted(values):
+            text = f"{100 * value:.0f}" if self.unit == "%" else f"{value:.10g}"
+            ticks.append((value, text))
+        return ticks
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Chart:
+    """Series between two axes. `marks` are labelled vertical lines."""
+
     title: str
     x: Axis
     y: Axis
@@ -66,48 +77,62 @@ class Chart:
 
     @property
     def x_ticks(self) -> list[Tick]:
-        return [Tick(self.place(value, self.y.low)[0], text) for value, text in self.x.ticks()]
+        ticks = []
+        for value, text in self.x.list_ticks():
+            x, _ = self.locate(value, self.y.low)
+            ticks.append(Tick(x, text))
+        return ticks
 
     @property
     def y_ticks(self) -> list[Tick]:
-        return [Tick(self.place(self.x.low, value)[1], text) for value, text in self.y.ticks()]
+        ticks = []
+        for value, text in self.y.list_ticks():
+            _, y = self.locate(self.x.low, value)
+            ticks.append(Tick(y, text))
+        return ticks
 
-    def place(self, x: float, y: float) -> tuple[float, float]:
-        """From values to the picture's coordinates, rounded so that the page stays small."""
+    def locate(self, x: float, y: float) -> tuple[float, float]:
+        """Map values to the picture's coordinates."""
         right = (x - self.x.low) / (self.x.high - self.x.low)
         up = (y - self.y.low) / (self.y.high - self.y.low)
-        return round(LEFT + right * (RIGHT - LEFT), 1), round(BOTTOM - up * (BOTTOM - TOP), 1)
+        left = LEFT + right * (RIGHT - LEFT)
+        # SVG counts downwards.
+        top = BOTTOM - up * (BOTTOM - TOP)
+        # Less than a tenth cannot be seen, and more digits would make the page larger.
+        return round(left, 1), round(top, 1)
 
-    def line(self, points: Points) -> str:
-        return " ".join("{},{}".format(*self.place(x, y)) for x, y in points)
-
-    def dots(
-        self, points: Points, titles: Sequence[str], radii: Sequence[float]
-    ) -> tuple[Dot, ...]:
-        places = (self.place(x, y) for x, y in points)
-        return tuple(
-            Dot(*at, round(r, 1), title) for at, r, title in zip(places, radii, titles, strict=True)
-        )
-
-
-def share(label: str) -> Axis:
-    """An axis from 0 to 100 %."""
-    return Axis(label, 0.0, 1.0, 0.25, "%")
+    def format_line(self, points: Points) -> str:
+        """Format points as the `points` of an SVG polyline."""
+        places = []
+        for x, y in points:
+            left, top = self.locate(x, y)
+            places.append(f"{left},{top}")
+        return " ".join(places)
 
 
-def amount(label: str, most: float) -> Axis:
-    """An axis from 0 to the next round number."""
-    step = _round_step(most)
-    return Axis(label, 0.0, step * max(math.ceil(most / step - 1e-9), 1), step)
+def make_percent_axis(label: str) -> Axis:
+    """Make an axis from 0 to 100 %."""
+    return Axis(label=label, low=0.0, high=1.0, step=0.25, unit="%")
 
 
-def steps(label: str, count: int) -> Axis:
-    """An axis from the first to the last of `count` steps, 2 or more."""
-    return Axis(label, 1, count, max(_round_step(count - 1), 1))
+def make_amount_axis(label: str, most: float) -> Axis:
+    """Make an axis from 0 to the next round number."""
+    step = _find_round_step(most)
+    high = step * max(math.ceil(most / step - 1e-9), 1)
+    return Axis(label=label, low=0.0, high=high, step=step)
 
 
-def _round_step(most: float) -> float:
-    """1, 2 or 5 times a power of ten, so that about five of them make `most`."""
+def make_step_axis(label: str, count: int) -> Axis:
+    """Make an axis from the first to the last of `count` steps, 2 or more."""
+    return Axis(label=label, low=1, high=count, step=max(_find_round_step(count - 1), 1))
+
+
+def _find_round_step(most: float) -> float:
+    """Find 1, 2 or 5 times a power of ten, of which about five make `most`."""
     rough = max(most, 1e-9) / 5
     power = 10.0 ** math.floor(math.log10(rough))
-    return next(power * factor for factor in (1, 2, 5, 10) if power * factor >= rough * 0.999)
+    for factor in (1, 2, 5):
+        # Rounding must not push an exact multiple up to the next step.
+        if power * factor >= rough * 0.999:
+            return power * factor
+    return power * 10

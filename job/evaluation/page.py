@@ -1,4 +1,4 @@
-"""From the content of report.json to the two pages that people read."""
+"""Render the content of report.json as the HTML page and the model card."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,11 +7,14 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from job.evaluation.plots import abstention_chart, curves, reliability_chart
+from job.evaluation.plots import plot_abstention, plot_history, plot_reliability
 
+# With more classes, the page shows no confusion matrix and folds the long tables.
 READABLE_CLASSES = 30
-SHOWN = 20
-WORST_PAIRS = 8
+# Rows of the table of the weakest classes, which stands in for a long table.
+WEAKEST_CLASSES = 20
+# Rows of the table of confusions.
+WORST_CONFUSIONS = 8
 
 SPACE, DASH = "\N{NO-BREAK SPACE}", "\N{EN DASH}"
 MODES = {
@@ -28,145 +31,159 @@ FORMATS = {
 }
 
 
-def render_page(told: Mapping[str, Any], pictures: Sequence[str | None]) -> str:
-    """The HTML page: self-contained, without script, every name escaped.
+def render_page(content: Mapping[str, Any], thumbnails: Sequence[str | None]) -> str:
+    """Render the HTML page. It is self-contained, has no script, and escapes every name.
 
     Args:
-        told: the content of report.json.
-        pictures: a data: URI, or None, for each of its mistakes.
+        content: the content of report.json.
+        thumbnails: a data: URI, or None, for each of its mistakes.
     """
-    page = _environment(autoescape=True).get_template("page.html")
-    gallery = list(zip(told["mistakes"], pictures, strict=True))
-    return page.render(told, **_words(told), **_charts(told), **_rows(told), gallery=gallery)
-
-
-def render_card(told: Mapping[str, Any]) -> str:
-    """The model card (Mitchell et al. 2019, arXiv 1810.03993) in Markdown."""
-    page = _environment(autoescape=False).get_template("card.md")
-    return page.render(told, **_words(told))
-
-
-def _words(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {"answer": answer(told), "verdict": verdict(told), "pairs": worst_pairs(told["test"])}
-
-
-def _charts(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "loss_and_score": curves(told["history"], told["gate"]["metric"]),
-        "reliability": reliability_chart(told["calibration"]),
-        "asking": abstention_chart(told["coverage"]),
-    }
-
-
-def _rows(told: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "readable": len(told["images"]) <= READABLE_CLASSES,
-        "shown": SHOWN,
-        "cells": {
-            (cell["true"], cell["predicted"]): cell["images"] for cell in told["test"]["confusion"]
-        },
-        "solved": any("penalty" in row for row in told["history"]),
-        "leaked": [(row["name"], row["reason"]) for row in told["leaks"]],
-        "alike": [
-            f"{pair['name']} ({pair['split']}) and {pair['other']} ({pair['other_split']})"
-            for pair in told["near_duplicates"]
-        ],
-    }
-
-
-def answer(told: Mapping[str, Any]) -> str:
-    """The whole report in one sentence."""
-    test, learnt = told["test"], f"Graft learnt to tell {len(told['images'])} classes apart"
-    if not test["images"]:
-        return f"{learnt}; no held-out image was there to judge it."
-    interval = f"95{SPACE}% interval {span(test['accuracy_low'], test['accuracy_high'])}"
-    return f"{learnt}: {percent(test['accuracy'])} of {plural(test['images'], 'held-out image')} right ({interval})."
-
-
-def verdict(told: Mapping[str, Any]) -> str:
-    """Whether the model passes the gate, in one sentence."""
-    metric, least = told["gate"]["metric"], told["gate"]["min_score"]
-    score = told["test"][metric]
-    if not least:
-        return "Its gate asks for no least score."
-    wanted = f"{words(metric)} of at least {percent(least)}"
-    if score >= least:
-        return f"It passes its gate, {wanted}, with {percent(score)}."
-    return f"It misses its gate, {wanted}, with {percent(score)}: kept, not promoted."
-
-
-def worst_pairs(test: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The confusions that hold most images, each with its share of the true class."""
-    support = {row["name"]: row["support"] for row in test["per_class"]}
-    wrong = [cell for cell in test["confusion"] if cell["true"] != cell["predicted"]]
-    wrong.sort(key=lambda cell: (-cell["images"], -cell["images"] / support[cell["true"]]))
-    return [
-        {**cell, "share": cell["images"] / support[cell["true"]]} for cell in wrong[:WORST_PAIRS]
+    cells = {}
+    for cell in content["test"]["confusion"]:
+        cells[cell["true"], cell["predicted"]] = cell["images"]
+    near_duplicates = [
+        f"{pair['name']} ({pair['split']}) and {pair['other']} ({pair['other_split']})"
+        for pair in content["near_duplicates"]
     ]
 
-
-def percent(value: float | None) -> str:
-    """A share as text: `91 %`. Never `0 %` or `100 %` unless it is exactly so."""
-    return DASH if value is None else f"{_hundredths(value)}{SPACE}%"
-
-
-def span(low: float, high: float) -> str:
-    """Two shares as text: `80-96 %` with a dash of the right length."""
-    return f"{_hundredths(low)}{DASH}{_hundredths(high)}{SPACE}%"
-
-
-def plural(count: int, noun: str, nouns: str = "") -> str:
-    """A count with its noun: `1 image`, `1,024 images`."""
-    return f"{count:,} {noun if count == 1 else nouns or noun + 's'}"
-
-
-def words(name: str) -> str:
-    """A figure's name for people: `macro_f1` is `macro-F1`."""
-    return {"macro_f1": "macro-F1"}.get(name, name.replace("_", " "))
+    values = {
+        "readable": len(content["images"]) <= READABLE_CLASSES,
+        "weakest": WEAKEST_CLASSES,
+        "is_solved": any("penalty" in row for row in content["history"]),
+        "cells": cells,
+        "leaked": [(row["name"], row["reason"]) for row in content["leaks"]],
+        "alike": near_duplicates,
+        "gallery": list(zip(content["mistakes"], thumbnails, strict=True)),
+        "loss_and_score": plot_history(content["history"], content["gate"]["metric"]),
+        "reliability": plot_reliability(content["calibration"]),
+        "abstaining": plot_abstention(content["coverage"]),
+    }
+    template = _make_environment(autoescape=True).get_template("page.html")
+    return template.render(content, **_summarise_content(content), **values)
 
 
-def _hundredths(share: float) -> str:
-    texts = (f"{100 * share:.{digits}f}" for digits in range(7))
-    return next(
-        (text for text in texts if share in (0, 1) or float(text) not in (0, 100)),
-        f"{100 * share:.0f}",
-    )
+def render_card(content: Mapping[str, Any]) -> str:
+    """Render the model card (Mitchell et al. 2019, arXiv 1810.03993) in Markdown."""
+    # Escaping for HTML would show in Markdown: the template passes every name through `markdown`.
+    template = _make_environment(autoescape=False).get_template("card.md")
+    return template.render(content, **_summarise_content(content))
 
 
-def _flat(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Nested groups as rows: `training.epochs`."""
+def summarise_result(content: Mapping[str, Any]) -> str:
+    """Say in one sentence how good the model is."""
+    test = content["test"]
+    task = f"Graft learnt to tell {len(content['images'])} classes apart"
+    if not test["images"]:
+        return f"{task}. There was no held-out image to judge it."
+    accuracy = format_percent(test["accuracy"])
+    images = format_count(test["images"], "held-out image")
+    interval = format_range(test["accuracy_low"], test["accuracy_high"])
+    return f"{task}: {accuracy} of {images} right (95{SPACE}% interval {interval})."
+
+
+def describe_gate(content: Mapping[str, Any]) -> str:
+    """Say in one sentence whether the model passes the gate."""
+    metric, least = content["gate"]["metric"], content["gate"]["min_score"]
+    score = content["test"][metric]
+    if not least:
+        return "The gate has no minimum score."
+    gate = f"{name_metric(metric)} of at least {format_percent(least)}"
+    if score >= least:
+        return f"It passes the gate, {gate}, with {format_percent(score)}."
+    return f"It misses the gate, {gate}, with {format_percent(score)}. It is kept, not promoted."
+
+
+def find_worst_confusions(test: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Find the confusions with most images, each with its share of the true class."""
+    support = {row["name"]: row["support"] for row in test["per_class"]}
+    confusions = [
+        {**cell, "share": cell["images"] / support[cell["true"]]}
+        for cell in test["confusion"]
+        if cell["true"] != cell["predicted"]
+    ]
+    confusions.sort(key=lambda row: (-row["images"], -row["share"]))
+    return confusions[:WORST_CONFUSIONS]
+
+
+def format_percent(value: float | None) -> str:
+    """Format a share as `91 %`. It reads `0 %` or `100 %` only where it is exactly that."""
+    return DASH if value is None else f"{_format_hundredths(value)}{SPACE}%"
+
+
+def format_range(low: float, high: float) -> str:
+    """Format two shares as `80-96 %`, with an en dash."""
+    return f"{_format_hundredths(low)}{DASH}{_format_hundredths(high)}{SPACE}%"
+
+
+def format_count(count: int, noun: str, plural: str = "") -> str:
+    """Format a count with its noun: `1 image`, `1,024 images`."""
+    if count == 1:
+        return f"{count:,} {noun}"
+    return f"{count:,} {plural or noun + 's'}"
+
+
+def name_metric(name: str) -> str:
+    """The name of a metric for people: `macro_f1` is `macro-F1`."""
+    if name == "macro_f1":
+        return "macro-F1"
+    return name.replace("_", " ")
+
+
+def _summarise_content(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the page and the card both say beside the content."""
+    return {
+        "result": summarise_result(content),
+        "gate_result": describe_gate(content),
+        "confusions": find_worst_confusions(content["test"]),
+    }
+
+
+def _format_hundredths(share: float) -> str:
+    """Format with as few decimals as tell the share from 0 and from 1."""
+    for decimals in range(7):
+        text = f"{100 * share:.{decimals}f}"
+        if share in (0, 1) or float(text) not in (0, 100):
+            return text
+    return f"{100 * share:.0f}"
+
+
+def _flatten_groups(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield nested groups as rows: `training.epochs`."""
     for name, value in sorted(groups.items()):
         if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{name}.")
+            yield from _flatten_groups(value, f"{prefix}{name}.")
+        elif isinstance(value, list):
+            yield prefix + name, ", ".join(map(str, value))
         else:
-            yield prefix + name, ", ".join(map(str, value)) if isinstance(value, list) else value
+            yield prefix + name, value
 
 
-def _markdown(text: object) -> str:
+def _escape_markdown(text: object) -> str:
     """Make a name inert in Markdown and in the HTML that Markdown lets through."""
-    line = (
-        " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    )
+    # A line break would end a table's row or a list's entry.
+    line = " ".join(str(text).split())
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        line = line.replace(character, entity)
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", line)
 
 
-def _environment(autoescape: bool) -> Environment:
+def _make_environment(*, autoescape: bool) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=autoescape,
+        # A misspelt name in a template must fail, not vanish.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "percent": percent,
-        "plural": plural,
-        "words": words,
-        "flat": _flat,
-        "markdown": _markdown,
-        "sentence": lambda mode: MODES.get(mode, mode),
+        "percent": format_percent,
+        "format_count": format_count,
+        "flat": _flatten_groups,
+        "markdown": _escape_markdown,
+        "describe_mode": lambda mode: MODES.get(mode, mode),
         "format_name": lambda name: FORMATS.get(name, name),
     }
-    environment.globals |= {"span": span}
+    environment.globals |= {"format_range": format_range}
     return environment

@@ -1,4 +1,4 @@
-"""Small pictures for the page, as data: URIs."""
+"""Shrink images for the page, as data: URIs."""
 
 import base64
 import io
@@ -7,34 +7,37 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+# Largest side of a thumbnail in pixels, and its JPEG quality.
 SIDE = 220
 QUALITY = 82
 
 
-def thumbnail(path: Path) -> str | None:
-    """Shrink an image to a JPEG of at most `SIDE` pixels a side: upright by its EXIF, transparency on white.
+def make_thumbnail(path: Path) -> str | None:
+    """Shrink an image to a JPEG of at most `SIDE` pixels per side.
+
+    It is upright by its EXIF orientation, and transparency is on white.
 
     Returns:
-        A data: URI, or None where Pillow cannot read what TensorFlow could: the page then shows the
-        name alone.
+        A data: URI, or None where Pillow cannot read what TensorFlow could. The page then shows
+        the name alone.
     """
     try:
         with Image.open(path) as image:
-            upright = _eight_bits(ImageOps.exif_transpose(image)).convert("RGBA")
+            upright = _reduce_to_8_bits(ImageOps.exif_transpose(image)).convert("RGBA")
+    # Pillow raises any of these for a damaged file, depending on the format.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    page = Image.new("RGB", upright.size, "white")
-    page.paste(upright, mask=upright.getchannel("A"))
-    page.thumbnail((SIDE, SIDE))
+    thumbnail = Image.new("RGB", upright.size, "white")
+    thumbnail.paste(upright, mask=upright.getchannel("A"))
+    thumbnail.thumbnail((SIDE, SIDE))
     encoded = io.BytesIO()
-    page.save(encoded, "JPEG", quality=QUALITY)
+    thumbnail.save(encoded, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Pillow would cut 16 bits off at 255 instead of keeping the upper 8."""
-    return (
-        Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        if image.mode.startswith("I")
-        else image
-    )
+def _reduce_to_8_bits(image: Image.Image) -> Image.Image:
+    """Keep the upper 8 of 16 bits per pixel."""
+    if not image.mode.startswith("I"):
+        return image
+    # Pillow's own conversion clips at 255.
+    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -1,108 +1,143 @@
-"""Which charts the page shows, from the rows of report.json."""
+"""Make the charts of the page from the rows of report.json."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from job.evaluation.charts import Chart, Points, Series, Tick, amount, share, steps
+from job.evaluation.charts import (
+    Chart,
+    Dot,
+    Points,
+    Series,
+    Tick,
+    make_amount_axis,
+    make_percent_axis,
+    make_step_axis,
+)
 
 Rows = Sequence[Mapping[str, Any]]
 
+# Radius of a dot: the least, and what is added for the bin with most images.
+LEAST_RADIUS, EXTRA_RADIUS = 3, 8
 
-def curves(history: Rows, metric: str) -> tuple[Chart, ...]:
-    """Loss and score by epoch, over all stages; nothing for a history of fewer than two rows.
 
-    Losses are the columns that end in `loss`; scores are those that end in the gate's metric or in
-    `accuracy`.
+def plot_history(history: Rows, metric: str) -> tuple[Chart, ...]:
+    """Plot loss and score by epoch over all stages; no chart for fewer than two rows.
+
+    Losses are the columns that end in `loss`. Scores are the columns that end in the gate's metric
+    or in `accuracy`.
     """
     if len(history) < 2:
         return ()
-    losses = _columns(history, ("loss",))
-    values = _columns(history, (metric, "accuracy"))
-    top = max((y for points in losses.values() for _, y in points), default=1.0)
-    axis = steps("step" if any("penalty" in row for row in history) else "epoch", len(history))
-    charts = (Chart("Loss", axis, amount("", top)), Chart("Score, %", axis, share("")))
-    return tuple(
-        replace(chart, series=_lines(chart, columns), marks=_stages(chart, history))
-        for chart, columns in zip(charts, (losses, values), strict=True)
-        if columns
-    )
+    losses = _collect_columns(history, ("loss",))
+    scores = _collect_columns(history, (metric, "accuracy"))
+    largest_loss = 0.0
+    for points in losses.values():
+        largest_loss = max(largest_loss, *(loss for _, loss in points))
+
+    # A solved head has no epochs: its rows are steps along the path of penalties.
+    is_solved = any("penalty" in row for row in history)
+    axis = make_step_axis("step" if is_solved else "epoch", len(history))
+    loss_chart = Chart(title="Loss", x=axis, y=make_amount_axis("", largest_loss))
+    score_chart = Chart(title="Score, %", x=axis, y=make_percent_axis(""))
+
+    charts = []
+    for chart, columns in ((loss_chart, losses), (score_chart, scores)):
+        if columns:
+            series = _plot_columns(chart, columns)
+            charts.append(replace(chart, series=series, marks=_mark_stages(chart, history)))
+    return tuple(charts)
 
 
-def reliability_chart(calibration: Mapping[str, Any]) -> Chart:
-    """Accuracy against confidence, a dot a bin, its area growing with its images; on the diagonal is honest."""
-    chart = Chart("How often it is right, %, by its confidence", share("confidence, %"), share(""))
-    diagonal = Series("honest", "guide", chart.line([(0, 0), (1, 1)]))
-    stages = (("before", "as trained", "second"), ("after", "as released", "main"))
-    dots = (
-        _bins(chart, calibration[stage]["bins"], label, style) for stage, label, style in stages
-    )
-    return replace(chart, series=(diagonal, *dots))
-
-
-def abstention_chart(coverage: Rows) -> Chart:
-    """What happens when the model answers only from a confidence on."""
+def plot_reliability(calibration: Mapping[str, Any]) -> Chart:
+    """Plot accuracy against confidence, one dot per bin; a calibrated model is on the diagonal."""
     chart = Chart(
-        "If it only answers when it is sure, %", share("least confidence to answer, %"), share("")
+        title="Accuracy at each confidence, %",
+        x=make_percent_axis("confidence, %"),
+        y=make_percent_axis(""),
     )
-    rows = [(row["threshold"], row["accuracy"]) for row in coverage if row["accuracy"] is not None]
-    answered = [(row["threshold"], row["coverage"]) for row in coverage]
+    diagonal = Series("calibrated", "guide", chart.format_line([(0, 0), (1, 1)]))
+    before = _plot_bins(chart, calibration["before"]["bins"])
+    after = _plot_bins(chart, calibration["after"]["bins"])
     return replace(
         chart,
         series=(
-            Series("images answered", "second", chart.line(answered)),
-            Series("answers right", "main", chart.line(rows)),
+            diagonal,
+            Series("as trained", "second", dots=before),
+            Series("as released", "main", dots=after),
         ),
     )
 
 
-def _columns(history: Rows, endings: tuple[str, ...]) -> dict[str, Points]:
-    """The points of each matching column, by epoch counted over all stages."""
-    names = sorted({name for row in history for name in row if name.endswith(endings)})
-    columns = {
-        name: [
-            (epoch, row[name]) for epoch, row in enumerate(history, 1) if row.get(name) is not None
-        ]
-        for name in names
-    }
-    return {name: points for name, points in columns.items() if points}
+def plot_abstention(coverage: Rows) -> Chart:
+    """Plot what happens when the model answers only above a confidence."""
+    chart = Chart(
+        title="Answering only above a confidence, %",
+        x=make_percent_axis("least confidence, %"),
+        y=make_percent_axis(""),
+    )
+    answered = []
+    right = []
+    for row in coverage:
+        answered.append((row["threshold"], row["coverage"]))
+        if row["accuracy"] is not None:
+            right.append((row["threshold"], row["accuracy"]))
+    return replace(
+        chart,
+        series=(
+            Series("images answered", "second", chart.format_line(answered)),
+            Series("answers right", "main", chart.format_line(right)),
+        ),
+    )
 
 
-def _lines(chart: Chart, columns: Mapping[str, Points]) -> tuple[Series, ...]:
-    """Validation in the accent colour, training in grey; further lines are dashed."""
-    styles = {
-        True: iter(("main", "main dashed", "main dotted")),
-        False: iter(("second", "second dashed")),
-    }
-    drawn = []
+def _collect_columns(history: Rows, endings: tuple[str, ...]) -> dict[str, Points]:
+    """Collect the points of each column with such an ending, by epoch counted over all stages."""
+    columns: dict[str, list[tuple[float, float]]] = {}
+    for epoch, row in enumerate(history, 1):
+        for name, value in row.items():
+            if name.endswith(endings) and value is not None:
+                columns.setdefault(name, []).append((epoch, value))
+    # In the order of the names, whatever column the first row has.
+    return {name: columns[name] for name in sorted(columns)}
+
+
+def _plot_columns(chart: Chart, columns: Mapping[str, Points]) -> tuple[Series, ...]:
+    """Draw validation in the accent colour, training in grey, and further lines dashed."""
+    validation_styles: Iterator[str] = iter(("main", "main dashed", "main dotted"))
+    training_styles: Iterator[str] = iter(("second", "second dashed"))
+    series = []
     for name, points in columns.items():
-        style = next(styles[name.startswith("val_")], "second dotted")
-        label = ("" if name.startswith("val_") else "training ") + name.replace(
-            "val_", "validation "
-        ).replace("_", " ")
-        drawn.append(Series(label, style, chart.line(points)))
-    return tuple(drawn)
+        if name.startswith("val_"):
+            style = next(validation_styles, "second dotted")
+            label = name.replace("val_", "validation ")
+        else:
+            style = next(training_styles, "second dotted")
+            label = f"training {name}"
+        series.append(Series(label.replace("_", " "), style, chart.format_line(points)))
+    return tuple(series)
 
 
-def _stages(chart: Chart, history: Rows) -> tuple[Tick, ...]:
-    """Where each stage starts."""
-    names = [str(row["stage"]) for row in history]
-    starts = [index for index, name in enumerate(names) if index == 0 or name != names[index - 1]]
-    return tuple(Tick(chart.place(index + 1, chart.y.low)[0], names[index]) for index in starts)
+def _mark_stages(chart: Chart, history: Rows) -> tuple[Tick, ...]:
+    """Mark where each stage starts."""
+    marks = []
+    previous = None
+    for epoch, row in enumerate(history, 1):
+        stage = str(row["stage"])
+        if stage != previous:
+            marks.append(Tick(chart.locate(epoch, chart.y.low)[0], stage))
+        previous = stage
+    return tuple(marks)
 
 
-def _bins(chart: Chart, bins: Rows, label: str, style: str) -> Series:
+def _plot_bins(chart: Chart, bins: Rows) -> tuple[Dot, ...]:
     most = max((row["images"] for row in bins), default=1)
-    return Series(
-        label,
-        style,
-        dots=chart.dots(
-            [(row["confidence"], row["accuracy"]) for row in bins],
-            [
-                f"{row['images']} images: {row['confidence']:.0%} sure, {row['accuracy']:.0%} right"
-                for row in bins
-            ],
-            [3 + 8 * math.sqrt(row["images"] / most) for row in bins],
-        ),
-    )
+    dots = []
+    for row in bins:
+        x, y = chart.locate(row["confidence"], row["accuracy"])
+        # The area of a dot, not its radius, grows with the images.
+        radius = LEAST_RADIUS + EXTRA_RADIUS * math.sqrt(row["images"] / most)
+        title = f"{row['images']} images: {row['confidence']:.0%} sure, {row['accuracy']:.0%} right"
+        dots.append(Dot(x, y, round(radius, 1), title))
+    return tuple(dots)

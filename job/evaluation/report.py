@@ -1,4 +1,4 @@
-"""The judgement as a value, and the three files that tell it: report.json, report.html, model-card.md."""
+"""Judge a model, and write report.json, report.html and model-card.md."""
 
 import json
 import math
@@ -13,29 +13,30 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 
 from job.evaluation.calibration import (
-    abstention,
-    calibrate,
-    calibration_error,
-    coverage,
-    reliability,
+    compute_calibration_error,
+    compute_coverage,
+    compute_reliability,
+    find_abstention_thresholds,
+    fit_temperature,
 )
 from job.evaluation.page import render_card, render_page
-from job.evaluation.pictures import thumbnail
-from job.evaluation.scores import Probabilities, scores
+from job.evaluation.pictures import make_thumbnail
+from job.evaluation.scores import Probabilities, compute_scores
 from job.scores import Labels
 
-if (
-    TYPE_CHECKING
-):  # `publish` compares two models without loading TensorFlow, which `audit` brings along.
+# `publish` compares two models without TensorFlow, which `audit` imports.
+if TYPE_CHECKING:
     from job.audit import Example, Splits
 
+# Version of the format of report.json.
 SCHEMA = 1
-WORST = 24
+# Mistakes that the report shows at most.
+MOST_MISTAKES = 24
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """A test image that the model calls by the wrong name; `path` is where its bytes lie on this machine."""
+    """A test image that the model calls by a wrong name; `path` is its file on this machine."""
 
     path: Path
     name: str
@@ -63,26 +64,26 @@ class Report:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportContext:
-    """What the pages tell beside the scores: plain values, without times and host names.
+    """What the report says beside the scores: plain values, without times and host names.
 
     Attributes:
         name, run_id: of the run.
         backbone: its Keras name.
         image_size: side of the square input in pixels.
         plan: mode (none | part | all), reason, rule (who decided), cut (a layer or None), stages,
-            and the number of trainable and total parameters; as `transfer.Plan.facts` gives them.
+            and the number of trainable and total parameters, as `transfer.Plan.facts` gives them.
         gate: metric (a key of `METRICS`) and min_score.
         weights: origin, licence and sha256 of the pre-trained weights.
         source, digest: the data set's address and the digest of its content.
         left_out: (image, reason) of each image that was not used.
         duplicates: (image, reason) of each image whose content occurred before.
         warnings: sentences about the data.
-        history: rows in order: stage, epoch, loss and scores, among them val_loss and val_<metric>;
-            with a penalty where the head was solved.
-        exports: format, path, max_difference of a probability, top1_agreement, bytes; as
+        history: rows in order: stage, epoch, loss and scores, among them val_loss and val_<metric>.
+            A row of a solved head has a penalty too.
+        exports: format, path, max_difference of a probability, top1_agreement and bytes, as
             `export.Parity` has them.
         judged_before: earlier releases that were judged on these very test images.
-        settings: as they were used, nested by group.
+        settings: the values used, nested by group.
         versions: by package.
     """
 
@@ -108,122 +109,148 @@ class ReportContext:
 def judge(
     logits_test: NDArray[np.float32], logits_val: NDArray[np.float32], splits: "Splits"
 ) -> Report:
-    """Measure the trained model on the test images, after its temperature is fitted on the validation images.
+    """Measure the trained model on the test images.
+
+    Its temperature is fitted before, on the validation images.
 
     Args:
         logits_test: float32 [n, classes], rows in the order of `splits.test`.
         logits_val: float32 [m, classes], rows in the order of `splits.val`.
         splits: the images, their labels and the classes.
     """
-    labels = _labels(splits.test)
-    temperature = calibrate(logits_val, _labels(splits.val))
-    raw, probabilities = (softmax(logits_test / divisor, axis=1) for divisor in (1.0, temperature))
-    test = scores(labels, probabilities, splits.classes)
-    before, after = reliability(labels, raw), reliability(labels, probabilities)
+    labels = _collect_labels(splits.test)
+    temperature = fit_temperature(logits_val, _collect_labels(splits.val))
+    uncalibrated = softmax(logits_test, axis=1)
+    probabilities = softmax(logits_test / temperature, axis=1)
+
+    test = compute_scores(labels, probabilities, splits.classes)
+    before = compute_reliability(labels, uncalibrated)
+    after = compute_reliability(labels, probabilities)
+    error = compute_calibration_error(after)
     calibration = {
         "temperature": temperature,
-        "before": {"error": calibration_error(before), "bins": before},
-        "after": {"error": calibration_error(after), "bins": after},
+        "before": {"error": compute_calibration_error(before), "bins": before},
+        "after": {"error": error, "bins": after},
     }
     data = {
-        "test": test | {"baseline": _baseline(splits)},
+        "test": test | {"baseline": _measure_baseline(splits)},
         "calibration": calibration,
-        "coverage": coverage(labels, probabilities),
-        "abstention": abstention(labels, probabilities),
-        "images": _counts(splits),
+        "coverage": compute_coverage(labels, probabilities),
+        "abstention": find_abstention_thresholds(labels, probabilities),
+        "images": _count_images(splits),
         "given_split": splits.given,
-        "leaks": [_named(finding) for finding in splits.leaks],
-        "near_duplicates": [_named(pair) for pair in splits.near_duplicates],
+        "leaks": [_list_fields(finding) for finding in splits.leaks],
+        "near_duplicates": [_list_fields(pair) for pair in splits.near_duplicates],
     }
-    figures = {name: value for name, value in test.items() if isinstance(value, float)}
-    error = calibration_error(after)
-    figures |= {} if error is None else {"calibration_error": error}
-    return Report(figures, temperature, data, _worst(splits, labels, probabilities))
+    scores = {name: value for name, value in test.items() if isinstance(value, float)}
+    if error is not None:
+        scores["calibration_error"] = error
+    return Report(scores, temperature, data, _find_mistakes(splits, labels, probabilities))
 
 
 def write(report: Report, context: ReportContext, folder: Path) -> None:
-    """Write report.json, report.html and model-card.md into `folder`: the same bytes for the same input."""
-    folder.mkdir(parents=True, exist_ok=True)
-    told = _plain(
-        {"schema": SCHEMA, **report.data, **_named(context), "mistakes": _listed(report.mistakes)}
+    """Write report.json, report.html and model-card.md into `folder`.
+
+    Equal reports and contexts give equal bytes.
+    """
+    mistakes = []
+    for mistake in report.mistakes:
+        row = _list_fields(mistake)
+        # It differs from machine to machine.
+        del row["path"]
+        mistakes.append(row)
+    content = _convert_to_json(
+        {"schema": SCHEMA, **report.data, **_list_fields(context), "mistakes": mistakes}
     )
-    pictures = [thumbnail(mistake.path) for mistake in report.mistakes]
-    text = json.dumps(told, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
-    for name, content in (
-        ("report.json", text + "\n"),
-        ("report.html", render_page(told, pictures)),
-        ("model-card.md", render_card(told)),
-    ):
-        # A file name that is no UTF-8 holds lone surrogates: they are written as \udcXX.
+    thumbnails = [make_thumbnail(mistake.path) for mistake in report.mistakes]
+    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+
+    files = {
+        "report.json": text + "\n",
+        "report.html": render_page(content, thumbnails),
+        "model-card.md": render_card(content),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, file_text in files.items():
+        # A file name that is not UTF-8 holds lone surrogates. They are written as \udcXX.
         (folder / name).write_text(
-            content, encoding="utf-8", errors="backslashreplace", newline="\n"
+            file_text, encoding="utf-8", errors="backslashreplace", newline="\n"
         )
 
 
-def _labels(examples: Sequence["Example"]) -> Labels:
+def _collect_labels(examples: Sequence["Example"]) -> Labels:
+    # With the type given, no image at all makes an array of integers too.
     return np.array([example.label for example in examples], dtype=np.int64)
 
 
-def _baseline(splits: "Splits") -> float:
-    """The accuracy of always naming the class that has most training images."""
-    most = Counter(example.label for example in splits.train).most_common(1)
-    return (
-        sum(example.label == most[0][0] for example in splits.test) / len(splits.test)
-        if most and splits.test
-        else 0.0
-    )
+def _measure_baseline(splits: "Splits") -> float:
+    """Measure the accuracy of always naming the class with most training images."""
+    if not splits.train or not splits.test:
+        return 0.0
+    commonest, _ = Counter(example.label for example in splits.train).most_common(1)[0]
+    hits = sum(example.label == commonest for example in splits.test)
+    return hits / len(splits.test)
 
 
-def _counts(splits: "Splits") -> list[dict[str, Any]]:
+def _count_images(splits: "Splits") -> list[dict[str, Any]]:
+    """Count the images of each class in each part of the split."""
+    rows: list[dict[str, Any]] = [{"name": name} for name in splits.classes]
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
-    counts = {
-        part: Counter(example.label for example in examples) for part, examples in parts.items()
-    }
-    return [
-        {"name": name, **{part: count[label] for part, count in counts.items()}}
-        for label, name in enumerate(splits.classes)
-    ]
+    for part, examples in parts.items():
+        counts = Counter(example.label for example in examples)
+        for label, row in enumerate(rows):
+            row[part] = counts[label]
+    return rows
 
 
-def _worst(splits: "Splits", labels: Labels, probabilities: Probabilities) -> tuple[Mistake, ...]:
-    predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1, initial=0)
+def _find_mistakes(
+    splits: "Splits", labels: Labels, probabilities: Probabilities
+) -> tuple[Mistake, ...]:
+    """Find the mistakes of which the model is most confident."""
+    predicted = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1, initial=0)
     wrong = np.flatnonzero(predicted != labels)
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:WORST]
-    return tuple(
-        Mistake(
-            path=splits.test[index].path,
-            name=splits.test[index].name,
-            true=splits.classes[labels[index]],
-            predicted=splits.classes[predicted[index]],
-            confidence=float(confidence[index]),
+    # A stable sort, so that equal confidences keep the order of the images in every run.
+    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
+
+    mistakes = []
+    for index in worst:
+        example = splits.test[index]
+        mistakes.append(
+            Mistake(
+                path=example.path,
+                name=example.name,
+                true=splits.classes[labels[index]],
+                predicted=splits.classes[predicted[index]],
+                confidence=float(confidence[index]),
+            )
         )
-        for index in worst
-    )
+    return tuple(mistakes)
 
 
-def _listed(mistakes: Sequence[Mistake]) -> list[dict[str, Any]]:
-    """Without the paths, which differ from machine to machine."""
-    return [
-        {name: value for name, value in _named(mistake).items() if name != "path"}
-        for mistake in mistakes
-    ]
+def _list_fields(value: Any) -> dict[str, Any]:
+    """Return a dataclass as a dict, its values untouched.
 
-
-def _named(value: Any) -> dict[str, Any]:
-    """A dataclass as a dict, its values untouched."""
+    `dataclasses.asdict` would copy the values, which a read-only mapping does not allow.
+    """
     return {field.name: getattr(value, field.name) for field in fields(value)}
 
 
-def _plain(value: Any) -> Any:
-    """The value in JSON's own types: NumPy's numbers unpacked, what is not finite null, anything else its text."""
+def _convert_to_json(value: Any) -> Any:
+    """Convert to JSON's own types.
+
+    NumPy's numbers become Python's, a number that is not finite becomes null, and any other value
+    becomes its text.
+    """
     match value:
         case Mapping():
-            return {str(key): _plain(item) for key, item in value.items()}
+            return {str(key): _convert_to_json(item) for key, item in value.items()}
         case list() | tuple():
-            return [_plain(item) for item in value]
+            return [_convert_to_json(item) for item in value]
         case np.generic():
-            return _plain(value.item())
+            return _convert_to_json(value.item())
         case float():
+            # JSON has neither NaN nor infinity.
             return value if math.isfinite(value) else None
         case None | bool() | int() | str():
             return value

@@ -1,4 +1,4 @@
-"""How often the model is right: overall with an interval, class by class, and against another model."""
+"""Measure how often a model is right: overall, class by class, and against another model."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -11,13 +11,18 @@ from job.scores import METRICS, Labels, Tally, mean
 
 Probabilities = NDArray[np.float32]
 
-TOP = 5
+# The k of the top-k accuracy where there are more than k classes.
+TOP_K = 5
+# Resamples of the paired bootstrap. The fixed seed gives equal inputs equal intervals.
 RESAMPLES = 2000
 BOOTSTRAP_SEED = 20_170_621
 
 
-class Paired(NamedTuple):
-    """Two models on the same images; `low` and `high` bound challenger - champion with 95 % confidence."""
+class PairedComparison(NamedTuple):
+    """Scores of two models on the same images.
+
+    `low` and `high` bound the difference challenger - champion with 95 % confidence.
+    """
 
     challenger: float
     champion: float
@@ -26,7 +31,9 @@ class Paired(NamedTuple):
     images: int
 
 
-def scores(labels: Labels, probabilities: Probabilities, classes: Sequence[str]) -> dict[str, Any]:
+def compute_scores(
+    labels: Labels, probabilities: Probabilities, classes: Sequence[str]
+) -> dict[str, Any]:
     """Measure one model on one set of images.
 
     Args:
@@ -37,105 +44,128 @@ def scores(labels: Labels, probabilities: Probabilities, classes: Sequence[str])
     Returns:
         JSON-able: images, accuracy with its 95 % Wilson interval (accuracy_low, accuracy_high),
         top_k with its k, balanced_accuracy, macro_f1, log_loss in nats (None without images),
-        per_class (None where there is nothing to divide by) and confusion (the cells that are not
-        empty, by name). Without images each share is 0.0 in an interval from 0 to 1: a gate stays
-        shut.
+        per_class (None where the divisor is 0) and confusion (the cells that are not empty, by
+        name). Without images each share is 0.0 in an interval from 0 to 1, so the gate is not
+        passed.
     """
     predicted = probabilities.argmax(axis=1)
     tally = Tally.of(labels, predicted, len(classes))
-    low, high = wilson(int(tally.hits.sum()), len(labels))
-    k = min(TOP, max(len(classes) - 1, 1))
+    low, high = compute_wilson_interval(int(tally.hits.sum()), len(labels))
+    # A k that covers every class would make every answer right.
+    k = min(TOP_K, max(len(classes) - 1, 1))
     return {
         "images": len(labels),
         **{name: metric(tally) for name, metric in METRICS.items()},
         "accuracy_low": low,
         "accuracy_high": high,
         "k": k,
-        "top_k": _top(labels, probabilities, k),
-        "log_loss": _log_loss(labels, probabilities),
-        "per_class": _per_class(tally, classes),
-        "confusion": _confusion(labels, predicted, classes),
+        "top_k": compute_top_k_accuracy(labels, probabilities, k),
+        "log_loss": compute_log_loss(labels, probabilities),
+        "per_class": _list_class_scores(tally, classes),
+        "confusion": _list_confusion_cells(labels, predicted, classes),
     }
 
 
-def paired(
+def compare_paired(
     labels: Labels, challenger: Probabilities, champion: Probabilities, metric: str
-) -> Paired:
-    """Compare two models on the same images: both scores and the 95 % paired bootstrap interval of their difference.
+) -> PairedComparison:
+    """Compare two models on the same images by the 95 % paired bootstrap interval.
 
     Args:
         labels: int [n], indices into the columns.
         challenger: probabilities float32 [n, classes].
-        champion: the same, in the same order of classes. A row without any mass (the champion knows
-            none of these classes) is an error, whatever its label.
+        champion: the same, in the same order of classes. A row whose probabilities are all 0 counts
+            as an error whatever its label: the champion knows none of these classes.
         metric: a key of `METRICS`.
     """
-    width = challenger.shape[1]
-    score = METRICS[metric]
-    calls = [_calls(challenger), _calls(champion)]
-
-    def both(rows: Labels) -> tuple[float, float]:
-        ours, theirs = (score(Tally.of(labels[rows], called[rows], width)) for called in calls)
-        return ours, theirs
-
     images = len(labels)
     if images == 0:
-        return Paired(0.0, 0.0, -1.0, 1.0, 0)
+        # Any difference between two scores is possible.
+        return PairedComparison(0.0, 0.0, -1.0, 1.0, 0)
+
+    classes = challenger.shape[1]
+    score = METRICS[metric]
+    challenger_calls = _predict_classes(challenger)
+    champion_calls = _predict_classes(champion)
+
+    def score_both(rows: Labels) -> tuple[float, float]:
+        challenger_tally = Tally.of(labels[rows], challenger_calls[rows], classes)
+        champion_tally = Tally.of(labels[rows], champion_calls[rows], classes)
+        return score(challenger_tally), score(champion_tally)
+
     generator = np.random.default_rng(BOOTSTRAP_SEED)
-    draws = np.array([both(generator.integers(images, size=images)) for _ in range(RESAMPLES)])
-    low, high = np.quantile(draws[:, 0] - draws[:, 1], [0.025, 0.975])
-    ours, theirs = both(np.arange(images))
-    return Paired(ours, theirs, float(low), float(high), images)
+    differences = np.empty(RESAMPLES)
+    for index in range(RESAMPLES):
+        # One resample for both models: what makes an image hard cancels out.
+        ours, theirs = score_both(generator.integers(images, size=images))
+        differences[index] = ours - theirs
+    low, high = np.quantile(differences, [0.025, 0.975])
+
+    ours, theirs = score_both(np.arange(images))
+    return PairedComparison(ours, theirs, float(low), float(high), images)
 
 
-def wilson(hits: int, images: int) -> tuple[float, float]:
-    """The 95 % interval of a share (Wilson 1927), which stays honest for few images and near 0 and 1."""
+def compute_wilson_interval(hits: int, images: int) -> tuple[float, float]:
+    """Compute the 95 % interval of a share (Wilson 1927).
+
+    Unlike the normal approximation it holds for few images and for shares near 0 and 1.
+    """
     if images == 0:
         return 0.0, 1.0
     interval = binomtest(hits, images).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
-def _calls(probabilities: Probabilities) -> Labels:
-    has_mass = np.nan_to_num(probabilities).max(axis=1, initial=0) > 0
-    return np.where(has_mass, probabilities.argmax(axis=1), probabilities.shape[1])
-
-
-def _top(labels: Labels, probabilities: Probabilities, k: int) -> float:
+def compute_top_k_accuracy(labels: Labels, probabilities: Probabilities, k: int) -> float:
+    """Compute how often the true class is among the k classes with the highest probabilities."""
     own = probabilities[np.arange(len(labels)), labels][:, None]
-    is_earlier = (
-        np.arange(probabilities.shape[1]) < labels[:, None]
-    )  # among equals the first wins, as with argmax
-    rank = ((probabilities > own) | ((probabilities == own) & is_earlier)).sum(axis=1)
-    return mean(rank < k)
+    # Among equal probabilities the first class wins, as with argmax.
+    is_earlier = np.arange(probabilities.shape[1]) < labels[:, None]
+    is_ahead = (probabilities > own) | ((probabilities == own) & is_earlier)
+    return mean(is_ahead.sum(axis=1) < k)
 
 
-def _log_loss(labels: Labels, probabilities: Probabilities) -> float | None:
+def compute_log_loss(labels: Labels, probabilities: Probabilities) -> float | None:
+    """Compute the mean negative log-likelihood in nats; None without images."""
     if len(labels) == 0:
         return None
-    # scikit-learn's log_loss would make a dense matrix of the labels; this clips as it does.
+    # scikit-learn's log_loss would build a dense matrix of the labels. This clips as it does.
     own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return float(-np.log(np.maximum(own, np.finfo(np.float32).eps)).mean())
 
 
-def _per_class(tally: Tally, classes: Sequence[str]) -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "support": support,
-            "precision": hits / called if called else None,
-            "recall": hits / support if support else None,
-            "f1": 2 * hits / (support + called) if support else None,
-        }
-        for name, hits, support, called in zip(
-            classes, *(counts.tolist() for counts in tally), strict=True
+def _predict_classes(probabilities: Probabilities) -> Labels:
+    """Return int [n]: the best class, or the number of classes for a row without any mass."""
+    has_mass = np.nan_to_num(probabilities).max(axis=1, initial=0) > 0
+    return np.where(has_mass, probabilities.argmax(axis=1), probabilities.shape[1])
+
+
+def _list_class_scores(tally: Tally, classes: Sequence[str]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    for index, name in enumerate(classes):
+        # As Python's own numbers, which JSON can hold.
+        hits = int(tally.hits[index])
+        support = int(tally.support[index])
+        called = int(tally.predicted[index])
+        rows.append(
+            {
+                "name": name,
+                "support": support,
+                "precision": hits / called if called else None,
+                "recall": hits / support if support else None,
+                "f1": 2 * hits / (support + called) if support else None,
+            }
         )
-    ]
+    return rows
 
 
-def _confusion(labels: Labels, predicted: Labels, classes: Sequence[str]) -> list[dict[str, Any]]:
-    cells, counts = np.unique(np.stack([labels, predicted], axis=1), axis=0, return_counts=True)
-    return [
-        {"true": classes[true], "predicted": classes[called], "images": int(count)}
-        for (true, called), count in zip(cells, counts, strict=True)
-    ]
+def _list_confusion_cells(
+    labels: Labels, predicted: Labels, classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    # Counted as pairs: a dense matrix of 20,000 classes would not fit into memory.
+    pairs = np.stack([labels, predicted], axis=1)
+    cells, counts = np.unique(pairs, axis=0, return_counts=True)
+    rows: list[dict[str, Any]] = []
+    for (true, called), count in zip(cells, counts, strict=True):
+        rows.append({"true": classes[true], "predicted": classes[called], "images": int(count)})
+    return rows

@@ -78,13 +78,13 @@ def compare(
     rows = [row for row, example in enumerate(challenger.examples) if example.sha256 not in learnt]
     if not rows:
         return Comparison(manifest.run_id, metric, None, None, None, None, 0)
-    from job.evaluation import paired
+    from job.evaluation import compare_paired
     from job.publish.serving import Served
 
     labels = np.array([challenger.examples[row].label for row in rows])
     served = Served(bring(store, manifest, "saved_model", cache) / "1")
     theirs = served.classify([challenger.examples[row].path for row in rows])
-    result = paired(
+    result = compare_paired(
         labels,
         challenger.probabilities[rows],
         align(theirs, manifest.classes, challenger.classes),
@@ -98,7 +98,7 @@ def align(probabilities: FloatArray, theirs: Sequence[str], ours: Sequence[str])
 
     Matched by name; outputs for classes gone are dropped and the rest is renormalised. A class that
     the champion lacks has probability 0; a row in which nothing is left stays without mass, which
-    `paired` counts as an error.
+    `compare_paired` counts as an error.
     """
     aligned = np.zeros((len(probabilities), len(ours)), np.float32)
     for column, name in enumerate(ours):
