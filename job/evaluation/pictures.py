@@ -23,7 +23,11 @@ def make_thumbnail(path: Path) -> str | None:
     """
     try:
         with Image.open(path) as image:
-            upright = _reduce_to_8_bits(ImageOps.exif_transpose(image)).convert("RGBA")
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I"):
+                # Keep the upper 8 of 16 bits: Pillow's own conversion clips at 255.
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            upright = upright.convert("RGBA")
     # Pillow raises any of these for a damaged file, depending on the format.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
@@ -33,11 +37,3 @@ def make_thumbnail(path: Path) -> str | None:
     encoded = io.BytesIO()
     thumbnail.save(encoded, "JPEG", quality=QUALITY)
     return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
-
-
-def _reduce_to_8_bits(image: Image.Image) -> Image.Image:
-    """Keep the upper 8 of 16 bits per pixel."""
-    if not image.mode.startswith("I"):
-        return image
-    # Pillow's own conversion clips at 255.
-    return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))

@@ -34,7 +34,8 @@ def plot_history(history: Rows, metric: str) -> tuple[Chart, ...]:
     scores = _collect_columns(history, (metric, "accuracy"))
     largest_loss = 0.0
     for points in losses.values():
-        largest_loss = max(largest_loss, *(loss for _, loss in points))
+        for _, loss in points:
+            largest_loss = max(largest_loss, loss)
 
     # A solved head has no epochs: its rows are steps along the path of penalties.
     is_solved = any("penalty" in row for row in history)

@@ -142,6 +142,7 @@ def judge(
         "leaks": [_list_fields(finding) for finding in splits.leaks],
         "near_duplicates": [_list_fields(pair) for pair in splits.near_duplicates],
     }
+    # Neither counts nor tables nor what could not be measured.
     scores = {name: value for name, value in test.items() if isinstance(value, float)}
     if error is not None:
         scores["calibration_error"] = error
@@ -187,9 +188,10 @@ def _measure_baseline(splits: "Splits") -> float:
     """Measure the accuracy of always naming the class with most training images."""
     if not splits.train or not splits.test:
         return 0.0
-    commonest, _ = Counter(example.label for example in splits.train).most_common(1)[0]
-    hits = sum(example.label == commonest for example in splits.test)
-    return hits / len(splits.test)
+    # A Counter, because among equal counts it takes the class that comes first in the data.
+    counts = Counter(example.label for example in splits.train)
+    commonest, _ = counts.most_common(1)[0]
+    return float(np.mean(_collect_labels(splits.test) == commonest))
 
 
 def _count_images(splits: "Splits") -> list[dict[str, Any]]:
@@ -197,9 +199,9 @@ def _count_images(splits: "Splits") -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = [{"name": name} for name in splits.classes]
     parts = {"train": splits.train, "val": splits.val, "test": splits.test}
     for part, examples in parts.items():
-        counts = Counter(example.label for example in examples)
-        for label, row in enumerate(rows):
-            row[part] = counts[label]
+        counts = np.bincount(_collect_labels(examples), minlength=len(rows))
+        for row, count in zip(rows, counts.tolist(), strict=True):
+            row[part] = count
     return rows
 
 

@@ -33,7 +33,7 @@ def main(folder: Path) -> int:
     return 1 if "error" in outcome else 0
 
 
-def _end_with_parent() -> None:
+def _end_with_run() -> None:
     """End this process when its stdin closes, as it does when the run ends for any reason."""
     # Not through the buffer: at the interpreter's exit its lock, still held here, would abort it.
     os.read(sys.stdin.fileno(), 1)
@@ -41,5 +41,5 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_run, daemon=True).start()
     sys.exit(main(Path(sys.argv[1])))

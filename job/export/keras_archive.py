@@ -33,7 +33,13 @@ def write(export_input: ExportInput, path: Path) -> None:
     fresh.unlink()
 
     config = json.loads(members["config.json"])
-    _require_keras_classes(config)
+    foreign = sorted(_find_foreign_classes(config))
+    if foreign:
+        raise ReleaseError(
+            f"The keras export needs custom objects to load: {', '.join(foreign)}; "
+            "expected only Keras's own layers.",
+            "Build the model from Keras's layers.",
+        )
     _renumber_shared_objects(config, {})
     members["config.json"] = json.dumps(config).encode()
     metadata = json.loads(members["metadata.json"]) | {"date_saved": DATE_SAVED}
@@ -47,16 +53,6 @@ def write(export_input: ExportInput, path: Path) -> None:
 def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
     """Load the written model, and return its probabilities for the pixels, [batch, classes]."""
     return classify(keras.models.load_model(path, compile=False), export_input.pixels)
-
-
-def _require_keras_classes(config: dict[str, Any]) -> None:
-    foreign = sorted(_find_foreign_classes(config))
-    if foreign:
-        raise ReleaseError(
-            f"The keras export needs custom objects to load: {', '.join(foreign)}; "
-            "expected only Keras's own layers.",
-            "Build the model from Keras's layers.",
-        )
 
 
 def _renumber_shared_objects(node: Any, numbers: dict[int, int]) -> None:

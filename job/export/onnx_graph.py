@@ -146,7 +146,9 @@ def _sort_tensors(graph: Any, makers: Mapping[str, Any]) -> list[str]:
 
 def _name_tensors(graph: Any, order: list[str], constants: Mapping[str, Any]) -> dict[str, str]:
     """Map each tensor's name to its new one. Those of the graph's inputs and outputs stay."""
-    names = {place.name: place.name for place in [*graph.input, *graph.output]}
+    names = {}
+    for place in [*graph.input, *graph.output]:
+        names[place.name] = place.name
     for index, tensor in enumerate(order):
         base = "constant" if tensor in constants else COUNTER.sub("", tensor)
         names.setdefault(tensor, f"{base}__{index}")

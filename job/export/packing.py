@@ -127,15 +127,12 @@ def _run_export_process(export_folder: ExportFolder) -> dict[str, Any]:
 
 def _read_outcome(export_folder: ExportFolder, code: int) -> dict[str, Any]:
     if not export_folder.outcome.exists():
-        words = supervision.last_explanations(
-            export_folder.stderr.read_text(errors="replace").splitlines()
-        )
+        lines = export_folder.stderr.read_text(errors="replace").splitlines()
+        words = supervision.last_explanations(lines)
         ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        cure = (
-            "Its last lines are above."
-            if words
-            else "It said nothing. Signal 9 mostly means too little memory."
-        )
+        cure = "Its last lines are above."
+        if not words:
+            cure = "It wrote nothing. Signal 9 mostly means too little memory."
         raise ReleaseError(f"The exporting process {ended}; expected the exports.", cure, words)
     outcome: dict[str, Any] = json.loads(export_folder.outcome.read_text())
     if error := outcome.get("error"):
