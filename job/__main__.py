@@ -1,97 +1,134 @@
-"""argv -> verb -> exit code. The one place that reads the process: its arguments, environment, terminal and signals."""
+"""argv -> verb -> exit code."""
 
 import argparse
-import json
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 # Before anything can import TensorFlow: its C++ log is for its developers.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from job import result, settings, telemetry
-from job.errors import JobError, SettingsError
-from job.result import Result
-from job.settings import Settings
-from job.workers import Stop, WorkerGroup
+from job import console, supervision
+from job.commands import cluster, outcome, releases, training
+from job.errors import JobError
 
-if TYPE_CHECKING:
-    from job.launcher import Cluster
-
-logger = logging.getLogger(__name__)
 Verb = Callable[[argparse.Namespace], int]
+AddVerb = Callable[[str, Verb, str], argparse.ArgumentParser]
+
+RELEASE = "URI of a release, or of a model, which means its champion"
+NAMESPACE = "default: that of the kubeconfig's context, or the pod's own"
+
+
+def entry() -> int:
+    """`graft` as a command: `main` in a process of its own, watched by this one."""
+    return supervision.supervise(main, _end_unfinished)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb of `graft`; see `graft --help`."""
-    arguments = _parser().parse_args(argv)
+    """Run one verb of `graft`. See `graft --help`."""
+    from job import telemetry
+
     telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
-    verb: Verb = arguments.verb
+    arguments = build_parser().parse_args(argv)
     try:
-        return verb(arguments)
+        return int(arguments.verb(arguments))
     except JobError as error:
-        print(error, file=sys.stderr)
+        console.print_note(str(error), logging.ERROR)
         return error.exit_code
     except BrokenPipeError:  # `graft plan | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _end_unfinished(ending: supervision.Ending) -> int:
+    """Report the process that died at its work, with the result that it owes."""
+    from job import telemetry
+
+    telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
+    if sys.argv[1:2] == ["run"]:
+        return outcome.report_run(ending.outcome)
+    if sys.argv[1:2] == ["submit"] and "--wait" in sys.argv:
+        return outcome.report_wait(ending.outcome)
+    if ending.signal:
+        console.print_note(f"{ending.description}.", logging.ERROR)
+    return ending.code or 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of every verb and its arguments."""
+    parser = console.Parser(
         prog="graft",
-        description="Transfer learning of image classifiers. Settings come from GRAFT_* variables: docs/settings.md.",
-        epilog="Exit codes: 0 done, 1 a fault of Graft or a damaged release, 2 settings, 3 dataset, 4 weights, "
-        "5 diverged, 6 below the gate, 75 try again.",
+        description="Transfer learning of image classifiers. Settings come from GRAFT_* variables: "
+        "docs/settings.md.",
+        epilog="Exit codes: 0 done, 1 a fault of Graft or a damaged release, 2 settings, 3 dataset, "
+        "4 weights, 5 diverged, 6 below the gate, 75 try again.",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    def add(name: str, verb: Verb, summary: str) -> argparse.ArgumentParser:
+    def add_verb(name: str, verb: Verb, summary: str) -> argparse.ArgumentParser:
         command = verbs.add_parser(name, help=summary, description=summary)
         command.set_defaults(verb=verb)
         return command
 
-    add("run", _run, "Train a classifier and release it.")
-    add(
+    _add_training_verbs(add_verb)
+    _add_release_verbs(add_verb)
+    _add_cluster_verbs(add_verb)
+    return parser
+
+
+def _add_training_verbs(add_verb: AddVerb) -> None:
+    add_verb("run", training.run, "Train a classifier and release it.")
+    add_verb(
         "check",
-        _check,
+        training.check,
         "Look at settings, bucket, weights, some images and the accelerator, before a GPU is spent.",
     )
-    add(
+    add_verb(
         "plan",
-        _plan,
+        training.plan,
         "Show the network, what would be retrained, why, and about how long it would take.",
     )
-    add("settings", _settings, "Print every setting with its value, as JSON.")
-    add("verify", _verify, "Check every file of a release against its manifest.").add_argument(
-        "release", help=RELEASE
+    add_verb("settings", training.print_settings, "Print every setting with its value, as JSON.")
+
+
+def _add_release_verbs(add_verb: AddVerb) -> None:
+    verify = add_verb(
+        "verify", releases.verify, "Check every file of a release against its manifest."
     )
-    predict = add("predict", _predict, "Classify images with a release.")
+    verify.add_argument("release", help=RELEASE)
+
+    predict = add_verb("predict", releases.predict, "Classify images with a release.")
     predict.add_argument("release", help=RELEASE)
     predict.add_argument("images", nargs="+", type=Path, help="image files")
     predict.add_argument("--top", type=int, default=3, help="classes to print for each image (3)")
     predict.add_argument("--json", action="store_true", help="print one JSON object a line")
-    add(
+
+    promote = add_verb(
         "promote",
-        _promote,
+        releases.promote,
         "Make a release the champion, whatever its scores; an earlier one is a roll-back.",
-    ).add_argument("release", help="URI of the release: <output uri>/<name>/releases/<run id>")
-    _add_cluster(add)
-    return parser
+    )
+    promote.add_argument(
+        "release", help="URI of the release: <output uri>/<name>/releases/<run id>"
+    )
 
 
-def _add_cluster(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> None:
-    """The verbs that speak to a Kubernetes cluster."""
-    submit = add(
-        "submit", _submit, "Start a run in a cluster, from an installed template or schedule."
+def _add_cluster_verbs(add_verb: AddVerb) -> None:
+    submit = add_verb(
+        "submit",
+        cluster.submit,
+        "Start a run in a cluster, from an installed template or schedule.",
     )
     submit.add_argument("name", help="the template's or schedule's name")
     submit.add_argument(
-        "--set", action="append", default=[], type=_assignment, metavar="GRAFT_…=…", help=SET
+        "--set",
+        action="append",
+        default=[],
+        type=_parse_assignment,
+        metavar="GRAFT_…=…",
+        help="a setting in place of the template's own; may be given many times",
     )
     submit.add_argument(
         "--key", help="who asks, such as a workflow's uid: the same key never starts a second run"
@@ -99,239 +136,38 @@ def _add_cluster(add: Callable[[str, Verb, str], argparse.ArgumentParser]) -> No
     submit.add_argument(
         "--wait", action="store_true", help="follow the run; end with its result and its exit code"
     )
-    submit.add_argument("--start-timeout", type=float, metavar="S", help=START_TIMEOUT)
+    submit.add_argument(
+        "--start-timeout",
+        type=float,
+        metavar="S",
+        help="with --wait: give up (75) if no pod has started after S seconds",
+    )
     submit.add_argument(
         "--cancel-on-exit",
         action="store_true",
         help="with --wait: end the run if the wait ends first",
     )
-    watch = add("watch", _watch, "Follow a run in a cluster to its end, and say what holds it up.")
-    logs = add(
-        "logs", _logs, "Print the log of a run in a cluster, from pod to pod, until it ends."
+    watch = add_verb(
+        "watch", cluster.watch, "Follow a run in a cluster to its end, and say what holds it up."
     )
-    for command in (watch, logs):
-        command.add_argument("run", help="the run's name: see `graft runs`")
-    for command in (
-        submit,
-        watch,
-        logs,
-        add("runs", _runs, "List the runs of a cluster with what came out of them."),
-    ):
-        command.add_argument(
-            "--namespace", help="default: that of the kubeconfig's context, or the pod's own"
-        )
+    watch.add_argument("run", help="the run's name: see `graft runs`")
+    logs = add_verb(
+        "logs", cluster.logs, "Print the log of a run in a cluster, from pod to pod, until it ends."
+    )
+    logs.add_argument("run", help="the run's name: see `graft runs`")
+    runs = add_verb("runs", cluster.runs, "List the runs of a cluster with what came out of them.")
+    for command in (submit, watch, logs, runs):
+        command.add_argument("--namespace", help=NAMESPACE)
 
 
-def _assignment(text: str) -> tuple[str, str]:
+def _parse_assignment(text: str) -> tuple[str, str]:
+    from job import settings
+
     name, equals, value = text.partition("=")
     if not equals or not name.startswith(settings.PREFIX):
         raise argparse.ArgumentTypeError(f"expected {settings.PREFIX}…=…, got {text!r}")
     return name, value
 
 
-RELEASE = "URI of a release, or of a model, which means its champion"
-SET = "a setting in place of the template's own; may be given many times"
-START_TIMEOUT = "with --wait: give up (75) if no pod has started after S seconds"
-
-
-def _run(_: argparse.Namespace) -> int:
-    terminal, path, stop = sys.stderr.isatty(), os.environ.get("GRAFT_RESULT_PATH"), Stop()
-    stop.install()
-    try:
-        outcome = _watched(settings.load(), stop, terminal)
-    except BaseException as error:  # noqa: BLE001 - whatever happens, whoever started the run gets a result.
-        outcome = _failed(error, stop)
-    stop.ignore()
-    # Read by hand, since settings that cannot work have a result too.
-    result.write(outcome, Path(path) if path else None, None if terminal else sys.stderr)
-    if terminal:
-        print(outcome.summary())
-    return outcome.exit_code
-
-
-def _watched(chosen: Settings, stop: Stop, terminal: bool) -> Result:
-    """The run, with its outcome told to those who watch before they lose it from sight."""
-    from job import pipeline
-
-    worker_group = WorkerGroup.parse(os.environ.get("TF_CONFIG", ""))
-    with telemetry.serve(
-        chosen.telemetry, chosen.name, pipeline.PHASES, sys.stderr if terminal else None
-    ) as watcher:
-        try:
-            outcome = pipeline.run(
-                chosen, pipeline.RunContext(watcher, stop, _keras_home(), worker_group)
-            )
-        except BaseException as error:  # noqa: BLE001
-            outcome = _failed(error, stop)
-        outcome = replace(outcome, seconds=watcher.seconds)
-        watcher.outcome(outcome.as_dict())
-    return outcome
-
-
-def _failed(error: BaseException, stop: Stop) -> Result:
-    error = stop.explained(error)
-    if not isinstance(error, JobError | KeyboardInterrupt):
-        logger.exception("Graft failed")
-    return result.failed(error, run_id=getattr(error, "run_id", None))
-
-
-def _check(_: argparse.Namespace) -> int:
-    chosen, code = settings.load(), 0
-    from job.pipeline import rehearsal
-
-    for finding in rehearsal.check(chosen, _keras_home()):
-        print(
-            f"{'ok    ' if finding.error is None else 'FAILED'}  {finding.what:<12}{finding.told}",
-            flush=True,
-        )
-        code = code or (finding.error.exit_code if finding.error else 0)
-    print(
-        f"A run would end with exit code {code}: mend what failed."
-        if code
-        else "Ready: nothing speaks against a run."
-    )
-    return code
-
-
-def _plan(_: argparse.Namespace) -> int:
-    chosen = settings.load()
-    from job.pipeline import rehearsal
-
-    print(rehearsal.plan(chosen, _keras_home()))
-    return 0
-
-
-def _settings(_: argparse.Namespace) -> int:
-    print(json.dumps(settings.load().values(), indent=2))
-    return 0
-
-
-def _verify(arguments: argparse.Namespace) -> int:
-    from job import publish
-
-    verified = publish.verify(arguments.release)
-    print(
-        f"{verified.store.uri}: {len(verified.manifest.files)} files, {verified.bytes:,} bytes, all as released."
-    )
-    return 0
-
-
-def _predict(arguments: argparse.Namespace) -> int:
-    from job import publish
-
-    code = 0
-    for row in publish.predict(arguments.release, arguments.images, _cache_dir(), arguments.top):
-        code = code or (3 if row.error else 0)
-        if arguments.json:
-            print(
-                json.dumps(
-                    {"image": str(row.image), "top": dict(row.top), "error": row.error or None}
-                )
-            )
-        else:
-            print(
-                f"{row.image}: "
-                + (row.error or ", ".join(f"{name} {share:.1%}" for name, share in row.top))
-            )
-    return code
-
-
-def _promote(arguments: argparse.Namespace) -> int:
-    from job import publish
-
-    print(f"{publish.promote_manually(arguments.release)} is the champion.")
-    return 0
-
-
-def _submit(arguments: argparse.Namespace) -> int:
-    if not arguments.wait:
-        if arguments.cancel_on_exit or arguments.start_timeout is not None:
-            raise SettingsError(
-                "--start-timeout and --cancel-on-exit belong to a wait.", "Add --wait."
-            )
-        _say(_submitted(_cluster(arguments), arguments))
-        return 0
-    stop, path = Stop(), os.environ.get("GRAFT_RESULT_PATH")
-    stop.install()
-    try:
-        outcome = _awaited(arguments)
-    except BaseException as error:  # noqa: BLE001 - whatever happens, whoever waits gets a result.
-        outcome = _failed(error, stop)
-    stop.ignore()
-    _tell(outcome.summary())
-    result.write(outcome, Path(path) if path else None, sys.stdout)
-    return outcome.exit_code
-
-
-def _awaited(arguments: argparse.Namespace) -> Result:
-    from job import launcher
-
-    cluster = _cluster(arguments)
-    run, patience = _submitted(cluster, arguments), arguments.start_timeout
-    return launcher.watch(
-        cluster, run, _tell, start_timeout=patience, cancel=arguments.cancel_on_exit
-    )
-
-
-def _submitted(cluster: "Cluster", arguments: argparse.Namespace) -> str:
-    """The name of the run that was started or, under the same key, found."""
-    from job import launcher
-
-    submitted = launcher.submit(cluster, arguments.name, dict(arguments.set), arguments.key)
-    _tell(f"{submitted.name} {'was there already' if submitted.attached else 'is submitted'}")
-    if submitted.differs:
-        _tell(
-            f"it keeps its own {', '.join(submitted.differs)}: take another --key for a run with other settings"
-        )
-    return submitted.name
-
-
-def _watch(arguments: argparse.Namespace) -> int:
-    from job import launcher
-
-    outcome = launcher.watch(_cluster(arguments), arguments.run, _say)
-    _say(outcome.summary())
-    return outcome.exit_code
-
-
-def _logs(arguments: argparse.Namespace) -> int:
-    from job import launcher
-
-    for line in launcher.logs(_cluster(arguments), arguments.run):
-        _say(line)
-    return 0
-
-
-def _runs(arguments: argparse.Namespace) -> int:
-    from job import launcher
-
-    print(launcher.table(launcher.runs(_cluster(arguments))))
-    return 0
-
-
-def _cluster(arguments: argparse.Namespace) -> "Cluster":
-    from job import launcher
-
-    return launcher.connect(arguments.namespace, os.environ.get("KUBECONFIG"))
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def _keras_home() -> Path:
-    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
-
-
-def _cache_dir() -> Path:
-    return settings.CacheSettings.model_validate(
-        {"dir": value} if (value := os.environ.get("GRAFT_CACHE_DIR")) else {}
-    ).dir
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry())

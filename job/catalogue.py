@@ -1,4 +1,4 @@
-"""The backbones that can be fine-tuned: every image classifier of `keras.applications`, and EfficientNetLite0.
+"""The backbones: every image classifier of `keras.applications`, and EfficientNetLite0.
 
 The table is a data file, `catalogue.json`, generated from the installed Keras by
 `tools/generate_catalogue.py`, so that a check of the settings knows each backbone in milliseconds
@@ -15,21 +15,21 @@ from typing import Final, Literal
 PixelRange = Literal["tf", "tf128", "torch", "caffe", "lite", "none"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Backbone:
     """What is known about a backbone before it is built.
 
     Attributes:
         name: its name in `keras.applications`.
-        least_size: the smallest image side it takes, in pixels.
-        default_size: the image side it was trained at, in pixels.
-        mode: how it wants its pixels, see `job.model.preprocessing`; "none" where its own first
-            layers do that.
+        least_size: the smallest image side that it accepts, in pixels.
+        default_size: the image side that it was pre-trained at, in pixels.
+        mode: the range and order of the pixels that it expects, see `job.model.preprocessing`;
+            "none" where its own first layers convert them.
         file: the name of its published ImageNet-1k weights without the classifier, as Keras stores
             them.
         origin: the address that Keras downloads them from; None where they are not downloaded.
-        file_hash: their published MD5 (32 digits) or SHA-256 (64 digits); None where nobody
-            published one.
+        file_hash: their published MD5 (32 digits) or SHA-256 (64 digits); None where there is
+            none.
         licence: the licence of these weights.
         tensors: the number of its weights, as arrays.
         parameters: the number of its weights, as numbers.
@@ -47,9 +47,10 @@ class Backbone:
     parameters: int
 
 
-def _load() -> Mapping[str, Backbone]:
+def _read_catalogue() -> Mapping[str, Backbone]:
     table = json.loads(resources.files("job").joinpath("catalogue.json").read_text("utf-8"))
+    # Read-only, because every importer shares it.
     return MappingProxyType({row["name"]: Backbone(**row) for row in table})
 
 
-BACKBONES: Final[Mapping[str, Backbone]] = _load()
+BACKBONES: Final[Mapping[str, Backbone]] = _read_catalogue()

@@ -106,7 +106,7 @@ class CheckpointStore:
             logger.warning("checkpoint %s is damaged and left aside", name)
         return None
 
-    def over(self) -> bool:
+    def is_training_over(self) -> bool:
         """Whether the newest state says that training is over."""
         state = self.load()
         return state is not None and bool(state.facts["over"])

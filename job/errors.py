@@ -1,16 +1,16 @@
-"""The tree of errors and their exit codes: whose fault it was, and whether a retry helps.
+"""The tree of errors and their exit codes: what was at fault, and whether a retry helps.
 
 JobError                    1   a fault of Graft itself
 ├── SettingsError           2   the settings cannot work
 │   ├── StoreNotFound       2   no such bucket, folder or object
 │   └── StoreForbidden      2   the credentials lack a right
-├── DatasetError            3   the images cannot be learnt from
+├── DatasetError            3   the images cannot be used for training
 ├── WeightsError            4   the backbone or its pre-trained weights
 ├── DivergedError           5   training produced NaN or infinity
 ├── ReleaseError            1   a release does not verify, or an export disagrees with its model
-├── StoreConflict           1   a conditional write lost; whoever writes decides what that means
+├── StoreConflict           1   a conditional write lost; the writer decides what that means
 └── TemporaryError         75   a retry resumes
-    ├── StoreUnavailable   75   the store is away, slow or over its rate
+    ├── StoreUnavailable   75   the store is unreachable, slow or throttles requests
     ├── AcceleratorMissing 75   GPUs were promised and none is visible
     └── Interrupted        75   SIGTERM
 
@@ -23,15 +23,15 @@ from typing import ClassVar
 
 
 class JobError(Exception):
-    """A failure that a person can act on.
+    """A failure that a user can act on.
 
     Args:
         message: what was received and what was expected.
         cure: what to do about it, as an imperative sentence.
-        problems: every single problem when there is more than one; `message` then sums them up.
+        problems: every single problem when there is more than one; `message` then summarises them.
 
     Attributes:
-        run_id: of the run that it ended, once that is known.
+        run_id: id of the run that it ended, once that is known.
     """
 
     exit_code: ClassVar[int] = 1
@@ -45,7 +45,7 @@ class JobError(Exception):
 
     @property
     def kind(self) -> str:
-        """The class's name without its suffix, in lower case: `settings`, `dataset`, `storeunavailable`."""
+        """The class's name without its suffix, in lower case: `settings`, `storeunavailable`."""
         return type(self).__name__.removesuffix("Error").lower()
 
     def __str__(self) -> str:
@@ -101,4 +101,7 @@ class AcceleratorMissing(TemporaryError):
 
 
 class Interrupted(TemporaryError):
-    pass
+    @classmethod
+    def by_sigterm(cls) -> "Interrupted":
+        """The one thing to say of a stop, whichever process notices it."""
+        return cls("SIGTERM was received.", "Start the run again: it goes on from its checkpoint.")

@@ -15,9 +15,9 @@ import tensorflow as tf
 from job.audit import Example
 from job.batches import EVALUATION_BATCH, Feed
 from job.errors import SettingsError
-from job.identity import code, digest
+from job.identity import digest, digest_code
 from job.images import DECODER
-from job.telemetry import Telemetry
+from job.telemetry import Progressed, Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def cache(
         key: names the weights, the cut and the machine; images, size and fit are added here.
         folder: where the arrays are kept.
     """
-    versions = [DECODER, tf.__version__, keras.__version__, code()]
+    versions = [DECODER, tf.__version__, keras.__version__, digest_code()]
     identity = [
         key,
         feed.image_size,
@@ -78,7 +78,7 @@ def _write(
         for start, pixels in enumerate(feed.plain(examples)):
             done = min((start + 1) * EVALUATION_BATCH, len(examples))
             file.write(run(pixels).numpy()[: done - start * EVALUATION_BATCH].tobytes())
-            telemetry.progress(done, len(examples), "images")
+            telemetry.emit(Progressed(done, len(examples), "images"))
 
 
 @contextmanager

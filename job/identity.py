@@ -1,41 +1,48 @@
-"""Who this run is: a digest of what shapes the model, of the data's content and of the code."""
+"""The identity of a run: a digest of what shapes the model, of the data and of the code."""
 
 import contextlib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 
-def resolve(shaping: Mapping[str, Any], data_digest: str) -> str:
-    """The run id, 16 hex digits: equal for a replaced pod, another for anything that could change the model."""
-    return digest({"settings": shaping, "data": data_digest, "code": code()})[:16]
+def make_run_id(shaping: Mapping[str, Any], data_digest: str) -> str:
+    """Return the run id as 16 hex digits.
+
+    A replaced pod gets the same one. Anything that could change the model gives another one.
+
+    Args:
+        shaping: the settings that shape the model, by variable name.
+        data_digest: of the content of the dataset.
+    """
+    return digest({"settings": shaping, "data": data_digest, "code": digest_code()})[:16]
 
 
 def digest(value: Any) -> str:
-    """SHA-256 of a JSON value in its one canonical form, as 64 hex digits."""
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-    ).hexdigest()
+    """Return the SHA-256 of a JSON value in its one canonical form, as 64 hex digits."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @cache
-def code() -> str:
-    """SHA-256 over the files of this package and the versions of what computes, as 64 hex digits."""
+def digest_code() -> str:
+    """Return the SHA-256 of this package's files and the versions of TensorFlow and Keras."""
     package = Path(__file__).parent
-    files = sorted(path for path in package.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    content = [
-        (str(path.relative_to(package)), hashlib.sha256(path.read_bytes()).hexdigest())
-        for path in files
-    ]
-    return digest({"files": content, "versions": sorted(set(_versions()))})
+    content = []
+    for path in sorted(package.rglob("*")):
+        # Python writes byte code beside the sources, at any time.
+        if path.is_file() and path.suffix != ".pyc":
+            file_digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            content.append((str(path.relative_to(package)), file_digest))
 
-
-def _versions() -> Iterator[str]:
-    """Of TensorFlow, which goes by several names, and of Keras: without importing them."""
+    # Read from the metadata, since importing TensorFlow takes seconds. Its CPU build has a name of
+    # its own, and counts as the same.
+    versions = set()
     for name in ("tensorflow", "tensorflow-cpu", "keras"):
         with contextlib.suppress(PackageNotFoundError):
-            yield version(name)
+            versions.add(version(name))
+    return digest({"files": content, "versions": sorted(versions)})

@@ -1,8 +1,8 @@
-"""How a run ended: one small JSON object for whoever started it.
+"""How a run ended: one small JSON object for the program or person that started it.
 
 The same object goes to the termination message of the pod, to `GRAFT_RESULT_PATH` and to the log's
-last line. Kubernetes cuts a termination message at 4,096 bytes, and half a JSON object is none: so
-each part has a share of the room, and what does not fit is shortened here, where we know what
+last line. Kubernetes cuts a termination message at 4,096 bytes, and half a JSON object is useless.
+So each part has a share of the room, and what does not fit is shortened here, where we know what
 matters.
 """
 
@@ -21,20 +21,18 @@ from job.errors import Interrupted, JobError
 logger = logging.getLogger(__name__)
 
 Status = Literal["released", "unchanged", "below_gate", "interrupted", "failed"]
-Number = float | None
 
+# Bytes of the whole object at most: the kubelet cuts at 4,096.
 LIMIT = 4_095
-"""Bytes of the whole object at most."""
+# Where the kubelet reads the termination message. It makes the file, we never do.
 TERMINATION_LOG = Path("/dev/termination-log")
-"""Where the kubelet reads the termination message; it makes the file, we never do."""
-
 BELOW_GATE = 6
 INTERNAL_CURE = "This is a fault of Graft, not of your settings or data: please report it together with the log."
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Failure:
-    """What went wrong, in a person's words, and what to do about it."""
+    """What went wrong, in words for people, and what to do about it."""
 
     kind: str
     message: str
@@ -44,23 +42,31 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> "Failure":
-        """The failure behind any exception; one that is not ours is a fault of Graft itself."""
+        """The failure behind any exception. One that is not ours is a fault of Graft itself."""
         match error:
             case JobError():
                 return cls(
-                    error.kind, error.message, error.cure, tuple(error.problems), error.exit_code
+                    kind=error.kind,
+                    message=error.message,
+                    cure=error.cure,
+                    problems=tuple(error.problems),
+                    exit_code=error.exit_code,
                 )
             case KeyboardInterrupt():
-                return cls.of(
-                    Interrupted("Interrupted from the keyboard.", "Run it again to go on.")
-                )
+                stop = Interrupted("Interrupted from the keyboard.", "Run it again to go on.")
+                return cls.of(stop)
             case _:
-                return cls("internal", f"{type(error).__name__}: {error}", INTERNAL_CURE)
+                message = f"{type(error).__name__}: {error}"
+                return cls(kind="internal", message=message, cure=INTERNAL_CURE)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """The outcome of a run. `scores` are shares from 0 to 1, `seconds` the time spent in each phase."""
+    """The outcome of a run.
+
+    `scores` are shares from 0 to 1, `seconds` the time spent in each phase. `reason` says why the
+    champion is another release, where a run has nothing to do. An empty one is not written.
+    """
 
     status: Status
     run_id: str | None = None
@@ -70,6 +76,7 @@ class Result:
     plan: str | None = None
     error: Failure | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    reason: str = ""
 
     @property
     def exit_code(self) -> int:
@@ -79,74 +86,60 @@ class Result:
         return BELOW_GATE if self.status == "below_gate" else 0
 
     def as_dict(self) -> dict[str, object]:
-        """The object that `to_json` writes: every part inside its share, nothing that JSON cannot say."""
-        known: dict[str, object] = {
+        """The object that `to_json` writes: each part inside its share, as strict JSON has it."""
+        release = self.release
+        if release is not None and _shorten(release, 1_150) != release:
+            release = None  # a part of an address would lead elsewhere
+        values: dict[str, object] = {
             "status": self.status,
-            "run_id": self.run_id and _cut(self.run_id, 130),
-            "release": _whole(self.release, 1_150),
+            "run_id": self.run_id and _shorten(self.run_id, 130),
+            "release": release,
             "promoted": self.promoted,
-            "scores": _first(self.scores, 480),
-            "plan": self.plan and _cut(self.plan, 40),
+            "scores": _first_numbers(self.scores, 480),
+            "plan": self.plan and _shorten(self.plan, 40),
             "error": None,
-            "seconds": _first(self.seconds, 480),
+            "seconds": _first_numbers(self.seconds, 480),
         }
+        if self.reason:
+            values["reason"] = _shorten(self.reason, 300)
         if self.error:
-            known["error"] = _described(self.error, LIMIT - _size(known))
-        return known
+            values["error"] = _describe_error(self.error, LIMIT - _json_bytes(values))
+        return values
 
     def to_json(self) -> str:
-        """One line of valid JSON below 4,096 UTF-8 bytes, whatever the error said."""
-        return _json(self.as_dict())
+        """One line of valid JSON below 4,096 UTF-8 bytes, however long the error is."""
+        return _to_json(self.as_dict())
 
     def summary(self) -> str:
         """The same for a person at a terminal: the outcome, then what matters next."""
         lines = [f"{self.status.replace('_', ' ')} in {sum(self.seconds.values()):.1f} s"]
-        lines += [f"  {name:<20}{told}" for name, told in _told(self.scores).items()]
+        for name, score in self.scores.items():
+            base = name.removesuffix("_low").removesuffix("_high")
+            if base != name and base in self.scores:
+                continue  # the end of an interval is shown beside its score
+            low, high = self.scores.get(f"{name}_low"), self.scores.get(f"{name}_high")
+            interval = ""
+            if low is not None and high is not None:
+                interval = f"  (95 %: {low:.4f} to {high:.4f})"
+            lines.append(f"  {name:<20}{score:.4f}{interval}")
         if self.release:
-            lines.append(
-                f"  {'release':<20}{self.release} ({'promoted' if self.promoted else 'not promoted'})"
-            )
+            promoted = "promoted" if self.promoted else "not promoted"
+            lines.append(f"  {'release':<20}{self.release} ({promoted})")
             lines.append(f"  {'report':<20}{self.release}/report.html")
+        if self.reason:
+            lines.append(f"  {'reason':<20}{self.reason}")
         if self.error:
-            lines += [
-                self.error.message,
-                *(f"  - {problem}" for problem in self.error.problems),
-                self.error.cure,
-            ]
-        return "\n".join(filter(None, lines))
+            lines.append(self.error.message)
+            lines += [f"  - {problem}" for problem in self.error.problems]
+            lines.append(self.error.cure)
+        return "\n".join(line for line in lines if line)
 
 
-def _told(scores: Mapping[str, float]) -> Mapping[str, str]:
-    """Each score with its interval beside it."""
-    told = {}
-    for name, score in scores.items():
-        if name.removesuffix("_low").removesuffix("_high") in told:
-            continue
-        low, high = scores.get(f"{name}_low"), scores.get(f"{name}_high")
-        told[name] = f"{score:.4f}" + (
-            "" if low is None or high is None else f"  (95 %: {low:.4f} to {high:.4f})"
-        )
-    return told
-
-
-def failed(
-    error: BaseException,
-    *,
-    run_id: str | None = None,
-    plan: str | None = None,
-    scores: Mapping[str, float] | None = None,
-    seconds: Mapping[str, float] | None = None,
-) -> Result:
-    """The result of a run that ended with `error`: `interrupted` when it was told to stop, else `failed`."""
+def failed(error: BaseException, run_id: str | None = None) -> Result:
+    """The result of a run that ended with `error`: `interrupted` where it was stopped."""
     stopped = isinstance(error, Interrupted | KeyboardInterrupt)
-    return Result(
-        status="interrupted" if stopped else "failed",
-        run_id=run_id,
-        plan=plan,
-        scores=scores or {},
-        seconds=seconds or {},
-        error=Failure.of(error),
-    )
+    status: Status = "interrupted" if stopped else "failed"
+    return Result(status=status, run_id=run_id, error=Failure.of(error))
 
 
 def write(
@@ -155,108 +148,108 @@ def write(
     stream: TextIO | None,
     termination_log: Path = TERMINATION_LOG,
 ) -> None:
-    """Tell everyone how the run ended. Never raises: a full disk must not turn a release into a failure.
+    """Report how the run ended. It never raises: a full disk must not make a failure of a release.
 
     Args:
         result: how it ended.
-        path: file of `GRAFT_RESULT_PATH`; its folders are made, and a reader never sees half of it.
-        stream: where the log goes, so that the object is its last line; None on a terminal, where
-            `summary()` says it.
+        path: file of `GRAFT_RESULT_PATH`. Its folders are made, and a reader never sees half of it.
+        stream: where the log goes, so that the object is its last line. None on a terminal, where
+            `summary()` is shown instead.
         termination_log: written only where it exists already.
     """
     text = result.to_json()
-    _attempt("the termination message", lambda: _overwrite(termination_log, text))
-    if path:
-        _attempt("the result file", lambda: _replace(path, text + "\n"))
-    if stream:
-        _attempt("the result line", lambda: print(text, file=stream, flush=True))
+
+    def replace_file() -> None:
+        if path:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.{os.getpid()}.part")
+            try:
+                partial.write_text(text + "\n", encoding="utf-8")
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def overwrite_termination_log() -> None:
+        # It is a bind mount, which cannot be replaced, only written to.
+        if termination_log.exists():
+            termination_log.write_text(text, encoding="utf-8")
+
+    def print_line() -> None:
+        if stream:
+            print(text, file=stream, flush=True)
+
+    _attempt("the termination message", overwrite_termination_log)
+    _attempt("the result file", replace_file)
+    _attempt("the result line", print_line)
 
 
-def _attempt(what: str, action: Callable[[], object]) -> None:
+def _attempt(what: str, action: Callable[[], None]) -> None:
     try:
         action()
     except (OSError, ValueError) as error:
         logger.warning("%s could not be written: %s", what, error)
 
 
-def _overwrite(path: Path, text: str) -> None:
-    """A bind mount cannot be replaced, only written to; without one there is nobody to tell."""
-    if path.exists():
-        path.write_text(text, encoding="utf-8")
+def _describe_error(failure: Failure, room: int) -> dict[str, object]:
+    """The error in `room` bytes: kind and cure have their shares, the message takes the rest.
 
-
-def _replace(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _described(failure: Failure, room: int) -> dict[str, object]:
-    """The error inside `room` bytes: kind and cure have their shares, the message takes the rest."""
+    Of several problems the first ones that fit are listed, and the others counted.
+    """
     error: dict[str, object] = {
-        "kind": _cut(failure.kind, 60),
+        "kind": _shorten(failure.kind, 60),
         "message": "",
-        "cure": _cut(failure.cure, 500),
+        "cure": _shorten(failure.cure, 500),
     }
-    room -= _size(error)
-    error["message"] = _listed(failure.message, failure.problems, room)
-    return error
+    room -= _json_bytes(error)
+    if not failure.problems:
+        return error | {"message": _shorten(failure.message, room)}
 
-
-def _listed(message: str, problems: tuple[str, ...], room: int) -> str:
-    """`message` and the first of `problems` that fit, the others counted: "and 12 more"."""
-    if not problems:
-        return _cut(message, room)
-    text, room = _cut(message, room // 2), room - len("\\nand 1000000 more")
-    for shown, problem in enumerate(problems):
-        longer = f"{text}\n  - {_cut(problem, 300)}"
-        if _length(longer) > room:
-            return f"{text}\nand {len(problems) - shown} more"
-        text = longer
-    return text
-
-
-def _first(numbers: Mapping[str, float], room: int) -> dict[str, Number]:
-    """The first of `numbers` that fit into `room` bytes of JSON; NaN and infinity are null."""
-    kept: dict[str, Number] = {}
-    for name, number in numbers.items():
-        entry = {_clean(name[:room]): round(float(number), 6) if math.isfinite(number) else None}
-        if _size(kept | entry) > room:
+    text = _shorten(failure.message, room // 2)
+    room -= len("\\nand 1000000 more")
+    for shown, problem in enumerate(failure.problems):
+        longer = f"{text}\n  - {_shorten(problem, 300)}"
+        if _text_bytes(longer) > room:
+            text = f"{text}\nand {len(failure.problems) - shown} more"
             break
-        kept |= entry
+        text = longer
+    return error | {"message": text}
+
+
+def _first_numbers(numbers: Mapping[str, float], room: int) -> dict[str, float | None]:
+    """The first numbers that fit in `room` bytes of JSON. NaN and infinity are null."""
+    kept: dict[str, float | None] = {}
+    for name, number in numbers.items():
+        value = round(float(number), 6) if math.isfinite(number) else None
+        longer = kept | {_without_surrogates(name[:room]): value}
+        if _json_bytes(longer) > room:
+            break
+        kept = longer
     return kept
 
 
-def _whole(address: str | None, room: int) -> str | None:
-    """An address, or nothing: a part of it would lead elsewhere."""
-    return address if address is None or _cut(address, room) == address else None
-
-
-def _cut(text: str, room: int) -> str:
-    """`text` in at most `room` bytes of JSON between its quotes, cut between characters and marked with an ellipsis."""
-    text = _clean(text[: room + 1])
-    if _length(text) <= room:
+def _shorten(text: str, room: int) -> str:
+    """The text in at most `room` bytes of JSON between its quotes, ending in … where it was cut."""
+    text = _without_surrogates(text[: room + 1])
+    if _text_bytes(text) <= room:
         return text
-    ends = itertools.accumulate(map(_length, text))
-    return text[: sum(end <= room - len("…".encode()) for end in ends)] + "…"
+    room -= len("…".encode())
+    ends = itertools.accumulate(_text_bytes(character) for character in text)
+    fitting = sum(end <= room for end in ends)
+    return text[:fitting] + "…"
 
 
-def _clean(text: str) -> str:
-    """Without lone surrogates (from file names that are not UTF-8), which no strict reader of JSON accepts."""
+def _without_surrogates(text: str) -> str:
+    """Lone surrogates come from file names that are not UTF-8. Strict readers refuse them."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _length(text: str) -> int:
-    return _size(text) - len('""')
+def _text_bytes(text: str) -> int:
+    return _json_bytes(text) - len('""')
 
 
-def _size(value: object) -> int:
-    return len(_json(value).encode())
+def _json_bytes(value: object) -> int:
+    return len(_to_json(value).encode())
 
 
-def _json(value: object) -> str:
+def _to_json(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, allow_nan=False)

@@ -1,7 +1,7 @@
-"""The scores that gate: one definition for early stopping, the report and the comparison with the champion.
+"""The scores of the gate: one definition for early stopping, the report and the champion.
 
 They work on counts per class and never on a dense confusion matrix, so that 20,000 classes cost no
-more than their images. A class without an image has no recall and is no part of any mean.
+more than their images. A class without images has no recall and is not part of any mean.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ Labels = NDArray[np.int64]
 
 
 class Tally(NamedTuple):
-    """Images per class: truly of it (support), called it (predicted), and both (hits). Each int [classes]."""
+    """Images per class, each int [classes]: labelled, predicted, and both at once (hits)."""
 
     hits: Labels
     support: Labels
@@ -23,27 +23,35 @@ class Tally(NamedTuple):
 
     @classmethod
     def of(cls, labels: Labels, predicted: Labels, width: int) -> "Tally":
-        """Count int [n] labels and predictions; a prediction equal to `width` stands for no class at all."""
+        """Count the images of `width` classes.
+
+        Args:
+            labels: int [n].
+            predicted: int [n]; `width` means none of the classes.
+            width: the number of classes.
+        """
         return cls(
             hits=np.bincount(labels[labels == predicted], minlength=width),
             support=np.bincount(labels, minlength=width),
+            # Cut, because predictions of no class are counted at the index `width`.
             predicted=np.bincount(predicted, minlength=width)[:width],
         )
 
 
 def accuracy(tally: Tally) -> float:
-    """The share of images called by their own name."""
+    """Return the share of images that are predicted as their own class."""
     return float(tally.hits.sum() / max(tally.support.sum(), 1))
 
 
 def balanced_accuracy(tally: Tally) -> float:
-    """The mean recall of the classes that are present."""
+    """Return the mean recall of the classes that are present."""
     present = tally.support > 0
     return mean(tally.hits[present] / tally.support[present])
 
 
 def macro_f1(tally: Tally) -> float:
-    """The mean F1 of the classes that are present; a call of an absent class costs recall where it was wrong."""
+    """Return the mean F1 of the classes that are present."""
+    # A prediction of an absent class costs the recall of the class that it missed.
     present = tally.support > 0
     return mean(2 * tally.hits[present] / (tally.support + tally.predicted)[present])
 
@@ -56,17 +64,16 @@ METRICS: Mapping[str, Callable[[Tally], float]] = {
 
 
 def score(metric: str, labels: Labels, outputs: NDArray[np.float32]) -> float:
-    """A metric of int labels [n] and logits or probabilities [n, classes]."""
+    """Return a metric of int labels [n] and logits or probabilities [n, classes]."""
     return METRICS[metric](Tally.of(labels, outputs.argmax(axis=1), outputs.shape[1]))
 
 
 def log_loss(labels: Labels, logits: NDArray[np.float32]) -> float:
-    """Mean negative log likelihood in nats of int labels [n] under logits [n, classes]."""
-    return float(
-        -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels].mean()
-    )
+    """Return the mean negative log likelihood in nats of int labels [n], logits [n, classes]."""
+    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
+    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
 
 
 def mean(values: NDArray[np.float64]) -> float:
-    """The mean, 0.0 of nothing."""
+    """Return the mean, and 0.0 of nothing."""
     return float(values.mean()) if values.size else 0.0

@@ -1,4 +1,4 @@
-"""The catalogue is quick to read and complete. `generate_catalogue.py --check` compares it with Keras."""
+"""The catalogue is complete and quick to read; `generate_catalogue.py --check` asks Keras."""
 
 import re
 import subprocess
@@ -19,7 +19,7 @@ def test_every_row_is_whole() -> None:
         assert backbone.parameters > backbone.tensors > 0
 
 
-def test_files_are_told_apart_by_their_names_and_sizes() -> None:
+def test_every_weights_file_has_a_name_of_its_own() -> None:
     assert len({backbone.file for backbone in BACKBONES.values()}) == len(BACKBONES)
 
 
@@ -31,5 +31,8 @@ def test_only_the_mobile_nets_lack_a_published_hash() -> None:
 
 
 def test_the_catalogue_is_read_without_tensorflow() -> None:
-    code = "import sys, job.catalogue, job.weights; assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
+    code = (
+        "import sys, job.catalogue, job.weights; "
+        "assert not {'tensorflow', 'keras', 'numpy'} & set(sys.modules)"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

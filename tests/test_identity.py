@@ -1,4 +1,4 @@
-"""A run's name: the same for whoever replaces it, another for whatever could change the model."""
+"""A run id: the same for a replaced pod, another for anything that could change the model."""
 
 import re
 import shutil
@@ -21,11 +21,11 @@ JSON = st.recursive(
 
 
 def test_a_run_id_is_short_and_fit_for_a_path():
-    assert re.fullmatch(r"[0-9a-f]{16}", identity.resolve(SHAPING, "d" * 64))
+    assert re.fullmatch(r"[0-9a-f]{16}", identity.make_run_id(SHAPING, "d" * 64))
 
 
 def test_the_same_settings_data_and_code_are_the_same_run():
-    assert identity.resolve(SHAPING, "data") == identity.resolve(
+    assert identity.make_run_id(SHAPING, "data") == identity.make_run_id(
         dict(reversed(SHAPING.items())), "data"
     )
 
@@ -39,7 +39,7 @@ def test_the_same_settings_data_and_code_are_the_same_run():
     ],
 )
 def test_another_setting_or_other_data_are_another_run(shaping, data):
-    assert identity.resolve(shaping, data) != identity.resolve(SHAPING, "data")
+    assert identity.make_run_id(shaping, data) != identity.make_run_id(SHAPING, "data")
 
 
 @settings(max_examples=40)
@@ -50,7 +50,7 @@ def test_only_equal_values_have_equal_digests(one, other):
 
 
 def code_of(package: Path) -> str:
-    script = "from job import identity; print(identity.code())"
+    script = "from job import identity; print(identity.digest_code())"
     return subprocess.run(
         [sys.executable, "-c", script],
         cwd=package.parent,

@@ -29,29 +29,41 @@ def parsed(result: Result) -> dict[str, Any]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.none() | TEXT, st.none() | TEXT, NUMBERS, NUMBERS, st.none() | TEXT, st.none() | ERRORS)
+@given(
+    st.none() | TEXT, st.none() | TEXT, NUMBERS, NUMBERS, st.none() | TEXT, st.none() | ERRORS, TEXT
+)
 def test_the_object_is_small_and_valid_whatever_happened(
-    run_id, release, scores, seconds, plan, error
+    run_id, release, scores, seconds, plan, error, reason
 ):
     failure = error and Failure.of(error)
-    text = Result("failed", run_id, release, False, scores, plan, failure, seconds).to_json()
+    result = Result(
+        status="failed",
+        run_id=run_id,
+        release=release,
+        scores=scores,
+        plan=plan,
+        error=failure,
+        seconds=seconds,
+        reason=reason,
+    )
+    text = result.to_json()
     assert len(text.encode()) < 4_096
     assert "\n" not in text
-    assert list(json.loads(text, parse_constant=pytest.fail)) == [
-        "status", "run_id", "release", "promoted", "scores", "plan", "error", "seconds",
-    ]  # fmt: skip
+    written = ["status", "run_id", "release", "promoted", "scores", "plan", "error", "seconds"]
+    assert list(json.loads(text, parse_constant=pytest.fail)) == written + (
+        ["reason"] if reason else []
+    )
 
 
 def test_a_release_says_what_came_out():
     result = Result(
-        "released",
-        "ab12",
-        "s3://models/flowers/releases/ab12",
-        True,
-        {"accuracy": 0.91},
-        "part",
-        None,
-        {"training": 3.5},
+        status="released",
+        run_id="ab12",
+        release="s3://models/flowers/releases/ab12",
+        promoted=True,
+        scores={"accuracy": 0.91},
+        plan="part",
+        seconds={"training": 3.5},
     )
     assert parsed(result) == {
         "status": "released",
@@ -66,7 +78,7 @@ def test_a_release_says_what_came_out():
 
 
 def test_numbers_that_json_does_not_know_become_null():
-    assert parsed(Result("released", scores={"accuracy": math.nan, "macro_f1": -math.inf}))[
+    assert parsed(Result(status="released", scores={"accuracy": math.nan, "macro_f1": -math.inf}))[
         "scores"
     ] == {
         "accuracy": None,
@@ -112,16 +124,18 @@ def test_a_file_name_that_is_no_utf8_does_not_break_the_object():
 
 
 def test_an_address_that_does_not_fit_is_left_out_rather_than_cut():
-    assert parsed(Result("released", release="s3://b/" + "k" * 1_024))["release"].endswith("k")
-    assert parsed(Result("released", release="s3://b/" + "k" * 2_000))["release"] is None
+    assert parsed(Result(status="released", release="s3://b/" + "k" * 1_024))["release"].endswith(
+        "k"
+    )
+    assert parsed(Result(status="released", release="s3://b/" + "k" * 2_000))["release"] is None
 
 
 @pytest.mark.parametrize(
     ("result", "code"),
     [
-        (Result("released"), 0),
-        (Result("unchanged"), 0),
-        (Result("below_gate"), 6),
+        (Result(status="released"), 0),
+        (Result(status="unchanged"), 0),
+        (Result(status="below_gate"), 6),
         (failed(SettingsError("x")), 2),
         (failed(DatasetError("x")), 3),
         (failed(StoreUnavailable("x")), 75),
@@ -141,16 +155,8 @@ def test_only_a_run_that_was_told_to_stop_is_interrupted():
 
 
 def test_what_was_known_before_the_failure_is_kept():
-    result = parsed(
-        failed(
-            DatasetError("x"),
-            run_id="ab",
-            plan="all",
-            scores={"accuracy": 0.5},
-            seconds={"dataset": 2},
-        )
-    )
-    assert (result["run_id"], result["plan"], result["seconds"]) == ("ab", "all", {"dataset": 2.0})
+    result = parsed(replace(failed(DatasetError("x"), run_id="ab"), seconds={"dataset": 2}))
+    assert (result["run_id"], result["seconds"]) == ("ab", {"dataset": 2.0})
 
 
 def test_an_exception_that_is_not_ours_is_a_fault_of_graft():
@@ -167,7 +173,7 @@ def test_everyone_is_told_the_same(tmp_path: Path):
         io.StringIO(""),
     )
     termination.write_text("an older and much longer message " * 50)
-    result = Result("unchanged", "ab12")
+    result = Result(status="unchanged", run_id="ab12")
     write(result, path, log, termination)
     assert (
         termination.read_text()
@@ -179,7 +185,7 @@ def test_everyone_is_told_the_same(tmp_path: Path):
 
 
 def test_outside_a_cluster_no_termination_message_is_made(tmp_path: Path):
-    write(Result("unchanged"), None, None, tmp_path / "termination-log")
+    write(Result(status="unchanged"), None, None, tmp_path / "termination-log")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -189,7 +195,7 @@ def test_a_failing_write_is_said_and_does_not_fail_the_run(
     (tmp_path / "file").write_text("")
     closed = io.StringIO()
     closed.close()
-    write(Result("unchanged"), tmp_path / "file" / "result.json", closed, tmp_path)
+    write(Result(status="unchanged"), tmp_path / "file" / "result.json", closed, tmp_path)
     assert [record.getMessage().partition(" could")[0] for record in caplog.records] == [
         "the termination message",
         "the result file",
@@ -199,7 +205,7 @@ def test_a_failing_write_is_said_and_does_not_fail_the_run(
 
 def test_a_person_reads_a_summary_without_json():
     error = DatasetError("Received one class.", "Add images.", ("only 'cat'",))
-    assert failed(error, seconds={"dataset": 1.25}).summary().split("\n") == [
+    assert replace(failed(error), seconds={"dataset": 1.25}).summary().split("\n") == [
         "failed in 1.2 s",
         "Received one class.",
         "  - only 'cat'",
@@ -207,7 +213,11 @@ def test_a_person_reads_a_summary_without_json():
     ]
     scores = {"accuracy": 0.9, "accuracy_low": 0.8, "accuracy_high": 0.95, "macro_f1": 0.7}
     released = Result(
-        "released", release="file:///r", promoted=True, scores=scores, seconds={"a": 1, "b": 2}
+        status="released",
+        release="file:///r",
+        promoted=True,
+        scores=scores,
+        seconds={"a": 1, "b": 2},
     )
     assert released.summary().split("\n") == [
         "released in 3.0 s",
@@ -216,7 +226,20 @@ def test_a_person_reads_a_summary_without_json():
         "  release             file:///r (promoted)",
         "  report              file:///r/report.html",
     ]
-    assert (
-        "  release             file:///r (not promoted)"
-        in replace(released, promoted=False).summary()
+    kept = replace(
+        released, promoted=False, reason="the champion was chosen by hand: releases/a stays"
     )
+    assert kept.summary().split("\n")[-3:] == [
+        "  release             file:///r (not promoted)",
+        "  report              file:///r/report.html",
+        "  reason              the champion was chosen by hand: releases/a stays",
+    ]
+
+
+def test_a_reason_is_written_where_there_is_one_and_takes_300_bytes_at_most():
+    assert "reason" not in parsed(Result(status="unchanged"))
+    assert (
+        parsed(Result(status="unchanged", reason="releases/a stays"))["reason"]
+        == "releases/a stays"
+    )
+    assert len(parsed(Result(status="unchanged", reason="字" * 500))["reason"].encode()) == 300

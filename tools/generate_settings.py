@@ -79,10 +79,10 @@ def closed(node: dict[str, Any], groups: dict[str, Any]) -> dict[str, Any]:
             if _group_name(field)
             else _accepted_schema(field)
         )
-        properties[name] = {"description": field.get("description"), **inner}
+        properties[name] = {"description": _join_description(field), **inner}
     required = {"required": node["required"]} if "required" in node else {}
     return {
-        "description": node["description"],
+        "description": _join_description(node),
         "type": "object",
         "additionalProperties": False,
         "properties": properties,
@@ -113,6 +113,11 @@ def _group_name(field: dict[str, Any]) -> str:
     return str(field.get("$ref", "")).removeprefix("#/$defs/")
 
 
+def _join_description(node: dict[str, Any]) -> str:
+    """Return the docstring of a field or group on one line."""
+    return " ".join(node.get("description", "").split())
+
+
 def _render_reference(tree: dict[str, Any]) -> Iterator[str]:
     yield PREAMBLE
     yield TABLE
@@ -123,7 +128,7 @@ def _render_reference(tree: dict[str, Any]) -> Iterator[str]:
     }
     yield from _render_rows(PREFIX, tree)
     for name, group in groups.items():
-        yield f"\n## {name}\n\n{group['description']}\n\n{TABLE}"
+        yield f"\n## {name}\n\n{_join_description(group)}\n\n{TABLE}"
         yield from _render_rows(f"{PREFIX}{name.upper()}_", group)
     yield ""
 
@@ -138,7 +143,7 @@ def _render_rows(prefix: str, group: dict[str, Any]) -> Iterator[str]:
                 _describe_value(field),
                 _describe_default(field, required),
                 effect,
-                field["description"],
+                _join_description(field),
             )
             yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from job.audit import formats
 from job.audit.similarity import difference_hash
+from job.telemetry import Progressed
 
 if TYPE_CHECKING:
     from job.dataset import Record
@@ -63,7 +64,7 @@ def _judge_all(
     unknown: Sequence["Record"], known: dict[str, Verdict], telemetry: "Telemetry"
 ) -> None:
     total = len(known) + len(unknown)
-    telemetry.progress(len(known), total, "images")
+    telemetry.emit(Progressed(len(known), total, "images"))
     if not unknown:
         return
     judge = _judge()
@@ -77,7 +78,7 @@ def _judge_all(
                     strict=True,
                 )
             )
-            telemetry.progress(len(known), total, "images")
+            telemetry.emit(Progressed(len(known), total, "images"))
 
 
 @functools.cache

@@ -27,7 +27,7 @@ from job.dataset.names import first_names, printable
 from job.errors import DatasetError, StoreConflict, StoreNotFound, TemporaryError
 from job.settings import CacheSettings, DatasetSettings, SplitName
 from job.storage import Entry, Store, connect
-from job.telemetry import Telemetry
+from job.telemetry import Progressed, Telemetry
 
 CONNECTIONS = 16  # Photographs are small: the waiting is for round trips, not for bytes.
 AT_ONCE = (
@@ -158,7 +158,7 @@ def _unpack(
 
     def keep(member: str, stream: IO[bytes]) -> None:
         contents[member] = cache.keep_stream(stream)
-        telemetry.progress(next(done), len(wanted), "images")
+        telemetry.emit(Progressed(next(done), len(wanted), "images"))
 
     archive.unpack(path, name, wanted, keep)
     if _local_folder(store):
@@ -243,7 +243,7 @@ def _each(
             try:
                 for future in as_completed(waiting):
                     yield waiting[future], future.result()
-                    telemetry.progress(next(done), len(entries), "images")
+                    telemetry.emit(Progressed(next(done), len(entries), "images"))
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise

@@ -19,10 +19,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from job import supervision
 from job.errors import ReleaseError
 from job.export.request import Bundle, ExportRequest, Parity
-
-STDERR_LINES = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +124,16 @@ def _run_child(export_folder: ExportFolder) -> dict[str, Any]:
 
 def _read_outcome(export_folder: ExportFolder, code: int) -> dict[str, Any]:
     if not export_folder.outcome.exists():
-        tail = tuple(export_folder.stderr.read_text(errors="replace").splitlines()[-STDERR_LINES:])
-        ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        raise ReleaseError(
-            f"The exporting process {ended}; expected the exports.",
-            "Its last lines are above.",
-            tail,
+        words = supervision.last_explanations(
+            export_folder.stderr.read_text(errors="replace").splitlines()
         )
+        ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        cure = (
+            "Its last lines are above."
+            if words
+            else "It said nothing. Signal 9 mostly means too little memory."
+        )
+        raise ReleaseError(f"The exporting process {ended}; expected the exports.", cure, words)
     outcome: dict[str, Any] = json.loads(export_folder.outcome.read_text())
     if error := outcome.get("error"):
         raise ReleaseError(error["message"], error["cure"], tuple(error["problems"]))

@@ -1,18 +1,27 @@
-"""Start, watch, read and list runs through the Kubernetes API; the only speaker to it.
+"""Start, watch, read and list runs through the Kubernetes API, of which this is the only client.
 
     cluster = connect(namespace=None, kubeconfig=os.environ.get("KUBECONFIG"))
     run = submit(cluster, "flowers", {"GRAFT_TRAINING_EPOCHS": "5"}, key="workflow-uid")
-    outcome = watch(cluster, run.name, tell=print)
+    outcome = watch(cluster, run.name, print)
 
-Objects of Kubernetes stay what they are on the wire, plain JSON: a field that this client has never
-heard of is copied with the rest. A watch only wakes us: what is true is read anew each time, so one
-that expires or drops loses nothing.
+What is read is parsed once (`objects`) and held in snapshots of a run (`snapshot`). What is copied
+stays plain JSON, so that fields are kept which this client does not know.
 """
 
 from job.launcher.cluster import Cluster, connect
-from job.launcher.listing import Run, runs, table
-from job.launcher.reading import logs
+from job.launcher.listing import Run, format_table, list_runs
+from job.launcher.reading import follow_logs
 from job.launcher.submission import Submitted, submit
 from job.launcher.watching import watch
 
-__all__ = ["Cluster", "Run", "Submitted", "connect", "logs", "runs", "submit", "table", "watch"]
+__all__ = [
+    "Cluster",
+    "Run",
+    "Submitted",
+    "connect",
+    "follow_logs",
+    "format_table",
+    "list_runs",
+    "submit",
+    "watch",
+]

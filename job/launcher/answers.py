@@ -1,15 +1,12 @@
-"""What the Kubernetes API answers, in our words: whose fault, and whether a retry helps."""
+"""The errors of the Kubernetes API as ours: whose fault they are, and whether a retry helps."""
 
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from urllib3.exceptions import HTTPError
 
 from job.errors import JobError, SettingsError, TemporaryError
-
-BUSY = (408, 429)
 
 
 class ClusterNotFound(SettingsError):
@@ -17,15 +14,15 @@ class ClusterNotFound(SettingsError):
 
 
 class ClusterForbidden(SettingsError):
-    """The API does not know us, or does not let us."""
+    """The API does not know our credentials, or they lack a right."""
 
 
 class ClusterConflict(JobError):
-    """An object of that name is there already."""
+    """An object of that name exists already."""
 
 
 class ClusterExpired(TemporaryError):
-    """What was asked for lies too far back: read anew."""
+    """The API server has forgotten the version that a watch should go on from."""
 
 
 class ClusterUnavailable(TemporaryError):
@@ -34,74 +31,81 @@ class ClusterUnavailable(TemporaryError):
 
 CURES: dict[type[JobError], str] = {
     ClusterNotFound: "Check the name, the namespace (--namespace) and the cluster (KUBECONFIG).",
-    ClusterForbidden: "Ask for that right (manifests/launcher-role.yaml has all that Graft needs), or log in again.",
+    ClusterForbidden: "Ask for that right (manifests/launcher-role.yaml has all that Graft needs), "
+    "or log in again.",
     ClusterConflict: "Take another name.",
     ClusterExpired: "Try again.",
-    ClusterUnavailable: "Check the cluster's address (KUBECONFIG) and the network; what runs there goes on.",
+    ClusterUnavailable: "Check the cluster's address (KUBECONFIG) and the network; "
+    "what runs in the cluster goes on.",
     SettingsError: "Correct the template, or what was set, as the cluster says.",
 }
 
 
 @contextmanager
-def translated(asked: str) -> Iterator[None]:
-    """Let what the client raises leave as one of ours, with what was `asked` in its message.
+def translate_errors(action: str) -> Iterator[None]:
+    """Raise our own errors in place of those of the Kubernetes client.
 
-    What is wrong on the way (no route, a broken answer) comes from urllib3; a certificate that
-    cannot be trusted comes as an `ApiException` of status 0; what the server refuses comes by
-    `refusal`.
+    Args:
+        action: what was tried, in the infinitive: the message begins with "Could not {action}".
     """
     from kubernetes.client import ApiException
 
     try:
         yield
+    # No route, or an answer that breaks off: the client lets these through from urllib3.
     except HTTPError as error:
         raise ClusterUnavailable(
-            f"Could not {asked}: {_innermost(error)}.", CURES[ClusterUnavailable]
+            f"Could not {action}: {_find_cause(error)}.", CURES[ClusterUnavailable]
         ) from error
+    # Above all a certificate that cannot be trusted, with a status of 0.
     except ApiException as error:
-        raise _error(
-            error.status or 0, f"Could not {asked}: {_message(error.body) or error.reason}."
-        ) from error
+        raise build_error(error.status or 0, error.body, action, error.reason) from error
 
 
-def refusal(status: int, body: bytes, asked: str) -> JobError:
-    """The error for an answer of `status`; the server's own message names verb, resource and reason."""
-    return _error(
-        status, f"Could not {asked}: {_message(body) or f'the API server answered {status}'}."
-    )
+def build_error(
+    status: int, body: bytes | str | None, action: str, reason: str | None = None
+) -> JobError:
+    """Return the error for an answer with a status that is not 2xx.
 
-
-def _error(status: int, message: str) -> JobError:
-    kind = _kind(status)
-    return kind(message.replace("..", "."), CURES[kind])
-
-
-def _kind(status: int) -> type[JobError]:
+    Args:
+        status: of HTTP; 0 where there was no answer.
+        body: of the answer. The API server names verb, resource and reason in it.
+        action: what was tried, as in `translate_errors`.
+        reason: takes the place of an empty body.
+    """
+    kind: type[JobError]
     match status:
         case 401 | 403:
-            return ClusterForbidden
+            kind = ClusterForbidden
         case 404:
-            return ClusterNotFound
+            kind = ClusterNotFound
         case 409:
-            return ClusterConflict
+            kind = ClusterConflict
         case 410:
-            return ClusterExpired
-    return ClusterUnavailable if status in BUSY or status >= 500 else SettingsError
+            kind = ClusterExpired
+        # Too slow, too many requests, or a fault of the server: a retry may help.
+        case 408 | 429:
+            kind = ClusterUnavailable
+        case _:
+            kind = ClusterUnavailable if status >= 500 else SettingsError
+    message = _extract_message(body) or reason or f"the API server answered {status}"
+    return kind(f"Could not {action}: {message.rstrip('.')}.", CURES[kind])
 
 
-def _message(body: Any) -> str:
-    """The message of a `Status` object; anything else (a proxy's page) as it is, in short."""
-    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else str(body or "")
+def _extract_message(body: bytes | str | None) -> str:
+    """Return the message of a `Status` object, or the first 300 characters of any other body."""
+    text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
     try:
         return str(json.loads(text)["message"])
+    # The page of a proxy, for example, is not JSON.
     except (ValueError, KeyError, TypeError):
         return text.strip()[:300]
 
 
-def _innermost(error: BaseException) -> str:
-    """The cause without urllib3's wrappings, which hold the addresses of Python objects."""
+def _find_cause(error: BaseException) -> str:
+    """Return the text of the innermost cause: that of urllib3 holds addresses of Python objects."""
     reason = getattr(error, "reason", None)
     if isinstance(reason, BaseException):
-        return _innermost(reason)
+        return _find_cause(reason)
     cause = error.__cause__ or error.__context__
     return str(cause if isinstance(cause, OSError) else error)

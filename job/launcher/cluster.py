@@ -1,4 +1,4 @@
-"""One namespace of a cluster: the few requests that Graft makes there.
+"""One namespace of a cluster, and the few requests that Graft makes in it.
 
 `manifests/launcher-role.yaml` allows these and nothing else.
 """
@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from job.errors import SettingsError
 from job.launcher.answers import (
@@ -16,34 +16,32 @@ from job.launcher.answers import (
     ClusterExpired,
     ClusterNotFound,
     ClusterUnavailable,
-    refusal,
-    translated,
+    build_error,
+    translate_errors,
 )
+from job.launcher.objects import CONTAINER, RUN_LABEL, ClusterEvent, Job, Json, Pod
 
-Json: TypeAlias = dict[str, Any]
-
-RUN_LABEL = "batch.kubernetes.io/job-name"
-MAIN = "graft"
-"""The container's name, which the chart fixes."""
-IN_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-TIMEOUT = (5.0, 30.0)
-"""Seconds to connect, and from one byte of an answer to the next."""
-LOG_SILENCE = 300.0
-"""The same while a log is followed: a connection that died in silence is replaced after that."""
+# Where Kubernetes shows a pod the name of its own namespace.
+POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+# Seconds to connect, and between two bytes of an answer.
+CONNECT_TIMEOUT = 5.0
+READ_TIMEOUT = 30.0
+# A followed log may be silent for longer. After this a dead connection is replaced.
+LOG_TIMEOUT = 300.0
+# Seconds before a stream that broke at once is opened again.
 PAUSE = 0.5
-"""Seconds before a stream that broke at once is opened again."""
 
 
 def connect(namespace: str | None, kubeconfig: str | None) -> "Cluster":
-    """The cluster that `kubectl` would speak to.
+    """Connect to the cluster that `kubectl` would use.
 
     Args:
         namespace: None takes that of the context or, in a pod, the pod's own.
         kubeconfig: value of `KUBECONFIG`; None takes `~/.kube/config`, or the service account if
-            there is none.
+            there is no such file.
 
     Raises:
-        SettingsError: no configuration, or one that cannot be read.
+        SettingsError: there is no configuration, or it cannot be read.
     """
     from kubernetes import client, config
 
@@ -52,7 +50,8 @@ def connect(namespace: str | None, kubeconfig: str | None) -> "Cluster":
         if not kubeconfig and not Path(file).exists():
             configuration = client.Configuration()
             config.load_incluster_config(client_configuration=configuration)
-            return Cluster(client.ApiClient(configuration), namespace or IN_POD.read_text().strip())
+            own_namespace = namespace or POD_NAMESPACE.read_text().strip()
+            return Cluster(client.ApiClient(configuration), own_namespace)
         _, context = config.list_kube_config_contexts(file)
         chosen = namespace or context["context"].get("namespace") or "default"
         return Cluster(config.new_client_from_config(file), chosen)
@@ -64,7 +63,7 @@ def connect(namespace: str | None, kubeconfig: str | None) -> "Cluster":
 
 
 class Cluster:
-    """The objects of one namespace, as plain JSON. Every method raises the errors of `answers`."""
+    """The objects of one namespace. Every method raises the errors of `answers`."""
 
     def __init__(self, api: Any, namespace: str) -> None:
         from kubernetes import client
@@ -74,130 +73,156 @@ class Cluster:
         self._core: Any = client.CoreV1Api(api)
         self._batch: Any = client.BatchV1Api(api)
 
-    def template(self, name: str) -> Json:
-        """The CronJob `name`: a template or a schedule."""
+    def read_template(self, name: str) -> Json:
+        """Read the CronJob `name`, a template or a schedule."""
+        request = self._batch.read_namespaced_cron_job
         try:
-            return self._read(
-                self._batch.read_namespaced_cron_job, f"read the template {name}", name=name
-            )
+            return self._read_json(request, f"read the template {name}", name=name)
         except ClusterNotFound as error:
-            raise self._missing("template", name, self._batch.list_namespaced_cron_job) from error
+            listing = self._batch.list_namespaced_cron_job
+            raise self._explain_missing("template", name, listing) from error
 
-    def job(self, name: str) -> Json:
-        """The Job of the run `name`."""
+    def read_job(self, name: str) -> Job:
+        """Read the Job of the run `name`."""
+        return Job.from_json(self.read_job_json(name))
+
+    def read_job_json(self, name: str) -> Json:
+        """Read the Job of the run `name` with all its fields."""
+        request = self._batch.read_namespaced_job
         try:
-            return self._read(self._batch.read_namespaced_job, f"read the run {name}", name=name)
+            return self._read_json(request, f"read the run {name}", name=name)
         except ClusterNotFound as error:
-            raise self._missing("run", name, self._batch.list_namespaced_job) from error
+            listing = self._batch.list_namespaced_job
+            raise self._explain_missing("run", name, listing) from error
 
-    def jobs(self) -> list[Json]:
-        """The Jobs of all runs."""
-        return list(filter(_is_ours, self._items(self._batch.list_namespaced_job, "list runs")))
+    def list_jobs(self) -> list[Job]:
+        """Read the Jobs of all runs, in no order."""
+        jobs = self._list_json(self._batch.list_namespaced_job, "list runs")
+        return [Job.from_json(job) for job in jobs if _has_our_container(job)]
 
-    def create(self, job: Json) -> Json | None:
-        """Create a Job; None if there is one of that name already."""
+    def create_job(self, job: Json) -> bool:
+        """Create a Job, and return False if one of that name exists already."""
         try:
-            return self._read(self._post, f"start the run {job['metadata']['name']}", body=job)
+            self._read_json(self._post_job, f"start the run {job['metadata']['name']}", body=job)
+            return True
         except ClusterConflict:
-            return None
+            return False
 
-    def delete(self, run: str) -> None:
-        """End a run: its pod gets SIGTERM, keeps its checkpoint and goes."""
-        delete = self._batch.delete_namespaced_job
-        self._read(delete, f"cancel the run {run}", name=run, propagation_policy="Background")
+    def delete_job(self, run: str) -> None:
+        """End a run: its pod gets SIGTERM, keeps its checkpoint and is removed."""
+        request = self._batch.delete_namespaced_job
+        # Kubernetes would otherwise keep the pods of a deleted Job.
+        options = {"name": run, "propagation_policy": "Background"}
+        self._read_json(request, f"cancel the run {run}", **options)
 
-    def pods(self, run: str | None = None) -> list[Json]:
-        """The pods of one run or of all runs, from the oldest to the newest."""
+    def list_pods(self, run: str | None = None) -> list[Pod]:
+        """Read the chief's pods of one run or of all runs, from the oldest to the newest."""
         selector = f"{RUN_LABEL}={run}" if run else RUN_LABEL
-        pods = self._items(self._core.list_namespaced_pod, "list pods", label_selector=selector)
-        return sorted(
-            pods, key=lambda pod: (pod["metadata"]["creationTimestamp"], pod["metadata"]["name"])
-        )
+        listing = self._core.list_namespaced_pod
+        pods = []
+        for each in self._list_json(listing, "list pods", label_selector=selector):
+            pod = Pod.from_json(each)
+            # The chief speaks for the run: it writes the log and the result.
+            if pod.worker == 0:
+                pods.append(pod)
+        return sorted(pods, key=lambda pod: (pod.created, pod.name))
 
-    def events(self, kind: str, name: str) -> list[Json]:
-        """What happened to one object, in no order."""
+    def list_events(self, kind: str, name: str) -> list[ClusterEvent]:
+        """Read what happened to one object, in no order."""
         selector = f"involvedObject.kind={kind},involvedObject.name={name}"
-        return self._items(self._core.list_namespaced_event, "list events", field_selector=selector)
+        listing = self._core.list_namespaced_event
+        events = self._list_json(listing, "list events", field_selector=selector)
+        return [ClusterEvent.from_json(event) for event in events]
 
-    def log(self, pod: str, *, follow: bool, seconds: int | None = None) -> Iterator[str]:
-        """The lines of a pod's log, each after its time (RFC 3339) and a space; of the last `seconds` if given."""
-        more = {"since_seconds": seconds} if seconds else {}
-        silence = LOG_SILENCE if follow else TIMEOUT[1]
+    def stream_log(self, pod: str, *, follow: bool, seconds: int | None = None) -> Iterator[str]:
+        """Yield the lines of a pod's log, each after its time (RFC 3339) and a space.
+
+        Args:
+            pod: its name.
+            follow: go on until the container ends.
+            seconds: leave out what is older.
+        """
+        arguments = {"name": pod, "container": CONTAINER, "follow": follow, "timestamps": True}
+        if seconds:
+            arguments["since_seconds"] = seconds
         request = self._core.read_namespaced_pod_log
-        arguments = {"name": pod, "container": MAIN, "follow": follow, "timestamps": True, **more}
-        with self._asked(
-            request, f"read the log of {pod}", (TIMEOUT[0], silence), **arguments
-        ) as answer:
-            yield from _lines(answer)
+        silence = LOG_TIMEOUT if follow else READ_TIMEOUT
+        with self._send_request(request, f"read the log of {pod}", silence, **arguments) as answer:
+            yield from _split_lines(answer)
 
-    def await_change(self, job: Json, seconds: int) -> None:
-        """Return when this Job changes, or when `seconds` are over, or when the watch cannot go on."""
-        began, name = time.monotonic(), job["metadata"]["name"]
-        request, timeout = self._batch.list_namespaced_job, (TIMEOUT[0], seconds + TIMEOUT[1])
-        arguments = {
-            "field_selector": f"metadata.name={name}",
-            "resource_version": job["metadata"]["resourceVersion"],
+    def await_change(self, job: Job, seconds: int) -> None:
+        """Return when this Job changes, after `seconds`, or when the watch cannot go on."""
+        began = time.monotonic()
+        request = self._batch.list_namespaced_job
+        options = {
+            "watch": True,
+            "timeout_seconds": seconds,
+            "field_selector": f"metadata.name={job.name}",
+            "resource_version": job.version,
         }
         try:
-            with self._asked(
-                request,
-                f"watch the run {name}",
-                timeout,
-                watch=True,
-                timeout_seconds=seconds,
-                **arguments,
-            ) as answer:
-                changed = _is_change(next(_lines(answer), ""))
-        except (ClusterUnavailable, ClusterExpired):
+            action = f"watch the run {job.name}"
+            with self._send_request(request, action, seconds + READ_TIMEOUT, **options) as answer:
+                # No line means that the time is over, and an error that the watch has expired.
+                line = next(_split_lines(answer), "")
+                changed = bool(line) and json.loads(line)["type"] != "ERROR"
+        # The last two are those of half a line. The caller reads the Job again in any case, so a
+        # watch that broke loses nothing.
+        except (ClusterUnavailable, ClusterExpired, ValueError, KeyError):
             changed = False
-        if (
-            not changed
-        ):  # Over, broken or expired: whoever asked reads again, but not at once and for ever.
+        # A watch that breaks at once, each time, must not become a busy loop.
+        if not changed:
             time.sleep(max(0.0, min(PAUSE, began + seconds - time.monotonic())))
 
-    def _missing(self, what: str, name: str, listing: Callable[..., Any]) -> ClusterNotFound:
-        """The error for a name that is not there, with the names that are."""
-        there_are = filter(_is_ours, self._items(listing, f"list {what}s"))
-        names = [item["metadata"]["name"] for item in there_are]
-        there = f"there are: {', '.join(sorted(names))}" if names else f"there is no {what} at all"
+    def _explain_missing(
+        self, what: str, name: str, listing: Callable[..., Any]
+    ) -> ClusterNotFound:
+        """Return the error for a name that does not exist, with the names that do."""
+        items = self._list_json(listing, f"list {what}s")
+        names = [item["metadata"]["name"] for item in items if _has_our_container(item)]
+        existing = f"there is no {what} at all"
+        cure = "Name the right namespace (--namespace), or install the chart in this one."
+        if names:
+            existing = f"there are: {', '.join(sorted(names))}"
+            cure = "Take one of these, or name the right namespace (--namespace)."
         return ClusterNotFound(
-            f"No {what} {name} in the namespace {self.namespace}; {there}.",
-            "Take one of these, or name the right namespace (--namespace)." if names else
-            "Name the right namespace (--namespace), or install the chart there.",
-        )  # fmt: skip
+            f"No {what} {name} in the namespace {self.namespace}; {existing}.", cure
+        )
 
-    def _items(self, listing: Callable[..., Any], asked: str, **selectors: str) -> list[Json]:
-        return list(self._read(listing, asked, **selectors)["items"])
+    def _list_json(self, listing: Callable[..., Any], action: str, **selectors: str) -> list[Json]:
+        return list(self._read_json(listing, action, **selectors)["items"])
 
-    def _read(self, request: Callable[..., Any], asked: str, **arguments: Any) -> Json:
-        with self._asked(request, asked, **arguments) as answer:
+    def _read_json(self, request: Callable[..., Any], action: str, **arguments: Any) -> Json:
+        with self._send_request(request, action, **arguments) as answer:
             body: Json = json.loads(answer.read())
             return body
 
     @contextmanager
-    def _asked(
+    def _send_request(
         self,
         request: Callable[..., Any],
-        asked: str,
-        timeout: tuple[float, float] = TIMEOUT,
+        action: str,
+        read_timeout: float = READ_TIMEOUT,
         **arguments: Any,
     ) -> Iterator[Any]:
-        """The open answer to `request`, of which nothing has been read."""
-        asked = f"{asked} in the namespace {self.namespace}"
+        """Send a request, and give its open answer, of which nothing has been read."""
+        action = f"{action} in the namespace {self.namespace}"
+        # Without preloading the client hands over the bytes, and not its own models, which drop
+        # the fields that they do not know.
         options = {
             "namespace": self.namespace,
             "_preload_content": False,
-            "_request_timeout": timeout,
+            "_request_timeout": (CONNECT_TIMEOUT, read_timeout),
         }
-        with translated(asked), closing(request(**options, **arguments)) as answer:
+        with translate_errors(action), closing(request(**options, **arguments)) as answer:
             if not 200 <= answer.status < 300:
-                raise refusal(answer.status, answer.read(), asked)
+                raise build_error(answer.status, answer.read(), action)
             yield answer
 
-    def _post(
+    def _post_job(
         self, *, namespace: str, body: Json, _request_timeout: tuple[float, float], **_: bool
     ) -> Any:
-        """Create a Job from JSON: the client's own method refuses fields that are newer than itself."""
+        """Send a Job as JSON: the client's own method refuses fields that are newer than itself."""
         request = self._api.param_serialize(
             method="POST",
             resource_path="/apis/batch/v1/namespaces/{namespace}/jobs",
@@ -209,25 +234,19 @@ class Cluster:
         return self._api.call_api(*request, _request_timeout=_request_timeout).response
 
 
-def _is_ours(item: Json) -> bool:
-    """Whether a Job or CronJob is the chart's, under whatever name a parent chart has given it."""
+def _has_our_container(item: Json) -> bool:
+    """Return whether a Job or CronJob is the chart's, whatever name a parent chart has given it."""
     spec = item["spec"].get("jobTemplate", item)["spec"]
-    return any(container["name"] == MAIN for container in spec["template"]["spec"]["containers"])
+    return any(each["name"] == CONTAINER for each in spec["template"]["spec"]["containers"])
 
 
-def _is_change(line: str) -> bool:
-    """Whether a line of a watch is an event, and not its expiry."""
-    try:
-        return bool(json.loads(line)["type"] != "ERROR")
-    except (ValueError, KeyError):
-        return False
-
-
-def _lines(answer: Any) -> Iterator[str]:
-    """The lines of a stream as they come, the last one even without its end."""
+def _split_lines(answer: Any) -> Iterator[str]:
+    """Yield the lines of a stream as they come, the last one even without its end."""
     rest = b""
     for piece in answer.stream(1 << 16, decode_content=True):
+        # A piece may end inside a line, and even inside a character.
         *whole, rest = (rest + piece).split(b"\n")
-        yield from (line.decode("utf-8", "replace") for line in whole)
+        for line in whole:
+            yield line.decode("utf-8", "replace")
     if rest:
         yield rest.decode("utf-8", "replace")

@@ -6,14 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from job.launcher import outcome, reasons
-from job.launcher.cluster import RUN_LABEL, Cluster, Json
-from job.launcher.snapshot import RunSnapshot, at_work, chiefs
-from job.result import Result
+from job.launcher.cluster import Cluster
+from job.launcher.objects import Pod
+from job.launcher.snapshot import RunSnapshot
 
+HEADER = ("RUN", "STATUS", "PLAN", "ACCURACY", "AGE", "RELEASE")
+# Seconds of each unit of an age, from the largest unit to the smallest.
 UNITS = (("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """One run; `age` in seconds. What is not known (yet, or any more) is empty."""
 
@@ -24,55 +26,57 @@ class Run:
     release: str
     age: float
 
+    @classmethod
+    def from_snapshot(cls, snapshot: RunSnapshot, now: datetime) -> "Run":
+        """Summarize one run as it was at the time `now`."""
+        job, pod = snapshot.job, snapshot.newest_pod
+        # The clock of the API server may be ahead of ours.
+        age = max(0.0, (now - job.created).total_seconds())
+        if not job.end:
+            status = "pending"
+            if pod and pod.is_running:
+                status = "running"
+            elif reason := reasons.explain_wait(snapshot):
+                status = f"pending ({reason.word})"
+            return cls(name=job.name, status=status, plan="", accuracy=None, release="", age=age)
 
-def runs(cluster: Cluster) -> tuple[Run, ...]:
-    """The runs that the cluster still remembers, from the newest to the oldest."""
-    pods: dict[str, list[Json]] = defaultdict(list)
-    for pod in cluster.pods():
-        pods[pod["metadata"]["labels"][RUN_LABEL]].append(pod)
+        result = outcome.build_result(snapshot)
+        return cls(
+            name=job.name,
+            status=f"{result.status} ({result.error.kind})" if result.error else result.status,
+            plan=result.plan or "",
+            accuracy=result.scores.get("accuracy"),
+            release=result.release or "",
+            age=age,
+        )
+
+
+def list_runs(cluster: Cluster) -> tuple[Run, ...]:
+    """Return the runs that the cluster still remembers, from the newest to the oldest."""
+    # One list of all pods, and not one request for each run.
+    pods: dict[str, list[Pod]] = defaultdict(list)
+    for pod in cluster.list_pods():
+        pods[pod.run].append(pod)
+
     now = datetime.now(UTC)
-    listed = (
-        _run(RunSnapshot(job, chiefs(pods[job["metadata"]["name"]])), now) for job in cluster.jobs()
-    )
+    snapshots = [RunSnapshot(job, tuple(pods[job.name])) for job in cluster.list_jobs()]
+    listed = [Run.from_snapshot(snapshot, now) for snapshot in snapshots]
     return tuple(sorted(listed, key=lambda run: (run.age, run.name)))
 
 
-def table(listed: Iterable[Run]) -> str:
-    """The same in columns, for a person."""
-    rows = [("RUN", "STATUS", "PLAN", "ACCURACY", "AGE", "RELEASE"), *map(_row, listed)]
+def format_table(listed: Iterable[Run]) -> str:
+    """Return runs in aligned columns, for a terminal."""
+    rows = [HEADER]
+    for run in listed:
+        accuracy = "" if run.accuracy is None else f"{run.accuracy:.4f}"
+        # As `kubectl` does: in the largest unit that the age fills.
+        letter, size = next((unit for unit in UNITS if run.age >= unit[1]), UNITS[-1])
+        age = f"{int(run.age // size)}{letter}"
+        rows.append((run.name, run.status, run.plan, accuracy, age, run.release))
+
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-
-
-def _run(snapshot: RunSnapshot, now: datetime) -> Run:
-    made = datetime.fromisoformat(snapshot.job["metadata"]["creationTimestamp"])
-    result = outcome.of(snapshot) if snapshot.end else None
-    return Run(
-        name=snapshot.run,
-        status=_status(snapshot, result),
-        plan=(result and result.plan) or "",
-        accuracy=result.scores.get("accuracy") if result else None,
-        release=(result and result.release) or "",
-        age=max(0.0, (now - made).total_seconds()),
-    )
-
-
-def _status(snapshot: RunSnapshot, result: Result | None) -> str:
-    """`pending` (and why) or `running`; in the end that of the result, and what kind of error it was."""
-    if result:
-        return f"{result.status} ({result.error.kind})" if result.error else result.status
-    if snapshot.newest and at_work(snapshot.newest):
-        return "running"
-    reason = reasons.standing(snapshot)
-    return f"pending ({reason.word})" if reason else "pending"
-
-
-def _row(run: Run) -> tuple[str, ...]:
-    accuracy = "" if run.accuracy is None else f"{run.accuracy:.4f}"
-    return run.name, run.status, run.plan, accuracy, _age(run.age), run.release
-
-
-def _age(seconds: float) -> str:
-    """In the largest unit that it fills, as `kubectl` has it."""
-    letter, size = next((unit for unit in UNITS if seconds >= unit[1]), UNITS[-1])
-    return f"{int(seconds // size)}{letter}"
+    lines = []
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

@@ -2,78 +2,98 @@
 
 import json
 import math
-from typing import Any, get_args
+from collections.abc import Mapping
+from typing import get_args
 
+from job.errors import TemporaryError
 from job.launcher import reasons
-from job.launcher.cluster import Json
-from job.launcher.snapshot import RunSnapshot, state
+from job.launcher.objects import ContainerState, Json
+from job.launcher.snapshot import RunSnapshot
 from job.result import Failure, Result, Status
+from job.supervision import KILLED
 
-TEMPORARY = 75
 
+def build_result(snapshot: RunSnapshot) -> Result:
+    """Return how an ended run ended, with the exit code of its last container if there was one."""
+    completed = snapshot.job.completed
+    pod = snapshot.newest_pod
+    container = ContainerState()
+    if pod and pod.container.kind == "terminated":
+        container = pod.container
 
-def of(snapshot: RunSnapshot) -> Result:
-    """How an ended run ended. Its `exit_code` is the one of its last container, if there was one."""
-    ended = state(snapshot.newest or {}).get("terminated") or {}
-    written = read(ended.get("message", ""), ended.get("exitCode", 0))
-    if written and (written.exit_code == 0) == snapshot.completed:
+    written = parse_result(container.message, container.exit_code or 0)
+    # The Job decides: a result of success does not count once a deadline has failed the Job.
+    agrees = written is not None and (written.exit_code == 0) == completed
+    # Of a killed process the result knows only the signal. The cluster may know the cause.
+    killed = written is not None and written.error is not None and written.error.kind == KILLED
+    explained = pod is not None and reasons.explain_pod_end(pod) is not None
+    if written and agrees and not (killed and explained):
         return written
-    return (
-        _lost()
-        if snapshot.completed
-        else built(reasons.final(snapshot), ended.get("exitCode") or TEMPORARY)
+    if completed:
+        # There is a release, since the run exited with 0, but nothing here says which one.
+        lost = Failure(
+            kind="resultlost",
+            message="The run completed, but its result is gone together with its pod.",
+            cure="Read promoted.json and the newest release in the bucket, or submit it again: "
+            "it ends as unchanged.",
+            exit_code=0,
+        )
+        return Result(status="released", error=lost)
+
+    reason = reasons.explain_failure(snapshot)
+    # Without a container, the cluster ended the run, and another try may succeed.
+    exit_code = container.exit_code or TemporaryError.exit_code
+    failure = Failure(
+        kind=reason.word.lower(),
+        message=f"{reason.word}: {reason.message}" if reason.message else reason.word,
+        cure=reason.cure,
+        exit_code=exit_code,
     )
+    interrupted = exit_code == TemporaryError.exit_code
+    return Result(status="interrupted" if interrupted else "failed", error=failure)
 
 
-def built(reason: reasons.Reason, exit_code: int) -> Result:
-    """The result of a run that could not write one."""
-    message = f"{reason.word}: {reason.message}" if reason.message else reason.word
-    status: Status = "interrupted" if exit_code == TEMPORARY else "failed"
-    return Result(
-        status, error=Failure(reason.word.lower(), message, reason.cure, exit_code=exit_code)
-    )
+def parse_result(message: str, exit_code: int = 0) -> Result | None:
+    """Return the result that a termination message holds; None if it holds none.
 
-
-def read(message: str, exit_code: int = 0) -> Result | None:
-    """The result that a termination message holds; None if there is none in it.
-
-    Where the run could not write the message, it is the log's end, whose last line may be that
-    object, too.
+    Where the run could not write the message, Kubernetes takes the end of the log. The last line of
+    the log may be that object, too.
     """
     lines = message.strip().splitlines()
+    if not lines:
+        return None
     try:
-        value = json.loads(lines[-1]) if lines else None
-        return _result(value, exit_code) if value and value["status"] in get_args(Status) else None
+        value: Json = json.loads(lines[-1])
+        if value["status"] not in get_args(Status):
+            return None
+        failure = None
+        if error := value["error"]:
+            failure = Failure(
+                kind=error["kind"],
+                message=error["message"],
+                cure=error["cure"],
+                # The object has no exit code: the container's is the only one.
+                exit_code=exit_code,
+            )
+        return Result(
+            status=value["status"],
+            run_id=value["run_id"],
+            release=value["release"],
+            promoted=value["promoted"],
+            scores=_parse_numbers(value["scores"]),
+            plan=value["plan"],
+            error=failure,
+            seconds=_parse_numbers(value["seconds"]),
+            reason=value.get("reason") or "",
+        )
+    # Any other last line of a log: not JSON, or JSON of another shape.
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _result(value: Json, exit_code: int) -> Result:
-    error = value["error"]
-    return Result(
-        status=value["status"],
-        run_id=value["run_id"],
-        release=value["release"],
-        promoted=value["promoted"],
-        scores=_numbers(value["scores"]),
-        plan=value["plan"],
-        error=error
-        and Failure(error["kind"], error["message"], error["cure"], exit_code=exit_code),
-        seconds=_numbers(value["seconds"]),
-    )
-
-
-def _numbers(values: dict[str, Any]) -> dict[str, float]:
-    """JSON has no NaN: there it is null."""
-    return {name: math.nan if value is None else float(value) for name, value in values.items()}
-
-
-def _lost() -> Result:
-    """The Job is complete, so there is a release, and an exit code of 0; which one is not known here."""
-    lost = Failure(
-        "resultlost",
-        "The run completed, but its result is gone together with its pod.",
-        "Read promoted.json and the newest release in the bucket, or submit it again: it ends as unchanged.",
-        exit_code=0,
-    )
-    return Result("released", error=lost)
+def _parse_numbers(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Return the numbers of a JSON object, in which null stands for NaN."""
+    numbers = {}
+    for name, value in values.items():
+        numbers[name] = math.nan if value is None else float(value)
+    return numbers

@@ -7,20 +7,22 @@ from collections.abc import Iterator
 from job.errors import JobError
 from job.launcher.answers import ClusterForbidden, ClusterNotFound
 from job.launcher.cluster import Cluster
-from job.launcher.snapshot import has_run, observe, observe_again, over, state
+from job.launcher.snapshot import observe, observe_again
 
 logger = logging.getLogger(__name__)
 
-TICK = 1
+# Seconds after which we observe the run again, even if its Job has not changed.
+POLL_SECONDS = 1
+# Seconds between two tries to read a log.
 PAUSE = 1.0
+# Times in a row that a log may break, or end without a line, before we go on to the next pod.
 TRIES = 60
-"""Times in a row that a log may break or be closed without a line; then the next pod's turn comes."""
+# Seconds that are read twice after a break, because the API counts in whole seconds.
 OVERLAP = 5
-"""Seconds that are read twice after a break, for a pod's time is only as fine as that."""
 
 
-def logs(cluster: Cluster, run: str) -> Iterator[str]:
-    """The lines of all pods of `run`, as they come; ends when the run has ended.
+def follow_logs(cluster: Cluster, run: str) -> Iterator[str]:
+    """Yield the lines of all pods of a run as they come, until the run has ended.
 
     Raises:
         ClusterNotFound: there is no such run.
@@ -28,34 +30,39 @@ def logs(cluster: Cluster, run: str) -> Iterator[str]:
     done: set[str] = set()
     snapshot = observe(cluster, run)
     while True:
-        ready = [
-            pod["metadata"]["name"]
-            for pod in snapshot.pods
-            if has_run(pod) and pod["metadata"]["name"] not in done
-        ]
-        if ready:
-            yield from _whole(cluster, run, ready[0])
-            done.add(ready[0])
-        elif snapshot.end:
+        next_pod = None
+        for pod in snapshot.pods:
+            if pod.has_begun and pod.name not in done:
+                next_pod = pod.name
+                break
+
+        # Pods before the end: the last one may have begun and ended between two observations.
+        if next_pod:
+            yield from _follow_pod(cluster, run, next_pod)
+            done.add(next_pod)
+        elif snapshot.job.end:
             return
         else:
-            cluster.await_change(snapshot.job, TICK)
+            cluster.await_change(snapshot.job, POLL_SECONDS)
         snapshot = observe_again(cluster, run)
 
 
-def _whole(cluster: Cluster, run: str, pod: str) -> Iterator[str]:
-    """The log of one pod to its end; a stream that breaks is taken up at the line where it broke."""
+def _follow_pod(cluster: Cluster, run: str, pod: str) -> Iterator[str]:
+    """Yield the log of one pod to its end, and go on after a break at the line where it broke."""
     reader, tries = LogReader(cluster, pod), 0
     while tries < TRIES:
         tries += 1
         try:
-            for line in reader.read(follow=True):
+            for line in reader.read_new_lines(follow=True):
                 tries = 0
                 yield line
-            if _finished(cluster, run, pod):
+            # A stream also ends when the kubelet or the API server restarts.
+            pods = [each for each in observe_again(cluster, run).pods if each.name == pod]
+            if all(each.has_whole_log for each in pods):
                 return
+        # The log goes together with its pod.
         except ClusterNotFound:
-            return  # The pod is gone, and its log with it.
+            return
         except ClusterForbidden:
             raise
         except JobError as error:
@@ -63,30 +70,24 @@ def _whole(cluster: Cluster, run: str, pod: str) -> Iterator[str]:
         time.sleep(PAUSE)
 
 
-def _finished(cluster: Cluster, run: str, name: str) -> bool:
-    """Whether nothing will be added to the log of the pod `name`."""
-    pods = (pod for pod in observe_again(cluster, run).pods if pod["metadata"]["name"] == name)
-    return all(over(pod) or "terminated" in state(pod) for pod in pods)
-
-
 class LogReader:
-    """Reads the log of one pod on and on, each line once."""
+    """Reads the log of one pod in several calls, each line once."""
 
     def __init__(self, cluster: Cluster, pod: str) -> None:
         self._cluster = cluster
         self._pod = pod
-        self._last = ""
-        self._heard = 0.0
+        self._last_stamp = ""
+        self._last_read = 0.0
 
-    def read(self, *, follow: bool) -> Iterator[str]:
-        """The lines since the last call; with `follow` until the container ends or the stream breaks."""
-        before = self._last
-        # Seconds by our own clock since we last heard: the node's clock may be another.
-        seconds = int(time.monotonic() - self._heard) + OVERLAP if before else None
-        for stamped in self._cluster.log(self._pod, follow=follow, seconds=seconds):
+    def read_new_lines(self, *, follow: bool) -> Iterator[str]:
+        """Yield the lines since the last call; with `follow` until the container ends."""
+        newest, seconds = self._last_stamp, None
+        if newest:
+            # By our own clock: the node's clock may show another time.
+            seconds = int(time.monotonic() - self._last_read) + OVERLAP
+        for stamped in self._cluster.stream_log(self._pod, follow=follow, seconds=seconds):
             stamp, _, line = stamped.partition(" ")
-            if (
-                stamp > before
-            ):  # Kubernetes writes all nine digits, so that text sorts as time does.
-                self._last, self._heard = stamp, time.monotonic()
+            # Kubernetes writes all nine digits of a second, so that text sorts as time does.
+            if stamp > newest:
+                self._last_stamp, self._last_read = stamp, time.monotonic()
                 yield line

@@ -1,24 +1,30 @@
-"""Start a run from an installed template or schedule, once its settings have been found good."""
+"""Start a run from an installed template or schedule, after a check of its settings."""
 
-import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from job import settings
-from job.launcher.cluster import Cluster, Json
-from job.launcher.template import job_from, main_of
+from job.launcher.cluster import Cluster
+from job.launcher.objects import Json
+from job.launcher.template import build_job, find_container
 
-UNREAD = {
-    f"{settings.PREFIX}{group}_URI": "s3://read-in-the-cluster" for group in ("DATASET", "OUTPUT")
+# Take the place of the required addresses where only the pod will see the real ones.
+UNREAD_ADDRESSES = {
+    f"{settings.PREFIX}DATASET_URI": "s3://read-in-the-cluster",
+    f"{settings.PREFIX}OUTPUT_URI": "s3://read-in-the-cluster",
 }
-"""Stands for a required address that only the pod will see."""
 
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
-    """A run that goes on in the cluster; `attached` if it was there before, `differs` in these variables from it."""
+    """A run that goes on in the cluster.
+
+    Attributes:
+        name: of its Job.
+        attached: whether it existed before.
+        differs: variables that an existing run has otherwise than was asked for.
+    """
 
     name: str
     attached: bool = False
@@ -28,90 +34,69 @@ class Submitted:
 def submit(
     cluster: Cluster, template: str, changes: Mapping[str, str], key: str | None = None
 ) -> Submitted:
-    """Create a Job from the CronJob `template`, or attach to the one that the same `key` has created.
+    """Create a Job from a CronJob, or attach to the one that the same key has created.
 
     Args:
+        cluster: where both are.
         template: name of a CronJob of the chart.
         changes: settings by variable name, in place of the template's own.
-        key: the identity of whoever asks, such as a workflow's uid: the same key never starts a
+        key: the identity of the caller, such as a workflow's uid: the same key never starts a
             second run.
 
     Raises:
         SettingsError: the settings cannot work, or the cluster refuses the Job; nothing has been
-        created. ClusterNotFound: there is no such template; the message names those that are there.
+            created.
+        ClusterNotFound: there is no such template; the message names those that exist.
     """
-    job = job_from(cluster.template(template), changes, key)
-    check(main_of(job["spec"]))
+    job = build_job(cluster.read_template(template), changes, key)
+    container = find_container(job["spec"])
+    # Before the Job exists: nobody should wait for a node to learn of a misspelt name.
+    check_settings(container)
     name = job["metadata"]["name"]
-    if cluster.create(job):
+    if cluster.create_job(job):
         return Submitted(name)
-    there = cluster.job(name)
-    return Submitted(
-        name,
-        attached=True,
-        differs=tuple(_differences(main_of(job["spec"]), main_of(there["spec"]))),
-    )
+
+    existing = find_container(cluster.read_job_json(name)["spec"])
+    ours, theirs = _index_variables(container), _index_variables(existing)
+    differs = [name for name in sorted(ours | theirs) if ours.get(name) != theirs.get(name)]
+    return Submitted(name, attached=True, differs=tuple(differs))
 
 
-def check(container: Json) -> None:
-    """Refuse settings that the run itself would refuse.
+def check_settings(container: Json) -> None:
+    """Refuse the settings that the run itself would refuse.
 
-    What comes from a Secret, a ConfigMap or a field of the pod (`valueFrom`, `envFrom`) is only
-    known in the cluster: the name of such a variable is checked, its value is taken for good.
+    What comes from a Secret, a ConfigMap or a field of the pod (`valueFrom`, `envFrom`) is known
+    only in the cluster: the name of such a variable is checked, and any value is accepted.
 
     Raises:
         SettingsError: every problem at once.
     """
-    entries = {entry["name"]: entry for entry in container.get("env") or []}
-    values = _expanded(entries)
-    unread = {
-        name for name in UNREAD if "valueFrom" in entries.get(name, {}) or container.get("envFrom")
-    }
-    with _environment({name: UNREAD[name] for name in unread} | values | _named(entries, unread)):
-        settings.load()
+    entries = _index_variables(container)
+    values = _expand_references(entries)
+    # An empty value is an unset one: the name is checked, and nothing else.
+    environment = dict.fromkeys(entries, "") | values
+    for name, address in UNREAD_ADDRESSES.items():
+        is_unread = container.get("envFrom") or "valueFrom" in entries.get(name, {})
+        if is_unread and name not in values:
+            environment[name] = address
+    settings.load(environment)
 
 
-def _named(entries: Mapping[str, Json], unread: set[str]) -> dict[str, str]:
-    """Variables without a value to check, empty: the name is seen, the value is not."""
-    return {
-        name: "" for name, entry in entries.items() if "valueFrom" in entry and name not in unread
-    }
+def _index_variables(container: Json) -> dict[str, Json]:
+    return {entry["name"]: entry for entry in container.get("env") or []}
 
 
-def _expanded(entries: Mapping[str, Json]) -> dict[str, str]:
-    """The plain values as the pod sees them: `$(NAME)` is an earlier variable, `$$` a dollar."""
+def _expand_references(entries: Mapping[str, Json]) -> dict[str, str]:
+    """Return the plain values as the pod sees them, with each `$(NAME)` replaced."""
     values: dict[str, str] = {}
+
+    def expand(reference: re.Match[str]) -> str:
+        if reference[0] == "$$":
+            return "$"
+        # Kubernetes leaves a reference to an unknown or later variable as it is.
+        return values.get(reference[1], reference[0])
+
     for name, entry in entries.items():
         if "valueFrom" not in entry:
-            values[name] = re.sub(
-                r"\$\$|\$\(([^)]+)\)",
-                lambda found: "$" if not found[1] else values.get(found[1], found[0]),
-                entry.get("value", ""),
-            )
+            values[name] = re.sub(r"\$\$|\$\(([^)]+)\)", expand, entry.get("value", ""))
     return values
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    """The settings of another process in the place of our own, which `settings` reads."""
-    own = {name: value for name, value in os.environ.items() if name.startswith(settings.PREFIX)}
-    other = {name: value for name, value in variables.items() if name.startswith(settings.PREFIX)}
-    try:
-        _exchange(own, other)
-        yield
-    finally:
-        _exchange(other, own)
-
-
-def _exchange(old: Mapping[str, str], new: Mapping[str, str]) -> None:
-    for name in old:
-        del os.environ[name]
-    os.environ.update(new)
-
-
-def _differences(wanted: Json, there: Json) -> Iterator[str]:
-    """Variables that the run does not have as they were asked for."""
-    asked, given = (
-        {entry["name"]: entry for entry in each.get("env") or []} for each in (wanted, there)
-    )
-    return (name for name in sorted(asked | given) if asked.get(name) != given.get(name))

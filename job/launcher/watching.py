@@ -1,24 +1,26 @@
-"""Follow one run to its end: say what is new, and return its result."""
+"""Follow one run to its end: report what is new, and return its result."""
 
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from job.errors import Interrupted, JobError, TemporaryError
 from job.launcher import outcome, reasons
 from job.launcher.answers import ClusterForbidden
-from job.launcher.cluster import Cluster, Json
+from job.launcher.cluster import Cluster
+from job.launcher.objects import Pod
 from job.launcher.reading import LogReader
-from job.launcher.snapshot import RunSnapshot, has_run, observe, observe_again, over, state
+from job.launcher.snapshot import RunSnapshot, observe, observe_again
 from job.result import Result
 from job.workers import Terminated
 
 logger = logging.getLogger(__name__)
-Tell = Callable[[str], None]
+WriteLine = Callable[[str], None]
 
-TICK = 3
-"""Seconds after which we look again even if the Job has not changed: why a pod waits is not written there."""
+# Seconds after which we observe the run again even if its Job has not changed: why a pod waits is
+# not written in the Job.
+POLL_SECONDS = 3
 
 
 class NotStarted(TemporaryError):
@@ -28,7 +30,7 @@ class NotStarted(TemporaryError):
 def watch(
     cluster: Cluster,
     run: str,
-    tell: Tell,
+    write_line: WriteLine,
     *,
     start_timeout: float | None = None,
     cancel: bool = False,
@@ -38,8 +40,8 @@ def watch(
     Args:
         cluster: where it is.
         run: its name.
-        tell: gets a line for each thing that is new: phases, what holds it up, what became of its
-            pods.
+        write_line: gets a line for each thing that is new: phases, what the run waits for, what
+            became of its pods.
         start_timeout: seconds within which a pod has to have begun.
         cancel: end the run too, if we stop before it does.
 
@@ -50,120 +52,113 @@ def watch(
         RunDeleted: it was deleted while we watched.
     """
     try:
-        return _followed(cluster, run, Narrator(cluster, tell), start_timeout)
+        return _follow_run(cluster, run, RunReporter(cluster, write_line), start_timeout)
     except (NotStarted, Terminated, KeyboardInterrupt) as error:
+        # Whatever stopped us, the message has to say what became of the run.
+        became = "goes on"
+        cure = f"`graft watch {run}` follows it again."
         if cancel:
-            cluster.delete(run)
-        raise _left(error, run, cancel) from error
+            cluster.delete_job(run)
+            became = "was cancelled; its checkpoint is kept"
+            cure = "Submit it again to go on."
+        if isinstance(error, NotStarted):
+            message = f"{error.message} The run {run} {became}."
+            raise NotStarted(message, f"{error.cure} {cure}".lstrip()) from error
+        raise Interrupted(f"The wait was stopped; the run {run} {became}.", cure) from error
 
 
-def _left(error: BaseException, run: str, cancelled: bool) -> TemporaryError:
-    """What to tell whoever waited: what became of the run, and how to find it again."""
-    became = "was cancelled; its checkpoint is kept" if cancelled else "goes on"
-    cure = "Submit it again to go on." if cancelled else f"`graft watch {run}` follows it again."
-    if isinstance(error, NotStarted):
-        return NotStarted(
-            f"{error.message} The run {run} {became}.", " ".join(filter(None, [error.cure, cure]))
-        )
-    return Interrupted(f"The wait was stopped; the run {run} {became}.", cure)
-
-
-def _followed(
-    cluster: Cluster, run: str, narrator: "Narrator", start_timeout: float | None
+def _follow_run(
+    cluster: Cluster, run: str, reporter: "RunReporter", start_timeout: float | None
 ) -> Result:
-    latest = time.monotonic() + start_timeout if start_timeout is not None else None
-    for snapshot in _sights(cluster, run):
-        narrator.tell_of(snapshot)
-        if snapshot.end:
-            break
-        if latest and not snapshot.started and time.monotonic() >= latest:
-            raise _not_started(snapshot, start_timeout)
-    return outcome.of(snapshot)
-
-
-def _not_started(snapshot: RunSnapshot, seconds: float | None) -> NotStarted:
-    reason = reasons.standing(snapshot) or reasons.Reason(
-        "Pending", "the cluster gives no reason yet"
-    )
-    return NotStarted(
-        f"No pod has started within {seconds:g} s: {reason.word}: {reason.message}.", reason.cure
-    )
-
-
-def _sights(cluster: Cluster, run: str) -> Iterator[RunSnapshot]:
-    """The run as it is now, and again after each change, at most `TICK` seconds later; the last one is its end."""
+    began = time.monotonic()
     snapshot = observe(cluster, run)
-    while not snapshot.end:
-        yield snapshot
-        cluster.await_change(snapshot.job, TICK)
+    while True:
+        reporter.report(snapshot)
+        if snapshot.job.end:
+            return outcome.build_result(snapshot)
+
+        waited = time.monotonic() - began
+        if start_timeout is not None and waited >= start_timeout and not snapshot.started:
+            reason = reasons.explain_wait(snapshot)
+            reason = reason or reasons.Reason("Pending", "the cluster gives no reason yet")
+            raise NotStarted(
+                f"No pod has started within {start_timeout:g} s: {reason.word}: {reason.message}.",
+                reason.cure,
+            )
+        # A watch only wakes us: the state is read again each time, so nothing is lost with it.
+        cluster.await_change(snapshot.job, POLL_SECONDS)
         snapshot = observe_again(cluster, run)
-    yield snapshot
 
 
-class Narrator:
-    """Says each thing about a run once."""
+class RunReporter:
+    """Writes each fact about a run once."""
 
-    def __init__(self, cluster: Cluster, tell: Tell) -> None:
+    def __init__(self, cluster: Cluster, write_line: WriteLine) -> None:
         self._cluster = cluster
-        self._tell = tell
-        self._told: set[str] = set()
+        self._write_line = write_line
+        self._written: set[str] = set()
         self._readers: dict[str, LogReader] = {}
-        self._read_out: set[str] = set()
+        self._finished_logs: set[str] = set()
 
-    def tell_of(self, snapshot: RunSnapshot) -> None:
-        """Say what is new."""
+    def report(self, snapshot: RunSnapshot) -> None:
+        """Write what is new."""
         for pod in snapshot.pods:
-            self._pod(pod)
-        for name in self._readers.keys() - {pod["metadata"]["name"] for pod in snapshot.pods}:
-            self._once(f"pod {name} is gone: it was deleted, or lost with its node")
-        if not snapshot.end and not snapshot.started and not snapshot.pods:
-            self._once(f"{snapshot.run} is pending")
-        if not snapshot.end and (reason := reasons.standing(snapshot)):
-            self._once(f"it waits: {reason}")
-        if snapshot.end:
-            self._once(f"{snapshot.run} is {snapshot.end['type'].lower()}" + _because(snapshot))
+            self._report_pod(pod)
+        # Whose log we have read, but who is not listed any more.
+        for name in self._readers.keys() - {pod.name for pod in snapshot.pods}:
+            self._write_once(f"pod {name} is gone: it was deleted, or lost with its node")
 
-    def _pod(self, pod: Json) -> None:
-        name = pod["metadata"]["name"]
-        if has_run(pod):
-            self._once(f"pod {name} runs on {pod['spec'].get('nodeName', 'a node')}")
-            self._phases(name, last=over(pod))
-        if reason := reasons.gone(pod):
-            self._once(f"pod {name} is {'gone' if over(pod) else 'going'}: {reason}")
-        elif over(pod):
-            ended = state(pod).get("terminated") or {}
-            self._once(f"pod {name} ended with exit code {ended.get('exitCode', 'unknown')}")
-
-    def _phases(self, name: str, last: bool) -> None:
-        """What the run itself says about its phases and epochs. That is a kindness: without its log we go on."""
-        reader = self._readers.setdefault(name, LogReader(self._cluster, name))
-        if name in self._read_out:
+        job = snapshot.job
+        if job.end:
+            because = "" if job.completed else f": {reasons.explain_failure(snapshot)}"
+            self._write_once(f"{job.name} is {job.end.type.lower()}{because}")
             return
-        if last:
-            self._read_out.add(name)
+        if not snapshot.started and not snapshot.pods:
+            self._write_once(f"{job.name} is pending")
+        if reason := reasons.explain_wait(snapshot):
+            self._write_once(f"it waits: {reason}")
+
+    def _report_pod(self, pod: Pod) -> None:
+        if pod.has_begun:
+            self._write_once(f"pod {pod.name} runs on {pod.node or 'a node'}")
+            self._report_phases(pod)
+        if reason := reasons.explain_pod_end(pod):
+            self._write_once(f"pod {pod.name} is {'gone' if pod.is_over else 'going'}: {reason}")
+        elif pod.is_over:
+            # An evicted pod may have no container left.
+            code = pod.container.exit_code
+            shown = "unknown" if code is None else code
+            self._write_once(f"pod {pod.name} ended with exit code {shown}")
+
+    def _report_phases(self, pod: Pod) -> None:
+        """Write what the run's own log says about phases and epochs."""
+        reader = self._readers.setdefault(pod.name, LogReader(self._cluster, pod.name))
+        if pod.name in self._finished_logs:
+            return
+        # One last time after the end of the pod, since its last lines may be new.
+        if pod.is_over:
+            self._finished_logs.add(pod.name)
         try:
-            for line in reader.read(follow=False):
-                if said := _phase(line):
-                    self._tell(said)
+            for line in reader.read_new_lines(follow=False):
+                if message := _extract_phase(line):
+                    self._write_line(message)
         except ClusterForbidden:
             raise
+        # The result does not depend on the log, so a log that cannot be read ends nothing.
         except JobError as error:
             logger.debug("%s", error)
 
-    def _once(self, line: str) -> None:
-        if line not in self._told:
-            self._told.add(line)
-            self._tell(line)
+    def _write_once(self, line: str) -> None:
+        if line not in self._written:
+            self._written.add(line)
+            self._write_line(line)
 
 
-def _phase(line: str) -> str | None:
-    """The message of a line of the run's log that speaks of a phase or an epoch."""
+def _extract_phase(line: str) -> str | None:
+    """Return the message of a line of the run's log if it is about a phase or an epoch."""
     try:
         entry = json.loads(line)
         return str(entry["message"]) if {"phase", "epoch"} & entry["fields"].keys() else None
+    # Other programs write to the same log, and not as JSON.
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _because(snapshot: RunSnapshot) -> str:
-    return "" if snapshot.completed else f": {reasons.final(snapshot)}"

@@ -1,32 +1,33 @@
-"""The flow and nothing else: each phase returns a frozen value that the next one takes.
+"""The flow of a run: each phase returns a frozen value that the next one takes.
 
-`run` finds out whether there is anything to do, and `learn` does it: `train`, judge, export,
-release. TensorFlow is imported between the two, so that a night without new data costs seconds. Of
-several workers, all `train` together.
+`run` finds out whether there is anything to do, and `learn` does it: train, evaluate, export,
+publish. TensorFlow is imported between the two, so that a night without new data costs seconds. Of
+several workers all of them train, and the first one does the rest alone.
 """
 
 import logging
 import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from job import dataset, identity, publish, storage
-from job.checkpoint import CheckpointStore
-from job.dataset import Dataset
-from job.errors import JobError
-from job.pipeline import together
-from job.pipeline.context import RunContext
+from job import dataset, distributed, identity, publish, storage
+from job.context import RunContext
+from job.distributed import WorkerJob
+from job.errors import JobError, TemporaryError
+from job.pipeline.inputs import RunInputs
 from job.publish import History, Manifest
 from job.result import Result, Status
 from job.settings import Settings
 from job.storage import Store
-from job.telemetry import recorded
+from job.telemetry import record_log
 from job.workers import Terminated
 
 if TYPE_CHECKING:
-    from job.pipeline.phases import Trained
+    from job.pipeline.outcome import TrainedClassifier
 
-__all__ = ["PHASES", "RunContext", "checkpoints", "learn", "run", "train"]
+__all__ = ["PHASES", "RunContext", "RunInputs", "learn", "run", "train"]
 logger = logging.getLogger(__name__)
 
 PHASES = (
@@ -41,6 +42,10 @@ PHASES = (
     "export",
     "release",
 )
+# How long a worker waits for the chief's release: longer than any evaluation and export, with the
+# chief's restarts.
+RELEASE_WAIT_SECONDS = 6 * 3600
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0
 
 
 def run(settings: Settings, context: RunContext) -> Result:
@@ -54,109 +59,147 @@ def run(settings: Settings, context: RunContext) -> Result:
         registry.probe()
         listing = dataset.survey(settings.dataset)
         history = publish.history(registry)
-        if seen := history.seen(listing.digest, settings.written(), identity.code()):
-            return _unchanged(settings, registry, seen)
+        seen = history.seen(listing.digest, settings.recorded_values(), identity.digest_code())
+        if seen:
+            return _leave_unchanged(settings, registry, seen)
+
     with context.phase("dataset"):
         data = dataset.fetch(listing, settings.dataset, settings.cache, context.telemetry)
-    run_id = identity.resolve(settings.shaping(), data.digest)
+
+    run_id = identity.make_run_id(settings.shaping_values(), data.digest)
     if found := publish.find(registry, run_id):
-        return _unchanged(settings, registry, found)
+        return _leave_unchanged(settings, registry, found)
+
+    inputs = RunInputs(settings=settings, data=data, run_id=run_id)
     try:
-        with (
-            tempfile.TemporaryDirectory(prefix="graft-") as scratch,
-            recorded(Path(scratch) / "logs" / "log.jsonl"),
-        ):
-            if context.worker_group.size > 1:
-                together.train(
-                    settings, context, data, run_id, checkpoints(settings, registry, run_id)
-                )
-                if not context.worker_group.chief:
-                    release = together.awaited(registry, run_id, context)
-                    return _told(settings, registry, release, "released", release.won)
-            return learn(settings, context, data, registry, history, run_id, Path(scratch))
+        with tempfile.TemporaryDirectory(prefix="graft-") as folder:
+            scratch = Path(folder)
+            with record_log(scratch / "logs" / "log.jsonl"):
+                if context.worker_group.size > 1:
+                    _train_with_other_workers(inputs, context)
+                    if not context.worker_group.chief:
+                        return _wait_for_release(inputs, context)
+                return learn(inputs, context, history, scratch)
     except (JobError, Terminated) as error:
         error.run_id = run_id
         raise
 
 
-def learn(
-    settings: Settings,
-    context: RunContext,
-    data: Dataset,
-    registry: Store,
-    history: History,
-    run_id: str,
-    scratch: Path,
-) -> Result:
-    """From images on this disk to a release."""
-    kept = checkpoints(settings, registry, run_id)
-    trained = train(settings, context, data, history, kept)
+def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Path) -> Result:
+    """From images on this disk to a release. `scratch` receives the files of the release."""
+    trained = train(inputs, context, history)
 
     from job.pipeline import phases
+    from job.pipeline.outcome import RunOutcome
 
+    settings = inputs.settings
     with context.phase("evaluation"):
-        report, challenger = phases.judged(trained)
+        report, challenger = phases.evaluate(trained)
     with context.phase("export"):
-        bundle = phases.exported(settings, trained, scratch)
+        bundle = phases.export_classifier(settings, trained, scratch)
     with context.phase("release"):
-        facts = phases.RunFacts(settings, run_id, data, trained, report, bundle, history)
-        release, decision = phases.released(facts, registry, challenger)
-        kept.clear()
+        outcome = RunOutcome(
+            inputs=inputs, trained=trained, report=report, bundle=bundle, history=history
+        )
+        release, decision = phases.publish_release(outcome, challenger)
+        inputs.checkpoints.clear()
+
     passed = report.scores[settings.gate.metric] >= settings.gate.min_score
     return Result(
-        "released" if passed else "below_gate",
-        run_id,
-        release.uri,
-        decision.promote,
-        report.scores,
-        trained.plan.mode,
+        status="released" if passed else "below_gate",
+        run_id=inputs.run_id,
+        release=release.uri,
+        promoted=decision.promote,
+        scores=report.scores,
+        plan=trained.plan.mode,
     )
 
 
-def train(
-    settings: Settings, context: RunContext, data: Dataset, history: History, kept: CheckpointStore
-) -> "Trained":
+def train(inputs: RunInputs, context: RunContext, history: History) -> "TrainedClassifier":
     """From images on this disk to a trained classifier."""
+    settings, telemetry = inputs.settings, context.telemetry
     with context.phase("devices"):
-        from job.pipeline import phases  # TensorFlow from here on
+        # TensorFlow from here on
+        from job.pipeline import phases
+        from job.pipeline.outcome import TrainedClassifier
 
-        team = phases.joined(settings, context)
+        workers = phases.join_devices(settings, context)
     with context.phase("audit"):
-        census, splits = phases.audited(settings, data, context.telemetry)
+        census, splits = phases.audit_images(settings, inputs.data, telemetry)
     with context.phase("weights"):
-        weights, splits = phases.weighted(settings, splits, context.keras_home, history)
+        weights, splits = phases.locate_weights(settings, splits, context.keras_home, history)
     with context.phase("model"):
-        classifier, feed, plan = phases.built(settings, splits, weights, team, context.telemetry)
+        network = phases.build_classifier(settings, splits, weights, workers)
+        telemetry.emit(phases.describe_plan(settings, network, workers))
     with context.phase("training"):
-        fitted = phases.fitted(settings, classifier, plan, feed, team, weights, kept, context)
-    return phases.Trained(team, census, weights, classifier, feed, plan, fitted)
+        fitted = phases.train_classifier(inputs, network, workers, context)
+    return TrainedClassifier(workers, census, network, fitted)
 
 
-def checkpoints(settings: Settings, registry: Store, run_id: str) -> CheckpointStore:
-    """Where the state of a run is kept while it works."""
-    folder = settings.cache.dir / "checkpoints" / run_id
-    return CheckpointStore(
-        folder, registry.child(f"runs/{run_id}/checkpoints"), settings.checkpoint.interval_seconds
+def _train_with_other_workers(inputs: RunInputs, context: RunContext) -> None:
+    """Train together with the other workers until the bucket says that training is over."""
+    job = WorkerJob(
+        function=_train_as_worker,
+        inputs=inputs,
+        worker_group=context.worker_group,
+        keras_home=context.keras_home,
+    )
+    distributed.run_with_other_workers(
+        job,
+        context,
+        is_done=inputs.checkpoints.is_training_over,
+        join_seconds=inputs.settings.devices.join_seconds,
     )
 
 
-def _unchanged(settings: Settings, registry: Store, manifest: Manifest) -> Result:
-    """There is a release of just this; what an earlier run left undone is finished."""
+def _train_as_worker(inputs: RunInputs, context: RunContext) -> None:
+    """What the process that joins the others runs. What it has learnt is in the checkpoint."""
+    train(inputs, context, publish.history(inputs.registry))
+
+
+def _wait_for_release(inputs: RunInputs, context: RunContext) -> Result:
+    """The result of a worker that is not the chief: the release that the chief publishes.
+
+    Raises:
+        TemporaryError: there is none after many hours.
+    """
+    registry = inputs.registry
+    with context.phase("release"):
+        logger.info("training is over: waiting for the chief's release")
+        deadline, pause = time.monotonic() + RELEASE_WAIT_SECONDS, FIRST_PAUSE_SECONDS
+        while not (manifest := publish.find(registry, inputs.run_id)):
+            if time.monotonic() > deadline:
+                raise TemporaryError(
+                    f"The chief released nothing in {RELEASE_WAIT_SECONDS // 3600} hours.",
+                    "See how worker 0 ended.",
+                )
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    return _describe_release(inputs.settings, registry, manifest, "released", manifest.won)
+
+
+def _leave_unchanged(settings: Settings, registry: Store, manifest: Manifest) -> Result:
+    """There is a release of just this: finish what an earlier run of it left undone."""
     registry.delete(f"runs/{manifest.run_id}")
-    promoted = publish.finish_promotion(registry, manifest)
-    found = _told(settings, registry, manifest, "unchanged", promoted)
-    if found.status == "unchanged" and not promoted:
-        logger.info("it is not the champion; `graft promote %s` makes it so", found.release)
-    return found
+    standing = publish.finish_promotion(registry, manifest)
+    result = _describe_release(settings, registry, manifest, "unchanged", standing.promoted)
+    if result.status != "unchanged" or standing.promoted:
+        return result
+    logger.info(
+        "%s; `graft promote %s` makes this release the champion", standing.reason, result.release
+    )
+    reason = f"{standing.reason}; `graft promote` makes this release the champion"
+    return replace(result, reason=reason)
 
 
-def _told(
+def _describe_release(
     settings: Settings, registry: Store, manifest: Manifest, status: Status, promoted: bool
 ) -> Result:
-    """What a release that exists already says of its run."""
+    """The result of a run whose release exists already."""
     scores = manifest.fields["scores"]
+    passed = scores[settings.gate.metric] >= settings.gate.min_score
     return Result(
-        status=status if scores[settings.gate.metric] >= settings.gate.min_score else "below_gate",
+        status=status if passed else "below_gate",
         run_id=manifest.run_id,
         release=registry.child(publish.folder_of(manifest.run_id)).uri,
         promoted=promoted,

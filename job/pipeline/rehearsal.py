@@ -1,90 +1,145 @@
-"""Before a GPU is spent: `check` looks at everything that a run needs, `plan` shows what it would do."""
+"""Before a GPU is spent: `check` tests what a run needs, `plan` shows what it would do."""
 
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from job import dataset, storage, telemetry
 from job.catalogue import BACKBONES
+from job.context import RunContext
+from job.dataset import Dataset, Listing
 from job.errors import DatasetError, JobError
 from job.settings import Settings
 from job.workers import Stop
 
 if TYPE_CHECKING:
-    from job.audit import Splits
-    from job.transfer import Plan
+    from job.pipeline.outcome import Network
 
+# How many images `check` decodes, evenly spread over the data set.
 SAMPLE = 32
+# How many images `plan` times the network with.
 TIMED_BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """One thing that was looked at: what, what is to be told, and the error if it cannot work."""
+    """One thing that was tested: its name, what was found, and the error if it cannot work."""
 
-    what: str
-    told: str
+    name: str
+    text: str
     error: JobError | None = None
 
 
 def check(settings: Settings, keras_home: Path) -> Iterator[CheckResult]:
-    """Look at each thing that a run needs; what fails does not hide the next one."""
-    looks: tuple[tuple[str, Callable[[Settings, Path], str]], ...] = (
-        ("settings", _settings),
-        ("output", _output),
-        ("devices", _devices),  # before TensorFlow has computed anything
-        ("dataset", _dataset),
-        ("weights", _weights),
-    )
-    for what, look in looks:
+    """Test each thing that a run needs. What fails does not hide the next one."""
+    tests: dict[str, Callable[[Settings, Path], str]] = {
+        "settings": _check_settings,
+        "output": _check_output,
+        "devices": _check_devices,  # before TensorFlow has computed anything
+        "dataset": _check_dataset,
+        "weights": _check_weights,
+    }
+    for name, test in tests.items():
         try:
-            yield CheckResult(what, look(settings, keras_home))
+            yield CheckResult(name, test(settings, keras_home))
         except JobError as error:
-            yield CheckResult(what, str(error).replace("\n", "\n" + " " * 20), error)
+            yield CheckResult(name, str(error).replace("\n", "\n" + " " * 20), error)
 
 
-def _settings(settings: Settings, _: Path) -> str:
-    return f"{settings.name}: {settings.backbone.name} at {settings.image_size} px, transfer {settings.transfer.mode}"
+def plan(settings: Settings, keras_home: Path) -> str:
+    """The layers with their shapes, what would be retrained and why, and how long that would take."""
+    from job import model, transfer
+    from job.pipeline import phases
+
+    quiet = telemetry.silent()
+    context = RunContext(telemetry=quiet, stop=Stop(), keras_home=keras_home)
+    listing = dataset.survey(settings.dataset)
+    data = dataset.fetch(listing, settings.dataset, settings.cache, quiet)
+    workers = phases.join_devices(settings, context)
+    _, splits = phases.audit_images(settings, data, quiet)
+    weights, splits = phases.locate_weights(settings, splits, keras_home)
+    network = phases.build_classifier(settings, splits, weights, workers)
+
+    chosen = network.plan
+    trained = transfer.trained_variables(network.classifier, chosen.mode, chosen.cut)
+    boundary = {
+        "none": "before the head",
+        "part": chosen.cut and chosen.cut.name,
+        "all": "none, everything is freed",
+    }
+    lines = [
+        model.summary(network.classifier, trained),
+        f"Images:    {len(splits.train)} train, {len(splits.val)} val, {len(splits.test)} test",
+        f"Retrain:   {chosen.mode} of the backbone ({chosen.rule}). {chosen.reason}",
+        f"Boundary:  {boundary[chosen.mode]}",
+        f"Trainable: {chosen.trainable:,} of {chosen.total:,} parameters",
+        f"Time here: about {_estimate_seconds(settings, network):,.0f} s of computing, at most",
+    ]
+    return "\n".join(lines)
 
 
-def _output(settings: Settings, _: Path) -> str:
+def _check_settings(settings: Settings, _: Path) -> str:
+    backbone = f"{settings.backbone.name} at {settings.image_size} px"
+    return f"{settings.name}: {backbone}, transfer {settings.transfer.mode}"
+
+
+def _check_output(settings: Settings, _: Path) -> str:
     registry = storage.connect(settings.output.uri).child(settings.name)
     registry.probe()
     return f"{registry.uri} can be listed and written, and refuses what it should"
 
 
-def _dataset(settings: Settings, _: Path) -> str:
+def _check_devices(settings: Settings, _: Path) -> str:
+    from job import workers
+
+    return ", ".join(workers.join(settings.devices).devices)
+
+
+def _check_dataset(settings: Settings, _: Path) -> str:
     """What the listing says, and whether a sample of the images decodes."""
     listing = dataset.survey(settings.dataset)
     if listing.archive:
         return f"{listing.uri}: an archive of {listing.entries[0].size:,} bytes, opened in the run"
-    keys = sorted(listing.places)
-    sampled = set(keys[:: max(1, len(keys) // SAMPLE)])
-    sample = replace(
-        listing,
-        entries=tuple(
-            entry
-            for entry in listing.entries
-            if entry.key in sampled or entry.key not in listing.places
-        ),
-        places={key: place for key, place in listing.places.items() if key in sampled},
-    )
-    broken = _undecodable(
-        dataset.fetch(sample, settings.dataset, settings.cache, telemetry.silent())
-    )
-    if len(broken) > len(sampled) * settings.dataset.broken_share:
+
+    sample = _take_sample(listing)
+    data = dataset.fetch(sample, settings.dataset, settings.cache, telemetry.silent())
+    broken = _find_broken(data)
+    if len(broken) > len(sample.places) * settings.dataset.broken_share:
         raise DatasetError(
-            f"{len(broken)} of {len(sampled)} sampled images of {listing.uri} do not decode.",
-            "Mend or remove them, or correct GRAFT_DATASET_URI.",
+            f"{len(broken)} of {len(sample.places)} sampled images of {listing.uri} do not decode.",
+            "Repair or remove them, or correct GRAFT_DATASET_URI.",
             tuple(broken),
         )
-    classes = {place.label for place in listing.places.values()}
-    return f"{len(keys):,} images in {len(classes)} classes; {len(sampled) - len(broken)} of {len(sampled)} sampled decode"
+    images = len(listing.places)
+    classes = len({place.label for place in listing.places.values()})
+    decoded = f"{len(sample.places) - len(broken)} of {len(sample.places)} sampled decode"
+    return f"{images:,} images in {classes} classes; {decoded}"
 
 
-def _undecodable(data: dataset.Dataset) -> list[str]:
+def _check_weights(settings: Settings, keras_home: Path) -> str:
+    from job import weights
+
+    entry = BACKBONES[settings.backbone.name]
+    found = weights.locate(settings.backbone, entry, settings.cache.dir, keras_home)
+    return f"{found.origin}, sha256 {found.sha256[:16]}" if found.path else found.origin
+
+
+def _take_sample(listing: Listing) -> Listing:
+    """The listing with a few of its images, and with everything in it that is not an image."""
+    keys = sorted(listing.places)
+    sampled = set(keys[:: max(1, len(keys) // SAMPLE)])
+    entries = []
+    for entry in listing.entries:
+        if entry.key in sampled or entry.key not in listing.places:
+            entries.append(entry)
+    places = {key: listing.places[key] for key in listing.places if key in sampled}
+    return replace(listing, entries=tuple(entries), places=places)
+
+
+def _find_broken(data: Dataset) -> list[str]:
+    """The names of the images that do not decode."""
     import tensorflow as tf
 
     from job import images
@@ -98,64 +153,19 @@ def _undecodable(data: dataset.Dataset) -> list[str]:
     return broken
 
 
-def _weights(settings: Settings, keras_home: Path) -> str:
-    from job import weights
-
-    found = weights.locate(
-        settings.backbone, BACKBONES[settings.backbone.name], settings.cache.dir, keras_home
-    )
-    return f"{found.origin}, sha256 {found.sha256[:16]}" if found.path else found.origin
-
-
-def _devices(settings: Settings, _: Path) -> str:
-    from job import workers
-
-    return ", ".join(workers.join(settings.devices).devices)
-
-
-def plan(settings: Settings, keras_home: Path) -> str:
-    """The layers with their shapes, what would be retrained and why, and about how long it would take here."""
-    from job import model, transfer
-    from job.pipeline import RunContext, phases
-
-    quiet = telemetry.silent()
-    data = dataset.fetch(dataset.survey(settings.dataset), settings.dataset, settings.cache, quiet)
-    team = phases.joined(settings, RunContext(quiet, Stop(), keras_home))
-    _, splits = phases.audited(settings, data, quiet)
-    weights, splits = phases.weighted(settings, splits, keras_home)
-    classifier, _, chosen = phases.built(settings, splits, weights, team, quiet)
-    trained = transfer.trained_variables(classifier, chosen.mode, chosen.cut)
-    return "\n".join(
-        [model.summary(classifier, trained), *_told(settings, splits, classifier, chosen)]
-    )
-
-
-def _told(settings: Settings, splits: "Splits", classifier: Any, chosen: "Plan") -> list[str]:
-    seconds = _seconds(settings, splits, classifier, chosen)
-    boundary = {
-        "none": "before the head",
-        "part": chosen.cut and chosen.cut.name,
-        "all": "none, everything is freed",
-    }
-    return [
-        f"Images:    {len(splits.train)} train, {len(splits.val)} val, {len(splits.test)} test",
-        f"Retrain:   {chosen.mode} of the backbone ({chosen.rule}). {chosen.reason}",
-        f"Boundary:  {boundary[chosen.mode]}",
-        f"Trainable: {chosen.trainable:,} of {chosen.total:,} parameters",
-        f"Time here: about {seconds:,.0f} s of computing, at most",
-    ]
-
-
-def _seconds(settings: Settings, splits: "Splits", classifier: Any, chosen: "Plan") -> float:
-    """One timed batch, times the passes: a step back costs about twice the step forward."""
+def _estimate_seconds(settings: Settings, network: "Network") -> float:
+    """One timed batch, times the passes of the plan."""
     import tensorflow as tf
 
     images = tf.zeros((TIMED_BATCH, settings.image_size, settings.image_size, 3))
-    infer = tf.function(lambda batch: classifier.model(batch, training=False))
-    infer(images)
+    infer = tf.function(lambda batch: network.classifier.model(batch, training=False))
+    infer(images)  # traces the function
     began = time.monotonic()
     infer(images)
     forward = (time.monotonic() - began) / TIMED_BATCH
+
+    splits = network.feed.splits
     once = len(splits.train) + 2 * len(splits.val) + len(splits.test)
-    epochs = settings.training.epochs if chosen.mode != "none" else 0
+    epochs = settings.training.epochs if network.plan.mode != "none" else 0
+    # A training step costs three forward passes: the way back takes about twice the way forward.
     return forward * (once + epochs * (3 * len(splits.train) + len(splits.val)))

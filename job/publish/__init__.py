@@ -11,6 +11,7 @@ from job.publish.prediction import Prediction, predict
 from job.publish.promotion import (
     Champion,
     Decision,
+    Standing,
     champion,
     decide,
     finish_promotion,
@@ -29,6 +30,7 @@ __all__ = [
     "Manifest",
     "Prediction",
     "Release",
+    "Standing",
     "Verified",
     "champion",
     "compare",

@@ -1,7 +1,7 @@
-"""The one typed declaration of what a run can be told, read once from environment variables `GRAFT_*`.
+"""The one typed declaration of all settings, read once from environment variables `GRAFT_*`.
 
-`shapes(...)` fields decide which model comes out and enter the run's identity; `runs(...)` fields
-only say how the work is done.
+Fields that are declared by `shapes(...)` decide which model comes out, and enter the run's
+identity. Fields that are declared by `runs(...)` only say how the work is done.
 """
 
 from job.settings.fields import (
@@ -31,10 +31,11 @@ from job.settings.groups import (
     TransferSettings,
 )
 from job.settings.reading import load
-from job.settings.tree import PREFIX, Settings, variables
+from job.settings.tree import PREFIX, VARIABLES, Settings, Variable
 
 __all__ = [
     "PREFIX",
+    "VARIABLES",
     "BackboneSettings",
     "CacheSettings",
     "CheckpointSettings",
@@ -58,6 +59,6 @@ __all__ = [
     "TrainingSettings",
     "TransferMode",
     "TransferSettings",
+    "Variable",
     "load",
-    "variables",
 ]

@@ -1,8 +1,9 @@
-"""What the fields of the settings are made of: their effect on the model, and their types with the checks."""
+"""Parts of the settings' fields: their effect on the model, and their types with the checks."""
 
 import difflib
 import re
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -21,29 +22,51 @@ TransferMode = Literal["none", "part", "all"]
 
 
 def shapes(default: Any = ..., **constraints: Any) -> Any:
-    """A field that decides which model comes out: part of the run's identity."""
+    """Declare a field that decides which model comes out: part of the run's identity."""
     return Field(default, json_schema_extra={"effect": "shapes"}, **constraints)
 
 
 def runs(default: Any = ..., **constraints: Any) -> Any:
-    """A field that only says how the work is done: not part of the run's identity."""
+    """Declare a field that only says how the work is done: not part of the run's identity."""
     return Field(default, json_schema_extra={"effect": "runs"}, **constraints)
 
 
-def _address(value: str) -> str:
+def find_nearest(word: str, words: Iterable[str]) -> str:
+    """Return the known word that was probably meant."""
+    # Without a cutoff there is always one: a bad guess helps more than none.
+    return difflib.get_close_matches(word, list(words), n=1, cutoff=0)[0]
+
+
+def split_at_commas(value: Any) -> Any:
+    """Return the parts of a text that commas separate, and any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",")]
+    return tuple(part for part in parts if part)
+
+
+def _expand_home(value: Path) -> Path:
+    try:
+        return value.expanduser()
+    # pydantic collects no other error than a ValueError.
+    except RuntimeError as error:
+        raise ValueError("expected a folder; `~` names a user without a home folder") from error
+
+
+def _check_address(value: str) -> str:
     if not re.match(r"(s3://[^/]|file:///)", value):
         raise ValueError("expected s3://bucket/prefix or file:///folder")
     return value
 
 
-def _optional_address(value: str) -> str:
-    return _address(value) if value else value
+def _check_optional_address(value: str) -> str:
+    return _check_address(value) if value else value
 
 
-def _weights(value: str) -> str:
+def _check_weights(value: str) -> str:
     if value not in ("imagenet", "none"):
         try:
-            _address(value.removeprefix("release:"))
+            _check_address(value.removeprefix("release:"))
         except ValueError as error:
             raise ValueError(
                 "expected imagenet, none, the URI of a file (s3://, file:///) or release:<uri>"
@@ -51,35 +74,23 @@ def _weights(value: str) -> str:
     return value
 
 
-def _backbone(value: str) -> str:
+def _check_backbone(value: str) -> str:
     if value not in BACKBONES:
-        raise ValueError(f"no such backbone; the nearest is {nearest(value, BACKBONES)}")
+        raise ValueError(f"no such backbone; the nearest is {find_nearest(value, BACKBONES)}")
     return value
 
 
-def nearest(word: str, words: Iterable[str]) -> str:
-    """The known word that was probably meant."""
-    return difflib.get_close_matches(word, list(words), n=1, cutoff=0)[0]
-
-
-def comma_separated(value: Any) -> Any:
-    """The parts of a text that commas separate."""
-    return (
-        tuple(filter(None, (part.strip() for part in value.split(","))))
-        if isinstance(value, str)
-        else value
-    )
-
-
-Address = Annotated[str, AfterValidator(_address)]
-OptionalAddress = Annotated[str, AfterValidator(_optional_address)]
-WeightsSource = Annotated[str, AfterValidator(_weights)]
-BackboneName = Annotated[str, AfterValidator(_backbone)]
+Address = Annotated[str, AfterValidator(_check_address)]
+OptionalAddress = Annotated[str, AfterValidator(_check_optional_address)]
+WeightsSource = Annotated[str, AfterValidator(_check_weights)]
+LocalFolder = Annotated[Path, AfterValidator(_expand_home)]
+BackboneName = Annotated[str, AfterValidator(_check_backbone)]
 
 
 class Group(BaseModel):
     """Settings that share a prefix."""
 
+    # Without protected namespaces: a field may be called `model_…`.
     model_config = ConfigDict(
         frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=()
     )

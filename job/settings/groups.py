@@ -1,4 +1,4 @@
-"""The groups of the settings. Every field is followed by a sentence: what it is, its unit and why this default.
+"""The groups of the settings. A docstring follows each field: what it is, its unit, its default.
 
 `docs/settings.md` and the schema of the chart are generated from here.
 """
@@ -6,7 +6,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
 from job.settings.fields import (
@@ -16,14 +16,15 @@ from job.settings.fields import (
     Fraction,
     Group,
     ImageFit,
+    LocalFolder,
     Metric,
     OptionalAddress,
     Pooling,
     Precision,
     WeightsSource,
-    comma_separated,
     runs,
     shapes,
+    split_at_commas,
 )
 
 
@@ -31,84 +32,103 @@ class DatasetSettings(Group):
     """Where the labelled images are."""
 
     uri: Address = runs()
-    """`s3://bucket/prefix` or `file:///folder`: a folder a class, or one `.tar`, `.tgz`, `.zip`, `.csv` or `.jsonl`."""
+    """`s3://bucket/prefix` or `file:///folder`: one folder per class, or one `.tar`, `.tgz`,
+    `.zip`, `.csv` or `.jsonl` file."""
     broken_share: Fraction = shapes(0.05)
-    """Share of images that may be unreadable before the run stops: a few are normal, many mean the wrong folder."""
+    """Share of images that may be unreadable before the run stops: a few are normal, many mean
+    the wrong folder."""
 
 
 class OutputSettings(Group):
     """Where the release goes."""
 
     uri: Address = runs()
-    """`s3://bucket/prefix` or `file:///folder`; the model's name is added to it."""
+    """`s3://bucket/prefix` or `file:///folder`. The model's name is added to it."""
 
 
 class BackboneSettings(Group):
-    """The pre-trained network that already knows how to see."""
+    """The pre-trained network."""
 
     name: BackboneName = shapes("EfficientNetV2B0")
-    """A classifier of `keras.applications` by its name, or `EfficientNetLite0`. The default is good for its size."""
+    """A classifier of `keras.applications` by its name, or `EfficientNetLite0`. The default is
+    accurate for its size."""
     weights: WeightsSource = shapes("imagenet")
-    """`imagenet`, the URI of a file, `release:<uri>` to continue from a model of ours, or `none` for random ones."""
+    """`imagenet`, the URI of a file, `release:<uri>` to continue from an earlier release, or `none`
+    for random weights."""
     weights_sha256: str = shapes("", pattern=r"^([0-9a-f]{64})?$")
-    """SHA-256 that the weights file must have, as 64 hex digits; empty accepts what is there and notes its hash."""
+    """SHA-256 that the weights file must have, as 64 hex digits. Empty accepts any file and records
+    its hash."""
     mirror: OptionalAddress = runs("")
-    """Bucket prefix or folder with Keras's weights files under their own names, for clusters without internet."""
+    """Bucket prefix or folder with Keras's weights files under their own names, for clusters
+    without internet."""
     image_size: int | None = shapes(None, ge=16, le=2048)
-    """Side of the square input in pixels; empty takes the size that the backbone was pre-trained at."""
+    """Side of the square input in pixels. Empty takes the size that the backbone was pre-trained
+    at."""
     image_fit: ImageFit = shapes("letterbox")
-    """How a picture becomes square: whole on white, its centre, or stretched. The default loses nothing of it."""
+    """How an image becomes square: `letterbox` pads it with white, `crop` takes its centre,
+    `squash` stretches it. The default loses no part of it."""
 
 
 class HeadSettings(Group):
     """The new classifier on top of the backbone."""
 
     pooling: Pooling = shapes("avg")
-    """How the feature map becomes one vector. `avg` is position-free and small; `flatten` keeps the place of things."""
+    """How the feature map becomes one vector. `avg` and `max` ignore positions and keep the head
+    small. `flatten` keeps positions."""
     units: int = shapes(0, ge=0, le=65536)
-    """Width of a hidden ReLU layer; 0 is none, so that the best head can be solved for instead of trained."""
+    """Width of a hidden ReLU layer. 0 means no hidden layer, so that the best head can be solved
+    for instead of trained."""
     dropout: float = shapes(0.2, ge=0, lt=1, allow_inf_nan=False)
-    """Share of the features dropped at each step while the head is trained; a solved head has none."""
+    """Share of the features that are dropped at each step while the head is trained. A solved head
+    has no dropout."""
 
 
 class TransferSettings(Group):
     """How much of the pre-trained network is retrained."""
 
     mode: Literal["auto", "none", "part", "all"] = shapes("auto")
-    """Retrain none, a part or all of the backbone; `auto` looks at the data and writes down why."""
+    """Retrain none, a part or all of the backbone. `auto` chooses by the data and records the
+    reason."""
     probe: bool = shapes(True)
-    """Fit the head on the frozen backbone first, so that a random head does not spoil the backbone once it is freed."""
+    """Fit the head on the frozen backbone first, so that the gradients of a random head do not
+    damage the backbone."""
     stages: int = shapes(1, ge=1, le=5)
-    """How many of the last resolution stages `part` frees. The last one is the most specific to ImageNet."""
+    """How many of the last resolution stages `part` retrains. The last one is the most specific to
+    ImageNet."""
     rate_factor: float = shapes(0.1, gt=0, le=1, allow_inf_nan=False)
-    """Learning rate once the backbone is freed after a probe, as a factor: pre-trained weights need small steps."""
+    """Factor on the learning rate while the backbone is retrained after a probe: pre-trained
+    weights need small steps."""
 
 
 class TrainingSettings(Group):
-    """The loop."""
+    """The training loop."""
 
     epochs: int = shapes(20, ge=1, le=10_000)
-    """Passes over the training images at most, in each stage that is trained by steps."""
+    """Most passes over the training images in each stage that is trained by steps."""
     batch_size: int = shapes(32, ge=1, le=65_536)
     """Images in a step, over all devices together."""
     learning_rate: float = shapes(1e-3, gt=0, le=10, allow_inf_nan=False)
-    """Peak learning rate of Adam while the head is trained; Adam's usual one."""
+    """Peak learning rate of Adam while the head is trained. The default is Adam's usual one."""
     schedule: Literal["cosine", "constant"] = shapes("cosine")
     """Learning rate over time: linear warm-up then cosine decay to zero, or constant."""
     warmup: Fraction = shapes(0.1)
-    """Share of the steps in which the rate rises from zero, with the cosine schedule."""
+    """Share of the steps in which the learning rate rises from zero, with the cosine schedule."""
     augmentation: Literal["none", "light"] = shapes("light")
-    """`light` flips, shifts, zooms and recolours a little at random. A head on a frozen backbone sees plain images."""
+    """`light` flips, shifts, zooms and recolours a little at random. A head on a frozen backbone is
+    trained without augmentation."""
     label_smoothing: float = shapes(0.0, ge=0, lt=1, allow_inf_nan=False)
-    """Share of the target spread over all classes; 0 because the temperature already calibrates the model."""
+    """Share of the target that is spread over all classes. 0, because temperature scaling already
+    calibrates the model."""
     class_weights: Literal["none", "balanced"] = shapes("none")
-    """`balanced` weighs each image by the inverse frequency of its class."""
+    """`balanced` weights each image by the inverse frequency of its class."""
     patience: int = shapes(5, ge=0)
-    """Epochs without a better validation score that end a stage; 0 never does. The best weights are kept anyway."""
+    """Epochs without a better validation score that end a stage. 0 never ends one early. The best
+    weights are kept in any case."""
     clip_norm: float = shapes(1.0, ge=0, allow_inf_nan=False)
-    """Largest global norm of a gradient; 0 does not clip."""
+    """Largest global norm of a gradient. 0 does not clip."""
     precision: Precision = shapes("auto")
-    """Arithmetic of the layers; `auto` is bfloat16 on GPUs that have it and float32 elsewhere."""
+    """Arithmetic of the layers. `auto` is bfloat16 on GPUs that support it and float32
+    elsewhere."""
     xla: bool = shapes(False)
     """Compile the gradient function with XLA: faster on GPUs, slow to start."""
 
@@ -117,66 +137,73 @@ class GateSettings(Group):
     """What a model must reach to be promoted."""
 
     metric: Metric = shapes("accuracy")
-    """The score that gates, stops early and compares with the champion."""
+    """The score of the gate, of early stopping and of the comparison with the champion."""
     min_score: Fraction = runs(0.0)
-    """Least test score; below it the release is kept, not promoted, and the exit code is 6."""
+    """Least test score. Below it the release is kept but not promoted, and the exit code is 6."""
     tolerance: Fraction = runs(0.0)
     """How much worse than the champion a challenger may be and still be promoted."""
 
 
 class ExportSettings(Group):
-    """What is written for those who use the model."""
+    """The formats in which the model is released."""
 
-    formats: Annotated[Formats, NoDecode, BeforeValidator(comma_separated)] = shapes(
+    # Without NoDecode, pydantic-settings would expect a JSON array in the variable.
+    formats: Annotated[Formats, NoDecode, BeforeValidator(split_at_commas)] = shapes(
         ("saved_model", "keras"), min_length=1
     )
-    """`saved_model`, `keras`, `onnx`, `litert`, separated by commas; always `saved_model`, which judges a champion."""
+    """`saved_model`, `keras`, `onnx`, `litert`, separated by commas. `saved_model` is always among
+    them, because a champion is evaluated from it."""
 
 
 class CacheSettings(Group):
-    """Local disk that outlives a pod where it is a volume."""
+    """Local disk, which outlives a pod where it is a volume."""
 
-    dir: Annotated[Path, AfterValidator(Path.expanduser)] = runs(
-        Path("~/.cache/graft"), validate_default=True
-    )
+    # The default is validated too, since it has to be expanded like any other value.
+    dir: LocalFolder = runs(Path("~/.cache/graft"), validate_default=True)
     """Folder for images, weights and features, all kept by content digest."""
     limit: int | None = runs(None, gt=0)
-    """Bytes that the cache may take; empty is the free space of the disk. The chart sets it below the volume's size."""
+    """Bytes that the cache may take. Empty is the free space of the disk. The chart sets it below
+    the size of the volume."""
 
 
 class ResultSettings(Group):
     """Where the outcome is written."""
 
     path: Path | None = runs(None)
-    """File for the result's JSON, beside the termination message and the log's last line."""
+    """File for the result's JSON, in addition to the termination message and the log's last
+    line."""
 
 
 class TelemetrySettings(Group):
-    """What others can watch."""
+    """How a run is observed."""
 
     port: int = runs(8000, ge=0, le=65_535)
-    """Port of `/metrics`, `/healthz` and the live page; 0 serves nothing."""
+    """Port of `/metrics`, `/healthz` and the live page. 0 serves nothing."""
     host: str = runs("")
-    """Address to listen on; empty is every one."""
+    """Address to listen on. Empty is every address."""
     push_url: str = runs("", pattern=r"^(https?://.+)?$")
-    """Prometheus Pushgateway for the outcome of the run; empty pushes nothing."""
+    """Prometheus Pushgateway for the outcome of the run. Empty pushes nothing."""
 
 
 class CheckpointSettings(Group):
     """How often the state of the training is made durable."""
 
     interval_seconds: float = runs(300, ge=0, allow_inf_nan=False)
-    """Seconds between checkpoints in the bucket, which also come at the end of each stage and on SIGTERM."""
+    """Seconds between checkpoints in the bucket. The end of each stage and SIGTERM save one as
+    well."""
 
 
 class DevicesSettings(Group):
     """The hardware that this run may count on."""
 
     gpus: int = runs(0, ge=0)
-    """GPUs promised to this process: with fewer the run ends with 75. 0 promises nothing and uses what is there."""
+    """GPUs promised to this process: with fewer the run ends with exit code 75. 0 promises nothing
+    and uses those that are visible."""
     logical_cpus: int = runs(1, ge=1, le=64)
     """Split the CPU into so many devices under MirroredStrategy: a rehearsal of several GPUs."""
     threads: int = runs(0, ge=0, le=1024)
-    """CPU threads of one operation; 0 takes all cores. Another number gives other last bits."""
+    """CPU threads of one operation. 0 takes all cores. Another number changes the last bits of the
+    results."""
     join_seconds: float = runs(900, gt=0, allow_inf_nan=False)
-    """How long one of several workers waits for the others, before it ends with 75. Longer than a Job's back-off."""
+    """How long one of several workers waits for the others before it ends with exit code 75. Longer
+    than a Job's back-off."""

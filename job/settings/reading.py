@@ -1,101 +1,129 @@
-"""Read the environment once, and say everything that is wrong with it at once."""
+"""Read the settings from an environment, and name everything that is wrong with it at once."""
 
 import os
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import EnvSettingsSource
 
 from job.catalogue import BACKBONES
 from job.errors import SettingsError
-from job.settings.fields import nearest
-from job.settings.tree import PREFIX, SERVICE_ADDRESS, Settings, variables
+from job.settings.fields import find_nearest
+from job.settings.tree import PREFIX, VARIABLES, Settings
 
 # What Kubernetes injects for a Service whose name begins with "graft".
 SERVICE_LINK = re.compile(
     r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT(_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)?$"
 )
-# A pattern in words.
-EXPECTED = {
-    "GRAFT_NAME": "expected small letters, digits, `-` and `.`, at most 63, with a letter or digit at both ends",
+# The same under the name of a setting: a Service graft-telemetry brings
+# GRAFT_TELEMETRY_PORT=tcp://10.0.0.1:80.
+SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
+# In words, because a pattern explains nothing.
+EXPECTED_BY_PATTERN = {
+    "GRAFT_NAME": "expected small letters, digits, `-` and `.`, at most 63, "
+    "with a letter or digit at both ends",
     "GRAFT_BACKBONE_WEIGHTS_SHA256": "expected 64 hex digits, the letters small",
     "GRAFT_TELEMETRY_PUSH_URL": "expected http://… or https://…",
 }
 
 
-def load() -> Settings:
-    """Read the environment.
+class MappingSource(EnvSettingsSource):
+    """Reads known variables from a given mapping; an empty value is an unset one."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._environment = environment
+        super().__init__(Settings)
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        values: dict[str, str | None] = {}
+        for name, value in self._environment.items():
+            if name in VARIABLES and value and not SERVICE_ADDRESS.match(value):
+                # The base class looks names up in lower case.
+                values[name.lower()] = value
+        return values
+
+
+def load(environment: Mapping[str, str] = os.environ) -> Settings:
+    """Read the settings from the variables of an environment, by default the process's own.
 
     Raises:
         SettingsError: every problem at once: unknown variables, values out of range, combinations
-        that cannot work.
+            that cannot work.
     """
-    problems = list(_unknown(os.environ))
+    problems = list(_find_unknown(environment))
     try:
-        settings = Settings()
+        settings = Settings(**MappingSource(environment)())
     except ValidationError as error:
-        raise _refused([*problems, *map(_explain, error.errors(include_url=False))]) from error
-    problems += _contradictions(settings)
+        problems += map(_explain_error, error.errors(include_url=False))
+        raise _refuse_settings(problems) from error
+    # Only valid values can be compared with each other.
+    problems += _find_contradictions(settings)
     if problems:
-        raise _refused(problems)
+        raise _refuse_settings(problems)
     return settings
 
 
-def _refused(problems: list[str]) -> SettingsError:
+def _refuse_settings(problems: list[str]) -> SettingsError:
     many = f"{len(problems)} settings cannot work" if len(problems) > 1 else "A setting cannot work"
     return SettingsError(
         f"{many}:", "Correct them; docs/settings.md describes each one.", tuple(problems)
     )
 
 
-def _unknown(environment: Mapping[str, str]) -> Iterator[str]:
-    known = [name for name, _ in variables()]
+def _find_unknown(environment: Mapping[str, str]) -> Iterator[str]:
     for name, value in sorted(environment.items()):
-        if (
-            not name.startswith(PREFIX)
-            or name in known
-            or SERVICE_LINK.search(name)
-            or SERVICE_ADDRESS.match(value)
-        ):
+        if not name.startswith(PREFIX) or name in VARIABLES:
             continue
-        yield f"{name} is unknown; the nearest setting is {nearest(name, known)}."
+        if SERVICE_LINK.search(name) or SERVICE_ADDRESS.match(value):
+            continue
+        yield f"{name} is unknown; the nearest setting is {find_nearest(name, VARIABLES)}."
 
 
-def _explain(error: Any) -> str:
-    variable = (
-        PREFIX + "_".join(str(part) for part in error["loc"] if isinstance(part, str)).upper()
-    )
+def _explain_error(error: ErrorDetails) -> str:
+    """Return a problem as a sentence that begins with the name of the variable."""
+    # A number in a location is an index in a list, which is not part of the name.
+    parts = [part for part in error["loc"] if isinstance(part, str)]
+    variable = f"{PREFIX}{'_'.join(parts)}".upper()
     if error["type"] == "missing":
-        required = (
-            f"{variable}_URI"
-            if variable.removeprefix(PREFIX) in ("DATASET", "OUTPUT")
-            else variable
-        )
-        return f"{required} is required and not set."
-    message = EXPECTED.get(variable) if error["type"] == "string_pattern_mismatch" else None
-    message = message or error["msg"].removeprefix("Value error, ")
+        # Where a whole group is missing, it is the group's address that is required.
+        if variable not in VARIABLES:
+            variable = f"{variable}_URI"
+        return f"{variable} is required and not set."
+
+    message = error["msg"].removeprefix("Value error, ")
+    if error["type"] == "string_pattern_mismatch":
+        message = EXPECTED_BY_PATTERN.get(variable, message)
     return f"{variable}={error['input']!r}: {message[0].lower()}{message[1:]}."
 
 
-def _contradictions(settings: Settings) -> Iterator[str]:
-    """Combinations of valid values that cannot work, each with its cure."""
-    least = BACKBONES[settings.backbone.name].least_size
+def _find_contradictions(settings: Settings) -> Iterator[str]:
+    """Yield combinations of valid values that cannot work, each with its cure."""
+    backbone, training = settings.backbone, settings.training
+    least = BACKBONES[backbone.name].least_size
     if settings.image_size < least:
         yield (
-            f"GRAFT_BACKBONE_IMAGE_SIZE={settings.image_size} is too small for {settings.backbone.name}: "
+            f"GRAFT_BACKBONE_IMAGE_SIZE={settings.image_size} is too small for {backbone.name}: "
             f"use {least} or more."
         )
-    if settings.transfer.mode == "none" and settings.backbone.weights == "none":
-        yield "GRAFT_TRANSFER_MODE=none keeps GRAFT_BACKBONE_WEIGHTS=none as they are, random: use `all`."
-    if "saved_model" not in settings.export.formats:
-        yield f"GRAFT_EXPORT_FORMATS={','.join(settings.export.formats)} lacks saved_model: add it."
-    if settings.backbone.weights_sha256 and settings.backbone.weights.startswith(
-        ("none", "release:")
-    ):
-        yield f"GRAFT_BACKBONE_WEIGHTS={settings.backbone.weights} takes no GRAFT_BACKBONE_WEIGHTS_SHA256: unset it."
-    if settings.training.batch_size % settings.devices.logical_cpus:
+    if settings.transfer.mode == "none" and backbone.weights == "none":
         yield (
-            f"GRAFT_TRAINING_BATCH_SIZE={settings.training.batch_size} does not divide over "
-            f"GRAFT_DEVICES_LOGICAL_CPUS={settings.devices.logical_cpus}: make it a multiple."
+            "GRAFT_TRANSFER_MODE=none keeps GRAFT_BACKBONE_WEIGHTS=none as they are, random: "
+            "use `all`."
+        )
+    formats = settings.export.formats
+    if "saved_model" not in formats:
+        yield f"GRAFT_EXPORT_FORMATS={','.join(formats)} lacks saved_model: add it."
+    if backbone.weights_sha256 and backbone.weights.startswith(("none", "release:")):
+        yield (
+            f"GRAFT_BACKBONE_WEIGHTS={backbone.weights} takes no GRAFT_BACKBONE_WEIGHTS_SHA256: "
+            "unset it."
+        )
+    # Each logical CPU computes an equal share of a batch.
+    cpus = settings.devices.logical_cpus
+    if training.batch_size % cpus:
+        yield (
+            f"GRAFT_TRAINING_BATCH_SIZE={training.batch_size} does not divide over "
+            f"GRAFT_DEVICES_LOGICAL_CPUS={cpus}: make it a multiple."
         )

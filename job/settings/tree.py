@@ -1,58 +1,26 @@
-"""The tree of all settings, and the names of the variables that they come from."""
+"""The tree of all settings, and the variables that set its fields."""
 
-import os
-import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
 
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from job.catalogue import BACKBONES
+from job.settings import groups
 from job.settings.fields import Group, shapes
-from job.settings.groups import (
-    BackboneSettings,
-    CacheSettings,
-    CheckpointSettings,
-    DatasetSettings,
-    DevicesSettings,
-    ExportSettings,
-    GateSettings,
-    HeadSettings,
-    OutputSettings,
-    ResultSettings,
-    TelemetrySettings,
-    TrainingSettings,
-    TransferSettings,
-)
 
 PREFIX = "GRAFT_"
-# Kubernetes injects GRAFT_TELEMETRY_PORT=tcp://10.0.0.1:80 for a Service of the name
-# graft-telemetry.
-SERVICE_ADDRESS = re.compile(r"(tcp|udp|sctp)://")
-
-
-class _Environment(EnvSettingsSource):
-    """The known variables alone, without what Kubernetes injects; an empty one is unset."""
-
-    def _load_env_vars(self) -> Mapping[str, str | None]:
-        known = {name for name, _ in variables()}
-        return {
-            name.lower(): value
-            for name, value in os.environ.items()
-            if name in known and value and not SERVICE_ADDRESS.match(value)
-        }
 
 
 class Settings(BaseSettings):
-    """Everything that a run can be told."""
+    """Everything that can be set for a run."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
+        # The first word after the prefix is the group: GRAFT_TRAINING_BATCH_SIZE.
         env_nested_delimiter="_",
         env_nested_max_split=1,
         frozen=True,
@@ -65,29 +33,31 @@ class Settings(BaseSettings):
     seed: int = shapes(0, ge=0, le=2**31 - 1)
     """Seed of initial weights, order and augmentation. The split does not depend on it."""
     again: str = shapes("", max_length=63)
-    """Any text; another one asks for a new run of what has already been released."""
-    dataset: DatasetSettings
-    output: OutputSettings
-    backbone: BackboneSettings = BackboneSettings()
-    head: HeadSettings = HeadSettings()
-    transfer: TransferSettings = TransferSettings()
-    training: TrainingSettings = TrainingSettings()
-    gate: GateSettings = GateSettings()
-    export: ExportSettings = ExportSettings()
-    cache: CacheSettings = CacheSettings()
-    result: ResultSettings = ResultSettings()
-    telemetry: TelemetrySettings = TelemetrySettings()
-    checkpoint: CheckpointSettings = CheckpointSettings()
-    devices: DevicesSettings = DevicesSettings()
+    """Any text. Another text asks for a new run of what has already been released."""
+    dataset: groups.DatasetSettings
+    output: groups.OutputSettings
+    backbone: groups.BackboneSettings = groups.BackboneSettings()
+    head: groups.HeadSettings = groups.HeadSettings()
+    transfer: groups.TransferSettings = groups.TransferSettings()
+    training: groups.TrainingSettings = groups.TrainingSettings()
+    gate: groups.GateSettings = groups.GateSettings()
+    export: groups.ExportSettings = groups.ExportSettings()
+    cache: groups.CacheSettings = groups.CacheSettings()
+    result: groups.ResultSettings = groups.ResultSettings()
+    telemetry: groups.TelemetrySettings = groups.TelemetrySettings()
+    checkpoint: groups.CheckpointSettings = groups.CheckpointSettings()
+    devices: groups.DevicesSettings = groups.DevicesSettings()
 
     @classmethod
     def settings_customise_sources(
         cls,
-        settings_cls: type[BaseSettings],
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the base class fixes the name
+        init_settings: PydanticBaseSettingsSource,
         *_: PydanticBaseSettingsSource,
         **__: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return (_Environment(settings_cls),)
+        # Not the environment of this process: `load` names the one that it reads.
+        return (init_settings,)
 
     @property
     def image_size(self) -> int:
@@ -95,46 +65,52 @@ class Settings(BaseSettings):
         return self.backbone.image_size or BACKBONES[self.backbone.name].default_size
 
     def values(self) -> dict[str, Any]:
-        """Every value by variable name, as JSON types."""
+        """Return every value by variable name, as JSON types."""
         dump = self.model_dump(mode="json")
-        return {
-            variable: dump[group][variable.removeprefix(f"{PREFIX}{group}_".upper()).lower()]
-            if group
-            else dump[name]
-            for variable, (group, _) in variables()
-            if (name := variable.removeprefix(PREFIX).lower())
-        }
+        values = {}
+        for variable in VARIABLES.values():
+            fields = dump[variable.group] if variable.group else dump
+            values[variable.name] = fields[variable.key]
+        return values
 
-    def shaping(self) -> dict[str, Any]:
-        """The values that decide which model comes out, by variable name."""
+    def shaping_values(self) -> dict[str, Any]:
+        """Return the values that decide which model comes out, by variable name."""
         values = self.values()
-        return {
-            variable: values[variable]
-            for variable, (_, field) in variables()
-            if _effect(field) == "shapes"
-        }
+        return {name: values[name] for name in VARIABLES if VARIABLES[name].effect == "shapes"}
 
-    def written(self) -> dict[str, Any]:
-        """What a release remembers of its settings: equal ones over an equal listing give the same model."""
-        return {"GRAFT_DATASET_URI": self.dataset.uri, **self.shaping()}
+    def recorded_values(self) -> dict[str, Any]:
+        """Return what a release records: equal values and images give the same model."""
+        return {"GRAFT_DATASET_URI": self.dataset.uri, **self.shaping_values()}
 
 
-_TOP = {
-    f"{PREFIX}{name.upper()}": name
-    for name, field in Settings.model_fields.items()
-    if not (isinstance(field.annotation, type) and issubclass(field.annotation, Group))
-}
+@dataclass(frozen=True, slots=True)
+class Variable:
+    """One environment variable: `key` is its field in `group`, which is empty at the top."""
+
+    name: str
+    group: str
+    key: str
+    field: FieldInfo
+
+    @property
+    def effect(self) -> str:
+        """`shapes` or `runs`, as the field was declared."""
+        extra = self.field.json_schema_extra
+        return str(extra["effect"]) if isinstance(extra, dict) else ""
 
 
-def _effect(field: Any) -> str:
-    return str(field.json_schema_extra["effect"])
-
-
-def variables() -> Iterator[tuple[str, tuple[str, Any]]]:
-    """Every variable with its group (`""` at the top) and its pydantic field, in the order of the declaration."""
+def _list_variables() -> Iterator[Variable]:
     for name, field in Settings.model_fields.items():
-        if (variable := f"{PREFIX}{name.upper()}") in _TOP:
-            yield variable, ("", field)
-            continue
-        for key, inner in field.annotation.model_fields.items():  # type: ignore[union-attr]
-            yield f"{variable}_{key.upper()}", (name, inner)
+        upper = f"{PREFIX}{name.upper()}"
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, Group):
+            for key, inner in annotation.model_fields.items():
+                yield Variable(f"{upper}_{key.upper()}", name, key, inner)
+        else:
+            yield Variable(upper, "", name, field)
+
+
+# Every variable by its name, in the order of the declaration.
+VARIABLES: Final[Mapping[str, Variable]] = MappingProxyType(
+    {variable.name: variable for variable in _list_variables()}
+)

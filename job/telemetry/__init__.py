@@ -1,12 +1,39 @@
-"""The only speaker to Prometheus: phases, JSON logs, the live page.
+"""The only room that uses Prometheus: events of a run, JSON logs, metrics, the live page.
 
 with serve(settings.telemetry, settings.name, phases) as telemetry:
     with telemetry.phase("dataset"):
-        telemetry.progress(done, total, "images")
-    telemetry.outcome(result.as_dict())
+        telemetry.emit(Progressed(done, total, "images"))
+    telemetry.emit(RunEnded(result.as_dict()))
 """
 
-from job.telemetry.logs import configure_logs, recorded
-from job.telemetry.telemetry import Telemetry, serve, silent
+from job.telemetry.events import (
+    CheckpointSaved,
+    EpochEnded,
+    Event,
+    FactsFound,
+    PhaseBegan,
+    PhaseEnded,
+    Progressed,
+    RunEnded,
+    StepTaken,
+)
+from job.telemetry.logs import configure_logs, record_log
+from job.telemetry.telemetry import RunTelemetry, Telemetry, serve, silent
 
-__all__ = ["Telemetry", "configure_logs", "recorded", "serve", "silent"]
+__all__ = [
+    "CheckpointSaved",
+    "EpochEnded",
+    "Event",
+    "FactsFound",
+    "PhaseBegan",
+    "PhaseEnded",
+    "Progressed",
+    "RunEnded",
+    "RunTelemetry",
+    "StepTaken",
+    "Telemetry",
+    "configure_logs",
+    "record_log",
+    "serve",
+    "silent",
+]

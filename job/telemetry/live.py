@@ -7,6 +7,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from importlib.resources import files
 
 from job.telemetry.metrics import package_version
@@ -15,80 +16,77 @@ from job.telemetry.snapshot import RunStateSnapshot
 PAGE = files("job.telemetry").joinpath("page.html").read_bytes()
 
 
-def data(view: RunStateSnapshot) -> bytes:
-    """`live.json`: what the page shows, as strict JSON."""
-    return json.dumps(plain(_document(view)), ensure_ascii=False, allow_nan=False).encode(
-        "utf-8", "replace"
-    )
+def live_json(snapshot: RunStateSnapshot) -> bytes:
+    """What the page shows, as strict JSON."""
+    text = json.dumps(to_json_value(_page_data(snapshot)), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "replace")
 
 
 def content_security_policy(page: bytes = PAGE) -> str:
     """The page may run its own script and style, ask this server for data, and nothing else."""
-    script, style = (_hashes(tag, page) for tag in (b"script", b"style"))
-    return (
-        f"default-src 'none'; script-src {script}; style-src {style}; connect-src 'self'; img-src data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    directives = (
+        "default-src 'none'",
+        f"script-src {_hash_elements(b'script', page)}",
+        f"style-src {_hash_elements(b'style', page)}",
+        "connect-src 'self'",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
     )
+    return "; ".join(directives)
 
 
-def _hashes(tag: bytes, page: bytes) -> str:
-    """The sources of all inline elements `tag`, as a policy names them."""
-    bodies = re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), page, re.DOTALL)
-    return " ".join(
-        f"'sha256-{base64.b64encode(hashlib.sha256(body).digest()).decode()}'" for body in bodies
-    )
-
-
-def _document(view: RunStateSnapshot) -> dict[str, object]:
-    progress = view.progress
-    return {
-        "name": view.name,
-        "version": package_version(),
-        "status": view.status,
-        "now": time.time(),
-        "started": view.started,
-        "checkpointed": view.checkpointed,
-        "phases": [
-            {"name": phase.name, "state": phase.state, "seconds": phase.seconds}
-            for phase in view.phases
-        ],
-        "progress": progress
-        and {
-            "done": progress.done,
-            "total": progress.total,
-            "unit": progress.unit,
-            "ratio": progress.ratio,
-            "seconds_left": view.seconds_left,
-        },
-        "stage_seconds_left": view.stage_seconds_left,
-        "loss": view.steps.loss,
-        "history": [
-            {
-                "stage": epoch.stage,
-                "epoch": epoch.epoch,
-                "epochs": epoch.epochs,
-                "scores": epoch.scores,
-            }
-            for epoch in view.history
-        ],
-        "facts": view.facts,
-        "lines": [
-            {"time": line.time, "level": line.level, "message": line.message} for line in view.lines
-        ],
-        "outcome": view.outcome,
-    }
-
-
-def plain(value: object) -> object:
-    """`value` in what JSON has: NaN and infinity are null, anything unknown is its text."""
+def to_json_value(value: object) -> object:
+    """A value in what JSON has. NaN and infinity are null, anything unknown is its text."""
     match value:
         case None | bool() | int() | str():
             return value
         case float():
             return value if math.isfinite(value) else None
         case Mapping():
-            return {str(key): plain(item) for key, item in value.items()}
+            return {str(key): to_json_value(item) for key, item in value.items()}
         case list() | tuple() | set() | frozenset():
-            return [plain(item) for item in value]
+            return [to_json_value(item) for item in value]
         case _:
             return str(value)
+
+
+def _hash_elements(tag: bytes, page: bytes) -> str:
+    """The sources of all inline elements `tag`, as a policy names them."""
+    sources = []
+    for body in re.findall(rb"<%b>(.*?)</%b>" % (tag, tag), page, re.DOTALL):
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        sources.append(f"'sha256-{digest}'")
+    return " ".join(sources)
+
+
+def _page_data(snapshot: RunStateSnapshot) -> dict[str, object]:
+    progress = snapshot.progress
+    shown_progress = None
+    if progress:
+        shown_progress = {
+            **asdict(progress),
+            "ratio": progress.ratio,
+            "seconds_left": snapshot.seconds_left,
+        }
+    phases = [
+        {"name": phase.name, "state": phase.state, "seconds": phase.seconds}
+        for phase in snapshot.phases
+    ]
+    return {
+        "name": snapshot.name,
+        "version": package_version(),
+        "status": snapshot.status,
+        "now": time.time(),
+        "started": snapshot.started,
+        "checkpointed": snapshot.checkpointed,
+        "phases": phases,
+        "progress": shown_progress,
+        "stage_seconds_left": snapshot.stage_seconds_left,
+        "loss": snapshot.steps.loss,
+        "history": [asdict(epoch) for epoch in snapshot.history],
+        "facts": snapshot.facts,
+        "lines": [asdict(line) for line in snapshot.lines],
+        "outcome": snapshot.outcome,
+    }

@@ -5,41 +5,40 @@ Rooms log through `logging.getLogger(__name__)` and give structured values as `e
 """
 
 import contextlib
-import json
 import logging
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TextIO
 
 from tqdm import tqdm
 
-from job.telemetry.live import plain
+from job import supervision
+from job.telemetry.events import LineLogged, LogLevel
+from job.telemetry.live import to_json_value
 from job.telemetry.run_state import RunState
-from job.telemetry.snapshot import Line
 
 OURS = ("job", "__main__")
+# They set their own level, so the root's does not hold for them.
 THEIRS = ("absl", "tensorflow")
-"""They set their own level, so the root's does not hold for them."""
 
 
 class JsonFormatter(logging.Formatter):
-    """One line of strict JSON a record: ts (ISO 8601, UTC), level, logger, message, fields, exception."""
+    """One line of strict JSON per record.
+
+    Its keys are ts (ISO 8601, UTC), level, logger, message and, where there are any, fields and
+    exception.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        entry: dict[str, object] = {
-            "ts": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
-            "level": record.levelname.lower(),
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
+        entry = supervision.make_record(
+            record.created, record.levelname.lower(), record.name, record.getMessage()
+        )
         if fields := getattr(record, "fields", None):
-            entry["fields"] = plain(fields)
+            entry["fields"] = to_json_value(fields)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        text = json.dumps(entry, ensure_ascii=False, allow_nan=False)
-        return text.encode("utf-8", "replace").decode("utf-8")
+        return supervision.format_record(entry)
 
 
 class PersonFormatter(logging.Formatter):
@@ -47,7 +46,8 @@ class PersonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        text = f"{time.strftime('%H:%M:%S', time.localtime(record.created))}  {level}{record.getMessage()}"
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        text = f"{clock}  {level}{record.getMessage()}"
         return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
 
 
@@ -62,9 +62,9 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
 
 
 class RunStateHandler(logging.Handler):
-    """Shows the messages on the live page: never fields or tracebacks, which may name this machine's paths.
+    """Shows messages on the live page, without fields and tracebacks, which may name local paths.
 
-    What telemetry itself says of phases and epochs is on that page already.
+    What telemetry itself logs of phases and epochs is on that page already.
     """
 
     def __init__(self, state: RunState) -> None:
@@ -75,14 +75,13 @@ class RunStateHandler(logging.Handler):
         return record.levelno >= logging.WARNING or not record.name.startswith(__package__)
 
     def emit(self, record: logging.LogRecord) -> None:
-        levels = {logging.INFO: "info", logging.WARNING: "warning"}
-        self._state.line(
-            Line(record.created, levels.get(record.levelno, "error"), record.getMessage())
-        )
+        levels: dict[int, LogLevel] = {logging.INFO: "info", logging.WARNING: "warning"}
+        level = levels.get(record.levelno, "error")
+        self._state.apply(LineLogged(record.created, level, record.getMessage()))
 
 
 @contextlib.contextmanager
-def recorded(path: Path) -> Iterator[None]:
+def record_log(path: Path) -> Iterator[None]:
     """Write what is logged inside to a file too, as JSON lines."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(path, encoding="utf-8")

@@ -1,6 +1,6 @@
-"""The run as Prometheus sees it: names start with `graft_`, base units, about a hundred series at most.
+"""The run as Prometheus sees it: names start with `graft_`, base units, about 100 series at most.
 
-Nothing is counted twice: the families are made from the state at each scrape.
+Nothing is counted twice: each scrape makes the metrics from the state.
 """
 
 import functools
@@ -19,28 +19,29 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from job.telemetry.events import EpochEnded
 from job.telemetry.run_state import RunState
-from job.telemetry.snapshot import STEP_BOUNDS_SECONDS, Epoch, RunStateSnapshot
+from job.telemetry.snapshot import STEP_BOUNDS_SECONDS, RunStateSnapshot, StepDurations
 
 STATUSES = ("running", "released", "unchanged", "below_gate", "interrupted", "failed")
 SPLITS = ("train", "val", "test")
+# A cap on the series of one family: scores come by name, and names come from other rooms.
 SCORES_AT_MOST = 24
 INFO_FACTS = ("backbone", "plan")
 
 
 class RunCollector(Collector):
-    """Turns a state into metric families."""
+    """Turns the state of a run into metrics."""
 
     def __init__(self, state: RunState) -> None:
         self._state = state
 
     def collect(self) -> Iterator[Metric]:
-        """All families that have a value by now."""
-        view = self._state.snapshot()
-        families = (
-            *_identity(view), *_phases(view), *_progress(view), *_training(view), *_scores(view), *_logged(view),
-        )  # fmt: skip
-        yield from (family for family in families if family.samples)
+        """Every metric that has a value by now."""
+        snapshot = self._state.snapshot()
+        for metric in _all_metrics(snapshot):
+            if metric.samples:
+                yield metric
 
 
 def register(state: RunState, registry: CollectorRegistry) -> None:
@@ -51,8 +52,111 @@ def register(state: RunState, registry: CollectorRegistry) -> None:
 
 @functools.cache
 def package_version() -> str:
-    """The version of Graft itself; looked up once, since that reads files."""
+    """The version of Graft itself. It is looked up once, since that reads files."""
     return version("graft")
+
+
+def outcome_scores(outcome: Mapping[str, object] | None) -> dict[str, float]:
+    """The finite numbers among the scores of a result."""
+    scores = (outcome or {}).get("scores")
+    if not isinstance(scores, Mapping):
+        return {}
+    return {
+        str(name): float(score)
+        for name, score in scores.items()
+        if score is not None and math.isfinite(score)
+    }
+
+
+def _all_metrics(snapshot: RunStateSnapshot) -> Iterator[Metric]:
+    yield from _run_metrics(snapshot)
+    yield from _phase_metrics(snapshot)
+    yield from _training_metrics(snapshot)
+    yield _score_metric(snapshot)
+    lines = {"warning": float(snapshot.warnings), "error": float(snapshot.errors)}
+    yield _counter("graft_log_lines", "Warnings and errors logged.", "level", lines)
+
+
+def _run_metrics(snapshot: RunStateSnapshot) -> Iterator[Metric]:
+    info = {"name": snapshot.name, "version": package_version()}
+    for fact in INFO_FACTS:
+        info[fact] = str(snapshot.facts.get(fact, ""))
+    yield InfoMetricFamily("graft", "What is being trained.", value=info)
+
+    status = {status: float(status == snapshot.status) for status in STATUSES}
+    yield _gauges("graft_run_status", "1 for the status of the run.", "status", status)
+    yield _gauge(
+        "graft_last_update_timestamp_seconds",
+        "When the run last reported anything.",
+        snapshot.updated,
+    )
+
+
+def _phase_metrics(snapshot: RunStateSnapshot) -> Iterator[Metric]:
+    running = {phase.name: float(phase.state == "running") for phase in snapshot.phases}
+    yield _gauges("graft_phase", "1 for the phase that is running.", "phase", running)
+    yield _gauges("graft_phase_seconds", "Time spent in the phase.", "phase", snapshot.seconds)
+
+    images = {phase.name: float(phase.images) for phase in snapshot.phases if phase.images}
+    yield _counter("graft_images", "Images processed in the phase.", "phase", images)
+
+    ratio = snapshot.progress.ratio if snapshot.progress else None
+    yield _gauge("graft_progress_ratio", "How far the running phase is, from 0 to 1.", ratio)
+
+
+def _training_metrics(snapshot: RunStateSnapshot) -> Iterator[Metric]:
+    if snapshot.history:
+        last = snapshot.history[-1]
+        done, planned = {last.stage: float(last.epoch)}, {last.stage: float(last.epochs)}
+        rate = last.scores.get("learning_rate")
+        yield _gauges("graft_epoch", "Epochs done in the stage.", "stage", done)
+        yield _gauges("graft_epochs", "Epochs planned at most in the stage.", "stage", planned)
+        yield _gauge("graft_learning_rate", "Learning rate at the end of the last epoch.", rate)
+    yield _gauge("graft_train_loss", "Loss of the last training step.", snapshot.steps.loss)
+    yield _gauge(
+        "graft_checkpoint_timestamp_seconds",
+        "When the last checkpoint became durable.",
+        snapshot.checkpointed,
+    )
+    yield _step_histogram(snapshot.steps)
+
+
+def _step_histogram(steps: StepDurations) -> Metric:
+    family = HistogramMetricFamily("graft_step_seconds", "Duration of a training step.", labels=())
+    if any(steps.counts):
+        bounds = [*(str(bound) for bound in STEP_BOUNDS_SECONDS), "+Inf"]
+        # Prometheus's buckets are cumulative: each one holds all steps up to its bound.
+        buckets = itertools.accumulate(float(count) for count in steps.counts)
+        family.add_metric((), list(zip(bounds, buckets, strict=True)), steps.seconds)
+    return family
+
+
+def _score_metric(snapshot: RunStateSnapshot) -> Metric:
+    scores = {}
+    for name, score in outcome_scores(snapshot.outcome).items():
+        scores["test", name] = score
+    if snapshot.history:
+        scores |= _epoch_scores(snapshot.history[-1])
+
+    labels = ("split", "metric")
+    family = GaugeMetricFamily("graft_score", "Newest score of a split.", labels=labels)
+    for names, score in itertools.islice(scores.items(), SCORES_AT_MOST):
+        family.add_metric(names, score)
+    return family
+
+
+def _epoch_scores(epoch: EpochEnded) -> dict[tuple[str, str], float]:
+    """By split and metric: `val_loss` is the loss of the split val, `loss` that of train."""
+    scores = {}
+    for name, score in epoch.scores.items():
+        split, _, metric = name.partition("_")
+        if name == "learning_rate":
+            continue
+        if split in SPLITS:
+            scores[split, metric] = score
+        else:
+            scores["train", name] = score
+    return scores
 
 
 def _gauge(name: str, text: str, value: float | None) -> Metric:
@@ -62,123 +166,15 @@ def _gauge(name: str, text: str, value: float | None) -> Metric:
     return family
 
 
-def _labelled(
-    kind: type[Metric], name: str, text: str, label: str, values: Mapping[str, float]
-) -> Metric:
-    family = kind(name, text, labels=(label,))  # type: ignore[call-arg]
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=(label,))
     for key, value in values.items():
-        family.add_metric((key,), value)  # type: ignore[attr-defined]
+        family.add_metric((key,), value)
     return family
 
 
-def _identity(view: RunStateSnapshot) -> Iterator[Metric]:
-    about = {"name": view.name, "version": package_version()}
-    about |= {fact: str(view.facts.get(fact, "")) for fact in INFO_FACTS}
-    yield InfoMetricFamily("graft", "What is being trained.", value=about)
-    status = {status: float(status == view.status) for status in STATUSES}
-    yield _labelled(
-        GaugeMetricFamily, "graft_run_status", "1 for the status of the run.", "status", status
-    )
-    yield _gauge(
-        "graft_last_update_timestamp_seconds", "When the run last reported anything.", view.updated
-    )
-
-
-def _phases(view: RunStateSnapshot) -> Iterator[Metric]:
-    running = {phase.name: float(phase.state == "running") for phase in view.phases}
-    seconds = {phase.name: phase.seconds for phase in view.phases if phase.state != "to come"}
-    images = {phase.name: float(phase.images) for phase in view.phases if phase.images}
-    yield _labelled(
-        GaugeMetricFamily, "graft_phase", "1 for the phase that is running.", "phase", running
-    )
-    yield _labelled(
-        GaugeMetricFamily, "graft_phase_seconds", "Time spent in the phase.", "phase", seconds
-    )
-    yield _labelled(
-        CounterMetricFamily, "graft_images", "Images processed in the phase.", "phase", images
-    )
-
-
-def _progress(view: RunStateSnapshot) -> Iterator[Metric]:
-    ratio = view.progress.ratio if view.progress else None
-    yield _gauge("graft_progress_ratio", "How far the running phase is, from 0 to 1.", ratio)
-
-
-def _training(view: RunStateSnapshot) -> Iterator[Metric]:
-    if view.history:
-        last = view.history[-1]
-        yield _labelled(
-            GaugeMetricFamily,
-            "graft_epoch",
-            "Epochs done in the stage.",
-            "stage",
-            {last.stage: last.epoch},
-        )
-        yield _labelled(
-            GaugeMetricFamily,
-            "graft_epochs",
-            "Epochs planned at most in the stage.",
-            "stage",
-            {last.stage: last.epochs},
-        )
-        rate = last.scores.get("learning_rate")
-        yield _gauge("graft_learning_rate", "Learning rate at the end of the last epoch.", rate)
-    yield _gauge("graft_train_loss", "Loss of the last training step.", view.steps.loss)
-    yield _gauge(
-        "graft_checkpoint_timestamp_seconds",
-        "When the last checkpoint became durable.",
-        view.checkpointed,
-    )
-    yield _step_seconds(view)
-
-
-def _step_seconds(view: RunStateSnapshot) -> Metric:
-    family = HistogramMetricFamily("graft_step_seconds", "Duration of a training step.", labels=())
-    bounds = (*map(str, STEP_BOUNDS_SECONDS), "+Inf")
-    if any(view.steps.counts):
-        counts = itertools.accumulate(map(float, view.steps.counts))
-        family.add_metric((), list(zip(bounds, counts, strict=True)), view.steps.seconds)
+def _counter(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = CounterMetricFamily(name, text, labels=(label,))
+    for key, value in values.items():
+        family.add_metric((key,), value)
     return family
-
-
-def _scores(view: RunStateSnapshot) -> Iterator[Metric]:
-    family = GaugeMetricFamily(
-        "graft_score", "Newest score of a split.", labels=("split", "metric")
-    )
-    scores = {
-        ("test", name): score for name, score in outcome_scores(view.outcome).items()
-    } | _newest(view.history)
-    for (split, metric), score in itertools.islice(scores.items(), SCORES_AT_MOST):
-        family.add_metric((split, metric), score)
-    yield family
-
-
-def _newest(history: tuple[Epoch, ...]) -> dict[tuple[str, str], float]:
-    """The last epoch's scores by split and metric: `val_loss` is the loss of the split val, `loss` that of train."""
-    scores = history[-1].scores if history else {}
-    return {
-        _split_and_metric(name): score for name, score in scores.items() if name != "learning_rate"
-    }
-
-
-def _split_and_metric(name: str) -> tuple[str, str]:
-    split, _, metric = name.partition("_")
-    return (split, metric) if split in SPLITS else ("train", name)
-
-
-def outcome_scores(outcome: Mapping[str, object] | None) -> dict[str, float]:
-    """The numbers among the scores of a result; a score that is null there says nothing here."""
-    scores = (outcome or {}).get("scores")
-    pairs = scores.items() if isinstance(scores, Mapping) else ()
-    return {
-        str(name): float(score)
-        for name, score in pairs
-        if score is not None and math.isfinite(score)
-    }
-
-
-def _logged(view: RunStateSnapshot) -> Iterator[Metric]:
-    lines = {"warning": float(view.warnings), "error": float(view.errors)}
-    yield _labelled(
-        CounterMetricFamily, "graft_log_lines", "Warnings and errors logged.", "level", lines
-    )

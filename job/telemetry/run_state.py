@@ -1,37 +1,56 @@
-"""The record of the run: written by the phases, read by the page and by Prometheus.
+"""What the events of a run add up to, for the page and for Prometheus.
 
-One lock and no I/O, so that telling it something costs microseconds and a slow reader never holds
-up a step.
+One lock and no I/O: applying an event costs microseconds, and a slow reader never holds up a step.
 """
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from job.telemetry.snapshot import Epoch, Line, Phase, PhaseProgress, RunStateSnapshot
+from job.telemetry.events import (
+    CheckpointSaved,
+    EpochEnded,
+    Event,
+    FactsFound,
+    LineLogged,
+    PhaseBegan,
+    PhaseEnded,
+    Progressed,
+    RunEnded,
+    StepTaken,
+)
+from job.telemetry.snapshot import Phase, PhaseProgress, RunStateSnapshot
 
+# So many of the newest are kept: the state does not grow with the run.
 EPOCHS_KEPT = 1_000
 LINES_KEPT = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """Since when, and from where on, something is being counted."""
+    """Since when something is being counted, and from which count on."""
 
     done: int
     began: float
 
-    def due(self, done: int, total: int, now: float) -> float | None:
-        """When `total` will be reached at the speed so far; None before anything was done."""
+    def estimate_end(self, done: int, total: int, now: float) -> float | None:
+        """When `total` will be reached at the speed so far. None before anything was done."""
         if done <= self.done:
             return None
-        return now + (now - self.began) / (done - self.done) * max(0, total - done)
+        seconds_each = (now - self.began) / (done - self.done)
+        return now + seconds_each * max(0, total - done)
 
 
 class RunState:
-    """Thread-safe. `snapshot()` is a consistent copy of everything; `clock` measures durations in seconds."""
+    """The state of one run. Thread-safe.
+
+    Args:
+        name: the model's name.
+        phases: in the order of the work. A phase that is not among them is appended as it comes.
+        clock: measures durations, in seconds.
+    """
 
     def __init__(
         self, name: str, phases: Sequence[str] = (), clock: Callable[[], float] = time.monotonic
@@ -39,13 +58,18 @@ class RunState:
         self._lock = threading.Lock()
         self._clock = clock
         self._snapshot = RunStateSnapshot(
-            name, started=time.time(), updated=time.time(), phases=tuple(map(Phase, phases))
+            name=name,
+            started=time.time(),
+            updated=time.time(),
+            phases=tuple(Phase(phase) for phase in phases),
         )
-        self._running: tuple[str, float] | None = None
+        self._running: str | None = None
+        self._phase_began = clock()
+        self._epoch_began = clock()
         self._pace = self._stage_pace = Pace(0, clock())
-        self._due: float | None = None
-        self._stage_due: float | None = None
-        self._last_epoch = clock()
+        # On `clock`: when the running phase and the running stage will end at this pace.
+        self._phase_end: float | None = None
+        self._stage_end: float | None = None
 
     def snapshot(self) -> RunStateSnapshot:
         """Everything at this instant, the seconds of the running phase included."""
@@ -53,99 +77,105 @@ class RunState:
             now = self._clock()
             return replace(
                 self._snapshot,
-                phases=tuple(self._until(now, phase) for phase in self._snapshot.phases),
-                seconds_left=None if self._due is None else max(0.0, self._due - now),
-                stage_seconds_left=None
-                if self._stage_due is None
-                else max(0.0, self._stage_due - now),
+                phases=tuple(self._up_to(now, phase) for phase in self._snapshot.phases),
+                seconds_left=_seconds_until(self._phase_end, now),
+                stage_seconds_left=_seconds_until(self._stage_end, now),
             )
 
-    def begin(self, phase: str) -> None:
-        """Enter `phase`; one that nobody announced is appended to the list.
+    def apply(self, event: Event) -> None:
+        """Take an event into account.
 
         Raises:
-            RuntimeError: inside another phase.
+            RuntimeError: a phase begins inside another one.
         """
         with self._lock:
-            if self._running:
-                raise RuntimeError(
-                    f"phase {phase!r} inside {self._running[0]!r}: phases do not nest"
-                )
-            now = self._last_epoch = self._clock()
-            self._running = (phase, now)
-            self._put(replace(self._phase(phase), state="running"))
+            match event:
+                case PhaseBegan():
+                    self._begin_phase(event)
+                case PhaseEnded():
+                    self._end_phase(event)
+                case Progressed():
+                    self._count_progress(event)
+                case EpochEnded():
+                    self._add_epoch(event)
+                case StepTaken():
+                    self._update(steps=self._snapshot.steps.add(event.seconds, event.loss))
+                case CheckpointSaved():
+                    self._update(checkpointed=time.time())
+                case FactsFound():
+                    self._update(facts={**self._snapshot.facts, **event.facts})
+                case LineLogged():
+                    self._add_line(event)
+                case RunEnded():
+                    self._update(outcome=dict(event.result))
 
-    def end(self, *, stopped: bool = False) -> None:
-        """Leave the running phase, `stopped` by an error or at its end."""
-        with self._lock:
-            assert self._running is not None
-            left = self._until(self._clock(), self._phase(self._running[0]))
-            self._running = self._due = self._stage_due = None
-            self._put(replace(left, state="stopped" if stopped else "done"), progress=None)
-
-    def progress(self, done: int, total: int, unit: str) -> None:
-        """Note how far the running phase is. Threads may report out of order: the largest `done` of a count holds."""
-        with self._lock:
-            now, before = self._clock(), self._snapshot.progress
-            if before is None or before.followed_by(done, total, unit):
-                self._pace, before = Pace(done, now), PhaseProgress(0, total, unit)
-            progress = PhaseProgress(max(done, before.done), total, unit)
-            if unit == "images" and self._running:
-                phase = self._phase(self._running[0])
-                self._put(replace(phase, images=phase.images + progress.done - before.done))
-            self._due = self._pace.due(progress.done, total, now)
-            self._change(progress=progress)
-
-    def epoch(self, epoch: Epoch) -> None:
-        """Add the end of an epoch to the history."""
-        with self._lock:
-            now, history = self._clock(), self._snapshot.history
-            if not history or history[-1].stage != epoch.stage or epoch.epoch <= history[-1].epoch:
-                self._stage_pace = Pace(epoch.epoch - 1, self._last_epoch)
-            self._last_epoch = now
-            self._stage_due = self._stage_pace.due(epoch.epoch, epoch.epochs, now)
-            self._change(history=(*history, epoch)[-EPOCHS_KEPT:])
-
-    def step(self, seconds: float, loss: float | None) -> None:
-        """Count a training step."""
-        with self._lock:
-            self._change(steps=self._snapshot.steps.plus(seconds, loss))
-
-    def checkpointed(self) -> None:
-        """The state of the training is durable as of now."""
-        with self._lock:
-            self._change(checkpointed=time.time())
-
-    def facts(self, facts: Mapping[str, object]) -> None:
-        """Add to what is known of the run."""
-        with self._lock:
-            self._change(facts={**self._snapshot.facts, **facts})
-
-    def line(self, line: Line) -> None:
-        """Add a line of the log, and count it if it is a warning or an error."""
-        with self._lock:
-            self._change(
-                lines=(*self._snapshot.lines, line)[-LINES_KEPT:],
-                warnings=self._snapshot.warnings + (line.level == "warning"),
-                errors=self._snapshot.errors + (line.level == "error"),
+    def _begin_phase(self, event: PhaseBegan) -> None:
+        if self._running:
+            raise RuntimeError(
+                f"phase {event.phase!r} inside {self._running!r}: phases do not nest"
             )
+        self._running = event.phase
+        self._phase_began = self._epoch_began = self._clock()
+        self._put_phase(replace(self._find_phase(event.phase), state="running"))
 
-    def outcome(self, result: Mapping[str, object]) -> None:
-        """How the run ended."""
-        with self._lock:
-            self._change(outcome=dict(result))
+    def _end_phase(self, event: PhaseEnded) -> None:
+        ended = self._up_to(self._clock(), self._find_phase(event.phase))
+        self._running = self._phase_end = self._stage_end = None
+        self._put_phase(replace(ended, state="stopped" if event.stopped else "done"))
+        self._update(progress=None)
 
-    def _phase(self, name: str) -> Phase:
-        return next((phase for phase in self._snapshot.phases if phase.name == name), Phase(name))
+    def _count_progress(self, event: Progressed) -> None:
+        now = self._clock()
+        before = self._snapshot.progress
+        if before is None or before.begins_again(event):
+            before = PhaseProgress(0, event.total, event.unit)
+            self._pace = Pace(event.done, now)
+        # Threads may report out of order: the largest count holds.
+        progress = PhaseProgress(max(event.done, before.done), event.total, event.unit)
+        if event.unit == "images" and self._running:
+            phase = self._find_phase(self._running)
+            self._put_phase(replace(phase, images=phase.images + progress.done - before.done))
+        self._phase_end = self._pace.estimate_end(progress.done, progress.total, now)
+        self._update(progress=progress)
 
-    def _until(self, now: float, phase: Phase) -> Phase:
-        if not self._running or self._running[0] != phase.name:
+    def _add_epoch(self, event: EpochEnded) -> None:
+        now = self._clock()
+        history = self._snapshot.history
+        last = history[-1] if history else None
+        if last is None or last.stage != event.stage or event.epoch <= last.epoch:
+            # A new stage, or one that was resumed in its middle: its pace is measured from here.
+            self._stage_pace = Pace(event.epoch - 1, self._epoch_began)
+        self._epoch_began = now
+        self._stage_end = self._stage_pace.estimate_end(event.epoch, event.epochs, now)
+        self._update(history=(*history, event)[-EPOCHS_KEPT:])
+
+    def _add_line(self, event: LineLogged) -> None:
+        self._update(
+            lines=(*self._snapshot.lines, event)[-LINES_KEPT:],
+            warnings=self._snapshot.warnings + (event.level == "warning"),
+            errors=self._snapshot.errors + (event.level == "error"),
+        )
+
+    def _find_phase(self, name: str) -> Phase:
+        for phase in self._snapshot.phases:
+            if phase.name == name:
+                return phase
+        return Phase(name)
+
+    def _up_to(self, now: float, phase: Phase) -> Phase:
+        """A phase with its seconds so far, if it is the one that runs."""
+        if phase.name != self._running:
             return phase
-        return replace(phase, seconds=phase.seconds + now - self._running[1])
+        return replace(phase, seconds=phase.seconds + now - self._phase_began)
 
-    def _put(self, phase: Phase, **changes: Any) -> None:
-        phases = {known.name: known for known in self._snapshot.phases} | {phase.name: phase}
-        self._change(phases=tuple(phases.values()), **changes)
+    def _put_phase(self, phase: Phase) -> None:
+        phases = {known.name: known for known in self._snapshot.phases}
+        phases[phase.name] = phase
+        self._update(phases=tuple(phases.values()))
 
-    def _change(self, **changes: Any) -> None:
+    def _update(self, **changes: Any) -> None:
         self._snapshot = replace(self._snapshot, updated=time.time(), **changes)
+
+
+def _seconds_until(end: float | None, now: float) -> float | None:
+    return None if end is None else max(0.0, end - now)

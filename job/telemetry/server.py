@@ -1,6 +1,7 @@
 """A small HTTP server beside the run: `/metrics`, `/healthz`, the live page and its data.
 
-It only ever reads the state. Whoever is slow, dead or many is dropped; the run does not notice.
+It only ever reads the state. Clients that are slow, dead or too many are dropped, and the run does
+not notice.
 """
 
 import contextlib
@@ -24,11 +25,12 @@ from job.telemetry.snapshot import RunStateSnapshot
 logger = logging.getLogger(__name__)
 
 CONNECTIONS_AT_MOST = 16
+# For a whole request: a client that sends a byte every few seconds holds its place no longer.
 DEADLINE_SECONDS = 10.0
-"""For a whole request: a client that sends a byte every few seconds holds its place no longer than this."""
+# How long an open page may take to fetch the outcome before the server goes.
 OUTCOME_SECONDS = 3.0
+# A page that was fetched or asked this recently is open (it asks every two seconds).
 WATCHED_SECONDS = 6.0
-"""A page that was fetched or asked this recently is open (it asks every two seconds)."""
 
 
 class Answer(NamedTuple):
@@ -44,8 +46,8 @@ class Server:
     Args:
         state: the run to show.
         registry: the metrics to expose.
-        host: address to listen on, IPv4 or IPv6; empty is every one of both families.
-        port: TCP port; 0 takes a free one.
+        host: address to listen on, IPv4 or IPv6. An empty one is every address of both families.
+        port: TCP port. 0 takes a free one.
 
     Raises:
         OSError: the port is busy or not ours to take.
@@ -55,10 +57,11 @@ class Server:
         self._state, self._registry = state, registry
         self._outcome_seen = threading.Event()
         self._watched = -WATCHED_SECONDS
-        self._http = _Listener(host, port, self._answer)
-        threading.Thread(
+        self._http = _Listener(host, port, self._find_answer)
+        serving = threading.Thread(
             target=self._http.serve_forever, args=(0.1,), name="telemetry", daemon=True
-        ).start()
+        )
+        serving.start()
 
     @property
     def port(self) -> int:
@@ -72,13 +75,13 @@ class Server:
         self._http.shutdown()
         self._http.server_close()
 
-    def _answer(self, path: str, accept: str) -> Answer | None:
+    def _find_answer(self, path: str, accept: str) -> Answer | None:
         match path:
             case "/":
                 self._watched = time.monotonic()
                 return Answer("text/html; charset=utf-8", live.PAGE)
             case "/live.json":
-                return Answer("application/json", live.data(self._watch()))
+                return Answer("application/json", live.live_json(self._observe_for_page()))
             case "/metrics":
                 encode, content_type = choose_encoder(accept)
                 return Answer(content_type, encode(self._registry))
@@ -87,11 +90,12 @@ class Server:
             case _:
                 return None
 
-    def _watch(self) -> RunStateSnapshot:
-        self._watched, view = time.monotonic(), self._state.snapshot()
-        if view.outcome:
+    def _observe_for_page(self) -> RunStateSnapshot:
+        self._watched = time.monotonic()
+        snapshot = self._state.snapshot()
+        if snapshot.outcome:
             self._outcome_seen.set()
-        return view
+        return snapshot
 
 
 class _Listener(ThreadingHTTPServer):
@@ -105,8 +109,8 @@ class _Listener(ThreadingHTTPServer):
         self.answer = answer
         self.policy = live.content_security_policy()
         self._places = threading.BoundedSemaphore(CONNECTIONS_AT_MOST)
-        both = not host and socket.has_dualstack_ipv6()
-        self.address_family = socket.AF_INET6 if both or ":" in host else socket.AF_INET
+        both_families = not host and socket.has_dualstack_ipv6()
+        self.address_family = socket.AF_INET6 if both_families or ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
@@ -115,10 +119,8 @@ class _Listener(ThreadingHTTPServer):
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = (
-            str(self.server_address[0]),
-            int(self.server_address[1]),
-        )
+        self.server_name = str(self.server_address[0])
+        self.server_port = int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Hand the connection to a thread, or drop it when too many are open."""
@@ -129,7 +131,7 @@ class _Listener(ThreadingHTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer one request inside its deadline."""
-        deadline = threading.Timer(DEADLINE_SECONDS, _hang_up, (request,))
+        deadline = threading.Timer(DEADLINE_SECONDS, _close_connection, (request,))
         deadline.daemon = True
         deadline.start()
         try:
@@ -139,12 +141,12 @@ class _Listener(ThreadingHTTPServer):
             self._places.release()
 
     def handle_error(self, *_: Any) -> None:
-        """A client that went away is nobody's problem; a fault of ours is worth a line."""
+        """Log a fault of ours. A client that went away is not one."""
         if not isinstance(sys.exception(), OSError):
             logger.warning("the telemetry port could not answer a request", exc_info=True)
 
 
-def _hang_up(request: socket.socket) -> None:
+def _close_connection(request: socket.socket) -> None:
     with contextlib.suppress(OSError):
         request.shutdown(socket.SHUT_RDWR)
 
@@ -160,7 +162,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         answer = self.server.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
         if answer:
-            self._send(answer)
+            self._send_answer(answer)
         else:
             self.send_error(HTTPStatus.NOT_FOUND)
 
@@ -168,15 +170,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.do_GET()
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """The base class says 501 to a method it has no function for; here it is known and not allowed."""
-        known = (
-            HTTPStatus.METHOD_NOT_ALLOWED
-            if code == HTTPStatus.NOT_IMPLEMENTED
-            else HTTPStatus(code)
-        )
-        super().send_error(known, message if known == code else None, explain)
+        """Answer 405 where the base class says 501: the method is known and not allowed."""
+        if code == HTTPStatus.NOT_IMPLEMENTED:
+            super().send_error(HTTPStatus.METHOD_NOT_ALLOWED, None, explain)
+        else:
+            super().send_error(HTTPStatus(code), message, explain)
 
-    def _send(self, answer: Answer) -> None:
+    def _send_answer(self, answer: Answer) -> None:
         self.send_response(HTTPStatus.OK)
         self.send_header("Content-Type", answer.content_type)
         self.send_header("Content-Length", str(len(answer.body)))
@@ -194,4 +194,4 @@ class _Handler(BaseHTTPRequestHandler):
         super().end_headers()
 
     def log_message(self, *args: Any) -> None:
-        """Requests are not worth a line: a scraper makes four a minute, a page thirty."""
+        """Log nothing: a scraper makes four requests a minute, a page thirty."""

@@ -1,12 +1,15 @@
-"""What can be seen of a run at one instant: the frozen values that the page and Prometheus are made from."""
+"""What can be seen of a run at one instant: frozen values for the page and for Prometheus."""
 
 import bisect
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-State = Literal["to come", "running", "done", "stopped"]
+from job.telemetry.events import EpochEnded, LineLogged, Progressed
 
+PhaseState = Literal["to come", "running", "done", "stopped"]
+
+# Upper bounds of the histogram of step durations, in seconds.
 STEP_BOUNDS_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
@@ -15,7 +18,7 @@ class Phase:
     """One phase of the pipeline. `seconds` and `images` add up when it is entered again."""
 
     name: str
-    state: State = "to come"
+    state: PhaseState = "to come"
     seconds: float = 0.0
     images: int = 0
 
@@ -30,52 +33,38 @@ class PhaseProgress:
 
     @property
     def ratio(self) -> float:
-        """From 0 to 1; 0 where the total is not known."""
+        """From 0 to 1. It is 0 where the total is not known."""
         return min(1.0, self.done / self.total) if self.total > 0 else 0.0
 
-    def followed_by(self, done: int, total: int, unit: str) -> bool:
-        """Whether this begins a new count: of something else, or again after a full one."""
-        again = self.done >= self.total and done <= total / 2
-        return (self.unit, self.total) != (unit, total) or again
+    def begins_again(self, event: Progressed) -> bool:
+        """Whether an event begins a new count: of something else, or again after a full one."""
+        if (self.unit, self.total) != (event.unit, event.total):
+            return True
+        return self.done >= self.total and event.done <= event.total / 2
 
 
 @dataclass(frozen=True, slots=True)
-class Epoch:
-    """The end of an epoch (counted from 1) of a stage, with the scores measured there."""
-
-    stage: str
-    epoch: int
-    epochs: int
-    scores: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class Steps:
-    """Durations of the training steps so far; the last of `counts` is for all above STEP_BOUNDS_SECONDS."""
+class StepDurations:
+    """How long the training steps took. The last of `counts` is above all STEP_BOUNDS_SECONDS."""
 
     counts: tuple[int, ...] = (0,) * (len(STEP_BOUNDS_SECONDS) + 1)
     seconds: float = 0.0
     loss: float | None = None
 
-    def plus(self, seconds: float, loss: float | None) -> "Steps":
-        """With one step more."""
-        place = bisect.bisect_left(STEP_BOUNDS_SECONDS, seconds)
-        counts = (*self.counts[:place], self.counts[place] + 1, *self.counts[place + 1 :])
-        return Steps(counts, self.seconds + seconds, self.loss if loss is None else loss)
+    def add(self, seconds: float, loss: float | None) -> "StepDurations":
+        """The same with one more step."""
+        counts = list(self.counts)
+        counts[bisect.bisect_left(STEP_BOUNDS_SECONDS, seconds)] += 1
+        newest_loss = self.loss if loss is None else loss
+        return StepDurations(tuple(counts), self.seconds + seconds, newest_loss)
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of the log: seconds since 1970, `info`, `warning` or `error`, and the message alone."""
-
-    time: float
-    level: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStateSnapshot:
-    """The whole run at one instant. Times are seconds since 1970; `…seconds_left` is None until it can be told."""
+    """The whole run at one instant.
+
+    Times are seconds since 1970. `…seconds_left` is None until it can be estimated.
+    """
 
     name: str
     started: float
@@ -84,11 +73,11 @@ class RunStateSnapshot:
     progress: PhaseProgress | None = None
     seconds_left: float | None = None
     stage_seconds_left: float | None = None
-    history: tuple[Epoch, ...] = ()
-    steps: Steps = Steps()
+    history: tuple[EpochEnded, ...] = ()
+    steps: StepDurations = StepDurations()
     checkpointed: float | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
-    lines: tuple[Line, ...] = ()
+    lines: tuple[LineLogged, ...] = ()
     warnings: int = 0
     errors: int = 0
     outcome: Mapping[str, object] | None = None
@@ -101,4 +90,12 @@ class RunStateSnapshot:
     @property
     def running(self) -> str | None:
         """The phase that is running."""
-        return next((phase.name for phase in self.phases if phase.state == "running"), None)
+        for phase in self.phases:
+            if phase.state == "running":
+                return phase.name
+        return None
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds spent in each phase that was entered so far, by name."""
+        return {phase.name: phase.seconds for phase in self.phases if phase.state != "to come"}

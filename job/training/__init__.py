@@ -16,6 +16,7 @@ from job.batches import EVALUATION_BATCH, Feed, Shard, label_array, padded
 from job.checkpoint import State
 from job.errors import TemporaryError
 from job.scores import log_loss, score
+from job.telemetry import CheckpointSaved, EpochEnded
 from job.training.loop import Loop, Task, TrainingContext, TrainingProgress, agree_to_stop, restore
 from job.training.probe import PENALTIES, Probe, path
 from job.training.record import write as record
@@ -150,7 +151,7 @@ class _Stages:
             context.checkpoints.save(
                 State({"model": model, "optimizer": [], "best": []}, asdict(progress))
             )
-            context.telemetry.checkpointed()
+            context.telemetry.emit(CheckpointSaved())
         agree_to_stop(context)  # They also wait here until the state is there.
         if not context.workers.chief and (state := context.checkpoints.load()):
             restore(variables, state.arrays["model"])
@@ -205,7 +206,7 @@ class _Stages:
             told = {"val_loss": loss, f"val_{metric}": value}
             fitted = {"penalty": probe.penalty, "loss": log_loss(labels, probe.logits(train))}
             history.append({"stage": "probe", "epoch": number, **fitted, **told})
-            telemetry.epoch("probe", number, len(PENALTIES), told)
+            telemetry.emit(EpochEnded("probe", number, len(PENALTIES), told))
             ranked.append(((value, -loss), -number, probe))
         best = max(ranked)[-1]
         restore(self.classifier.head.get_layer("logits").variables, [best.kernel, best.bias])

@@ -14,7 +14,7 @@ from job.checkpoint import CheckpointStore, State
 from job.errors import DivergedError, SettingsError
 from job.scores import log_loss, score
 from job.settings import GateSettings, TrainingSettings
-from job.telemetry import Telemetry
+from job.telemetry import CheckpointSaved, EpochEnded, Progressed, StepTaken, Telemetry
 from job.training.step import LossScale, Step
 from job.workers import Stop, Workers
 
@@ -189,8 +189,8 @@ class Loop:
 
     def _report(self, seconds: float) -> None:
         loss = self.progress.loss / self.progress.step
-        self.context.telemetry.step(seconds, loss)
-        self.context.telemetry.progress(self.progress.step, self.task.steps, "steps")
+        self.context.telemetry.emit(StepTaken(seconds, loss))
+        self.context.telemetry.emit(Progressed(self.progress.step, self.task.steps, "steps"))
 
     def _judge(self) -> None:
         """The end of an epoch: validate, keep the best, count the epochs without a better one."""
@@ -219,9 +219,8 @@ class Loop:
     def _announce(self, row: dict[str, Any]) -> None:
         scores = {key: value for key, value in row.items() if key not in ("stage", "epoch")}
         scores["learning_rate"] = float(self.optimizer.learning_rate)
-        self.context.telemetry.epoch(
-            self.task.name, row["epoch"], self.context.settings.epochs, scores
-        )
+        epochs = self.context.settings.epochs
+        self.context.telemetry.emit(EpochEnded(self.task.name, row["epoch"], epochs, scores))
 
     def _trained(self) -> list[Any]:
         return [variable.value for variable in self.task.variables]
@@ -236,7 +235,7 @@ class Loop:
             "best": self.best,
         }
         self.context.checkpoints.save(State(arrays, asdict(self.progress)))
-        self.context.telemetry.checkpointed()
+        self.context.telemetry.emit(CheckpointSaved())
 
     def _restore(self, state: State) -> None:
         restore(self.optimizer.variables, state.arrays["optimizer"])

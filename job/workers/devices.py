@@ -1,4 +1,4 @@
-"""The devices that a run computes on, and TensorFlow's strategy over them and over the other workers."""
+"""The devices of a run, and TensorFlow's strategy over them and over the other workers."""
 
 import hashlib
 import os
@@ -19,9 +19,11 @@ POLICIES: dict[str, DtypePolicy] = {
     "bfloat16": "mixed_bfloat16",
     "float16": "mixed_float16",
 }
+# NVIDIA's compute capability from which on a GPU computes in bfloat16.
+BFLOAT16_CAPABILITY = (8, 0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
     """The devices that one run computes on.
 
@@ -50,11 +52,15 @@ class Workers:
 
     def dtype_policy(self, precision: str) -> DtypePolicy:
         """The Keras dtype policy for `GRAFT_TRAINING_PRECISION`."""
-        chosen = {"auto": "bfloat16" if self.bfloat16 else "float32"}.get(precision, precision)
-        return POLICIES[chosen]
+        if precision == "auto":
+            precision = "bfloat16" if self.bfloat16 else "float32"
+        return POLICIES[precision]
 
     def sum(self, values: "np.ndarray") -> "np.ndarray":
-        """Add up what each worker has, float32 of one shape: the same bits for all, as soon as all have asked."""
+        """Add up what each worker has, float32 of one shape.
+
+        All workers get the same bits, as soon as all of them have asked.
+        """
         if self.count == 1:
             return values
         import numpy as np
@@ -74,29 +80,30 @@ class Workers:
         self.any(False)
 
     def any(self, wish: bool) -> bool:
-        """Whether at least one worker wishes it; all wait for each other."""
+        """Whether at least one worker wishes it. All of them wait for each other."""
         import numpy as np
 
         return bool(self.sum(np.array([wish], np.float32))[0])
 
     def agree(self, text: str) -> bool:
-        """Whether all workers say the same; all wait for each other."""
+        """Whether all workers pass the same text. All of them wait for each other."""
         import numpy as np
 
-        said = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8).astype(np.float32)
-        return not self.any(not np.array_equal(self.sum(said), said * self.count))
+        digest = hashlib.sha256(text.encode()).digest()
+        own = np.frombuffer(digest, np.uint8).astype(np.float32)
+        return not self.any(not np.array_equal(self.sum(own), own * self.count))
 
 
 def join(
-    devices: DevicesSettings, worker_group: WorkerGroup = SINGLE_WORKER, *, together: bool = False
+    devices: DevicesSettings, group: WorkerGroup = SINGLE_WORKER, *, together: bool = False
 ) -> Workers:
-    """Set up this process's devices; call it before TensorFlow has computed anything.
+    """Set up this process's devices. Call it before TensorFlow has computed anything.
 
     Args:
         devices: what this process may count on.
-        worker_group: who trains this run.
-        together: compute with the other workers. It waits for them without a limit, deaf to
-            SIGTERM, and its strategy takes SIGTERM for itself.
+        group: the workers that train this run.
+        together: compute with the other workers. TensorFlow then waits for them without a limit and
+            without reacting to SIGTERM, and its strategy takes SIGTERM for itself.
 
     Raises:
         AcceleratorMissing: fewer GPUs are visible than were promised.
@@ -104,10 +111,10 @@ def join(
     """
     import tensorflow as tf
 
-    if worker_group.size > 1 and devices.logical_cpus > 1:
+    if group.size > 1 and devices.logical_cpus > 1:
         raise SettingsError(
-            f"GRAFT_DEVICES_LOGICAL_CPUS={devices.logical_cpus} rehearses several GPUs on one machine; this run has "
-            f"{worker_group.size} workers.",
+            f"GRAFT_DEVICES_LOGICAL_CPUS={devices.logical_cpus} rehearses several GPUs on one "
+            f"machine, and this run has {group.size} workers.",
             "Leave it out, or train with one worker.",
         )
     gpus = tf.config.list_physical_devices("GPU")
@@ -116,68 +123,77 @@ def join(
             f"{len(gpus)} GPUs are visible; GRAFT_DEVICES_GPUS={devices.gpus} promises more.",
             "Check the node's driver and the pod's GPU limit; a retry may land on a good node.",
         )
+
+    # One thread and two threads give different bytes, so the number is fixed and remembered.
     threads = devices.threads or len(os.sched_getaffinity(0))
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
     for gpu in gpus:
         tf.config.experimental.set_memory_growth(gpu, True)
-    bfloat16 = bool(gpus) and all(_capability(tf, gpu) >= (8, 0) for gpu in gpus)
-    strategy, names = (
-        _joined(tf, worker_group) if together else _local(tf, bool(gpus), devices.logical_cpus)
+
+    if together:
+        strategy, names = _join_workers(tf, group)
+    else:
+        strategy, names = _use_local_devices(tf, bool(gpus), devices.logical_cpus)
+    own = Workers(
+        strategy=strategy,
+        replicas=strategy.num_replicas_in_sync,
+        devices=names,
+        bfloat16=bool(gpus) and all(_computes_in_bfloat16(tf, gpu) for gpu in gpus),
+        fingerprint=f"{_processor_name()}; {threads} threads; {len(names)} devices",
     )
-    machine = f"{_processor()}; {threads} threads; {len(names)} devices"
-    own = Workers(strategy, strategy.num_replicas_in_sync, names, bfloat16, machine)
-    return _introduced(own, worker_group, together)
+    return own if group.size == 1 else _compare_workers(own, group, together)
 
 
-def _local(tf: Any, gpus: bool, logical_cpus: int) -> tuple[Any, tuple[str, ...]]:
+def _use_local_devices(tf: Any, gpus: bool, logical_cpus: int) -> tuple[Any, tuple[str, ...]]:
     """The strategy over this process's own devices, and their names."""
     if not gpus and logical_cpus > 1:
         cpu = tf.config.list_physical_devices("CPU")[0]
-        tf.config.set_logical_device_configuration(
-            cpu, [tf.config.LogicalDeviceConfiguration()] * logical_cpus
-        )
-    names = tuple(
-        device.name for device in tf.config.list_logical_devices("GPU" if gpus else "CPU")
-    )
-    return tf.distribute.MirroredStrategy(names) if len(
-        names
-    ) > 1 else tf.distribute.get_strategy(), names
+        parts = [tf.config.LogicalDeviceConfiguration()] * logical_cpus
+        tf.config.set_logical_device_configuration(cpu, parts)
+    devices = tf.config.list_logical_devices("GPU" if gpus else "CPU")
+    names = tuple(device.name for device in devices)
+    if len(names) > 1:
+        return tf.distribute.MirroredStrategy(names), names
+    return tf.distribute.get_strategy(), names
 
 
-def _joined(tf: Any, worker_group: WorkerGroup) -> tuple[Any, tuple[str, ...]]:
+def _join_workers(tf: Any, group: WorkerGroup) -> tuple[Any, tuple[str, ...]]:
     """The strategy over all workers, and the names of this one's devices."""
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
-        tf.train.ClusterSpec({"worker": worker_group.addresses}),
+        tf.train.ClusterSpec({"worker": group.addresses}),
         task_type="worker",
-        task_id=worker_group.index,
+        task_id=group.index,
     )
     strategy = tf.distribute.MultiWorkerMirroredStrategy(resolver)
     return strategy, strategy.extended.worker_devices
 
 
-def _introduced(own: Workers, worker_group: WorkerGroup, together: bool) -> Workers:
-    """A worker that knows of the others: all take one precision, and bytes repeat only where machines are alike."""
-    if worker_group.size == 1:
-        return own
-    fingerprint = f"{own.fingerprint}; {worker_group.size} workers"
+def _compare_workers(own: Workers, group: WorkerGroup, together: bool) -> Workers:
+    """This worker with what it has to know of the others.
+
+    All of them take one precision, and bytes repeat only where their machines are alike.
+    """
+    fingerprint = f"{own.fingerprint}; {group.size} workers"
     if not together:
         return replace(own, fingerprint=fingerprint)
-    team = replace(own, index=worker_group.index, count=worker_group.size)
-    alike = "" if team.agree(own.fingerprint) else ", not alike"
-    return replace(team, fingerprint=fingerprint + alike, bfloat16=not team.any(not own.bfloat16))
+    workers = replace(own, index=group.index, count=group.size)
+    if not workers.agree(own.fingerprint):
+        fingerprint += ", not alike"
+    bfloat16 = not workers.any(not own.bfloat16)
+    return replace(workers, fingerprint=fingerprint, bfloat16=bfloat16)
 
 
-def _capability(tf: Any, gpu: Any) -> tuple[int, int]:
-    """NVIDIA's compute capability; bfloat16 comes with 8.0."""
-    return tf.config.experimental.get_device_details(gpu).get("compute_capability", (0, 0))
+def _computes_in_bfloat16(tf: Any, gpu: Any) -> bool:
+    details = tf.config.experimental.get_device_details(gpu)
+    return bool(details.get("compute_capability", (0, 0)) >= BFLOAT16_CAPABILITY)
 
 
-def _processor() -> str:
+def _processor_name() -> str:
     """The CPU's model as Linux names it: another model may round otherwise."""
     cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    return next(
-        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-        platform.machine(),
-    )
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.machine()

@@ -1,4 +1,4 @@
-"""SIGTERM, as an exception at once or as a wish that a phase asks about."""
+"""SIGTERM, as an exception at once or as a request that a phase asks about."""
 
 import contextlib
 import logging
@@ -12,7 +12,9 @@ logger = logging.getLogger(__name__)
 
 
 class Terminated(BaseException):
-    """SIGTERM where it struck. It is no `Exception`, which a library (logging, for one) would catch and forget.
+    """SIGTERM, raised wherever the signal was handled.
+
+    It is not an `Exception`, since a library (logging, for one) would catch that and go on.
 
     Attributes:
         run_id: of the run that it ended, once that is known.
@@ -20,65 +22,73 @@ class Terminated(BaseException):
 
     run_id: str | None = None
 
-    def told(self) -> Interrupted:
+    def as_error(self) -> Interrupted:
         """The same as an error for people."""
-        error = Interrupted(
-            "SIGTERM was received.", "Start the run again: it goes on from its checkpoint."
-        )
+        error = Interrupted.by_sigterm()
         error.run_id = self.run_id
         return error
 
 
 class Stop:
-    """SIGTERM as `Terminated`: at once, or as `Interrupted` at the next safe point while a phase defers it.
+    """Turns SIGTERM into `Terminated` at once, or into `Interrupted` at the next safe point.
 
     Attributes:
         requested: a stop was asked for.
-        struck: `Terminated` was raised. Native code in which it strikes may swallow it or make
+        raised: `Terminated` was raised. Native code in which that happens may drop it or make
             another error of it (TensorFlow does both).
     """
 
     def __init__(self) -> None:
         self.requested = False
-        self.struck = False
+        self.raised = False
         self._deferred = False
 
     def install(self) -> None:
-        """Take SIGTERM. TensorFlow's multi-worker strategy takes it too, so install after that is made (facts 3)."""
+        """Handle SIGTERM.
+
+        TensorFlow's multi-worker strategy installs a native handler over this one, so call it again
+        after the strategy was made.
+        """
         signal.signal(signal.SIGTERM, self._on_signal)
 
     def ignore(self) -> None:
-        """The outcome is known: a stop that comes now would only keep it from being told."""
+        """Ignore SIGTERM from now on: the outcome is known, and must still be reported."""
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
-
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
-        if self.requested:
-            return  # The first one is on its way out, and a second one would cut its clearing up short.
-        self.requested = True
-        if not self._deferred:
-            self.struck = True
-            raise Terminated
 
     def check(self) -> None:
         """Raise `Interrupted` if a stop was requested."""
         if self.requested:
-            raise Terminated().told()
+            raise Terminated().as_error()
 
-    def explained(self, error: BaseException) -> BaseException:
-        """The error as people are told it: what follows a stop that struck is the stop, unless it says so itself."""
-        if not self.struck or isinstance(error, Interrupted):
+    def explain(self, error: BaseException) -> BaseException:
+        """The error that people are shown.
+
+        Whatever error follows a raised stop is that stop, unless it says so itself.
+        """
+        if not self.raised or isinstance(error, Interrupted):
             return error
         if isinstance(error, Terminated):
-            return error.told()
+            return error.as_error()
         logger.info("what SIGTERM became: %s: %s", type(error).__name__, error)
-        return Terminated().told()
+        return Terminated().as_error()
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
-        """Inside, the phase itself asks `requested` between steps; what it leaves undone is raised at the end."""
+        """Inside, the phase itself asks `requested` between steps.
+
+        A request that it has not acted on is raised at the end.
+        """
         self._deferred = True
         try:
             yield
         finally:
             self._deferred = False
         self.check()
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        if self.requested:
+            return  # The first one is on its way out, and a second one would cut its clean-up short.
+        self.requested = True
+        if not self._deferred:
+            self.raised = True
+            raise Terminated

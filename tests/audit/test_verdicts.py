@@ -16,6 +16,7 @@ from PIL import Image
 from job.audit import Census, formats, inspect
 from job.dataset import Dataset, Record
 from job.errors import DatasetError, Interrupted
+from job.telemetry import Progressed
 
 
 class Watched:
@@ -24,8 +25,8 @@ class Watched:
     def __init__(self) -> None:
         self.told: list[tuple[int, int, str]] = []
 
-    def progress(self, done: int, total: int, unit: str) -> None:
-        self.told.append((done, total, unit))
+    def emit(self, event: Progressed) -> None:
+        self.told.append((event.done, event.total, event.unit))
 
 
 def encode(image: Image.Image, form: str, **options: Any) -> bytes:
@@ -362,8 +363,8 @@ def test_a_content_is_decoded_once_and_never_again(folder: Folder, opened: list[
 def test_an_interrupted_audit_goes_on_where_it_was(folder: Folder, opened: list[Path]) -> None:
 
     class Stopped(Watched):
-        def progress(self, done: int, total: int, unit: str) -> None:
-            if done:
+        def emit(self, event: Progressed) -> None:
+            if event.done:
                 raise Interrupted("SIGTERM")
 
     with pytest.raises(Interrupted):

@@ -10,6 +10,7 @@ import pytest
 
 from job.dataset import Dataset, Listing, fetch, survey
 from job.settings import CacheSettings, DatasetSettings
+from job.telemetry import Progressed
 
 
 class Progress:
@@ -18,8 +19,8 @@ class Progress:
     def __init__(self) -> None:
         self.calls: list[tuple[int, int, str]] = []
 
-    def progress(self, done: int, total: int, unit: str) -> None:
-        self.calls.append((done, total, unit))
+    def emit(self, event: Progressed) -> None:
+        self.calls.append((event.done, event.total, event.unit))
 
 
 @pytest.fixture

@@ -213,7 +213,7 @@ from job.errors import JobError
 from job.settings import CacheSettings, DatasetSettings
 
 class Progress:
-    def progress(self, *_): pass
+    def emit(self, *_): pass
 
 uri, cache = sys.argv[1:]
 dataset = DatasetSettings(uri=uri)

@@ -1,4 +1,4 @@
-"""An HTTP server that gives the recorded answers of an API server, one after the other, over a real socket."""
+"""An HTTP server that gives recorded answers of an API server, in order, over a real socket."""
 
 import json
 import threading
@@ -19,7 +19,7 @@ CORE = "/api/v1/namespaces/graft"
 
 @dataclass(frozen=True)
 class Answer:
-    """`pieces` are sent one by one; with `broken` the connection is then cut in the middle of the body."""
+    """`pieces` are sent one by one; with `broken` the connection then breaks inside the body."""
 
     status: int
     pieces: tuple[bytes, ...]
@@ -28,7 +28,7 @@ class Answer:
 
 @dataclass
 class Recording:
-    """What an API server answers: `says` adds an answer to a request, and the last one is given again and again."""
+    """What an API server answers. The last answer to a request is repeated."""
 
     answers: dict[tuple[str, str], list[Answer]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
@@ -36,7 +36,7 @@ class Recording:
     def says(
         self, request: str, body: Any = None, status: int = 200, *, broken: bool = False
     ) -> None:
-        """Answer `request` ("GET /path", or "WATCH /path") with JSON, or with the lines of a stream."""
+        """Add an answer to "GET /path" or "WATCH /path": JSON, or the lines of a stream."""
         lines = body if isinstance(body, list) else [body]
         pieces = tuple(
             each if isinstance(each, bytes) else json.dumps(each).encode() + b"\n" for each in lines
@@ -60,13 +60,13 @@ class Recording:
 
     def next(self, method: str, path: str) -> Answer:
         self.asked.append((method, path))
-        left = self.answers.get((method, path)) or [
-            Answer(404, (b'{"message": "nothing was recorded"}',))
-        ]
+        nothing = Answer(404, (b'{"message": "nothing was recorded"}',))
+        left = self.answers.get((method, path)) or [nothing]
         return left.pop(0) if len(left) > 1 else left[0]
 
     def times(self, request: str) -> int:
-        return self.asked.count(tuple(request.split()))  # type: ignore[arg-type]
+        method, path = request.split()
+        return self.asked.count((method, path))
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -97,7 +97,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, *arguments: Any) -> None:
-        """Say nothing."""
+        """Keep the output of the tests clean."""
 
 
 @pytest.fixture
@@ -109,13 +109,13 @@ def recording() -> Recording:
 def kubeconfig(
     recording: Recording, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """A kubeconfig that leads to the recording, in the environment too."""
+    """A kubeconfig for the server of the recording, also named in KUBECONFIG."""
     handler = type("Handler", (_Handler,), {"recording": recording})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     path = tmp_path / "kubeconfig"
-    path.write_text(written(f"http://127.0.0.1:{server.server_port}"))
+    path.write_text(format_kubeconfig(f"http://127.0.0.1:{server.server_port}"))
     monkeypatch.setenv("KUBECONFIG", str(path))
     yield path
     server.shutdown()
@@ -123,7 +123,7 @@ def kubeconfig(
     server.server_close()
 
 
-def written(server: str, token: str = "", **cluster: Any) -> str:
+def format_kubeconfig(server: str, token: str = "", **cluster: Any) -> str:
     """The text of a kubeconfig for the namespace `graft`."""
     config = {
         "apiVersion": "v1",

@@ -1,8 +1,7 @@
-"""etcd and kube-apiserver alone, on free ports of the loopback: the real API, in which nothing happens by itself.
+"""etcd and kube-apiserver alone, on free ports of the loopback: the real API without controllers.
 
-Without controllers and nodes a test decides what becomes of a run: it makes pods, and writes their
-status as a kubelet would, through the same subresource. What the server checks, defaults, forbids
-and forgets is its own doing.
+Nothing happens by itself: a test makes pods, and writes their status as a kubelet would, through
+the same subresource. What the server checks, defaults, forbids and forgets is real.
 """
 
 import secrets
@@ -17,7 +16,7 @@ from typing import Any
 import yaml
 from kubernetes import client, config, utils
 
-from tests.launcher.conftest import written
+from tests.launcher.conftest import format_kubeconfig
 from tools.cluster import binaries
 from tools.paths import MANIFESTS
 
@@ -25,7 +24,7 @@ PATIENCE = 120.0
 
 
 class ControlPlane:
-    """A context in which the two programs run; `administrator` is the kubeconfig of somebody who may do everything."""
+    """A context in which the two programs run; `administrator` is a kubeconfig with all rights."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -54,7 +53,7 @@ class ControlPlane:
         """The file of a kubeconfig with that token."""
         path = self._folder / f"kubeconfig-{len(list(self._folder.glob('kubeconfig-*')))}"
         authority = {"certificate-authority": str(self._folder / "server.crt")}
-        path.write_text(written(f"https://127.0.0.1:{self._port}", token, **authority))
+        path.write_text(format_kubeconfig(f"https://127.0.0.1:{self._port}", token, **authority))
         return path
 
     def start_server(self) -> None:

@@ -1,4 +1,4 @@
-"""Objects of Kubernetes as its API gives them: the chart's own CronJob, and pods in the states that a cluster shows."""
+"""Objects of Kubernetes as its API gives them: the chart's CronJob, and pods in many states."""
 
 import os
 import subprocess
@@ -9,9 +9,9 @@ from typing import Any
 import yaml
 from kubernetes import client
 
+from job.launcher.objects import ClusterEvent, Job, Json, Pod
+from job.launcher.snapshot import RunSnapshot
 from tools.paths import MANIFESTS
-
-Json = dict[str, Any]
 
 RUN = "graft-1f2e3d4c5b"
 NOW = "2026-01-02T03:04:05Z"
@@ -34,8 +34,12 @@ def job(name: str = RUN, *, version: str = "10", **status: Any) -> Json:
     """A Job of that name; the keywords are its status."""
     labels = {"app.kubernetes.io/name": "graft"}
     metadata = {
-        "name": name, "namespace": "graft", "labels": labels, "resourceVersion": version, "creationTimestamp": NOW
-    }  # fmt: skip
+        "name": name,
+        "namespace": "graft",
+        "labels": labels,
+        "resourceVersion": version,
+        "creationTimestamp": NOW,
+    }
     spec = template()["spec"]["jobTemplate"]["spec"]
     return {
         "apiVersion": "batch/v1",
@@ -77,7 +81,7 @@ def pod(
 
 
 def container(**state: Any) -> list[client.V1ContainerStatus]:
-    """The status of a pod's containers: a sidecar's, and ours in `state` (`waiting`, `running` or `terminated`)."""
+    """The status of a sidecar, and ours in `state` (`waiting`, `running` or `terminated`)."""
 
     def status(name: str, state: client.V1ContainerState) -> client.V1ContainerStatus:
         return client.V1ContainerStatus(
@@ -119,7 +123,7 @@ def unschedulable(message: str) -> Json:
 
 
 def disrupted(reason: str, message: str, exit_code: int = 143) -> Json:
-    """The status of a pod that was made to go."""
+    """The status of a pod that was evicted."""
     condition = client.V1PodCondition(
         type="DisruptionTarget", status="True", reason=reason, message=message
     )
@@ -138,19 +142,30 @@ def event(kind: str, name: str, reason: str, message: str, at: str = NOW) -> Jso
     return plain | {"lastTimestamp": at}
 
 
+def snapshot(of: Json, *pods: Json, events: tuple[Json, ...] = ()) -> RunSnapshot:
+    """What the launcher makes of a Job, its pods and events."""
+    return RunSnapshot(
+        Job.from_json(of),
+        tuple(Pod.from_json(each) for each in pods),
+        tuple(ClusterEvent.from_json(each) for each in events),
+    )
+
+
 RELEASED = (
-    '{"status": "released", "run_id": "34701a43aed1c39a", "release": "s3://models/flowers/releases/34701a43aed1c39a", '
-    '"promoted": true, "scores": {"accuracy": 0.911765, "log_loss": null}, "plan": "none", "error": null, '
+    '{"status": "released", "run_id": "34701a43aed1c39a", '
+    '"release": "s3://models/flowers/releases/34701a43aed1c39a", "promoted": true, '
+    '"scores": {"accuracy": 0.911765, "log_loss": null}, "plan": "none", "error": null, '
     '"seconds": {"survey": 0.28}}'
 )
 MISSPELT = (
-    '{"status": "failed", "run_id": null, "release": null, "promoted": false, "scores": {}, "plan": null, '
-    '"error": {"kind": "settings", "message": "a setting cannot work:", "cure": "Correct it."}, "seconds": {}}'
+    '{"status": "failed", "run_id": null, "release": null, "promoted": false, "scores": {}, '
+    '"plan": null, "error": {"kind": "settings", "message": "a setting cannot work:", '
+    '"cure": "Correct it."}, "seconds": {}}'
 )
 
 
 def waiter(kubeconfig: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`graft submit graft --wait`, as a process that can be told to stop."""
+    """`graft submit graft --wait`, as a process that can be stopped by a signal."""
     return subprocess.Popen(
         [sys.executable, "-m", "job", "submit", "graft", "--wait", *arguments],
         env={**os.environ, "KUBECONFIG": str(kubeconfig)},

@@ -1,10 +1,11 @@
-"""The launcher against a real API server, with the rights of manifests/launcher-role.yaml and no others."""
+"""The launcher against a real API server, with the rights of manifests/launcher-role.yaml alone."""
 
 import json
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,11 +17,12 @@ from job import launcher
 from job.__main__ import main
 from job.errors import SettingsError
 from job.launcher.answers import ClusterForbidden, ClusterNotFound, ClusterUnavailable
+from job.launcher.objects import Json
 from job.launcher.watching import NotStarted
 from job.result import Result
 from tests.launcher import control_plane
 from tests.launcher.control_plane import ControlPlane
-from tests.launcher.objects import RELEASED, Json, env, waiter
+from tests.launcher.objects import RELEASED, env, waiter
 
 pytestmark = [pytest.mark.cluster, pytest.mark.xdist_group("control plane")]
 
@@ -115,9 +117,13 @@ class Node:
 
 def _condition(kind: str, reason: str, status: str = "True", message: str = "") -> Json:
     return {
-        "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": NOW,
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": NOW,
         "lastProbeTime": NOW,
-    }  # fmt: skip
+    }
 
 
 def _terminated(exit_code: int, reason: str = "Completed", message: str = "") -> Json:
@@ -132,21 +138,21 @@ def followed(cluster) -> Iterator[Callable[[str], "Followed"]]:
 
 
 class Followed:
-    """A watch under way: what it told, and what it returns."""
+    """A watch under way: the lines that it wrote, and what it returns."""
 
     def __init__(self, pool: ThreadPoolExecutor, cluster: launcher.Cluster, run: str) -> None:
-        self.told: list[str] = []
-        self.result: Future[Result] = pool.submit(launcher.watch, cluster, run, self.told.append)
+        self.lines: list[str] = []
+        self.result: Future[Result] = pool.submit(launcher.watch, cluster, run, self.lines.append)
 
     def until(self, words: str) -> str:
-        """Wait until a line with these words was told."""
+        """Wait until a line with these words was written."""
         for _ in range(300):
-            if line := next((each for each in self.told if words in each), ""):
+            if line := next((each for each in self.lines if words in each), ""):
                 return line
             with suppress(TimeoutError):
                 self.result.result(timeout=0.1)
                 break
-        pytest.fail(f"never told: {words}; but {self.told}")
+        pytest.fail(f"never written: {words}; but {self.lines}")
 
 
 def test_a_submitted_run_is_the_templates_own_job(cluster, node):
@@ -159,7 +165,7 @@ def test_a_submitted_run_is_the_templates_own_job(cluster, node):
     assert (owner.uid, owner.controller) == (template.metadata.uid, None)
     assert made.spec.suspend is False
     assert made.spec.ttl_seconds_after_finished == 604800
-    entries = env(cluster.job(run.name))
+    entries = env(cluster.read_job_json(run.name))
     assert {"name": "GRAFT_NAME", "value": "roses"} in entries
     assert len({entry["name"] for entry in entries}) == len(entries)
 
@@ -175,10 +181,10 @@ def test_one_key_is_one_run(cluster):
 
 
 def test_settings_that_cannot_work_create_nothing(cluster):
-    before = len(cluster.jobs())
+    before = len(cluster.list_jobs())
     with pytest.raises(SettingsError, match="GRAFT_TRAINING_EPOCH is unknown"):
         launcher.submit(cluster, "graft", {"GRAFT_TRAINING_EPOCH": "5"})
-    assert len(cluster.jobs()) == before
+    assert len(cluster.list_jobs()) == before
 
 
 def test_a_run_is_followed_from_no_node_to_a_second_pod_and_its_result(cluster, node, followed):
@@ -216,13 +222,9 @@ def test_a_quota_and_a_missing_secret_are_read_from_events(cluster, node, follow
     assert (result.status, result.exit_code) == ("interrupted", 75)
 
 
-def test_a_watch_from_too_long_ago_returns_at_once_and_the_run_is_read_anew(
-    cluster, node, followed
-):
+def test_a_watch_of_an_old_version_returns_and_the_run_is_read_again(cluster, node, followed):
     run = launcher.submit(cluster, "graft", {}).name
-    old = cluster.job(run)
-    old["metadata"]["resourceVersion"] = "1"
-    cluster.await_change(old, 60)
+    cluster.await_change(replace(cluster.read_job(run), version="1"), 60)
     watch = followed(run)
     watch.until("is pending")
     node.pod(run, phase="Succeeded", state=_terminated(0, message=RELEASED))
@@ -257,7 +259,7 @@ def test_runs_lists_what_is_known(cluster, node, capsys):
     assert rows[waiting][0] == "pending"
 
 
-def test_what_is_not_there_is_told_with_what_is(cluster):
+def test_a_missing_name_is_reported_with_those_that_exist(cluster):
     with pytest.raises(ClusterNotFound, match=r"No template gaft .*there are: graft"):
         launcher.submit(cluster, "gaft", {})
     with pytest.raises(ClusterNotFound, match="No run nothing in the namespace graft"):
@@ -269,7 +271,7 @@ def test_another_namespace_is_forbidden_with_verb_and_resource(account):
         ClusterForbidden,
         match=r'cannot list resource "pods" in API group "" in the namespace "default"',
     ):
-        launcher.runs(launcher.connect("default", str(account)))
+        launcher.list_runs(launcher.connect("default", str(account)))
 
 
 def test_sigterm_with_cancel_on_exit_deletes_the_run(cluster, account):
@@ -283,7 +285,7 @@ def test_sigterm_with_cancel_on_exit_deletes_the_run(cluster, account):
     out, _ = process.communicate(timeout=30)
     assert (process.returncode, json.loads(out)["status"]) == (75, "interrupted")
     with pytest.raises(ClusterNotFound):
-        cluster.job(run.name)
+        cluster.read_job(run.name)
 
 
 def _all_verbs(cluster: launcher.Cluster, node: Node) -> None:
@@ -291,12 +293,11 @@ def _all_verbs(cluster: launcher.Cluster, node: Node) -> None:
     for call in (
         lambda: launcher.submit(cluster, "gaft", {}),
         lambda: launcher.watch(cluster, "nothing", print),
-        lambda: launcher.runs(cluster),
-        lambda: list(cluster.log(node.pod("nothing"), follow=False)),
+        lambda: launcher.list_runs(cluster),
+        lambda: list(cluster.stream_log(node.pod("nothing"), follow=False)),
     ):
-        with suppress(
-            ClusterNotFound, ClusterUnavailable, SettingsError
-        ):  # not there, or no node to read a log from
+        # The object does not exist, or there is no node to read a log from.
+        with suppress(ClusterNotFound, ClusterUnavailable, SettingsError):
             _unless_forbidden(call)
     run = launcher.submit(cluster, "graft", {})
     with suppress(NotStarted):

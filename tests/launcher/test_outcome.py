@@ -1,4 +1,4 @@
-"""The result of a run as whoever waits for it gets it."""
+"""The result of a run as the launcher returns it."""
 
 import json
 import math
@@ -6,16 +6,17 @@ import math
 import pytest
 
 from job.launcher import outcome
-from job.launcher.snapshot import RunSnapshot
+from job.launcher.objects import Json
 from job.result import Result
+from job.supervision import Ending
 from tests.launcher.objects import (
     MISSPELT,
     RELEASED,
-    Json,
     disrupted,
     ended,
     job,
     pod,
+    snapshot,
     terminated,
     waiting,
 )
@@ -25,43 +26,51 @@ FAILED = ended("Failed", "BackoffLimitExceeded", "Job has reached the specified 
 DEADLINE = ended("Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
 
 
-def of(status: Json, *pods: Json) -> Result:
-    return outcome.of(RunSnapshot(job(**status), pods))
+def build(status: Json, *pods: Json) -> Result:
+    return outcome.build_result(snapshot(job(**status), *pods))
 
 
-def test_a_released_run_hands_on_its_own_result():
-    result = of(COMPLETE, pod(**terminated(0, RELEASED)))
+def test_a_released_run_passes_on_its_own_result():
+    result = build(COMPLETE, pod(**terminated(0, RELEASED)))
     assert json.loads(result.to_json()) == json.loads(RELEASED)
     assert result.exit_code == 0
     assert math.isnan(result.scores["log_loss"])
 
 
+def test_the_reason_that_a_result_gives_is_handed_on():
+    text = json.dumps(
+        json.loads(RELEASED)
+        | {"status": "unchanged", "promoted": False, "reason": "releases/a stays"}
+    )
+    assert "releases/a stays" in build(COMPLETE, pod(**terminated(0, text))).summary()
+
+
 @pytest.mark.parametrize("code", [2, 3, 75])
-def test_a_failed_run_hands_on_its_result_and_its_exit_code(code):
-    result = of(FAILED, pod(**terminated(code, MISSPELT)))
+def test_a_failed_run_passes_on_its_result_and_its_exit_code(code):
+    result = build(FAILED, pod(**terminated(code, MISSPELT)))
     assert json.loads(result.to_json()) == json.loads(MISSPELT)
     assert result.exit_code == code
 
 
 def test_below_the_gate_is_six():
     text = RELEASED.replace('"released"', '"below_gate"')
-    assert of(FAILED, pod(**terminated(6, text))).exit_code == 6
+    assert build(FAILED, pod(**terminated(6, text))).exit_code == 6
 
 
 def test_the_result_is_the_last_line_where_the_message_is_the_logs_end():
-    result = of(COMPLETE, pod(**terminated(0, f'{{"message": "a line"}}\n{RELEASED}\n')))
+    result = build(COMPLETE, pod(**terminated(0, f'{{"message": "a line"}}\n{RELEASED}\n')))
     assert result.release == "s3://models/flowers/releases/34701a43aed1c39a"
 
 
 @pytest.mark.parametrize(
     "message", ["", "Traceback", "[1]", '{"status": "fine"}', '{"status": "failed"}', "null", "7"]
 )
-def test_what_is_no_result_is_not_taken_for_one(message):
-    assert outcome.read(message) is None
+def test_another_last_line_is_not_taken_for_a_result(message):
+    assert outcome.parse_result(message) is None
 
 
-def test_out_of_memory_is_told_with_the_containers_exit_code():
-    result = of(FAILED, pod(**terminated(137, reason="OOMKilled")))
+def test_out_of_memory_keeps_the_exit_code_of_the_container():
+    result = build(FAILED, pod(**terminated(137, reason="OOMKilled")))
     assert result.exit_code == 137
     assert result.error
     assert (result.status, result.error.kind) == ("failed", "oomkilled")
@@ -69,31 +78,31 @@ def test_out_of_memory_is_told_with_the_containers_exit_code():
 
 def test_an_evicted_pod_may_have_no_container_left():
     evicted = pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
-    result = of(FAILED, evicted)
+    result = build(FAILED, evicted)
     assert (result.status, result.exit_code) == ("interrupted", 75)
     assert result.error
     assert "low on resource" in result.error.message
 
 
-def test_a_deadline_without_a_pod_is_worth_another_try():
-    result = of(DEADLINE)
+def test_a_deadline_without_a_pod_is_temporary():
+    result = build(DEADLINE)
     assert result.error
     assert (result.error.kind, result.exit_code) == ("deadlineexceeded", 75)
 
 
 def test_a_deadline_keeps_the_reason_of_the_pod_that_never_began():
-    result = of(DEADLINE, pod(**waiting("ImagePullBackOff", "no such image")))
+    result = build(DEADLINE, pod(**waiting("ImagePullBackOff", "no such image")))
     assert result.error
     assert "no such image" in result.error.message
 
 
-def test_a_result_of_a_pod_that_did_well_does_not_save_a_job_that_failed():
-    result = of(DEADLINE, pod(**terminated(0, RELEASED)))
+def test_a_pod_that_succeeded_does_not_save_a_job_that_failed():
+    result = build(DEADLINE, pod(**terminated(0, RELEASED)))
     assert result.status != "released"
 
 
 def test_a_completed_run_whose_pod_is_gone_is_still_a_success():
-    result = of(COMPLETE)
+    result = build(COMPLETE)
     assert (result.status, result.exit_code) == ("released", 0)
     assert result.error
     assert "promoted.json" in result.error.cure
@@ -104,6 +113,22 @@ def test_an_older_pods_result_is_not_the_runs():
         pod("a", **terminated(75, MISSPELT)),
         pod("b", **disrupted("DeletionByTaintManager", "node lost")),
     )
-    result = of(FAILED, first, second)
+    result = build(FAILED, first, second)
     assert result.error
     assert result.error.kind == "deletionbytaintmanager"
+
+
+def test_of_a_killed_process_the_cluster_knows_more_than_its_result():
+    text = Ending(137, 9, finished=False, last_lines=()).outcome.to_json()
+    result = build(FAILED, pod(**terminated(137, text, reason="OOMKilled")))
+    assert result.error
+    assert (result.exit_code, result.error.kind) == (137, "oomkilled")
+
+
+def test_a_crash_that_the_cluster_cannot_explain_keeps_its_own_result():
+    words = ("terminate called after throwing",)
+    text = Ending(134, 6, finished=False, last_lines=words).outcome.to_json()
+    result = build(FAILED, pod(**terminated(134, text, reason="Error")))
+    assert result.error
+    assert (result.exit_code, result.error.kind) == (134, "killed")
+    assert "terminate called" in result.error.message

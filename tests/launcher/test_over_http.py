@@ -1,4 +1,4 @@
-"""The launcher against recorded answers of an API server: errors, streams that break, and the verbs themselves."""
+"""The launcher against recorded answers of an API server: errors, broken streams, the verbs."""
 
 import json
 import signal
@@ -11,10 +11,10 @@ from job.errors import Interrupted, SettingsError
 from job.launcher import answers
 from job.launcher import cluster as cluster_room
 from job.launcher.snapshot import RunDeleted
-from job.launcher.template import job_from
+from job.launcher.template import build_job
 from job.launcher.watching import NotStarted
 from job.workers import Terminated
-from tests.launcher.conftest import BATCH, CORE, Recording, written
+from tests.launcher.conftest import BATCH, CORE, Recording, format_kubeconfig
 from tests.launcher.objects import (
     MISSPELT,
     RELEASED,
@@ -40,7 +40,7 @@ BEGINS = '{"message": "audit begins", "fields": {"phase": "audit", "event": "beg
 
 @pytest.fixture(autouse=True)
 def _impatient(monkeypatch):
-    monkeypatch.setattr("job.launcher.watching.TICK", 1)
+    monkeypatch.setattr("job.launcher.watching.POLL_SECONDS", 1)
     monkeypatch.setattr("job.launcher.snapshot.PAUSE", 0.05)
     monkeypatch.setattr("job.launcher.reading.PAUSE", 0.05)
     monkeypatch.setattr(cluster_room, "PAUSE", 0.05)
@@ -61,7 +61,7 @@ def log_lines(*numbers: int) -> list[bytes]:
 
 
 class TestErrors:
-    def test_a_right_that_is_missing_is_told_with_verb_and_resource(self, cluster, recording):
+    def test_a_missing_right_is_named_with_verb_and_resource(self, cluster, recording):
         message = (
             'jobs.batch is forbidden: User "me" cannot create resource "jobs" in API group "batch"'
         )
@@ -87,7 +87,7 @@ class TestErrors:
         with pytest.raises(answers.ClusterNotFound, match="there is no run at all"):
             launcher.watch(cluster, RUN, print)
 
-    def test_a_job_that_the_cluster_refuses_is_told_in_its_words(self, cluster, recording):
+    def test_a_refused_job_is_explained_in_the_clusters_words(self, cluster, recording):
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         recording.refuses(
             f"POST {JOBS}", 422, 'Job.batch "graft" is invalid: spec.template: Invalid value'
@@ -101,14 +101,14 @@ class TestErrors:
             launcher.submit(cluster, "graft", {"GRAFT_TRAINING_EPOCH": "5"})
         assert recording.times(f"POST {JOBS}") == 0
 
-    def test_a_server_that_is_busy_or_away_is_worth_another_try(self, cluster, recording, tmp_path):
+    def test_a_server_that_is_busy_or_away_is_temporary(self, cluster, recording, tmp_path):
         recording.says(f"GET {BATCH}/cronjobs/graft", [b"<html>Bad gateway"], 502)
         with pytest.raises(answers.ClusterUnavailable, match="Bad gateway"):
             launcher.submit(cluster, "graft", {})
         nowhere = tmp_path / "nowhere"
-        nowhere.write_text(written("http://127.0.0.1:1"))
+        nowhere.write_text(format_kubeconfig("http://127.0.0.1:1"))
         with pytest.raises(answers.ClusterUnavailable, match="Connection refused") as away:
-            launcher.runs(launcher.connect(None, str(nowhere)))
+            launcher.list_runs(launcher.connect(None, str(nowhere)))
         assert away.value.exit_code == 75
 
     def test_without_any_configuration_the_cure_is_named(self, monkeypatch, tmp_path):
@@ -127,12 +127,10 @@ class TestErrors:
 class TestWatch:
     def test_a_run_is_followed_through_its_phases_to_its_result(self, cluster, recording):
         finishes(recording, pod(**terminated(0, RELEASED)), **COMPLETE)
-        told: list[str] = []
-        assert (
-            launcher.watch(cluster, RUN, told.append).release
-            == "s3://models/flowers/releases/34701a43aed1c39a"
-        )
-        assert told == [
+        lines: list[str] = []
+        result = launcher.watch(cluster, RUN, lines.append)
+        assert result.release == "s3://models/flowers/releases/34701a43aed1c39a"
+        assert lines == [
             f"pod {RUN}-abcde runs on node-1",
             "audit begins",
             f"pod {RUN}-abcde ended with exit code 0",
@@ -140,7 +138,7 @@ class TestWatch:
         ]
 
     @pytest.mark.parametrize("expiry", ["as a status", "as an event", "in the middle"])
-    def test_a_watch_that_expires_or_breaks_is_taken_up_again(self, cluster, recording, expiry):
+    def test_a_watch_that_expires_or_breaks_goes_on(self, cluster, recording, expiry):
         recording.lists(f"GET {EVENTS}")
         recording.says(f"GET {JOB}", job())
         recording.says(f"GET {JOB}", job(version="11"))
@@ -183,7 +181,7 @@ class TestWatch:
         with pytest.raises(answers.ClusterForbidden, match="cannot watch"):
             launcher.watch(cluster, RUN, lambda _: None)
 
-    def test_a_replaced_pod_and_why_it_went_are_told(self, cluster, recording):
+    def test_a_replaced_pod_and_its_reason_are_reported(self, cluster, recording):
         recording.lists(f"GET {EVENTS}")
         recording.says(f"GET {JOB}", job())
         recording.says(f"GET {JOB}", job())
@@ -194,9 +192,9 @@ class TestWatch:
         )
         recording.lists(f"GET {PODS}", pod(f"{RUN}-other", **terminated(0, RELEASED)))
         recording.says(f"WATCH {JOBS}", {"type": "MODIFIED", "object": {}})
-        told: list[str] = []
-        launcher.watch(cluster, RUN, told.append)
-        assert told == [
+        lines: list[str] = []
+        launcher.watch(cluster, RUN, lines.append)
+        assert lines == [
             f"pod {RUN}-first runs on node-1",
             f"pod {RUN}-first is gone: EvictionByEvictionAPI: drained.",
             f"pod {RUN}-other runs on node-1",
@@ -212,10 +210,10 @@ class TestWatch:
         recording.lists(f"GET {EVENTS}", event("Job", RUN, "FailedCreate", "exceeded quota: gpus"))
         recording.says(f"GET {LOG}", [b""])
         recording.says(f"WATCH {JOBS}", {"type": "MODIFIED", "object": {}})
-        told: list[str] = []
-        launcher.watch(cluster, RUN, told.append, start_timeout=0)
+        lines: list[str] = []
+        launcher.watch(cluster, RUN, lines.append, start_timeout=0)
         assert any(
-            line.startswith("it waits: FailedCreate: exceeded quota: gpus.") for line in told
+            line.startswith("it waits: FailedCreate: exceeded quota: gpus.") for line in lines
         )
         assert recording.times(f"GET {LOG}") == 1
 
@@ -239,14 +237,14 @@ class TestWatch:
         recording.lists(f"GET {EVENTS}")
         recording.says(f"WATCH {JOBS}", [])
         recording.says(f"DELETE {JOB}", {})
-        told: list[str] = []
+        lines: list[str] = []
         with pytest.raises(
             NotStarted, match=r"within 0\.2 s: Unschedulable: 1 Insufficient"
         ) as late:
-            launcher.watch(cluster, RUN, told.append, start_timeout=0.2, cancel=cancel)
+            launcher.watch(cluster, RUN, lines.append, start_timeout=0.2, cancel=cancel)
         assert late.value.exit_code == 75
         assert recording.times(f"DELETE {JOB}") == cancel
-        assert told[0].startswith(
+        assert lines[0].startswith(
             "it waits: Unschedulable: 1 Insufficient nvidia.com/gpu. No node has so many free GPUs"
         )
 
@@ -255,9 +253,7 @@ class TestWatch:
         assert launcher.watch(cluster, RUN, lambda _: None, start_timeout=0).exit_code == 0
 
     @pytest.mark.parametrize("cancel", [False, True])
-    def test_whoever_is_stopped_leaves_the_run_alone_unless_told_otherwise(
-        self, cluster, recording, cancel
-    ):
+    def test_a_stopped_wait_ends_the_run_only_with_cancel(self, cluster, recording, cancel):
         recording.says(f"GET {JOB}", job())
         recording.lists(f"GET {PODS}")
         recording.lists(f"GET {EVENTS}")
@@ -291,7 +287,7 @@ class TestLogs:
         recording.says(f"GET {LOG}", log_lines(3, 4))
         recording.says(f"GET {CORE}/pods/{RUN}-vwxyz/log", log_lines(1, 5))
         lines = []
-        for line in launcher.logs(cluster, RUN):
+        for line in launcher.follow_logs(cluster, RUN):
             lines.append(line)
             if line == "line 5":
                 recording.answers["GET", JOB] = []
@@ -303,14 +299,14 @@ class TestLogs:
         recording.lists(f"GET {PODS}", pod(**terminated(1)), pod(f"{RUN}-vwxyz", **terminated(0)))
         recording.refuses(f"GET {LOG}", 404, "pods not found")
         recording.says(f"GET {CORE}/pods/{RUN}-vwxyz/log", log_lines(7))
-        assert list(launcher.logs(cluster, RUN)) == ["line 7"]
+        assert list(launcher.follow_logs(cluster, RUN)) == ["line 7"]
 
     def test_a_log_that_never_opens_is_given_up(self, cluster, recording, monkeypatch):
         monkeypatch.setattr("job.launcher.reading.TRIES", 3)
         recording.says(f"GET {JOB}", job(**COMPLETE))
         recording.lists(f"GET {PODS}", pod(**terminated(1)))
         recording.refuses(f"GET {LOG}", 500, "container not found")
-        assert list(launcher.logs(cluster, RUN)) == []
+        assert list(launcher.follow_logs(cluster, RUN)) == []
         assert recording.times(f"GET {LOG}") == 3
 
     def test_a_log_that_may_not_be_read_says_so(self, cluster, recording):
@@ -318,7 +314,7 @@ class TestLogs:
         recording.lists(f"GET {PODS}", pod(**running()))
         recording.refuses(f"GET {LOG}", 403, 'cannot get resource "pods/log"')
         with pytest.raises(answers.ClusterForbidden, match="pods/log"):
-            list(launcher.logs(cluster, RUN))
+            list(launcher.follow_logs(cluster, RUN))
 
 
 class TestVerbs:
@@ -331,7 +327,7 @@ class TestVerbs:
 
     @pytest.mark.usefixtures("kubeconfig")
     def test_submit_and_wait_ends_as_the_run_does(self, recording, capsys, tmp_path, monkeypatch):
-        name = job_from(template(), {}, "uid")["metadata"]["name"]
+        name = build_job(template(), {}, "uid")["metadata"]["name"]
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         recording.refuses(f"POST {JOBS}", 409, "already exists")
         recording.says(f"GET {BATCH}/jobs/{name}", job(name, **ended("Failed", "PodFailurePolicy")))
@@ -349,7 +345,7 @@ class TestVerbs:
 
     @pytest.mark.usefixtures("kubeconfig")
     def test_an_attached_run_says_which_settings_it_keeps(self, recording, capsys):
-        name = job_from(template(), {}, "uid")["metadata"]["name"]
+        name = build_job(template(), {}, "uid")["metadata"]["name"]
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         recording.refuses(f"POST {JOBS}", 409, "already exists")
         recording.says(f"GET {BATCH}/jobs/{name}", job(name))
@@ -357,18 +353,18 @@ class TestVerbs:
         assert "it keeps its own GRAFT_SEED" in capsys.readouterr().err
 
     @pytest.mark.usefixtures("kubeconfig")
-    def test_whoever_waits_gets_a_result_for_settings_that_cannot_work(self, recording, capsys):
+    def test_settings_that_cannot_work_give_a_result_too(self, recording, capsys):
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         assert main(["submit", "graft", "--set", "GRAFT_SEED=x", "--wait"]) == 2
         assert json.loads(capsys.readouterr().out)["error"]["kind"] == "settings"
 
     @pytest.mark.parametrize("options", [["--cancel-on-exit"], ["--start-timeout", "0"]])
-    def test_what_belongs_to_a_wait_is_refused_without_one(self, options, capsys):
+    def test_an_option_of_a_wait_is_refused_without_one(self, options, capsys):
         assert main(["submit", "graft", *options]) == 2
         assert "Add --wait." in capsys.readouterr().err
 
     @pytest.mark.parametrize("text", ["EPOCHS=5", "GRAFT_SEED"])
-    def test_what_is_no_setting_is_refused_by_its_form(self, text, capsys):
+    def test_an_argument_that_is_not_a_setting_is_refused(self, text, capsys):
         with pytest.raises(SystemExit):
             main(["submit", "graft", "--set", text])
         assert "expected GRAFT_…=…" in capsys.readouterr().err
@@ -421,7 +417,7 @@ class TestVerbs:
         ]
 
     def test_sigterm_ends_the_wait_with_75_and_leaves_the_run_alone(self, kubeconfig, recording):
-        name = job_from(template(), {}, "uid")["metadata"]["name"]
+        name = build_job(template(), {}, "uid")["metadata"]["name"]
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         recording.says(f"POST {JOBS}", job(name), 201)
         recording.says(f"GET {BATCH}/jobs/{name}", job(name))

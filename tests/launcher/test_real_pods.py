@@ -11,11 +11,12 @@ import pytest
 from kubernetes import client
 
 from job import launcher
+from job.launcher.objects import Json
 from job.launcher.watching import NotStarted
 from job.result import Result
 from tests.cluster.conftest import api, namespace  # noqa: F401 - fixtures
 from tests.cluster.namespace import RESTRICTED, Namespace, eventually
-from tests.launcher.objects import MISSPELT, RELEASED, Json, template
+from tests.launcher.objects import MISSPELT, RELEASED, template
 from tools.cluster.target import TOOLS_IMAGE
 
 pytestmark = pytest.mark.cluster
@@ -52,24 +53,24 @@ def submitted(namespace: Namespace, cluster) -> Callable[..., str]:  # noqa: F81
 
 
 def watched(cluster: launcher.Cluster, run: str) -> tuple[Result, str]:
-    told: list[str] = []
-    result = launcher.watch(cluster, run, told.append)
-    return result, "\n".join(told)
+    lines: list[str] = []
+    result = launcher.watch(cluster, run, lines.append)
+    return result, "\n".join(lines)
 
 
-def test_a_run_hands_on_its_result(cluster, submitted):
+def test_a_run_passes_on_its_result(cluster, submitted):
     begins = '{"message": "audit begins", "fields": {"phase": "audit"}}'
     run = submitted(f"echo '{begins}'; sleep 5; {LEAVE.format(RELEASED, 0)}")
-    result, told = watched(cluster, run)
+    result, lines = watched(cluster, run)
     assert json.loads(result.to_json()) == json.loads(RELEASED)
-    assert "audit begins" in told
-    assert list(launcher.logs(cluster, run)) == [begins]
+    assert "audit begins" in lines
+    assert list(launcher.follow_logs(cluster, run)) == [begins]
 
 
 def test_a_run_with_wrong_settings_fails_at_once_with_its_exit_code(cluster, submitted):
-    result, told = watched(cluster, submitted(LEAVE.format(MISSPELT, 2)))
+    result, lines = watched(cluster, submitted(LEAVE.format(MISSPELT, 2)))
     assert (result.exit_code, json.loads(result.to_json())) == (2, json.loads(MISSPELT))
-    assert "PodFailurePolicy" in told
+    assert "PodFailurePolicy" in lines
 
 
 def test_out_of_memory_is_named(cluster, submitted, namespace):  # noqa: F811
@@ -78,8 +79,8 @@ def test_out_of_memory_is_named(cluster, submitted, namespace):  # noqa: F811
     namespace.batch.patch_namespaced_job(
         run, namespace.name, {"spec": {"activeDeadlineSeconds": 1}}
     )
-    _, told = watched(cluster, run)
-    assert "OOMKilled" in told
+    _, lines = watched(cluster, run)
+    assert "OOMKilled" in lines
 
 
 @pytest.mark.parametrize(
@@ -113,14 +114,14 @@ def test_the_log_goes_on_over_an_eviction_and_the_second_pod_gives_the_result(
     run = submitted(
         f"trap 'exit 75' TERM; echo from $HOSTNAME; sleep 15 & wait $!; {LEAVE.format(RELEASED, 0)}"
     )
-    lines = launcher.logs(cluster, run)
-    first = next(lines)
+    log = launcher.follow_logs(cluster, run)
+    first = next(log)
     pod = first.removeprefix("from ")
     eviction = client.V1Eviction(metadata=client.V1ObjectMeta(name=pod))
     namespace.core.create_namespaced_pod_eviction(pod, namespace.name, eviction)
-    result, told = watched(cluster, run)
+    result, lines = watched(cluster, run)
     assert result.status == "released"
-    assert "EvictionByEvictionAPI" in told
-    (second,) = lines
+    assert "EvictionByEvictionAPI" in lines
+    (second,) = log
     assert second.startswith("from ")
     assert second != first

@@ -7,6 +7,7 @@ import yaml
 
 from job import launcher
 from job.errors import JobError
+from job.launcher.objects import Job
 from tests.launcher.conftest import BATCH, CORE
 from tests.launcher.objects import RUN, job, pod, template, terminated
 from tools.paths import MANIFESTS
@@ -27,7 +28,7 @@ def granted() -> set[Right]:
 
 
 def right(method: str, path: str) -> Right:
-    """What RBAC looks at in a request."""
+    """What RBAC checks in a request."""
     found = re.fullmatch(
         r"/(?:api|apis/(\w+))/v1/namespaces/graft/(\w+)(?:/([^/]+)(?:/(\w+))?)?", path
     )
@@ -58,9 +59,9 @@ def test_the_launcher_asks_for_just_what_its_role_grants(cluster, recording):
     for call in (
         lambda: launcher.submit(cluster, "gaft", {}),
         lambda: launcher.watch(cluster, RUN, print, start_timeout=0, cancel=True),
-        lambda: cluster.await_change(job(), 1),
-        lambda: launcher.runs(cluster),
-        lambda: next(launcher.logs(cluster, RUN)),
+        lambda: cluster.await_change(Job.from_json(job()), 1),
+        lambda: launcher.list_runs(cluster),
+        lambda: next(launcher.follow_logs(cluster, RUN)),
     ):
         with suppress(JobError):
             call()

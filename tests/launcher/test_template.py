@@ -1,4 +1,4 @@
-"""The Job that is made from a template: names, labels, owner, environment."""
+"""The Job that is built from a template: names, labels, owner, environment."""
 
 from typing import Any
 
@@ -8,14 +8,15 @@ from hypothesis import strategies as st
 from kubernetes import client
 
 from job.errors import SettingsError
-from job.launcher.template import job_from, replaced, run_name
-from tests.launcher.objects import Json, env, template
+from job.launcher.objects import Json
+from job.launcher.template import build_job, build_run_name, replace_variables
+from tests.launcher.objects import env, template
 
 QUEUE = {"kueue.x-k8s.io/queue-name": "gpus"}
 
 
 def made(cron_job: Json, key: str | None = "k", **changes: str) -> Json:
-    return job_from(cron_job, changes, key)
+    return build_job(cron_job, changes, key)
 
 
 def test_labels_annotations_and_specification_are_the_templates():
@@ -77,23 +78,35 @@ def test_a_changed_setting_replaces_a_reference_to_a_secret_and_a_double():
         {"name": "B", "valueFrom": {}},
         {"name": "A", "value": "2"},
     ]
-    assert replaced(entries, {}) == [{"name": "A", "value": "2"}, {"name": "B", "valueFrom": {}}]
-    assert replaced(entries, {"B": "3"}) == [
+    assert replace_variables(entries, {}) == [
+        {"name": "A", "value": "2"},
+        {"name": "B", "valueFrom": {}},
+    ]
+    assert replace_variables(entries, {"B": "3"}) == [
         {"name": "A", "value": "2"},
         {"name": "B", "value": "3"},
     ]
 
 
 def test_a_value_means_what_it_says_to_kubernetes_too():
-    assert replaced([], {"A": "$(HOME) costs $5"}) == [{"name": "A", "value": "$$(HOME) costs $$5"}]
+    assert replace_variables([], {"A": "$(HOME) costs $5"}) == [
+        {"name": "A", "value": "$$(HOME) costs $$5"}
+    ]
 
 
 def test_one_key_is_one_name_and_no_key_is_another_each_time():
-    assert run_name("graft", "uid") == run_name("graft", "uid")
+    assert build_run_name("graft", "uid") == build_run_name("graft", "uid")
     assert (
-        len({run_name("graft", "uid"), run_name("graft", "uid2"), run_name("graft2", "uid")}) == 3
+        len(
+            {
+                build_run_name("graft", "uid"),
+                build_run_name("graft", "uid2"),
+                build_run_name("graft2", "uid"),
+            }
+        )
+        == 3
     )
-    assert run_name("graft", None) != run_name("graft", None)
+    assert build_run_name("graft", None) != build_run_name("graft", None)
 
 
 @given(
@@ -102,9 +115,9 @@ def test_one_key_is_one_name_and_no_key_is_another_each_time():
     st.integers(0, 4),
 )
 def test_a_name_fits_and_its_digest_is_never_cut(name, key, index_length):
-    run = run_name(name, key, index_length)
+    run = build_run_name(name, key, index_length)
     assert len(run) <= 63 - index_length
-    assert run_name("x", key).removeprefix("x-").isalnum()
+    assert build_run_name("x", key).removeprefix("x-").isalnum()
     assert len(run.rpartition("-")[2]) == 10
     assert name.startswith(run.rpartition("-")[0])
 

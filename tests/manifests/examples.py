@@ -65,7 +65,7 @@ def planted(tree: Any, path: str, value: Any) -> Any:
 
 def understood(arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments as Graft reads them; a setting that it does not have fails the test."""
-    given = command._parser().parse_args(arguments)
-    known = {name for name, _ in settings.variables()}
+    given = command.build_parser().parse_args(arguments)
+    known = set(settings.VARIABLES)
     assert {name for name, _ in getattr(given, "set", [])} <= known
     return given

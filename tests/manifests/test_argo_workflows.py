@@ -107,7 +107,9 @@ def test_the_result_is_read_where_it_is_written_and_its_release_goes_to_the_next
     (given,) = PIPELINE["steps"][1][0]["arguments"]["parameters"]
     outputs = {
         "parameters": {
-            output["name"]: Result("released", release="s3://models/flowers/releases/1").to_json()
+            output["name"]: Result(
+                status="released", release="s3://models/flowers/releases/1"
+            ).to_json()
         }
     }
     expression = given["value"].removeprefix("{{=").removesuffix("}}")

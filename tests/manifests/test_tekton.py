@@ -101,9 +101,9 @@ def test_the_results_of_the_longest_result_fit_into_the_4096_bytes_of_a_task(
     tmp_path: Path,
 ) -> None:
     longest = Result(
-        "released",
-        "r" * 130,
-        "s3://" + "b" * 1_100,
+        status="released",
+        run_id="r" * 130,
+        release="s3://" + "b" * 1_100,
         promoted=True,
         plan="p" * 40,
         scores=dict.fromkeys(map(str, range(99)), 0.1),
@@ -117,7 +117,7 @@ def test_the_results_of_the_longest_result_fit_into_the_4096_bytes_of_a_task(
 
 
 def test_a_result_that_names_no_release_gives_an_empty_one(tmp_path: Path) -> None:
-    assert results_of(Result("released"), tmp_path)["release"] == ""
+    assert results_of(Result(status="released"), tmp_path)["release"] == ""
 
 
 def results_of(result: Result, folder: Path) -> dict[str, str]:

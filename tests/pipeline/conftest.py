@@ -93,6 +93,11 @@ class Ended:
         return json.loads(self.err.splitlines()[-1])
 
     @property
+    def told(self) -> str:
+        """What a verb other than `run` said beside its answer."""
+        return "\n".join(json.loads(line)["message"] for line in self.err.splitlines())
+
+    @property
     def log(self) -> list[dict[str, Any]]:
         """The other lines."""
         return [json.loads(line) for line in self.err.splitlines()[:-1]]

@@ -201,6 +201,26 @@ def test_promote_rolls_back_to_an_earlier_release_and_forth(grown: Grown, tmp_pa
     assert pointer(tmp_path / "colours")["run_id"] == grown.run_id
 
 
+def test_a_roll_back_by_hand_outlives_the_next_night(grown: Grown, tmp_path: Path):
+    shutil.copytree(grown.model, tmp_path / "colours")
+    releases = (tmp_path / "colours" / "releases").as_uri()
+    settings = grown.settings | {"GRAFT_OUTPUT_URI": tmp_path.as_uri()}
+    assert grown.manifest["promotion"]["decision"] == "promote"
+    assert pointer(tmp_path / "colours")["run_id"] == grown.run_id
+    assert graft("promote", f"{releases}/{grown.first}").code == 0
+    chosen = pointer(tmp_path / "colours")
+
+    night = graft("run", **settings)
+
+    assert (night.code, night.result["status"], night.result["promoted"]) == (0, "unchanged", False)
+    assert night.result["run_id"] == grown.run_id
+    stays = f"the champion was chosen by hand: releases/{grown.first} stays; `graft promote"
+    assert night.result["reason"] == f"{stays}` makes this release the champion"
+    said = [line["message"] for line in night.log]
+    assert f"{stays} {releases}/{grown.run_id}` makes this release the champion" in said
+    assert pointer(tmp_path / "colours") == chosen
+
+
 # --- the gate --------------------------------------------------------------------------------------------------------
 
 

@@ -41,7 +41,7 @@ def test_help_of_a_verb_says_what_it_takes(verb: str):
 def test_words_that_are_not_understood_are_usage_errors(words: tuple[str, ...]):
     ended = graft(*words)
     assert ended.code == 2
-    assert "usage: graft" in ended.err
+    assert ended.told.startswith("usage: graft")
 
 
 def test_settings_prints_every_setting_and_no_secret():
@@ -67,8 +67,8 @@ def test_settings_that_cannot_work_are_told_in_words():
     ended = graft("settings", GRAFT_SEDE="1")
     assert ended.code == 2
     assert ended.out == ""
-    assert ended.err.splitlines()[0] == "3 settings cannot work:"
-    assert "  - GRAFT_SEDE is unknown; the nearest setting is GRAFT_SEED." in ended.err
+    assert ended.told.splitlines()[0] == "3 settings cannot work:"
+    assert "  - GRAFT_SEDE is unknown; the nearest setting is GRAFT_SEED." in ended.told
 
 
 @pytest.mark.parametrize("verb", ["verify", "promote"])
@@ -78,7 +78,7 @@ def test_a_release_that_is_not_there_is_said_in_one_sentence_and_its_cure(
 ):
     ended = graft(verb, uri)
     assert ended.code == code
-    assert 1 < len(ended.err.splitlines()) <= 3
+    assert 1 < len(ended.told.splitlines()) <= 3
     assert "Traceback" not in ended.err
 
 

@@ -1,5 +1,7 @@
 """`check` and `plan`: what can be known before a GPU is spent."""
 
+import io
+import json
 import re
 from pathlib import Path
 
@@ -47,6 +49,29 @@ def test_check_looks_at_everything_and_leaves_nothing(
     assert "36 images in 3 classes" in found["dataset"][1]
     assert "mobile.weights.h5" in found["weights"][1]
     assert not any(path.is_file() for path in (tmp_path / "out").rglob("*"))
+
+
+def test_what_libjpeg_says_of_a_damaged_image_is_a_record_and_no_part_of_the_answer(
+    tiny: dict[str, str], tmp_path: Path
+):
+    for path in draw(tmp_path / "data").rglob("*.png"):
+        with io.BytesIO() as encoded:
+            Image.open(path).save(encoded, "JPEG")
+            start, end = encoded.getvalue()[:-2], encoded.getvalue()[-2:]
+        path.with_suffix(".jpg").write_bytes(start + b"\x11" * 9 + end)
+        path.unlink()
+    here = {
+        "GRAFT_DATASET_URI": (tmp_path / "data").as_uri(),
+        "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri(),
+    }
+    ended = graft("check", **tiny | here)
+
+    native = [
+        record for record in map(json.loads, ended.err.splitlines()) if record["logger"] == "native"
+    ]
+    assert ended.code == 0, ended.out
+    assert any("extraneous bytes" in record["message"] for record in native)
+    assert "extraneous bytes" not in ended.out
 
 
 def test_check_tells_every_failure_and_exits_with_the_first(tiny: dict[str, str], tmp_path: Path):

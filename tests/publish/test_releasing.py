@@ -380,6 +380,10 @@ def never(*_: Any) -> Any:
     raise AssertionError("asked although it does not matter")
 
 
+def won(against: Champion | None, promote: bool = True) -> Decision:
+    return Decision(promote=promote, by="comparison", reason="", comparison=None, against=against)
+
+
 def crowned(model: Store, tmp_path: Path, run_id: str = "old") -> Champion:
     released(model, tmp_path, run_id)
     publish.promote_manually(f"{model.uri}/releases/{run_id}")
@@ -399,7 +403,7 @@ def test_the_first_release_that_passes_the_gate_is_promoted(model: Store, tmp_pa
     manifest = released(
         model, tmp_path, "run-1", promotion=decision.record(), previous=decision.previous
     )
-    assert publish.promote(model, manifest, None, decision, never) is decision
+    assert publish.promote(model, manifest, decision, never) is decision
 
     pointer = json.loads(model.read("promoted.json"))
     assert pointer["schema"] == 1
@@ -456,8 +460,10 @@ def test_fewer_than_30_comparable_images_leave_it_to_the_gate_and_it_is_said(
 def test_a_loser_leaves_the_pointer_alone(model: Store, tmp_path: Path) -> None:
     champion = crowned(model, tmp_path)
     decision = publish.decide(GATE, 0.6, champion, comparing(0.6, 0.9, 100))
-    publish.promote(model, released(model, tmp_path, "new"), champion, decision, never)
-    assert publish.champion(model) == champion or found(publish.champion(model).manifest) == "old"  # type: ignore[union-attr]
+    publish.promote(model, released(model, tmp_path, "new"), decision, never)
+    now = publish.champion(model)
+    assert now
+    assert (found(now.manifest), now.pointer_sha256) == ("old", champion.pointer_sha256)
 
 
 @pytest.mark.parametrize("damage", ["pointer", "manifest", "files"])
@@ -478,7 +484,7 @@ def test_a_damaged_champion_leaves_it_to_the_gate_and_is_replaced(
     assert decision.promote
     assert "decides alone: the champion" in decision.reason
 
-    publish.promote(model, released(model, tmp_path, "new"), champion, decision, never)
+    publish.promote(model, released(model, tmp_path, "new"), decision, never)
     assert publish.verify(model.uri).manifest.run_id == "new"
 
 
@@ -491,16 +497,11 @@ def test_of_two_promoters_one_wins_and_the_other_compares_again(
 
     def again(name: str, against: Champion | None) -> Decision:
         compared.append((name, found(against.manifest) if against else None))
-        return Decision(
-            False, "comparison", "it is worse", None, against.sha256 if against else None
-        )
+        return won(against, promote=False)
 
     def run(name: str) -> None:
-        wins = Decision(True, "comparison", "it is better", None, champion.sha256)
         start.wait()
-        publish.promote(
-            model, manifests[name], champion, wins, lambda against: again(name, against)
-        )
+        publish.promote(model, manifests[name], won(champion), lambda against: again(name, against))
 
     threads = [threading.Thread(target=run, args=[name]) for name in manifests]
     for thread in threads:
@@ -523,12 +524,9 @@ def test_a_promoter_that_always_comes_late_gives_up_for_now(model: Store, tmp_pa
         crowned(model, tmp_path, f"other-{next(others)}")
 
     late = racing(model, "write_if", another_wins, always=True)
-    decision, manifest = (
-        Decision(True, "gate", "it is better", None, None),
-        released(model, tmp_path, "new"),
-    )
+    manifest = released(model, tmp_path, "new")
     with pytest.raises(TemporaryError, match="changed 5 times"):
-        publish.promote(late, manifest, None, decision, lambda _: decision)
+        publish.promote(late, manifest, won(None), won)
 
 
 def test_a_pointer_whose_answer_was_lost_counts_as_written(
@@ -537,45 +535,27 @@ def test_a_pointer_whose_answer_was_lost_counts_as_written(
     model = connect(f"{bucket}/pets")
     manifest = released(model, tmp_path, "run-1")
     faulty.fail("PUT", times=1, lose_answer=True)
-    decision = Decision(True, "gate", "no champion yet", None, None)
-    assert publish.promote(model, manifest, None, decision, never) is decision
+    decision = won(None)
+    assert publish.promote(model, manifest, decision, never) is decision
     assert found(publish.champion(model).manifest) == "run-1"  # type: ignore[union-attr]
 
 
 def test_killed_between_manifest_and_pointer_the_rerun_finishes_the_promotion(
     model: Store, tmp_path: Path
 ) -> None:
-    then = "publish.promote(model, release.manifest, None, publish.Decision(True, 'gate', '', None, None), None)"
+    then = """
+decision = publish.Decision(promote=True, by="gate", reason="", comparison=None, against=None)
+publish.promote(model, release.manifest, decision, None)
+"""
     kill_while("write_if, after=1", bundle(tmp_path / "bundle"), model, then)
 
     assert publish.champion(model) is None
     manifest = publish.find(model, "run-1")
     assert manifest
-    assert publish.finish_promotion(model, manifest)
+    assert publish.finish_promotion(model, manifest).promoted
     assert publish.verify(model.uri).manifest == manifest
     assert json.loads(model.read("promoted.json"))["reason"] == "no champion yet"
-    assert publish.finish_promotion(model, manifest)  # a second time it has nothing to do
-
-
-@pytest.mark.parametrize("why", ["it lost", "another champion came since"])
-def test_a_promotion_is_not_finished_when(model: Store, tmp_path: Path, why: str) -> None:
-    won = {
-        "decision": "promote" if why != "it lost" else "keep",
-        "by": "gate",
-        "reason": "",
-        "comparison": None,
-    }
-    manifest = released(model, tmp_path, "run-1", promotion=won)
-    if why != "it lost":
-        crowned(model, tmp_path, "other")
-    assert not publish.finish_promotion(model, manifest)
-
-
-def test_a_finish_that_loses_the_race_says_so(model: Store, tmp_path: Path) -> None:
-    won = {"decision": "promote", "by": "gate", "reason": "", "comparison": None}
-    manifest = released(model, tmp_path, "run-1", promotion=won)
-    late = racing(model, "write_if", lambda: crowned(model, tmp_path, "other"))
-    assert not publish.finish_promotion(late, manifest)
+    assert publish.finish_promotion(model, manifest).promoted  # a second time it has nothing to do
 
 
 def test_by_hand_any_intact_release_is_promoted_and_the_earlier_one_rolls_back(

@@ -1,6 +1,7 @@
-"""The environment is read once, everything that is wrong with it is said at once, and nothing else is paid for it."""
+"""An environment is read once, and everything that is wrong with it is reported at once."""
 
 import json
+import os
 import re
 import sys
 from contextlib import suppress
@@ -15,48 +16,53 @@ from pydantic import ValidationError
 from job import identity
 from job.catalogue import BACKBONES
 from job.errors import SettingsError
-from job.settings import Settings, load, variables
+from job.settings import VARIABLES, Settings, load
 
 REQUIRED = {"GRAFT_DATASET_URI": "file:///data", "GRAFT_OUTPUT_URI": "s3://models/team"}
 
 
-@pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch):
+def read(required: dict[str, str] = REQUIRED, /, **environment: str) -> Settings:
     """Read the required settings and some more, or all of them given as a mapping."""
-
-    def read(required: dict[str, str] = REQUIRED, **environment: str) -> Settings:
-        for name, value in (required | environment).items():
-            monkeypatch.setenv(name, value)
-        return load()
-
-    return read
+    return load(required | environment)
 
 
-@pytest.fixture
-def problems(read):
+def problems(required: dict[str, str] = REQUIRED, /, **environment: str) -> list[str]:
     """What is wrong with an environment."""
-
-    def problems(required: dict[str, str] = REQUIRED, **environment: str) -> list[str]:
-        with pytest.raises(SettingsError) as caught:
-            read(required, **environment)
-        assert caught.value.exit_code == 2
-        assert caught.value.cure
-        return list(caught.value.problems)
-
-    return problems
+    with pytest.raises(SettingsError) as caught:
+        read(required, **environment)
+    assert caught.value.exit_code == 2
+    assert caught.value.cure
+    return list(caught.value.problems)
 
 
-# --- names -----------------------------------------------------------------------------------------------------------
+def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GRAFT_SEED", "5")
+    for name, value in REQUIRED.items():
+        monkeypatch.setenv(name, value)
+    assert load().seed == 5
 
 
-def test_two_addresses_are_all_that_must_be_said(read):
+def test_another_environment_is_read_alone_and_both_stay_as_they_are(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setenv("GRAFT_SEED", "5")
+    monkeypatch.setenv("GRAFT_NO_SUCH", "in the process alone")
+    before, given = dict(os.environ), dict(REQUIRED)
+    assert load(given).seed == 0
+    assert (dict(os.environ), given) == (before, REQUIRED)
+
+
+# --- names ---
+
+
+def test_two_addresses_are_all_that_is_required():
     settings = read()
     assert (settings.dataset.uri, settings.output.uri) == ("file:///data", "s3://models/team")
     assert (settings.name, settings.seed, settings.transfer.mode) == ("model", 0, "auto")
     assert settings.export.formats == ("saved_model", "keras")
 
 
-def test_the_first_word_is_the_group_and_the_rest_is_the_field(read):
+def test_the_first_word_is_the_group_and_the_rest_is_the_field():
     settings = read(
         GRAFT_TRAINING_BATCH_SIZE="64",
         GRAFT_BACKBONE_WEIGHTS_SHA256="",
@@ -65,14 +71,14 @@ def test_the_first_word_is_the_group_and_the_rest_is_the_field(read):
     assert settings.training.batch_size == 64
 
 
-def test_what_is_required_is_named(problems):
+def test_what_is_required_is_named():
     assert problems({}) == [
         "GRAFT_DATASET_URI is required and not set.",
         "GRAFT_OUTPUT_URI is required and not set.",
     ]
 
 
-def test_a_group_without_its_required_address_names_it(problems):
+def test_a_group_without_its_required_address_names_it():
     assert problems({"GRAFT_OUTPUT_URI": "s3://models"}, GRAFT_DATASET_BROKEN_SHARE="0.1") == [
         "GRAFT_DATASET_URI is required and not set."
     ]
@@ -90,26 +96,26 @@ def test_a_group_without_its_required_address_names_it(problems):
         ("GRAFT_TRAINING", "GRAFT_TRAINING_XLA"),
     ],
 )
-def test_a_misspelt_name_is_refused_with_the_nearest_one(problems, received: str, meant: str):
+def test_a_misspelt_name_is_refused_with_the_nearest_one(received: str, meant: str):
     (problem,) = problems(**{received: "1"})
     assert problem == f"{received} is unknown; the nearest setting is {meant}."
 
 
-def test_an_unknown_name_beside_valid_ones_is_refused(problems):
+def test_an_unknown_name_beside_valid_ones_is_refused():
     assert problems(GRAFT_SEED="3", GRAFT_SEDE="4") == [
         "GRAFT_SEDE is unknown; the nearest setting is GRAFT_SEED."
     ]
 
 
-def test_a_name_in_small_letters_is_not_ours(read):
+def test_a_name_in_small_letters_is_not_ours():
     assert read(graft_seed="3").seed == 0
 
 
-def test_names_of_other_programs_are_not_ours(read):
+def test_names_of_other_programs_are_not_ours():
     read(GRAFTING="1", XGRAFT_SEED="2")
 
 
-def test_what_kubernetes_injects_for_services_of_our_name_is_passed_over(read):
+def test_what_kubernetes_injects_for_services_of_our_name_is_ignored():
     settings = read(
         GRAFT_SERVICE_HOST="10.0.0.1",
         GRAFT_SERVICE_PORT="80",
@@ -127,22 +133,17 @@ def test_what_kubernetes_injects_for_services_of_our_name_is_passed_over(read):
     assert settings.telemetry.port == 8000
 
 
-# --- values ----------------------------------------------------------------------------------------------------------
+# --- values ---
 
 
-def test_an_empty_value_is_an_unset_one(read):
-    assert (
-        read(
-            GRAFT_SEED="",
-            GRAFT_BACKBONE_IMAGE_SIZE="",
-            GRAFT_CACHE_LIMIT="",
-            GRAFT_EXPORT_FORMATS="",
-        )
-        == read()
+def test_an_empty_value_is_an_unset_one():
+    empty = read(
+        GRAFT_SEED="", GRAFT_BACKBONE_IMAGE_SIZE="", GRAFT_CACHE_LIMIT="", GRAFT_EXPORT_FORMATS=""
     )
+    assert empty == read()
 
 
-def test_formats_are_separated_by_commas(read):
+def test_formats_are_separated_by_commas():
     assert read(GRAFT_EXPORT_FORMATS="saved_model, onnx,litert,").export.formats == (
         "saved_model",
         "onnx",
@@ -150,14 +151,14 @@ def test_formats_are_separated_by_commas(read):
     )
 
 
-def test_a_tilde_in_the_cache_folder_is_the_home_folder(read, monkeypatch: pytest.MonkeyPatch):
+def test_a_tilde_in_the_cache_folder_is_the_home_folder(monkeypatch: pytest.MonkeyPatch):
     assert read().cache.dir == Path("~/.cache/graft").expanduser()
     monkeypatch.setenv("HOME", "/home/someone")
     assert read(GRAFT_CACHE_DIR="~/images").cache.dir == Path("/home/someone/images")
 
 
 @pytest.mark.parametrize("value", ["1000000", "1e6"])
-def test_a_float_may_be_written_as_helm_writes_it(read, value: str):
+def test_a_float_may_be_written_as_helm_writes_it(value: str):
     assert read(GRAFT_CHECKPOINT_INTERVAL_SECONDS=value).checkpoint.interval_seconds == 1e6
 
 
@@ -188,25 +189,24 @@ def test_a_float_may_be_written_as_helm_writes_it(read, value: str):
         ("GRAFT_EXPORT_FORMATS", ",", "at least 1 item"),
         ("GRAFT_TELEMETRY_PORT", "70000", "less than or equal to 65535"),
         ("GRAFT_CACHE_LIMIT", "10Gi", "valid integer"),
+        ("GRAFT_CACHE_DIR", "~nobody-of-that-name/cache", "a user without a home folder"),
     ],
 )
-def test_a_value_that_cannot_be_is_refused_with_what_was_expected(
-    problems, name: str, value: str, said: str
-):
+def test_an_invalid_value_is_refused_with_what_was_expected(name: str, value: str, said: str):
     (problem,) = problems(**{name: value})
     assert problem.startswith(f"{name}=")
     assert said in problem
 
 
-def test_all_problems_are_told_at_once(problems):
-    told = problems(
+def test_all_problems_are_reported_at_once():
+    found = problems(
         {"GRAFT_OUTPUT_URI": "models"},
         GRAFT_SEDE="3",
         GRAFT_TRAINING_EPOCHS="0",
         GRAFT_HEAD_DROPOUT="1",
         GRAFT_BACKBONE_NAME="VGG17",
     )
-    named = [re.match(r"GRAFT_\w+", problem)[0] for problem in told]  # type: ignore[index]
+    named = [re.match(r"GRAFT_\w+", problem)[0] for problem in found]  # type: ignore[index]  # all do match
     assert sorted(named) == [
         "GRAFT_BACKBONE_NAME",
         "GRAFT_DATASET_URI",
@@ -236,43 +236,33 @@ def test_all_problems_are_told_at_once(problems):
         ),
     ],
 )
-def test_values_that_do_not_go_together_are_refused_with_the_cure(
-    problems, environment: dict[str, str], said: str
-):
+def test_contradictions_are_refused_with_the_cure(environment: dict[str, str], said: str):
     (problem,) = problems(**environment)
     assert said in problem
 
 
-def test_contradictions_and_unknown_names_are_told_together(problems):
+def test_contradictions_and_unknown_names_are_reported_together():
     assert (
         len(problems(GRAFT_SEDE="3", GRAFT_EXPORT_FORMATS="keras", GRAFT_BACKBONE_IMAGE_SIZE="16"))
         == 3
     )
 
 
-@given(
-    st.dictionaries(
-        st.sampled_from([name for name, _ in variables()]), st.text(st.characters(codec="ascii"))
-    )
-)
-def test_whatever_the_environment_holds_it_is_read_or_refused(values: dict[str, str]):
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (REQUIRED | values).items():
-            patch.setenv(name, value.replace("\0", ""))
-        with suppress(SettingsError):
-            load()
+@given(st.dictionaries(st.sampled_from(list(VARIABLES)), st.text(st.characters(codec="ascii"))))
+def test_any_environment_is_read_or_refused(values: dict[str, str]):
+    with suppress(SettingsError):
+        load(REQUIRED | values)
 
 
-def test_settings_do_not_change(read):
+def test_settings_do_not_change():
     settings = read()
     with pytest.raises(ValidationError):
-        settings.seed = 3
+        settings.seed = 3  # type: ignore[misc]  # mypy knows that it fails
     with pytest.raises(ValidationError):
-        settings.training.epochs = 3
+        settings.training.epochs = 3  # type: ignore[misc]  # the same
 
 
-# --- what enters the identity
-# ----------------------------------------------------------------------------------------
+# --- what enters the identity ---
 
 RUNNING = {
     "GRAFT_DATASET_URI": "s3://elsewhere/data",
@@ -309,57 +299,51 @@ SHAPING = {
 }
 
 
-def test_where_and_how_a_run_works_does_not_shape_the_model(read):
-    assert (
-        read(**RUNNING).shaping()
-        == read({}, **REQUIRED | dict.fromkeys(RUNNING.keys() - REQUIRED, "")).shaping()
-    )
+def test_where_and_how_a_run_works_does_not_shape_the_model():
+    assert read(**RUNNING).shaping_values() == read().shaping_values()
 
 
 @pytest.mark.parametrize(("name", "value"), SHAPING.items())
-def test_what_decides_the_model_shapes_it(read, name: str, value: str):
-    assert read(**{name: value}).shaping() != read(**{name: ""}).shaping()
+def test_what_decides_the_model_shapes_it(name: str, value: str):
+    assert read(**{name: value}).shaping_values() != read(**{name: ""}).shaping_values()
 
 
-def test_every_setting_says_whether_it_shapes_or_only_runs_and_has_a_sentence(read):
-    shaping = read().shaping().keys()
-    for name, (_, field) in variables():
-        assert field.description, name
+def test_every_setting_has_an_effect_and_a_sentence():
+    shaping = read().shaping_values().keys()
+    for name, variable in VARIABLES.items():
+        assert variable.field.description, name
         assert (name in RUNNING) is (name not in shaping), name
 
 
-def test_a_release_remembers_the_address_of_its_data_but_of_nothing_else(read):
+def test_a_release_records_the_address_of_its_data_and_no_other():
     settings = read(**RUNNING)
-    assert settings.written().keys() - settings.shaping().keys() == {"GRAFT_DATASET_URI"}
-    json.dumps(settings.written())
-
-
-def test_every_value_can_be_printed_and_read_back(read, monkeypatch: pytest.MonkeyPatch):
-    values = read(**RUNNING, **SHAPING).values()
-    assert list(values) == [name for name, _ in variables()]
-    written = {
-        name: ",".join(value) if isinstance(value, list) else str(value)
-        for name, value in values.items()
+    assert settings.recorded_values().keys() - settings.shaping_values().keys() == {
+        "GRAFT_DATASET_URI"
     }
-    assert (
-        read(
-            {}, **{name: "" if value == "None" else value for name, value in written.items()}
-        ).values()
-        == values
-    )
+    json.dumps(settings.recorded_values())
 
 
-def test_the_size_is_that_of_the_backbone_unless_given(read):
+def test_every_value_can_be_printed_and_read_back():
+    values = read(**RUNNING, **SHAPING).values()
+    assert list(values) == list(VARIABLES)
+    written = {}
+    for name, value in values.items():
+        text = ",".join(value) if isinstance(value, list) else str(value)
+        written[name] = "" if value is None else text
+    assert load(written).values() == values
+
+
+def test_the_size_is_that_of_the_backbone_unless_given():
     assert read(GRAFT_BACKBONE_NAME="VGG16").image_size == BACKBONES["VGG16"].default_size
     assert read(GRAFT_BACKBONE_NAME="VGG16", GRAFT_BACKBONE_IMAGE_SIZE="240").image_size == 240
 
 
-def test_a_digest_of_settings_does_not_depend_on_their_order(read):
-    shaping = read().shaping()
+def test_a_digest_of_settings_does_not_depend_on_their_order():
+    shaping = read().shaping_values()
     assert identity.digest(shaping) == identity.digest(dict(reversed(shaping.items())))
 
 
-# --- cost ------------------------------------------------------------------------------------------------------------
+# --- cost ---
 
 HEAVY = {
     "tensorflow",
@@ -385,7 +369,7 @@ HEAVY = {
         ("--help", {}, 0),
     ],
 )
-def test_what_needs_no_network_and_no_tensorflow_does_not_wait_for_them(verb, environment, code):
+def test_what_needs_no_tensorflow_does_not_wait_for_it(verb, environment, code):
     script = f"""
 import sys
 from job.__main__ import main

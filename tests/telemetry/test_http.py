@@ -20,7 +20,15 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 
 from job.result import Result
 from job.settings import TelemetrySettings
-from job.telemetry import Telemetry, push, serve, server
+from job.telemetry import RunTelemetry, push, serve, server
+from job.telemetry.events import (
+    CheckpointSaved,
+    EpochEnded,
+    FactsFound,
+    Progressed,
+    RunEnded,
+    StepTaken,
+)
 from job.telemetry.metrics import package_version, register
 from job.telemetry.run_state import RunState
 from job.telemetry.server import Server
@@ -30,25 +38,29 @@ PHASES = (
     "evaluation", "export", "release",
 )  # fmt: skip
 RELEASED = Result(
-    "released", "ab12", "s3://models/flowers", True, {"accuracy": 0.9, "macro_f1": math.nan}
+    status="released",
+    run_id="ab12",
+    release="s3://models/flowers",
+    promoted=True,
+    scores={"accuracy": 0.9, "macro_f1": math.nan},
 ).as_dict()
 
 
 @pytest.fixture
-def telemetry() -> Iterator[Telemetry]:
+def telemetry() -> Iterator[RunTelemetry]:
     state, registry = RunState("flowers", PHASES), CollectorRegistry()
     register(state, registry)
-    with Telemetry(state, Server(state, registry, "127.0.0.1", 0)) as telemetry:
+    with RunTelemetry(state, Server(state, registry, "127.0.0.1", 0)) as telemetry:
         yield telemetry
 
 
-def port_of(telemetry: Telemetry) -> int:
+def port_of(telemetry: RunTelemetry) -> int:
     assert telemetry.server is not None
     return telemetry.server.port
 
 
 def ask(
-    telemetry: Telemetry, path: str, method: str = "GET", headers: dict[str, str] | None = None
+    telemetry: RunTelemetry, path: str, method: str = "GET", headers: dict[str, str] | None = None
 ) -> tuple[http.client.HTTPResponse, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port_of(telemetry), timeout=10)
     with contextlib.closing(connection):
@@ -57,7 +69,7 @@ def ask(
         return answer, answer.read()
 
 
-def scrape(telemetry: Telemetry) -> dict[str, Metric]:
+def scrape(telemetry: RunTelemetry) -> dict[str, Metric]:
     return {family.name: family for family in parse(ask(telemetry, "/metrics")[1].decode())}
 
 
@@ -68,27 +80,31 @@ def values(family: Metric) -> dict[tuple[str, ...], float]:
     }
 
 
-def lead_a_full_life(telemetry: Telemetry) -> None:
+def lead_a_full_life(telemetry: RunTelemetry) -> None:
     """Everything that a run can tell, and scores beyond what is shown."""
     for phase in PHASES:
         with telemetry.phase(phase):
-            telemetry.progress(10, 10, "images")
-    telemetry.facts(backbone="EfficientNetB0", plan="part", classes=["cat", "dog"])
-    telemetry.step(0.2, 0.7)
-    telemetry.step(20.0)
-    telemetry.epoch("probe", 3, 3, {"loss": 1.5})
-    scores = {f"val_score_{number}": 0.5 for number in range(50)}
-    telemetry.epoch(
-        "part", 2, 10, {"loss": 0.4, "val_accuracy": 0.8, "learning_rate": 1e-3} | scores
+            telemetry.emit(Progressed(10, 10, "images"))
+    telemetry.emit(
+        FactsFound({"backbone": "EfficientNetB0", "plan": "part", "classes": ["cat", "dog"]})
     )
-    telemetry.checkpointed()
-    telemetry.outcome(RELEASED)
+    telemetry.emit(StepTaken(0.2, 0.7))
+    telemetry.emit(StepTaken(20.0))
+    telemetry.emit(EpochEnded("probe", 3, 3, {"loss": 1.5}))
+    scores = {f"val_score_{number}": 0.5 for number in range(50)}
+    telemetry.emit(
+        EpochEnded(
+            "part", 2, 10, {"loss": 0.4, "val_accuracy": 0.8, "learning_rate": 1e-3} | scores
+        )
+    )
+    telemetry.emit(CheckpointSaved())
+    telemetry.emit(RunEnded(RELEASED))
 
 
-def test_a_scrape_sees_what_the_run_told(telemetry: Telemetry):
+def test_a_scrape_sees_what_the_run_told(telemetry: RunTelemetry):
     before = time.time()
     with telemetry.phase("dataset"):
-        telemetry.progress(25, 100, "images")
+        telemetry.emit(Progressed(25, 100, "images"))
         families = scrape(telemetry)
     assert values(families["graft_phase"]) == {
         (phase,): float(phase == "dataset") for phase in PHASES
@@ -101,7 +117,7 @@ def test_a_scrape_sees_what_the_run_told(telemetry: Telemetry):
     assert "graft_epoch" not in families
 
 
-def test_a_scrape_sees_training_and_outcome(telemetry: Telemetry):
+def test_a_scrape_sees_training_and_outcome(telemetry: RunTelemetry):
     lead_a_full_life(telemetry)
     families = scrape(telemetry)
     info = families["graft_info"].samples[0].labels
@@ -130,7 +146,7 @@ def test_a_scrape_sees_training_and_outcome(telemetry: Telemetry):
     assert values(families["graft_run_status"])[("running",)] == 0
 
 
-def test_there_are_at_most_120_series(telemetry: Telemetry):
+def test_there_are_at_most_120_series(telemetry: RunTelemetry):
     lead_a_full_life(telemetry)
     logging.getLogger("job").error("counted")
     lines = [
@@ -142,7 +158,7 @@ def test_there_are_at_most_120_series(telemetry: Telemetry):
     assert 60 < len(lines) <= 120
 
 
-def test_names_follow_the_rules_of_prometheus(telemetry: Telemetry):
+def test_names_follow_the_rules_of_prometheus(telemetry: RunTelemetry):
     lead_a_full_life(telemetry)
     for family in scrape(telemetry).values():
         assert re.fullmatch(r"(graft|process)_[a-z0-9_]+", family.name)
@@ -160,7 +176,7 @@ def test_names_follow_the_rules_of_prometheus(telemetry: Telemetry):
         )
 
 
-def test_openmetrics_is_spoken_to_who_asks_for_it(telemetry: Telemetry):
+def test_openmetrics_is_spoken_to_who_asks_for_it(telemetry: RunTelemetry):
     lead_a_full_life(telemetry)
     answer, body = ask(
         telemetry, "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
@@ -206,12 +222,21 @@ def test_it_listens_on_every_address_of_both_families(host: str):
     listening.close()
 
 
-def test_live_json_is_strict_and_names_no_path(telemetry: Telemetry):
+def test_live_json_is_strict_and_names_no_path(telemetry: RunTelemetry):
     logging.getLogger("job").error("it broke", exc_info=ValueError("/secret/path"))
-    telemetry.facts(
-        loss=math.nan, share=0.5, ok=True, devices=("CPU", "GPU"), odd="\udcff", other=object
+    telemetry.emit(
+        FactsFound(
+            {
+                "loss": math.nan,
+                "share": 0.5,
+                "ok": True,
+                "devices": ("CPU", "GPU"),
+                "odd": "\udcff",
+                "other": object,
+            }
+        )
     )
-    telemetry.epoch("probe", 1, 3, {"val_loss": math.inf})
+    telemetry.emit(EpochEnded("probe", 1, 3, {"val_loss": math.inf}))
     answer, body = ask(telemetry, "/live.json")
     assert answer.headers["Content-Type"] == "application/json"
     data = json.loads(body.decode("utf-8"), parse_constant=pytest.fail)
@@ -225,7 +250,7 @@ def test_live_json_is_strict_and_names_no_path(telemetry: Telemetry):
     assert b"/secret" not in body
 
 
-def test_the_page_may_load_nothing_from_anywhere(telemetry: Telemetry):
+def test_the_page_may_load_nothing_from_anywhere(telemetry: RunTelemetry):
     answer, body = ask(telemetry, "/")
     policy = answer.headers["Content-Security-Policy"]
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -235,7 +260,7 @@ def test_the_page_may_load_nothing_from_anywhere(telemetry: Telemetry):
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/healthz", "/live.json", "/healthz?probe=1"])
-def test_head_says_the_same_without_a_body(telemetry: Telemetry, path: str):
+def test_head_says_the_same_without_a_body(telemetry: RunTelemetry, path: str):
     head, nothing = ask(telemetry, path, "HEAD")
     get, body = ask(telemetry, path)
     assert (head.status, nothing) == (200, b"")
@@ -246,19 +271,19 @@ def test_head_says_the_same_without_a_body(telemetry: Telemetry, path: str):
 @pytest.mark.parametrize(
     "path", ["/nothing", "/metrics/", "/../etc/passwd", "/job/telemetry/page.html"]
 )
-def test_anything_else_is_not_found(telemetry: Telemetry, path: str):
+def test_anything_else_is_not_found(telemetry: RunTelemetry, path: str):
     answer, body = ask(telemetry, path)
     assert (answer.status, body) == (404, b"404 Not Found\n")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
-def test_nothing_can_be_changed_from_outside(telemetry: Telemetry, method: str):
+def test_nothing_can_be_changed_from_outside(telemetry: RunTelemetry, method: str):
     answer, _ = ask(telemetry, "/", method)
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
     assert answer.headers["Server"].strip() == "graft"
 
 
-def test_nonsense_on_the_wire_is_refused(telemetry: Telemetry):
+def test_nonsense_on_the_wire_is_refused(telemetry: RunTelemetry):
     with socket.create_connection(("127.0.0.1", port_of(telemetry)), timeout=10) as wire:
         wire.sendall(b"\x16\x03\x01 what is this\r\n\r\n")
         assert b"400" in wire.recv(200)
@@ -266,7 +291,7 @@ def test_nonsense_on_the_wire_is_refused(telemetry: Telemetry):
 
 
 def test_a_slow_client_is_dropped_and_many_do_not_hold_up_the_run(
-    telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
+    telemetry: RunTelemetry, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr(server, "DEADLINE_SECONDS", 1.0)
     address = ("127.0.0.1", port_of(telemetry))
@@ -277,7 +302,7 @@ def test_a_slow_client_is_dropped_and_many_do_not_hold_up_the_run(
         wire.sendall(b"GET /metrics HTTP/1.1\r\n")
     began = time.monotonic()
     for _ in range(1_000):
-        telemetry.step(0.1, 0.1)
+        telemetry.emit(StepTaken(0.1, 0.1))
     assert time.monotonic() - began < 1
     for dropped in (slow[-1], slow[0]):
         with contextlib.suppress(ConnectionResetError):
@@ -293,7 +318,7 @@ def test_a_slow_client_is_dropped_and_many_do_not_hold_up_the_run(
 
 
 def test_a_client_that_goes_away_leaves_no_trace(
-    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+    telemetry: RunTelemetry, caplog: pytest.LogCaptureFixture
 ):
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", port_of(telemetry)), timeout=10) as wire:
@@ -304,9 +329,9 @@ def test_a_client_that_goes_away_leaves_no_trace(
 
 
 def test_a_fault_of_ours_is_logged_and_the_run_goes_on(
-    telemetry: Telemetry, caplog: pytest.LogCaptureFixture
+    telemetry: RunTelemetry, caplog: pytest.LogCaptureFixture
 ):
-    telemetry.facts(broken={"a": Broken()})
+    telemetry.emit(FactsFound({"broken": {"a": Broken()}}))
     with pytest.raises((http.client.HTTPException, OSError)):
         ask(telemetry, "/live.json")
     assert ask(telemetry, "/healthz")[0].status == 200
@@ -319,9 +344,9 @@ class Broken:
 
 
 @pytest.mark.parametrize("seen", ["/", "/live.json"])
-def test_an_open_page_gets_the_outcome_before_the_port_closes(telemetry: Telemetry, seen: str):
+def test_an_open_page_gets_the_outcome_before_the_port_closes(telemetry: RunTelemetry, seen: str):
     ask(telemetry, seen)  # the page itself, before its script has asked for anything, or its data
-    telemetry.outcome(RELEASED)
+    telemetry.emit(RunEnded(RELEASED))
     closing = threading.Thread(target=telemetry.close)
     closing.start()
     time.sleep(0.3)
@@ -335,8 +360,8 @@ def test_an_open_page_gets_the_outcome_before_the_port_closes(telemetry: Telemet
     assert not closing.is_alive()
 
 
-def test_without_a_watcher_the_port_closes_at_once(telemetry: Telemetry):
-    telemetry.outcome(RELEASED)
+def test_without_a_watcher_the_port_closes_at_once(telemetry: RunTelemetry):
+    telemetry.emit(RunEnded(RELEASED))
     began = time.monotonic()
     telemetry.close()
     assert time.monotonic() - began < 1
@@ -377,14 +402,15 @@ class Gateway:
 
 def outcome_at(url: str, result: Result) -> None:
     with serve(TelemetrySettings(port=0, push_url=url), "red-flowers") as telemetry:
-        telemetry.outcome(result.as_dict())
+        telemetry.emit(RunEnded(result.as_dict()))
 
 
 def test_a_release_is_pushed_under_the_models_name_and_never_the_runs():
     gateway = Gateway()
     before = time.time()
     outcome_at(
-        gateway.url, Result("released", "ab12", scores={"accuracy": 0.9, "macro_f1": math.nan})
+        gateway.url,
+        Result(status="released", run_id="ab12", scores={"accuracy": 0.9, "macro_f1": math.nan}),
     )
     gateway.close()
     ((method, path, body),) = gateway.requests
@@ -406,7 +432,7 @@ def test_a_release_is_pushed_under_the_models_name_and_never_the_runs():
 
 def test_a_failure_leaves_the_last_success_in_place():
     gateway = Gateway()
-    outcome_at(gateway.url, Result("failed"))
+    outcome_at(gateway.url, Result(status="failed"))
     gateway.close()
     ((method, _, body),) = gateway.requests
     assert method == "POST"  # PUT would take away what is not sent
@@ -420,7 +446,7 @@ def test_a_gateway_that_is_away_costs_a_warning_without_its_address(
 ):
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://someone:secret@127.0.0.1:{free.getsockname()[1]}"
-    outcome_at(url, Result("released"))
+    outcome_at(url, Result(status="released"))
     assert "the outcome is not in the push gateway" in caplog.text
     assert "secret" not in caplog.text
 
@@ -431,7 +457,7 @@ def test_a_gateway_that_hangs_is_not_waited_for(
     monkeypatch.setattr(push, "DEADLINE_SECONDS", 0.3)
     gateway = Gateway(delay=1.0)
     began = time.monotonic()
-    outcome_at(gateway.url, Result("released"))
+    outcome_at(gateway.url, Result(status="released"))
     assert time.monotonic() - began < 1
     gateway.close()
     assert "it did not answer in time" in caplog.text

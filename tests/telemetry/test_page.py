@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from job.errors import DatasetError
 from job.result import Result, failed
-from job.telemetry import Telemetry
+from job.telemetry import RunTelemetry
+from job.telemetry.events import CheckpointSaved, EpochEnded, FactsFound, Progressed, RunEnded
 from job.telemetry.run_state import RunState
 from job.telemetry.server import Server
 
@@ -22,7 +23,7 @@ HOSTILE = "<img src=x onerror=document.title='owned'>"
 class Visit:
     """An open page, and everything suspicious that it did."""
 
-    def __init__(self, page: Page, telemetry: Telemetry) -> None:
+    def __init__(self, page: Page, telemetry: RunTelemetry) -> None:
         assert telemetry.server is not None
         self.page, self.telemetry = page, telemetry
         self.address = f"http://127.0.0.1:{telemetry.server.port}/"
@@ -53,18 +54,18 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def telemetry() -> Iterator[Telemetry]:
+def telemetry() -> Iterator[RunTelemetry]:
     state = RunState("flowers", PHASES)
     logger = logging.getLogger("job")
     level = logger.level
     logger.setLevel(logging.INFO)
-    with Telemetry(state, Server(state, CollectorRegistry(), "127.0.0.1", 0)) as telemetry:
+    with RunTelemetry(state, Server(state, CollectorRegistry(), "127.0.0.1", 0)) as telemetry:
         yield telemetry
     logger.setLevel(level)
 
 
 @pytest.fixture
-def visit(browser: Browser, telemetry: Telemetry) -> Iterator[Visit]:
+def visit(browser: Browser, telemetry: RunTelemetry) -> Iterator[Visit]:
     page = browser.new_page(viewport={"width": 390, "height": 800})
     yield Visit(page, telemetry)
     page.close()
@@ -75,26 +76,39 @@ def test_the_page_follows_the_run(visit: Visit):
     expect(page.locator("h1")).to_have_text("flowers")
     expect(page.locator("#headline")).to_have_text("Starting …")
     with telemetry.phase("dataset"):
-        telemetry.progress(0, 200, "images")
-        telemetry.progress(50, 200, "images")
+        telemetry.emit(Progressed(0, 200, "images"))
+        telemetry.emit(Progressed(50, 200, "images"))
         expect(page.locator("#headline")).to_have_text("dataset")
         expect(page.locator("#phases [aria-current=step]")).to_contain_text("dataset")
         expect(page.locator("#progress")).to_contain_text("50 of 200 images")
         expect(page.locator("#progress .track")).to_have_attribute("aria-valuenow", "25")
         expect(page).to_have_title("25 % dataset · flowers")
-        telemetry.progress(100, 200, "images")
+        telemetry.emit(Progressed(100, 200, "images"))
         expect(page.locator("#progress")).to_contain_text("50 %, less than a minute left")
     with telemetry.phase("training"):
-        telemetry.facts(backbone="EfficientNetB0", classes=["cat", "dog"], images={"train": 2_000})
-        for epoch in (1, 2):
-            telemetry.epoch(
-                "probe", epoch, 2, {"loss": 1 / epoch, "val_accuracy": 0.5 + epoch / 10}
+        telemetry.emit(
+            FactsFound(
+                {
+                    "backbone": "EfficientNetB0",
+                    "classes": ["cat", "dog"],
+                    "images": {"train": 2_000},
+                }
             )
-        telemetry.epoch(
-            "part", 1, 5, {"loss": 0.3, "val_accuracy": 0.9, "val_loss": 0.4, "learning_rate": 1e-3}
+        )
+        for epoch in (1, 2):
+            telemetry.emit(
+                EpochEnded("probe", epoch, 2, {"loss": 1 / epoch, "val_accuracy": 0.5 + epoch / 10})
+            )
+        telemetry.emit(
+            EpochEnded(
+                "part",
+                1,
+                5,
+                {"loss": 0.3, "val_accuracy": 0.9, "val_loss": 0.4, "learning_rate": 1e-3},
+            )
         )
         logging.getLogger("job.audit").warning("one image is broken")
-        telemetry.checkpointed()
+        telemetry.emit(CheckpointSaved())
         expect(page.locator("#headline")).to_have_text("training, epoch 2 of at most 5")
         expect(page.locator("#epochs")).to_contain_text("part: 1 of 5 epochs")
         expect(page.locator("#curves svg")).to_have_count(2)
@@ -114,10 +128,16 @@ def test_the_page_tells_the_outcome_and_that_the_run_is_over(visit: Visit):
     page, telemetry = visit.page, visit.telemetry
     with telemetry.phase("release"):
         pass
-    telemetry.outcome(
-        Result(
-            "released", "ab", "s3://models/flowers/releases/ab", True, {"macro_f1": 0.91}
-        ).as_dict()
+    telemetry.emit(
+        RunEnded(
+            Result(
+                status="released",
+                run_id="ab",
+                release="s3://models/flowers/releases/ab",
+                promoted=True,
+                scores={"macro_f1": 0.91},
+            ).as_dict()
+        )
     )
     telemetry.close()  # waits for the open page
     expect(page.locator("#headline")).to_have_text("Released")
@@ -129,7 +149,7 @@ def test_the_page_tells_the_outcome_and_that_the_run_is_over(visit: Visit):
 
 def test_a_failure_is_shown_with_its_cure(visit: Visit):
     error = DatasetError("Received one class.", "Add images of another.", ("only 'cat'",))
-    visit.telemetry.outcome(failed(error).as_dict())
+    visit.telemetry.emit(RunEnded(failed(error).as_dict()))
     expect(visit.page.locator("#headline")).to_have_text("Failed")
     expect(visit.page.locator("#outcome.alarm")).to_contain_text(
         "Received one class.\n  - only 'cat'"
@@ -148,8 +168,8 @@ def test_a_lost_connection_is_said(visit: Visit):
 def test_text_from_the_data_is_text_on_the_page(visit: Visit):
     page, telemetry = visit.page, visit.telemetry
     with telemetry.phase(HOSTILE):
-        telemetry.facts(**{HOSTILE: [HOSTILE] * 20, "long": "x" * 300})
-        telemetry.epoch(HOSTILE, 1, 2, {HOSTILE: 0.5})
+        telemetry.emit(FactsFound({HOSTILE: [HOSTILE] * 20, "long": "x" * 300}))
+        telemetry.emit(EpochEnded(HOSTILE, 1, 2, {HOSTILE: 0.5}))
         logging.getLogger("job").info(HOSTILE)
         expect(page.locator("#log")).to_contain_text(HOSTILE)
         expect(page.locator("#about")).to_contain_text("and 8 more")
@@ -160,7 +180,7 @@ def test_text_from_the_data_is_text_on_the_page(visit: Visit):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_legible_in_both_schemes(browser: Browser, telemetry: Telemetry, scheme):
+def test_text_is_legible_in_both_schemes(browser: Browser, telemetry: RunTelemetry, scheme):
     page = browser.new_page(color_scheme=scheme)
     visit = Visit(page, telemetry)
     expect(page.locator("#headline")).to_have_text("Starting …")

@@ -16,9 +16,18 @@ from typing import Any
 import pytest
 
 from job.settings import TelemetrySettings
-from job.telemetry import Telemetry, configure_logs, serve, silent
+from job.telemetry import RunTelemetry, configure_logs, serve, silent
+from job.telemetry.events import (
+    CheckpointSaved,
+    EpochEnded,
+    FactsFound,
+    LineLogged,
+    PhaseBegan,
+    PhaseEnded,
+    Progressed,
+    StepTaken,
+)
 from job.telemetry.run_state import EPOCHS_KEPT, LINES_KEPT, RunState
-from job.telemetry.snapshot import Epoch, Line
 
 PHASES = ("survey", "dataset", "training")
 
@@ -61,7 +70,7 @@ def records(stream: io.StringIO) -> list[dict[str, Any]]:
 
 
 def test_a_phase_runs_and_then_is_done(state: RunState, clock: Clock):
-    telemetry = Telemetry(state)
+    telemetry = RunTelemetry(state)
     with telemetry.phase("survey"):
         clock.now += 3
         assert state.snapshot().running == "survey"
@@ -72,7 +81,7 @@ def test_a_phase_runs_and_then_is_done(state: RunState, clock: Clock):
 
 
 def test_a_phase_entered_again_adds_up(state: RunState, clock: Clock):
-    telemetry = Telemetry(state)
+    telemetry = RunTelemetry(state)
     for seconds in (2, 5):
         with telemetry.phase("training"):
             clock.now += seconds
@@ -80,13 +89,13 @@ def test_a_phase_entered_again_adds_up(state: RunState, clock: Clock):
 
 
 def test_a_phase_that_nobody_announced_joins_the_list(state: RunState):
-    with Telemetry(state).phase("tidying"):
+    with RunTelemetry(state).phase("tidying"):
         pass
     assert state.snapshot().phases[-1].name == "tidying"
 
 
 def test_phases_do_not_nest(state: RunState):
-    telemetry = Telemetry(state)
+    telemetry = RunTelemetry(state)
     with telemetry.phase("survey"):
         with (
             pytest.raises(RuntimeError, match="'dataset' inside 'survey'"),
@@ -97,7 +106,7 @@ def test_phases_do_not_nest(state: RunState):
 
 
 def test_an_error_passes_through_and_its_phase_is_marked(state: RunState):
-    telemetry = Telemetry(state)
+    telemetry = RunTelemetry(state)
     with pytest.raises(ZeroDivisionError), telemetry.phase("dataset"):
         raise ZeroDivisionError
     assert state.snapshot().phases[1].state == "stopped"
@@ -105,11 +114,13 @@ def test_an_error_passes_through_and_its_phase_is_marked(state: RunState):
 
 
 def test_the_time_left_follows_the_pace_so_far(state: RunState, clock: Clock):
-    state.begin("dataset")
-    state.progress(100, 500, "images")  # a resumed download: the first 100 were there already
+    state.apply(PhaseBegan("dataset"))
+    state.apply(
+        Progressed(100, 500, "images")
+    )  # a resumed download: the first 100 were there already
     assert state.snapshot().seconds_left is None
     clock.now += 10
-    state.progress(200, 500, "images")
+    state.apply(Progressed(200, 500, "images"))
     assert state.snapshot().seconds_left == pytest.approx(30)
     clock.now += 5
     assert state.snapshot().seconds_left == pytest.approx(25)
@@ -118,58 +129,58 @@ def test_the_time_left_follows_the_pace_so_far(state: RunState, clock: Clock):
 
 
 def test_threads_that_report_out_of_order_do_not_turn_the_progress_back(state: RunState):
-    state.begin("dataset")
+    state.apply(PhaseBegan("dataset"))
     for done in (2, 1, 4, 3, 10, 9):
-        state.progress(done, 10, "images")
+        state.apply(Progressed(done, 10, "images"))
     view = state.snapshot()
     assert view.progress is not None
     assert (view.progress.done, view.progress.ratio, view.phases[1].images) == (10, 1.0, 10)
 
 
 def test_the_next_epoch_counts_its_images_anew(state: RunState):
-    state.begin("training")
+    state.apply(PhaseBegan("training"))
     for done in (5, 10, 5, 10):
-        state.progress(done, 10, "images")
-    state.progress(3, 8, "steps")
+        state.apply(Progressed(done, 10, "images"))
+    state.apply(Progressed(3, 8, "steps"))
     assert state.snapshot().phases[2].images == 20
 
 
 def test_an_unknown_total_is_no_division_by_zero(state: RunState):
-    state.begin("dataset")
-    state.progress(3, 0, "images")
+    state.apply(PhaseBegan("dataset"))
+    state.apply(Progressed(3, 0, "images"))
     progress = state.snapshot().progress
     assert progress is not None
     assert progress.ratio == 0.0
 
 
 def test_epochs_tell_how_long_the_stage_will_take_at_most(state: RunState, clock: Clock):
-    state.begin("training")
+    state.apply(PhaseBegan("training"))
     clock.now += 10
-    state.epoch(Epoch("probe", 1, 4, {}))
+    state.apply(EpochEnded("probe", 1, 4, {}))
     assert state.snapshot().stage_seconds_left == pytest.approx(30)
     clock.now += 20
-    state.epoch(Epoch("part", 6, 10, {}))  # resumed in the middle: one epoch took 20 s
+    state.apply(EpochEnded("part", 6, 10, {}))  # resumed in the middle: one epoch took 20 s
     assert state.snapshot().stage_seconds_left == pytest.approx(80)
-    state.end()
+    state.apply(PhaseEnded("training"))
     assert state.snapshot().stage_seconds_left is None
 
 
 def test_the_board_does_not_grow_with_the_run(state: RunState):
     for number in range(EPOCHS_KEPT + 5):
-        state.epoch(Epoch("all", number + 1, 2_000, {}))
+        state.apply(EpochEnded("all", number + 1, 2_000, {}))
     for number in range(LINES_KEPT + 5):
-        state.line(Line(0.0, "info", str(number)))
+        state.apply(LineLogged(0.0, "info", str(number)))
     view = state.snapshot()
     assert (len(view.history), view.history[-1].epoch) == (EPOCHS_KEPT, EPOCHS_KEPT + 5)
     assert (len(view.lines), view.lines[0].message) == (LINES_KEPT, "5")
 
 
 def test_many_threads_may_tell_at_once(state: RunState):
-    telemetry = Telemetry(state)
+    telemetry = RunTelemetry(state)
 
     def take_500_steps() -> None:
         for _ in range(500):
-            telemetry.step(0.02, 1.0)
+            telemetry.emit(StepTaken(0.02, 1.0))
 
     work = [threading.Thread(target=take_500_steps) for _ in range(4)]
     for thread in work:
@@ -181,12 +192,12 @@ def test_many_threads_may_tell_at_once(state: RunState):
 
 
 def test_telling_costs_a_step_next_to_nothing(state: RunState):
-    telemetry = Telemetry(state)
-    state.begin("training")
+    telemetry = RunTelemetry(state)
+    state.apply(PhaseBegan("training"))
     began = time.perf_counter()
     for step in range(2_000):
-        telemetry.step(0.1, 0.5)
-        telemetry.progress(step, 2_000, "steps")
+        telemetry.emit(StepTaken(0.1, 0.5))
+        telemetry.emit(Progressed(step, 2_000, "steps"))
     assert (time.perf_counter() - began) / 2_000 < 0.001
 
 
@@ -196,9 +207,9 @@ def test_a_container_logs_strict_json_lines(state: RunState, logs: None):
     logging.getLogger("job.x").warning(
         "odd \udcff name", extra={"fields": {"loss": math.nan, "of": (1, "a"), "path": object}}
     )
-    telemetry = Telemetry(state)
+    telemetry = RunTelemetry(state)
     with telemetry.phase("survey"):
-        telemetry.epoch("probe", 1, 3, {"val_accuracy": 0.5})
+        telemetry.emit(EpochEnded("probe", 1, 3, {"val_accuracy": 0.5}))
     odd, begins, epoch, done = records(stream)
     assert odd["ts"].endswith("+00:00")
     assert (odd["level"], odd["logger"], odd["message"]) == ("warning", "job.x", "odd ? name")
@@ -265,13 +276,13 @@ def test_progress_is_logged_now_and_then(
 ):
     stream = io.StringIO()
     configure_logs(stream, terminal=False)
-    telemetry = Telemetry(state)
+    telemetry = RunTelemetry(state)
     with telemetry.phase("dataset"):
-        telemetry.progress(0, 4_000, "images")
+        telemetry.emit(Progressed(0, 4_000, "images"))
         monkeypatch.setattr("job.telemetry.telemetry.PROGRESS_LINE_SECONDS", -1.0)
         for seconds, done in ((60, 1_000), (150, 3_500)):
             clock.now = 100 + seconds
-            telemetry.progress(done, 4_000, "images")
+            telemetry.emit(Progressed(done, 4_000, "images"))
     assert [record["message"] for record in records(stream)[1:-1]] == [
         "dataset: 1,000 of 4,000 images, about 3 min left",
         "dataset: 3,500 of 4,000 images, less than a minute left",
@@ -281,10 +292,10 @@ def test_progress_is_logged_now_and_then(
 def test_a_terminal_shows_a_bar_and_whole_lines_above_it(state: RunState, logs: None):
     terminal = io.StringIO()
     configure_logs(terminal, terminal=True)
-    with Telemetry(state, terminal=terminal) as telemetry, telemetry.phase("dataset"):
-        telemetry.progress(1, 4, "images")
+    with RunTelemetry(state, terminal=terminal) as telemetry, telemetry.phase("dataset"):
+        telemetry.emit(Progressed(1, 4, "images"))
         time.sleep(0.15)
-        telemetry.progress(3, 4, "images")
+        telemetry.emit(Progressed(3, 4, "images"))
         logging.getLogger("job.audit").warning("one is broken")
     shown = terminal.getvalue()
     assert "dataset …" in shown
@@ -319,9 +330,9 @@ def test_a_terminal_that_went_away_does_not_fail_the_run(
 def test_silent_telemetry_serves_and_shows_nothing():
     handlers = list(logging.getLogger("job").handlers)
     with silent() as telemetry, telemetry.phase("dataset"):
-        telemetry.progress(1, 2, "images")
-        telemetry.facts(classes=3)
-        telemetry.checkpointed()
+        telemetry.emit(Progressed(1, 2, "images"))
+        telemetry.emit(FactsFound({"classes": 3}))
+        telemetry.emit(CheckpointSaved())
     assert telemetry.server is None
     assert logging.getLogger("job").handlers == handlers
 

@@ -131,7 +131,13 @@ def context(tmp_path: Path) -> Callable[..., TrainingContext]:
         settings = TrainingSettings(
             **({"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "patience": 0} | changes)
         )
-        team = Workers(tf.distribute.get_strategy(), 1, ("CPU:0",), False, "this machine")
+        team = Workers(
+            strategy=tf.distribute.get_strategy(),
+            replicas=1,
+            devices=("CPU:0",),
+            bfloat16=False,
+            fingerprint="this machine",
+        )
         return TrainingContext(
             settings,
             GateSettings(),

@@ -41,7 +41,11 @@ def main(folder: Path, index: int, addresses: tuple[str, ...]) -> None:
     )
     plan = Plan("part", "asked", "setting", toy.cuts[0], STAGES, 0, 0)
     fitted = training.fit(toy, plan, feed, context, FeatureCache(folder / "features", "toy", 10**9))
-    said = {"history": fitted.history, "over": checkpoints.over(), "fingerprint": team.fingerprint}
+    said = {
+        "history": fitted.history,
+        "over": checkpoints.is_training_over(),
+        "fingerprint": team.fingerprint,
+    }
     weights = [
         np.asarray(variable, np.float64).ravel().tolist() for variable in toy.model.variables
     ]

@@ -41,7 +41,7 @@ def test_a_signal_ends_the_phase_at_once(stop):
         time.sleep(30)
     assert time.monotonic() - began < 10
     assert stop.requested
-    assert STOPPED in caught.value.told().message
+    assert STOPPED in caught.value.as_error().message
 
 
 def test_no_library_swallows_the_signal(stop):
@@ -65,19 +65,19 @@ def swallow():
 
 
 def test_a_signal_that_native_code_swallowed_keeps_the_next_phase_from_beginning(stop, tmp_path):
-    around = RunContext(silent(), stop, tmp_path)
-    with around.phase("audit"):
+    context = RunContext(telemetry=silent(), stop=stop, keras_home=tmp_path)
+    with context.phase("audit"):
         swallow()
-    with pytest.raises(Interrupted, match=STOPPED), around.phase("model"):
+    with pytest.raises(Interrupted, match=STOPPED), context.phase("model"):
         raise AssertionError("it began")
 
 
 def test_what_follows_a_signal_is_told_as_the_stop_unless_it_says_so_itself(stop):
     fault, ours = TypeError("a fault"), Interrupted("The wait was stopped; the run goes on.")
-    assert stop.explained(fault) is fault
+    assert stop.explain(fault) is fault
     swallow()
-    assert STOPPED in str(stop.explained(fault))
-    assert stop.explained(ours) is ours
+    assert STOPPED in str(stop.explain(fault))
+    assert stop.explain(ours) is ours
 
 
 def test_an_error_that_native_code_made_of_a_signal_is_told_as_the_stop(tmp_path):
@@ -163,7 +163,12 @@ def test_a_failure_while_deferred_is_not_hidden_by_the_signal(stop):
     ],
 )
 def test_precision_follows_the_setting_or_the_devices(asked, bfloat16, policy):
-    assert Workers(None, 1, ("CPU:0",), bfloat16, "").dtype_policy(asked) == policy
+    assert (
+        Workers(
+            strategy=None, replicas=1, devices=("CPU:0",), bfloat16=bfloat16, fingerprint=""
+        ).dtype_policy(asked)
+        == policy
+    )
 
 
 def tf_config(kind: str = "worker", index: object = 1, **jobs: object) -> str:

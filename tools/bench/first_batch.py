@@ -2,27 +2,25 @@
 
 import os
 import sys
-from typing import Any
 
 from job import __main__ as graft
-from job.telemetry import Telemetry
+from job.telemetry import Event, PhaseBegan, Progressed, RunTelemetry
 
 
-def main() -> Any:
+def main() -> int:
     """Run Graft with a telemetry that ends the process at the first batch."""
-    phase, progress = Telemetry.phase, Telemetry.progress
-    entered: list[str] = []
+    emit = RunTelemetry.emit
+    running = ""
 
-    def enter(telemetry: Telemetry, name: str) -> Any:
-        entered.append(name)
-        return phase(telemetry, name)
-
-    def told(telemetry: Telemetry, done: int, total: int, unit: str) -> None:
-        progress(telemetry, done, total, unit)
-        if entered[-1] == "training":
+    def emit_until_first_batch(telemetry: RunTelemetry, event: Event) -> None:
+        nonlocal running
+        emit(telemetry, event)
+        if isinstance(event, PhaseBegan):
+            running = event.phase
+        elif isinstance(event, Progressed) and running == "training":
             os._exit(0)
 
-    Telemetry.phase, Telemetry.progress = enter, told  # type: ignore[assignment, method-assign]
+    RunTelemetry.emit = emit_until_first_batch  # type: ignore[method-assign, assignment]
     return graft.main(["run"])
 
 

@@ -95,7 +95,13 @@ def _solve_head(classifier: Any, feed: Any, folder: Path) -> None:
     checkpoints = CheckpointStore(
         folder / "checkpoints", storage.connect((folder / "bucket").as_uri()), 1e9
     )
-    team = Workers(tf.distribute.get_strategy(), 1, ("CPU:0",), False, "context")
+    team = Workers(
+        strategy=tf.distribute.get_strategy(),
+        replicas=1,
+        devices=("CPU:0",),
+        bfloat16=False,
+        fingerprint="bench",
+    )
     context = TrainingContext(
         TrainingSettings(), GateSettings(), team, "float32", checkpoints, telemetry.silent(), Stop()
     )

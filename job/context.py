@@ -9,30 +9,30 @@ from job.telemetry import Telemetry
 from job.workers import SINGLE_WORKER, Stop, WorkerGroup
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunContext:
-    """The process and its neighbours.
+    """The process of a run and what is around it.
 
     Attributes:
-        telemetry: who is told what goes on.
-        stop: SIGTERM.
+        telemetry: receives what happens.
+        stop: the request to stop, which SIGTERM makes.
         keras_home: where Keras keeps its own weights files.
-        worker_group: the workers that train this run together.
-        member: whether this process is the one that joins the others.
+        worker_group: the workers that train this run.
+        joins_workers: whether this process is the one that computes with the other workers.
     """
 
     telemetry: Telemetry
     stop: Stop
     keras_home: Path
     worker_group: WorkerGroup = SINGLE_WORKER
-    member: bool = False
+    joins_workers: bool = False
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Everything inside belongs to phase `name`.
 
         Raises:
-            Interrupted: a stop was asked for before, and whoever it struck has swallowed it.
+            Interrupted: a stop was requested before, and the code in which it was raised dropped it.
         """
         self.stop.check()
         with self.telemetry.phase(name):

@@ -1,0 +1,86 @@
+"""Verbs about a run on this machine: `run`, `check`, `plan`, `settings`."""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from job.commands.outcome import describe_failure, report_run, run_until_result
+from job.result import Result
+
+if TYPE_CHECKING:
+    from job.settings import Settings
+    from job.workers import Stop
+
+
+def run(_: argparse.Namespace) -> int:
+    """Train a classifier and release it."""
+    return report_run(run_until_result(_run_watched))
+
+
+def check(_: argparse.Namespace) -> int:
+    """Test what a run needs. The exit code is that of the first thing that fails."""
+    settings, code = _load_settings(), 0
+    from job.pipeline import rehearsal
+
+    for finding in rehearsal.check(settings, _keras_home()):
+        mark = "FAILED" if finding.error else "ok"
+        print(f"{mark:<8}{finding.name:<12}{finding.text}", flush=True)
+        if finding.error:
+            code = code or finding.error.exit_code
+    if code:
+        print(f"A run would end with exit code {code}: repair what failed.")
+    else:
+        print("Ready: nothing speaks against a run.")
+    return code
+
+
+def plan(_: argparse.Namespace) -> int:
+    """Show the network, what would be retrained and why."""
+    settings = _load_settings()
+    from job.pipeline import rehearsal
+
+    print(rehearsal.plan(settings, _keras_home()))
+    return 0
+
+
+def print_settings(_: argparse.Namespace) -> int:
+    """Print every setting with its value, as JSON."""
+    print(json.dumps(_load_settings().values(), indent=2))
+    return 0
+
+
+def _run_watched(stop: "Stop") -> Result:
+    """The run. People and programs that watch it see its outcome before they lose sight of it."""
+    settings = _load_settings()
+    from job import pipeline, telemetry
+    from job.workers import WorkerGroup
+
+    group = WorkerGroup.parse(os.environ.get("TF_CONFIG", ""))
+    terminal = sys.stderr if sys.stderr.isatty() else None
+    with telemetry.serve(
+        settings.telemetry, settings.name, pipeline.PHASES, terminal
+    ) as run_telemetry:
+        context = pipeline.RunContext(
+            telemetry=run_telemetry, stop=stop, keras_home=_keras_home(), worker_group=group
+        )
+        try:
+            outcome = pipeline.run(settings, context)
+        except BaseException as error:  # noqa: BLE001 - the page and the push gateway get it too
+            outcome = describe_failure(error, stop)
+        outcome = replace(outcome, seconds=run_telemetry.seconds)
+        run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
+    return outcome
+
+
+def _load_settings() -> "Settings":
+    from job import settings
+
+    return settings.load()
+
+
+def _keras_home() -> Path:
+    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()

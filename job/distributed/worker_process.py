@@ -1,0 +1,69 @@
+"""The process that computes with the other workers. Only `multi_worker` starts it."""
+
+import logging
+import multiprocessing
+import sys
+from multiprocessing.connection import Connection
+
+from job import supervision, telemetry
+from job.context import RunContext
+from job.distributed.worker_messages import (
+    MessagePipe,
+    RemoteLogHandler,
+    RemoteTelemetry,
+    WorkEnded,
+    WorkerJob,
+)
+from job.errors import JobError, TemporaryError
+from job.workers import Stop, Terminated
+
+logger = logging.getLogger(__name__)
+
+
+def main(job: WorkerJob, connection: Connection, parent: int) -> None:
+    """Run a job to its end. Every outcome goes to the parent, as an error that people understand."""
+    supervision.die_with(parent)
+    # Nothing is forked here. But since this process was spawned, every lock would be a named
+    # semaphore, which is left behind when the process is killed.
+    multiprocessing.set_start_method("fork", force=True)
+
+    pipe = MessagePipe(connection)
+    telemetry.configure_logs(sys.stderr, terminal=False)
+    logging.getLogger().handlers = [RemoteLogHandler(pipe)]
+    stop = Stop()
+    context = RunContext(
+        telemetry=RemoteTelemetry(pipe),
+        stop=stop,
+        keras_home=job.keras_home,
+        worker_group=job.worker_group,
+        joins_workers=True,
+    )
+    try:
+        job.function(job.inputs, context)
+    except (Terminated, Exception) as error:  # noqa: BLE001 - the parent reports it, whatever it is
+        pipe.send(WorkEnded(_explain_failure(stop.explain(error))))
+    else:
+        pipe.send(WorkEnded(None))
+
+
+def _explain_failure(error: BaseException) -> Exception:
+    """The error for people. An operation between workers fails on all as soon as one is gone."""
+    if isinstance(error, JobError):
+        return error
+    import tensorflow as tf
+
+    lost_worker = (
+        tf.errors.UnavailableError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+        tf.errors.InternalError,
+    )
+    if isinstance(error, lost_worker):
+        first_line = error.message.partition("\n")[0]
+        reason = first_line.rpartition("}} ")[2]  # without the name of the operation
+        return TemporaryError(
+            f"Another worker is gone, or cannot be reached: {reason}",
+            "Start all workers again: they go on from the checkpoint.",
+        )
+    logger.error("training failed", exc_info=error)
+    return RuntimeError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,61 @@
+"""What the phases of `learn` hand on: the network, what was trained, and all that is released.
+
+Imported late: TensorFlow comes with it.
+"""
+
+from dataclasses import dataclass
+
+from job.audit import Census, Splits
+from job.batches import Feed
+from job.evaluation import Report
+from job.export import Bundle
+from job.model import Classifier
+from job.pipeline.inputs import RunInputs
+from job.publish import History
+from job.training import Fitted
+from job.transfer import Plan
+from job.weights import Weights
+from job.workers import Workers
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A classifier, the weights that it starts from, its batches, and what is retrained."""
+
+    classifier: Classifier
+    weights: Weights
+    feed: Feed
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedClassifier:
+    """A trained classifier, and what it was trained on, from and by."""
+
+    workers: Workers
+    census: Census
+    network: Network
+    fitted: Fitted
+
+    @property
+    def classifier(self) -> Classifier:
+        return self.network.classifier
+
+    @property
+    def plan(self) -> Plan:
+        return self.network.plan
+
+    @property
+    def splits(self) -> Splits:
+        return self.network.feed.splits
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOutcome:
+    """Everything that is known about a run before it is released."""
+
+    inputs: RunInputs
+    trained: TrainedClassifier
+    report: Report
+    bundle: Bundle
+    history: History

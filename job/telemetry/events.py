@@ -1,0 +1,97 @@
+"""What happens in a run, as frozen values.
+
+The phases of a run emit them, `RunState` keeps what they add up to, and a process that trains with
+other workers sends the same values to its parent. An event can be pickled.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+LogLevel = Literal["info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseBegan:
+    """A phase of the pipeline has begun. Phases do not nest."""
+
+    phase: str
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseEnded:
+    """The running phase has ended, at its end or `stopped` by an error."""
+
+    phase: str
+    stopped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Progressed:
+    """The running phase has done `done` of `total` things called `unit` (images, steps, bytes)."""
+
+    done: int
+    total: int
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class EpochEnded:
+    """An epoch (counted from 1) of at most `epochs` of a stage has ended.
+
+    `val_…` scores belong to the validation images, the others to the training images.
+    """
+
+    stage: str
+    epoch: int
+    epochs: int
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StepTaken:
+    """A training step took `seconds`. `loss` is the newest training loss, if it is known."""
+
+    seconds: float
+    loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSaved:
+    """The state of the training is durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class FactsFound:
+    """Something has been found out: numbers, texts and lists by the names that people see."""
+
+    facts: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class LineLogged:
+    """A line of the log: seconds since 1970, its level and the message alone."""
+
+    time: float
+    level: LogLevel
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnded:
+    """The run has ended with this `Result.as_dict()`."""
+
+    result: Mapping[str, object]
+
+
+Event = (
+    PhaseBegan
+    | PhaseEnded
+    | Progressed
+    | EpochEnded
+    | StepTaken
+    | CheckpointSaved
+    | FactsFound
+    | LineLogged
+    | RunEnded
+)

@@ -1,0 +1,354 @@
+"""The started process and the working one: what reaches stderr, signals, exit codes and the result of a run that died.
+
+Each test writes its own native lines, through the C library, so none depends on what a CPU makes
+TensorFlow say.
+"""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from job.supervision import LONGEST_LINE, last_explanations
+
+COMMAND = """
+import ctypes, json, logging, os, signal, subprocess, sys, threading, time
+from job import __main__ as command, telemetry
+
+C = ctypes.CDLL(None)
+native = lambda text: os.write(2, text if isinstance(text, bytes) else text.encode())
+
+def work():
+    telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
+    log = logging.getLogger("job")
+{body}
+    return 0
+
+command.main = work
+sys.argv = ["graft", *{verb!r}]
+sys.exit(command.entry())
+"""
+
+
+def started(body: str, *verb: str, **options: Any) -> subprocess.Popen[str]:
+    """A process whose work is `body`, under the name of `verb`."""
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    script = COMMAND.format(body=lines, verb=verb)
+    usual: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen([sys.executable, "-c", script], **usual | options)
+
+
+def ended(body: str, *verb: str, **options: Any) -> tuple[int, list[dict[str, Any]]]:
+    """Its exit code, and its stderr, which has to be JSON objects."""
+    process = started(body, *verb, **options)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, [json.loads(line) for line in err.splitlines()]
+
+
+def messages(records: list[dict[str, Any]], logger: str) -> list[str]:
+    return [record["message"] for record in records if record.get("logger") == logger]
+
+
+def on_terminal(body: str, *verb: str) -> tuple[int, str]:
+    """Its exit code, and what a person saw."""
+    ours, theirs = pty.openpty()
+    process = started(body, *verb, stderr=theirs, stdout=theirs)
+    os.close(theirs)
+    seen = b""
+    try:
+        while data := os.read(ours, 4096):
+            seen += data
+    except OSError:  # Linux says so when the last one has closed the terminal
+        pass
+    os.close(ours)
+    return process.wait(60), seen.decode()
+
+
+def test_a_native_line_becomes_a_record_that_alarms_nobody():
+    code, records = ended("C.perror(b'libnative')\nlog.info('ours')")
+    (line,) = messages(records, "native")
+    assert code == 0
+    assert line.startswith("libnative: ")
+    assert {record["level"] for record in records} == {"info"}
+    assert messages(records, "job") == ["ours"]
+
+
+def test_a_native_line_without_an_end_swallows_no_record():
+    _, records = ended("native('half a ')\nlog.info('ours')\nnative('line')")
+    assert messages(records, "job") == ["ours"]
+    assert messages(records, "native") == ["half a line"]
+
+
+def test_native_lines_and_records_of_many_threads_tear_each_other_nowhere():
+    body = """
+def talk(number):
+    for turn in range(200):
+        native(f"native {number} {turn} " + "x" * 3_000 + chr(10))
+        log.info("ours %d %d %s", number, turn, "y" * 5_000)
+threads = [threading.Thread(target=talk, args=(number,)) for number in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+    code, records = ended(body.strip())
+    assert code == 0
+    assert len(messages(records, "job")) == 800
+    assert len(messages(records, "native")) == 800
+
+
+def test_undecodable_and_endless_lines_are_records_too():
+    _, records = ended("native(b'caf\\xe9\\n')\nnative(b'z' * 50_000)")
+    first, *rest = messages(records, "native")
+    assert first == "caf\N{REPLACEMENT CHARACTER}"
+    assert max(map(len, rest)) <= LONGEST_LINE
+    assert sum(map(len, rest)) == 50_000
+
+
+def test_a_slow_reader_loses_nothing():
+    process = started(
+        "for turn in range(3_000): native(f'{turn} ' + 'x' * 100 + chr(10)); log.info('%d', turn)"
+    )
+    assert process.stderr
+    time.sleep(1.5)
+    records = [json.loads(line) for line in process.stderr]
+    process.communicate()
+    assert messages(records, "job") == [str(turn) for turn in range(3_000)]
+    assert [line.split()[0] for line in messages(records, "native")] == [
+        str(turn) for turn in range(3_000)
+    ]
+
+
+@pytest.mark.parametrize("thread", [False, True])
+def test_an_error_that_nobody_caught_is_one_record(thread: bool):
+    body = "def fail(): raise OSError('no such luck')\n"
+    body += "t = threading.Thread(target=fail); t.start(); t.join()" if thread else "fail()"
+    code, records = ended(body)
+    (record,) = records
+    assert code == (0 if thread else 1)
+    assert record["level"] == "critical"
+    assert "no such luck" in record["exception"]
+
+
+def test_what_python_code_prints_to_stderr_is_a_record():
+    _, records = ended("print('by hand', file=sys.stderr)\nprint({'a': 1}, file=sys.stderr)")
+    assert messages(records, "native") == ["by hand", "{'a': 1}"]
+
+
+def test_children_that_inherit_stderr_write_records_and_are_not_waited_for():
+    began = time.monotonic()
+    code, records = ended(
+        "subprocess.Popen(['sh', '-c', 'echo a child >&2; sleep 30'], stdout=subprocess.DEVNULL)\ntime.sleep(0.5)"
+    )
+    assert code == 0
+    assert messages(records, "native") == ["a child"]
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize("code", [0, 3, 75])
+def test_the_exit_code_passes_through(code: int):
+    assert ended(f"return {code}")[0] == code
+    assert ended(f"sys.exit({code})")[0] == code
+
+
+def test_a_crash_of_a_run_leaves_its_last_words_and_a_result_everywhere(tmp_path: Path):
+    path = tmp_path / "result.json"
+    environment = os.environ | {"GRAFT_RESULT_PATH": str(path)}
+    body = (
+        "native('I0000 00:00:00.1 a.cc:1] chatter\\n')\nnative('terminate called\\n')\nos.abort()"
+    )
+    code, records = ended(body, "run", env=environment)
+    assert code == 128 + signal.SIGABRT
+    assert "terminate called" in messages(records, "native")
+    assert json.loads(path.read_text()) == records[-1]
+    assert records[-1]["status"] == "failed"
+    assert records[-1]["error"]["kind"] == "killed"
+    assert "signal 6" in records[-1]["error"]["message"]
+    assert "terminate called" in records[-1]["error"]["message"]
+    assert "chatter" not in records[-1]["error"]["message"]
+
+
+def test_a_run_that_the_kernel_kills_ends_with_137_and_says_that_it_is_mostly_memory():
+    code, records = ended("os.kill(os.getpid(), signal.SIGKILL)", "run")
+    assert code == 137
+    assert "resources.limits.memory" in records[-1]["error"]["cure"]
+
+
+def test_a_run_that_native_code_ends_without_a_word_has_a_result_too():
+    code, records = ended("os._exit(0)", "run")
+    assert code == 1
+    assert records[-1]["status"] == "failed"
+
+
+def test_a_wait_that_crashes_gives_its_result_as_the_answer():
+    process = started("os.abort()", "submit", "flowers", "--wait")
+    out, err = process.communicate()
+    assert process.returncode == 134
+    assert json.loads(out)["error"]["kind"] == "killed"
+    assert all(json.loads(line) for line in err.splitlines())
+
+
+def test_another_verb_that_crashes_says_so_and_has_no_result():
+    code, records = ended("os.abort()", "plan")
+    assert code == 134
+    assert "signal 6" in records[-1]["message"]
+    assert records[-1]["level"] == "error"
+
+
+def test_the_result_stays_the_last_line_whatever_native_code_says_later_and_however_it_ends():
+    body = "print('{\"status\": \"released\"}', file=sys.stderr)\nnative('good bye\\n')\nos.abort()"
+    code, records = ended(body, "run")
+    assert code == 134
+    assert messages(records, "native") == ["good bye"]
+    assert records[-1] == {"status": "released"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_stop_is_passed_on(number: signal.Signals):
+    body = (
+        f"signal.signal({int(number)}, lambda *_: sys.exit(42))\nlog.info('ready')\ntime.sleep(60)"
+    )
+    process = started(body)
+    assert process.stderr
+    assert "ready" in process.stderr.readline()
+    process.send_signal(number)
+    process.communicate(timeout=20)
+    assert process.returncode == 42
+
+
+def test_a_stop_before_the_work_has_a_handler_is_an_interrupted_run():
+    process = started("log.info('ready')\ntime.sleep(60)", "run")
+    assert process.stderr
+    assert "ready" in process.stderr.readline()
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert process.returncode == 75
+    assert json.loads(err.splitlines()[-1])["status"] == "interrupted"
+
+
+def test_a_stop_at_any_moment_of_the_start_is_lost_to_nobody():
+    """From the moment at which the started process takes signals; before, they end it as they end any process."""
+    for delay in (0.0, 0.1, 0.2, 0.3):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "job", "run"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        deadline = time.monotonic() + 20
+        while "SigBlk:\t0000000000014002" not in Path(f"/proc/{process.pid}/status").read_text():
+            assert time.monotonic() < deadline
+            if process.poll() is not None:
+                break
+        time.sleep(delay)
+        process.terminate()
+        _, err = process.communicate(timeout=30)
+        assert process.returncode in (75, 2)  # 2: without settings it had come to its end
+        assert json.loads(err.splitlines()[-1])["status"] in ("interrupted", "failed")
+
+
+def test_ctrl_c_at_a_terminal_strikes_the_work_once():
+    body = """
+def strike(*_): print("struck", flush=True)
+signal.signal(signal.SIGINT, strike)
+print("ready", flush=True)
+until = time.monotonic() + 1.5
+while time.monotonic() < until: time.sleep(0.1)
+"""
+    ours, theirs = pty.openpty()
+    # A session of its own, whose terminal is the pty: only then does Ctrl-C become a signal.
+    own = "import fcntl, os, sys, termios; os.setsid(); fcntl.ioctl(0, termios.TIOCSCTTY, 0); "
+    own += "os.execv(sys.argv[1], sys.argv[1:])"
+    lines = "".join(f"    {line}\n" for line in body.strip().splitlines())
+    script = COMMAND.format(body=lines, verb=["plan"])
+    command = [sys.executable, "-c", own, sys.executable, "-c", script]
+    process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    seen, sent = b"", False
+    try:
+        while data := os.read(ours, 4096):
+            seen += data
+            if b"ready" in seen and not sent:
+                os.write(ours, b"\x03")
+                sent = True
+    except OSError:
+        pass
+    os.close(ours)
+    assert process.wait(20) == 0, seen
+    assert seen.count(b"struck") == 1
+
+
+def test_the_work_dies_with_a_started_process_that_is_killed():
+    process = started("log.info('%d', os.getpid())\ntime.sleep(60)")
+    assert process.stderr
+    worker = int(json.loads(process.stderr.readline())["message"])
+    assert worker != process.pid
+    process.kill()
+    process.communicate(timeout=20)
+    deadline = time.monotonic() + 10
+    while (
+        Path(f"/proc/{worker}").exists()
+        and "zombie" not in Path(f"/proc/{worker}/status").read_text()
+    ):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_reader_that_is_gone_does_not_end_the_work(tmp_path: Path):
+    read, write = os.pipe()
+    done = tmp_path / "done"
+    process = started(
+        f"for _ in range(2_000): log.info('x' * 100)\nopen({str(done)!r}, 'w').close()",
+        stderr=write,
+    )
+    os.close(write)
+    os.close(read)
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert done.exists()
+
+
+def test_on_a_terminal_native_lines_stay_away_from_bar_and_answer():
+    code, seen = on_terminal("native('noise\\n')\nlog.info('ours')\nprint('the answer')")
+    assert code == 0
+    assert "noise" not in seen
+    assert "ours" in seen
+    assert "the answer" in seen
+
+
+def test_on_a_terminal_a_crash_shows_its_last_words_as_they_are():
+    code, seen = on_terminal("native('terminate called\\n')\nos.abort()", "run")
+    assert code == 134
+    assert "terminate called\r\n" in seen
+    assert "killed by signal 6" in seen
+    assert "{" not in seen
+
+
+def test_what_native_loggers_say_at_level_info_explains_nothing():
+    words = [
+        "2026-01-02 03:04:05.678901: W a.cc:1] Allocation of 9 exceeds 10% of free system memory.",
+        "Killed",
+    ]
+    chatter = [
+        "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
+        "I0000 00:00:1700000000.123456    7 port.cc:153] oneDNN custom operations are on.",
+        "2026-01-02 03:04:05.678901: I cpu_feature_guard.cc:210] This TensorFlow binary is optimized",
+        "",
+    ]
+    assert last_explanations([*chatter, *words, *chatter]) == tuple(words)
+    assert len(last_explanations(str(number) for number in range(100))) == 12
+
+
+def test_the_started_process_imports_nothing_heavy():
+    script = "import sys, json, job.__main__; print(json.dumps([name.split('.')[0] for name in sys.modules]))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert not {"pydantic", "prometheus_client", "tqdm", "numpy", "boto3"} & set(
+        json.loads(done.stdout)
+    )
