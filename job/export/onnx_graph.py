@@ -23,7 +23,7 @@ COUNTER = re.compile(r"(__\d+)*(:\d+)?$")
 
 def write(subject: ExportInput, path: Path) -> None:
     """Convert the model with names of our own for its input and output."""
-    layer = architecture.statistics(subject.model)
+    layer = architecture.find_statistics(subject.model)
     if (
         layer is not None
     ):  # as tensors, as Keras keeps them, they would become inputs of the ONNX graph

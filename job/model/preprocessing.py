@@ -13,8 +13,8 @@ from job.catalogue import PixelRange
 
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION: Final = (0.229, 0.224, 0.225)
-# Kept apart from the two above: Caffe's models were trained on pixels between 0 and 255 in the
-# order blue, green, red.
+# Not the mean above times 255: Caffe's models were trained on pixels between 0 and 255 in the order
+# blue, green, red.
 CAFFE_MEAN_BGR: Final = (103.939, 116.779, 123.68)
 
 MODES: Final[tuple[PixelRange, ...]] = ("tf", "tf128", "torch", "caffe", "lite")
@@ -29,23 +29,22 @@ def apply(mode: PixelRange, images: Any) -> Any:
     """
     match mode:
         case "tf":
-            return _scale(images, 1 / 127.5, -1.0)
+            return _rescale(images, 1 / 127.5, -1.0)
         case "tf128":
-            return _scale(images, 1 / 128, -1.0)
+            return _rescale(images, 1 / 128, -1.0)
         case "lite":
-            return _scale(images, 1 / 128, -127 / 128)
+            return _rescale(images, 1 / 128, -127 / 128)
         case "torch":
             scale = [1 / (255 * deviation) for deviation in IMAGENET_DEVIATION]
-            offset = [
-                -mean / deviation
-                for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)
-            ]
-            return _scale(images, scale, offset)
+            pairs = zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)
+            offset = [-mean / deviation for mean, deviation in pairs]
+            return _rescale(images, scale, offset)
         case "caffe":
-            return _scale(keras.ops.flip(images, axis=-1), 1.0, [-mean for mean in CAFFE_MEAN_BGR])
+            bgr = keras.ops.flip(images, axis=-1)
+            return _rescale(bgr, 1.0, [-mean for mean in CAFFE_MEAN_BGR])
         case "none":
             return images
 
 
-def _scale(images: Any, scale: float | list[float], offset: float | list[float]) -> Any:
+def _rescale(images: Any, scale: float | list[float], offset: float | list[float]) -> Any:
     return keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(images)
