@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -22,66 +22,79 @@ from job.files import write_whole
 from job.storage import Store
 
 logger = logging.getLogger(__name__)
+
 NAME = re.compile(r"\d{8}-[0-9a-f]{64}\.npz")
+# The state before the latest one is kept for the case that the latest one is damaged.
 KEPT = 2
 
 
 @dataclass(frozen=True, slots=True)
-class State:
-    """Arrays by group and order, and everything else as JSON: stage, epoch, step, history."""
+class TrainingState:
+    """Everything that a resumed run needs.
+
+    Attributes:
+        arrays: by group and order.
+        facts: what fits into JSON: the progress of the training. `over` says that it is complete.
+    """
 
     arrays: Mapping[str, Sequence[np.ndarray]]
     facts: Mapping[str, Any]
 
     def to_bytes(self) -> bytes:
         """The state as one NPZ file."""
+        members: dict[str, Any] = {}
+        groups = {}
+        for group, arrays in self.arrays.items():
+            groups[group] = len(arrays)
+            for place, array in enumerate(arrays):
+                members[f"{group}/{place}"] = array
+        members["json"] = np.array(json.dumps({"facts": self.facts, "groups": groups}))
         buffer = io.BytesIO()
-        named = {
-            f"{group}/{i}": array
-            for group, arrays in self.arrays.items()
-            for i, array in enumerate(arrays)
-        }
-        text = json.dumps(
-            {
-                "facts": self.facts,
-                "groups": {group: len(rows) for group, rows in self.arrays.items()},
-            }
-        )
-        np.savez(buffer, json=np.array(text), **named)  # type: ignore[arg-type]
+        np.savez(buffer, **members)
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "State":
-        """The inverse of `to_bytes`; nothing is unpickled."""
+    def from_bytes(cls, data: bytes) -> Self:
+        """The inverse of `to_bytes`."""
+        # Nothing is unpickled: a pickle in the bucket could run code here.
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             text = json.loads(str(file["json"]))
-            arrays = {
-                group: [file[f"{group}/{i}"] for i in range(n)]
-                for group, n in text["groups"].items()
-            }
+            arrays = {}
+            for group, count in text["groups"].items():
+                arrays[group] = [file[f"{group}/{place}"] for place in range(count)]
         return cls(arrays, text["facts"])
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class CheckpointStore:
-    """The last states of one run, newest on top.
+    """The last states of one run.
 
-    The folder serves a restarted process on the same disk, the bucket a replaced pod; the bucket's
-    word counts.
+    The folder serves a restarted process on the same disk, the bucket a replaced pod. A state is
+    valid only while the bucket lists it.
+
+    Attributes:
+        folder: on this disk.
+        store: in the bucket.
+        interval_seconds: between two states that are saved in the course of the training.
     """
 
     folder: Path
     store: Store
     interval_seconds: float
-    _number: int = 0
-    _saved_at: float = field(default_factory=time.monotonic)
+    _number: int = field(default=0, init=False)
+    _saved_at: float = field(default_factory=time.monotonic, init=False)
 
-    def due(self) -> bool:
+    @property
+    def latest(self) -> str:
+        """Names the state that was saved or loaded last, among the states of all runs."""
+        return f"{self.store.uri} {self._number}"
+
+    def should_save(self) -> bool:
         """Whether the interval since the last save has passed."""
         return time.monotonic() - self._saved_at >= self.interval_seconds
 
-    def save(self, state: State) -> None:
-        """Make a state durable in the bucket; older ones go once it is there."""
+    def save(self, state: TrainingState) -> None:
+        """Make a state durable in the bucket, then remove old ones."""
         data = state.to_bytes()
         self._number += 1
         name = f"{self._number:08d}-{hashlib.sha256(data).hexdigest()}.npz"
@@ -90,30 +103,27 @@ class CheckpointStore:
             file.write(data)
         self.store.upload(name, path)
         self._saved_at = time.monotonic()
-        self._forget()
-        logger.info(
-            "checkpoint saved", extra={"fields": {"number": self._number, "bytes": len(data)}}
-        )
 
-    def load(self) -> State | None:
-        """The newest whole state, or None at the beginning of a run."""
-        for name in self._names():
-            for data in self._copies(name):
-                if hashlib.sha256(data).hexdigest() == name[9:73]:
-                    self._number = int(name[:8])
-                    return State.from_bytes(data)
-            logger.warning("checkpoint %s is damaged and left aside", name)
-        return None
+        # Only now: until the upload is complete, the older states are all that there is.
+        for old in self._list_names()[KEPT:]:
+            self.store.delete(old)
+            (self.folder / old).unlink(missing_ok=True)
+        fields = {"number": self._number, "bytes": len(data)}
+        logger.info("checkpoint saved", extra={"fields": fields})
+
+    def load(self) -> TrainingState | None:
+        """Load the latest undamaged state; None at the beginning of a run."""
+        data = self._read_latest()
+        return None if data is None else TrainingState.from_bytes(data)
 
     def is_training_over(self) -> bool:
-        """Whether the newest state says that training is over."""
-        state = self.load()
-        return state is not None and bool(state.facts["over"])
-
-    @property
-    def newest(self) -> str:
-        """Names the state that was saved or loaded last, among those of all runs."""
-        return f"{self.store.uri} {self._number}"
+        """Whether the latest state says that training is complete."""
+        data = self._read_latest()
+        if data is None:
+            return False
+        # A member of a ZIP is read alone: the arrays, which may be gigabytes, are not parsed.
+        with np.load(io.BytesIO(data), allow_pickle=False) as file:
+            return bool(json.loads(str(file["json"]))["facts"]["over"])
 
     def clear(self) -> None:
         """Remove every state: the release has taken its place."""
@@ -121,18 +131,25 @@ class CheckpointStore:
         for path in self.folder.glob("*.npz"):
             path.unlink(missing_ok=True)
 
-    def _names(self) -> list[str]:
-        return sorted(
-            (entry.key for entry in self.store.list() if NAME.fullmatch(entry.key)), reverse=True
-        )
+    def _read_latest(self) -> bytes | None:
+        for name in self._list_names():
+            number, _, digest = name.removesuffix(".npz").partition("-")
+            for data in self._read_copies(name):
+                if hashlib.sha256(data).hexdigest() == digest:
+                    # The next state counts on from here, whichever process saved this one.
+                    self._number = int(number)
+                    return data
+            logger.warning("checkpoint %s is damaged and ignored", name)
+        return None
 
-    def _copies(self, name: str) -> Iterator[bytes]:
+    def _list_names(self) -> list[str]:
+        """The states in the bucket, the latest first."""
+        names = [entry.key for entry in self.store.list() if NAME.fullmatch(entry.key)]
+        return sorted(names, reverse=True)
+
+    def _read_copies(self, name: str) -> Iterator[bytes]:
+        # The disk first: it is nearer. A damaged copy there does not hide the one in the bucket.
         local = self.folder / name
         if local.exists():
             yield local.read_bytes()
         yield self.store.read(name)
-
-    def _forget(self) -> None:
-        for name in self._names()[KEPT:]:
-            self.store.delete(name)
-            (self.folder / name).unlink(missing_ok=True)

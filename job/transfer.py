@@ -7,13 +7,13 @@ images, large from 500k on).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any, Literal
 
 import numpy as np
 
 from job.audit import Splits
-from job.batches import label_array
+from job.batches import collect_labels
+from job.model import Classifier, Cut
 from job.settings import TransferMode, TransferSettings
 
 SMALL, LARGE = 20_000, 500_000
@@ -26,9 +26,13 @@ WIDENING = 2
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """One stretch of training. `frees` says what is trained besides the head: none, part or all of the backbone.
+    """One stage of training.
 
-    `rate` is a factor on the learning rate; a `solved` head is not trained but computed.
+    Attributes:
+        name: of its rows in the history.
+        frees: what is trained besides the head: none, part or all of the backbone.
+        rate: a factor on the learning rate.
+        solved: the head is not trained by steps, but computed.
     """
 
     name: Literal["probe", "tune"]
@@ -37,14 +41,24 @@ class Stage:
     solved: bool
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is retrained and why. `cut` is the boundary: what lies before it stays frozen; None frees everything."""
+    """What is retrained and why.
+
+    Attributes:
+        mode: what the last stage frees.
+        reason: a sentence with the numbers that decided.
+        rule: where the thresholds come from.
+        cut: the boundary of `part`: everything before it stays frozen. Other modes have none.
+        stages: in the order of the training.
+        trainable: parameters that the last stage changes.
+        total: parameters of the whole network.
+    """
 
     mode: TransferMode
     reason: str
     rule: str
-    cut: Any
+    cut: Cut | None
     stages: tuple[Stage, ...]
     trainable: int
     total: int
@@ -62,96 +76,108 @@ class Plan:
         }
 
 
-def choose(
-    settings: TransferSettings, classifier: Any, splits: Splits, pretrained: bool = True
+def choose_plan(
+    settings: TransferSettings, classifier: Classifier, splits: Splits, pretrained: bool = True
 ) -> Plan:
     """Decide what is retrained.
 
     Args:
         settings: the `transfer` group.
-        classifier: a `model.Classifier`.
-        splits: the images that there are.
-        pretrained: whether the backbone has seen anything; random weights are worth nothing frozen.
+        classifier: with its places to cut.
+        splits: the images, whose number decides in mode `auto`.
+        pretrained: whether the backbone has seen anything. Random weights are worth nothing frozen.
     """
-    mode, reason, rule = _decide(settings, splits, pretrained)
-    cut = last_stages(classifier.cuts, settings.stages) if mode == "part" else None
-    trainable = sum(
-        int(np.prod(variable.shape)) for variable in trained_variables(classifier, mode, cut)
+    mode, reason, rule = _choose_mode(settings, splits, pretrained)
+    cut = choose_cut(classifier.cuts, settings.stages) if mode == "part" else None
+
+    probe = Stage("probe", "none", 1.0, is_solvable(classifier))
+    if mode == "none":
+        stages: tuple[Stage, ...] = (probe,)
+    elif settings.probe:
+        # The head is good by then, and large steps would spoil what the backbone knows.
+        stages = (probe, Stage("tune", mode, settings.rate_factor, False))
+    else:
+        stages = (Stage("tune", mode, 1.0, False),)
+
+    trainable = 0
+    for variable in select_variables(classifier, mode, cut):
+        trainable += int(np.prod(variable.shape))
+    return Plan(
+        mode=mode,
+        reason=reason,
+        rule=rule,
+        cut=cut,
+        stages=stages,
+        trainable=trainable,
+        total=classifier.model.count_params(),
     )
-    total = classifier.model.count_params()
-    return Plan(mode, reason, rule, cut, _stages(settings, classifier, mode), trainable, total)
 
 
-def trained_variables(classifier: Any, frees: TransferMode, cut: Any) -> list[Any]:
-    """The variables that a stage changes: the head's, and those of the backbone that lie behind the boundary."""
+def select_variables(classifier: Classifier, frees: TransferMode, cut: Cut | None) -> list[Any]:
+    """The variables that a stage changes: the freed ones of the backbone, and the head's.
+
+    Args:
+        classifier: whose variables.
+        frees: which part of the backbone.
+        cut: the boundary of `part`.
+    """
+    head = classifier.head.trainable_variables
     if frees == "none":
-        return list(classifier.head.trainable_variables)
-    freed = classifier.backbone if frees == "all" else classifier.top(cut)
-    return [*freed.trainable_variables, *classifier.head.trainable_variables]
+        return list(head)
+    freed = classifier.backbone if cut is None else classifier.top(cut)
+    return [*freed.trainable_variables, *head]
 
 
-def _decide(
+def _choose_mode(
     settings: TransferSettings, splits: Splits, pretrained: bool
 ) -> tuple[TransferMode, str, str]:
+    """Choose (mode, reason, rule)."""
     if settings.mode != "auto":
         return settings.mode, f"GRAFT_TRANSFER_MODE={settings.mode} asks for it.", "setting"
     if not pretrained:
         return "all", "The backbone has random weights: nothing to keep.", "random weights"
-    images, typical = len(splits.train), _images_per_class(splits)
+
+    images = len(splits.train)
+    counts = np.bincount(collect_labels(splits.train), minlength=len(splits.classes))
+    typical = int(np.median(counts))
     facts = f"{images:,} training images, {typical:,} in the median class"
     if images < SMALL:
-        return (
-            "none",
-            f"{facts}: too few to retrain the backbone without forgetting what it knows.",
-            "size (BiT)",
-        )
+        advice = "too few to retrain the backbone without forgetting what it knows"
+        return "none", f"{facts}: {advice}.", "size (BiT)"
     if typical < FEW_PER_CLASS:
-        return (
-            "none",
-            f"{facts}: too few a class to retrain the backbone without learning them by heart.",
-            "size a class",
-        )
+        advice = "too few per class to retrain the backbone without learning them by heart"
+        return "none", f"{facts}: {advice}.", "size per class"
     if images < LARGE:
-        return (
-            "part",
-            f"{facts}: enough for the last stage, which is the most specific to ImageNet.",
-            "size (BiT)",
-        )
+        advice = "enough for the last stage, which is the most specific to ImageNet"
+        return "part", f"{facts}: {advice}.", "size (BiT)"
     return "all", f"{facts}: enough to retrain everything from ImageNet's weights.", "size (BiT)"
 
 
-def _images_per_class(splits: Splits) -> int:
-    return int(np.median(np.bincount(label_array(splits.train), minlength=len(splits.classes))))
+def is_solvable(classifier: Classifier) -> bool:
+    """Whether the head is one linear layer on pooled features: then its optimum can be computed."""
+    layers = [layer for layer in classifier.head.layers if layer.count_params()]
+    # `flatten` gives so many features that the solver's matrices would not fit into memory.
+    return len(layers) == 1 and classifier.pooling != "flatten"
 
 
-def _stages(settings: TransferSettings, classifier: Any, mode: TransferMode) -> tuple[Stage, ...]:
-    probe = Stage("probe", "none", 1.0, solvable(classifier))
-    if mode == "none":
-        return (probe,)
-    if not settings.probe:
-        return (Stage("tune", mode, 1.0, False),)
-    return probe, Stage("tune", mode, settings.rate_factor, False)
+def choose_cut(cuts: Sequence[Cut], stages: int) -> Cut:
+    """Choose the cut before the last `stages` resolutions of a backbone.
 
-
-def solvable(classifier: Any) -> bool:
-    """Whether the head is one linear layer on pooled features: then its optimum is computed, not approached."""
-    dense = [layer for layer in classifier.head.layers if layer.count_params()]
-    return len(dense) == 1 and classifier.pooling != "flatten"
-
-
-def last_stages(cuts: Sequence[Any], stages: int) -> Any:
-    """The cut before the last `stages` resolutions of a backbone: the narrow end of the stage before.
-
-    A stage is everything at one spatial size that has weights: the last pooling of VGG has none.
-    The block that shrinks the picture belongs to the stage that it opens, and so does a layer that
-    pads or widens the tensor for it.
+    It is the narrow end of the stage before. A stage is everything at one spatial size that has
+    weights: the last pooling of VGG has none. The block that shrinks the picture belongs to the
+    stage that it opens, and so does a layer that pads or widens the tensor for it.
     """
-    least = accumulate((cut.size for cut in cuts), min)
-    unpadded = [cut for cut, size in zip(cuts, least, strict=True) if cut.size == size]
-    ends = {cut.size: cut for cut in unpadded}
-    sides = [side for side, end in ends.items() if end.parameters_above]
-    before = sides[max(0, len(sides) - stages)]
-    chosen, *earlier = (cut for cut in reversed(unpadded) if cut.size == before)
+    # Where a layer pads, the size grows again for a moment: such cuts are inside a block.
+    unpadded: list[Cut] = []
+    last_of_size: dict[int, Cut] = {}
+    for cut in cuts:
+        if not unpadded or cut.size <= unpadded[-1].size:
+            unpadded.append(cut)
+            last_of_size[cut.size] = cut
+
+    sizes = [size for size, cut in last_of_size.items() if cut.parameters_above]
+    size_before = sizes[max(0, len(sizes) - stages)]
+    chosen, *earlier = [cut for cut in reversed(unpadded) if cut.size == size_before]
     for cut in earlier:
         if np.prod(cut.shape) != np.prod(chosen.shape):
             widened = np.prod(chosen.shape) > WIDENING * np.prod(cut.shape)

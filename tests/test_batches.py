@@ -43,7 +43,16 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
 
 @pytest.fixture
 def feed(splits: Splits) -> Feed:
-    return Feed(splits, SIZE, "letterbox", 4, 3, "none", 0.0, "none")
+    return Feed(
+        splits=splits,
+        image_size=SIZE,
+        image_fit="letterbox",
+        batch_size=4,
+        seed=3,
+        augmentation="none",
+        label_smoothing=0.0,
+        class_weights="none",
+    )
 
 
 def taken(dataset: tf.data.Dataset) -> list[tuple[np.ndarray, ...]]:
@@ -51,14 +60,14 @@ def taken(dataset: tf.data.Dataset) -> list[tuple[np.ndarray, ...]]:
 
 
 def test_the_order_is_a_permutation_and_depends_on_seed_and_epoch_alone(feed: Feed) -> None:
-    orders = [feed.order(0), feed.order(1), replace(feed, seed=4).order(0)]
+    orders = [feed.shuffle(0), feed.shuffle(1), replace(feed, seed=4).shuffle(0)]
     assert all(sorted(order) == list(range(14)) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
-    assert (feed.order(0) == replace(feed).order(0)).all()
+    assert (feed.shuffle(0) == replace(feed).shuffle(0)).all()
 
 
 def test_an_epoch_shows_every_image_once_and_fills_up_with_weight_0(feed: Feed) -> None:
-    steps = taken(feed.train(0))
+    steps = taken(feed.load_epoch(0))
     assert len(steps) == feed.steps == 4
     seen = np.concatenate([inputs[weights > 0, 0, 0, 0] for inputs, _, weights in steps])
     assert sorted(seen) == [10.0 * k for k in range(14)]
@@ -73,7 +82,7 @@ def test_a_restart_at_a_step_continues_with_the_same_pixels(
     feed: Feed, augmentation: str, start: int
 ) -> None:
     feed = replace(feed, augmentation=augmentation)
-    whole, rest = taken(feed.train(2))[start:], taken(feed.train(2, start))
+    whole, rest = taken(feed.load_epoch(2))[start:], taken(feed.load_epoch(2, start))
     assert len(whole) == len(rest)
     for one, other in zip(whole, rest, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
@@ -81,9 +90,9 @@ def test_a_restart_at_a_step_continues_with_the_same_pixels(
 
 def test_augmentation_differs_between_epochs_and_images(feed: Feed) -> None:
     light = replace(feed, augmentation="light", batch_size=14)
-    (first, _, _), (second, _, _) = taken(light.train(0))[0], taken(light.train(1))[0]
+    (first, _, _), (second, _, _) = taken(light.load_epoch(0))[0], taken(light.load_epoch(1))[0]
     by_image = [
-        inputs[np.argsort(light.order(epoch))] for epoch, inputs in enumerate((first, second))
+        inputs[np.argsort(light.shuffle(epoch))] for epoch, inputs in enumerate((first, second))
     ]
     assert not np.array_equal(by_image[0], by_image[1])
 
@@ -92,34 +101,34 @@ def test_features_take_the_place_of_images_in_the_same_order(feed: Feed, tmp_pat
     np.save(tmp_path / "rows.npy", np.arange(14 * 2, dtype=np.float32).reshape(14, 2))
     rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
     for (pixels, *rest), (features, *others) in zip(
-        taken(feed.train(1, 1)), taken(feed.train(1, 1, rows)), strict=True
+        taken(feed.load_epoch(1, 1)), taken(feed.load_epoch(1, 1, rows)), strict=True
     ):
         assert (features[:, 0] / 2 * 10 == pixels[:, 0, 0, 0]).all()
         assert all(np.array_equal(a, b) for a, b in zip(rest, others, strict=True))
 
 
 def test_a_batch_larger_than_the_data_is_one_step(feed: Feed) -> None:
-    (step,) = taken(replace(feed, batch_size=32).train(0))
+    (step,) = taken(replace(feed, batch_size=32).load_epoch(0))
     assert step[0].shape[0] == 32
     assert (step[2] > 0).sum() == 14
 
 
 def test_evaluation_repeats_the_last_image_until_the_batch_is_full(feed: Feed) -> None:
-    (batch,) = [batch.numpy() for batch in feed.plain(feed.splits.val)]
+    (batch,) = [batch.numpy() for batch in feed.load_images(feed.splits.val)]
     assert batch.shape == (EVALUATION_BATCH, SIZE, SIZE, 3)
     assert (batch[2:] == 20).all()
 
 
 def test_balanced_class_weights_are_1_on_average_and_equal_by_class(feed: Feed) -> None:
-    labels = batches.label_array(feed.splits.train)
-    weights = replace(feed, class_weights="balanced").importance(labels)
+    labels = batches.collect_labels(feed.splits.train)
+    weights = replace(feed, class_weights="balanced").weigh_labels(labels)
     assert weights.mean() == pytest.approx(1)
     assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
-    assert (feed.importance(labels) == 1).all()
+    assert (feed.weigh_labels(labels) == 1).all()
 
 
 def test_smoothed_targets_sum_to_1(feed: Feed) -> None:
-    targets = replace(feed, label_smoothing=0.3).targets(np.array([0, 2]))
+    targets = replace(feed, label_smoothing=0.3).smooth_labels(np.array([0, 2]))
     np.testing.assert_allclose(targets, [[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]], atol=1e-6)
 
 
@@ -143,5 +152,5 @@ def test_the_feed_takes_its_part_of_the_settings(splits: Splits) -> None:
         "label_smoothing": 0.1,
         "class_weights": "balanced",
     }
-    made = batches.feed(splits, SIZE, "crop", TrainingSettings(**training), 9)
-    assert made == Feed(splits, SIZE, "crop", 5, 9, "none", 0.1, "balanced")
+    made = batches.build_feed(splits, SIZE, "crop", TrainingSettings(**training), 9)
+    assert made == Feed(splits=splits, image_size=SIZE, image_fit="crop", seed=9, **training)

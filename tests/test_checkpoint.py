@@ -1,4 +1,4 @@
-"""The checkpoints of states: what is torn, damaged or twice there, and whose word counts."""
+"""Checkpoints: what is torn, damaged or there twice, and that the bucket decides."""
 
 from pathlib import Path
 
@@ -6,18 +6,19 @@ import numpy as np
 import pytest
 
 from job import storage
-from job.checkpoint import KEPT, CheckpointStore, State
+from job.checkpoint import KEPT, CheckpointStore, TrainingState
+
+LAST = 7
 
 
-def state(step: int) -> State:
+def state(step: int) -> TrainingState:
     arrays: dict[str, list[np.ndarray]] = {
         "model": [np.full((2, 3), step, np.float32), np.array(step, np.int64)],
         "optimizer": [],
         "best": [],
     }
-    return State(
-        arrays, {"step": step, "loss": 0.1 + step, "history": [{"epoch": 1}], "scale": None}
-    )
+    facts = {"step": step, "loss": 0.1 + step, "history": [{"epoch": 1}], "over": step == LAST}
+    return TrainingState(arrays, facts)
 
 
 @pytest.fixture
@@ -29,7 +30,9 @@ def fresh(tmp_path: Path, pod: str = "pod") -> CheckpointStore:
     """As a new process sees it; another pod has another disk."""
     (tmp_path / "bucket").mkdir(exist_ok=True)
     return CheckpointStore(
-        tmp_path / pod, storage.connect((tmp_path / "bucket").as_uri()).child("checkpoints"), 1e9
+        folder=tmp_path / pod,
+        store=storage.connect((tmp_path / "bucket").as_uri()).child("checkpoints"),
+        interval_seconds=1e9,
     )
 
 
@@ -57,6 +60,14 @@ def test_a_state_comes_back_as_it_was(checkpoints: CheckpointStore, tmp_path: Pa
         assert np.array_equal(one, other)
 
 
+def test_training_is_over_when_the_latest_state_says_so(checkpoints: CheckpointStore) -> None:
+    assert not checkpoints.is_training_over()
+    checkpoints.save(state(1))
+    assert not checkpoints.is_training_over()
+    checkpoints.save(state(LAST))
+    assert checkpoints.is_training_over()
+
+
 def test_equal_states_are_equal_bytes() -> None:
     assert state(1).to_bytes() == state(1).to_bytes()
 
@@ -81,7 +92,7 @@ def test_another_pod_reads_the_bucket_and_counts_on(
 
 
 @pytest.mark.parametrize("damage", [b"", b"torn", None])
-def test_a_damaged_state_is_left_aside_for_the_one_before(
+def test_a_damaged_state_is_ignored_for_the_one_before(
     checkpoints: CheckpointStore,
     tmp_path: Path,
     damage: bytes | None,
@@ -131,8 +142,9 @@ def test_foreign_files_beside_the_states_are_no_states(
 
 
 def test_an_array_of_objects_is_not_unpickled() -> None:
+    pickled = TrainingState({"model": [np.array([{}], object)]}, {}).to_bytes()
     with pytest.raises(ValueError, match="pickle"):
-        State.from_bytes(State({"model": [np.array([{}], object)]}, {}).to_bytes())
+        TrainingState.from_bytes(pickled)
 
 
 def test_clearing_leaves_nothing_and_touches_nothing_else(
@@ -148,6 +160,6 @@ def test_clearing_leaves_nothing_and_touches_nothing_else(
 
 
 def test_a_checkpoint_is_due_after_the_interval(checkpoints: CheckpointStore) -> None:
-    assert not checkpoints.due()
+    assert not checkpoints.should_save()
     checkpoints.interval_seconds = 0
-    assert checkpoints.due()
+    assert checkpoints.should_save()

@@ -1,4 +1,4 @@
-"""The features cache: equal bytes warm and cold, keyed by everything that decides them, whole or absent."""
+"""The feature cache: equal bytes warm and cold, named by what decides them, whole or absent."""
 
 import errno
 from collections.abc import Callable
@@ -13,10 +13,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from job import features, telemetry
+from job import telemetry
 from job.audit import Example, Splits
 from job.batches import Feed
 from job.errors import SettingsError
+from job.features import FeatureCache, FrozenNetwork
 
 SIZE = 16
 Caching = Callable[..., np.ndarray]
@@ -42,7 +43,16 @@ def feed(tmp_path_factory: pytest.TempPathFactory) -> Feed:
         leaks=(),
         given=False,
     )
-    return Feed(splits, SIZE, "letterbox", 4, 3, "none", 0.0, "none")
+    return Feed(
+        splits=splits,
+        image_size=SIZE,
+        image_fit="letterbox",
+        batch_size=4,
+        seed=3,
+        augmentation="none",
+        label_smoothing=0.0,
+        class_weights="none",
+    )
 
 
 def network(policy: str = "float32") -> Any:
@@ -57,10 +67,9 @@ def network(policy: str = "float32") -> Any:
 @pytest.fixture
 def cached(tmp_path: Path, feed: Feed) -> Caching:
     def cache(trunk: Any = None, key: str = "key", batches: Feed = feed, n: int = 40) -> np.ndarray:
-        trunk = trunk or network()
-        return features.cache(
-            trunk, batches, feed.splits.train[:n], key, tmp_path / "features", telemetry.silent()
-        )
+        frozen = FrozenNetwork(trunk or network(), key)
+        kept = FeatureCache(tmp_path / "features", 10**9)
+        return kept.load(frozen, batches, feed.splits.train[:n], telemetry.silent())
 
     return cache
 
@@ -72,7 +81,7 @@ def files(folder: Path) -> list[Path]:
 def test_the_cache_holds_what_the_network_gives_in_the_order_of_the_examples(
     cached: Caching, feed: Feed
 ) -> None:
-    pixels = np.concatenate([batch.numpy() for batch in feed.plain(feed.splits.train)])[:40]
+    pixels = np.concatenate([batch.numpy() for batch in feed.load_images(feed.splits.train)])[:40]
     rows = cached()
     assert rows.shape == (40, 4, 4, 4)
     np.testing.assert_allclose(rows, network()(pixels).numpy(), atol=1e-3)
@@ -116,23 +125,16 @@ def test_bfloat16_is_kept_as_it_is(cached: Caching) -> None:
     trunk = network("mixed_bfloat16")
     rows = cached(trunk)
     assert rows.dtype == tf.bfloat16.as_numpy_dtype
-    assert features.size(trunk, 40) == rows.nbytes == 40 * 64 * 2
+    assert FrozenNetwork(trunk, "key").count_bytes(40) == rows.nbytes == 40 * 64 * 2
     assert np.array_equal(rows, cached(trunk))
 
 
-def test_a_run_that_dies_on_the_way_leaves_nothing(
-    cached: Caching, feed: Feed, tmp_path: Path
-) -> None:
+def test_a_run_that_dies_on_the_way_leaves_nothing(feed: Feed, tmp_path: Path) -> None:
     missing = replace(feed.splits.train[-1], path=tmp_path / "gone.png")
+    examples = (*feed.splits.train[:35], missing)
+    kept = FeatureCache(tmp_path / "features", 10**9)
     with pytest.raises(tf.errors.NotFoundError):
-        features.cache(
-            network(),
-            feed,
-            (*feed.splits.train[:35], missing),
-            "k",
-            tmp_path / "features",
-            telemetry.silent(),
-        )
+        kept.load(FrozenNetwork(network(), "key"), feed, examples, telemetry.silent())
     assert files(tmp_path) == []
 
 

@@ -1,4 +1,4 @@
-"""None, part or all: by setting, by size, and where the boundary lies in real backbones."""
+"""None, part or all: by setting, by size, and where the boundary is in real backbones."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +24,10 @@ RANDOM = Weights(
 
 def build(name: str = "EfficientNetLite0", size: int = 64, **head: Any) -> model.Classifier:
     backbone = BackboneSettings(name=name, weights="none", image_size=size)
-    return model.build(backbone, HeadSettings(**head), ("a", "b"), RANDOM, 0)
+    spec = model.ClassifierSpec(
+        backbone=backbone, head=HeadSettings(**head), classes=("a", "b"), seed=0
+    )
+    return model.build(spec, RANDOM)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +69,7 @@ def splits(*counts: int) -> Splits:
 def test_auto_follows_the_published_sizes(
     classifier: model.Classifier, counts: tuple[int, ...], pretrained: bool, mode: str
 ) -> None:
-    plan = transfer.choose(TransferSettings(), classifier, splits(*counts), pretrained)
+    plan = transfer.choose_plan(TransferSettings(), classifier, splits(*counts), pretrained)
     assert plan.mode == mode
     assert plan.rule.startswith("size" if pretrained else "random weights")
     assert (f"{sum(counts):,}" in plan.reason) is pretrained
@@ -74,7 +77,7 @@ def test_auto_follows_the_published_sizes(
 
 @pytest.mark.parametrize("mode", ["none", "part", "all"])
 def test_a_setting_decides_whatever_the_data(classifier: model.Classifier, mode: Any) -> None:
-    plan = transfer.choose(TransferSettings(mode=mode), classifier, splits(5, 5))
+    plan = transfer.choose_plan(TransferSettings(mode=mode), classifier, splits(5, 5))
     assert (plan.mode, plan.rule) == (mode, "setting")
     assert mode in plan.reason
     assert (plan.cut is not None) is (mode == "part")
@@ -82,7 +85,7 @@ def test_a_setting_decides_whatever_the_data(classifier: model.Classifier, mode:
 
 def test_more_is_trainable_from_none_to_all(classifier: model.Classifier) -> None:
     plans = {
-        mode: transfer.choose(TransferSettings(mode=mode), classifier, splits(5, 5))
+        mode: transfer.choose_plan(TransferSettings(mode=mode), classifier, splits(5, 5))
         for mode in ("none", "part", "all")
     }
     head = 1280 * 2 + 2
@@ -96,7 +99,7 @@ def test_the_stages_of_a_plan_go_from_the_probe_to_the_tuning_at_a_lower_rate(
     classifier: model.Classifier,
 ) -> None:
     def stages(**settings: Any) -> list[tuple[Any, ...]]:
-        plan = transfer.choose(TransferSettings(**settings), classifier, splits(5, 5))
+        plan = transfer.choose_plan(TransferSettings(**settings), classifier, splits(5, 5))
         return [(stage.name, stage.frees, stage.rate, stage.solved) for stage in plan.stages]
 
     probe = ("probe", "none", 1.0, True)
@@ -108,16 +111,17 @@ def test_the_stages_of_a_plan_go_from_the_probe_to_the_tuning_at_a_lower_rate(
 def test_a_head_is_solvable_if_it_is_linear_on_pooled_features(
     classifier: model.Classifier,
 ) -> None:
-    assert transfer.solvable(classifier)
-    assert transfer.solvable(build(dropout=0.0, pooling="max"))
-    assert not transfer.solvable(build(units=8))
-    assert not transfer.solvable(build(pooling="flatten"))
+    assert transfer.is_solvable(classifier)
+    assert transfer.is_solvable(build(dropout=0.0, pooling="max"))
+    assert not transfer.is_solvable(build(units=8))
+    assert not transfer.is_solvable(build(pooling="flatten"))
 
 
-def test_the_plan_tells_itself_in_json(classifier: model.Classifier) -> None:
-    plan = transfer.choose(TransferSettings(mode="part"), classifier, splits(5, 5))
+def test_the_plan_is_facts_for_json(classifier: model.Classifier) -> None:
+    plan = transfer.choose_plan(TransferSettings(mode="part"), classifier, splits(5, 5))
     facts = plan.facts()
     assert facts["stages"] == ["probe (solved)", "tune"]
+    assert plan.cut is not None
     assert facts["cut"] == plan.cut.name
     assert replace(plan, cut=None).facts()["cut"] is None
 
@@ -135,7 +139,7 @@ def test_part_frees_the_last_resolution_and_nothing_before_it(
     name: str, size: int, side: int, channels: int
 ) -> None:
     classifier = build(name, size)
-    cut = transfer.last_stages(classifier.cuts, 1)
+    cut = transfer.choose_cut(classifier.cuts, 1)
     print(
         name,
         cut.name,
@@ -147,7 +151,7 @@ def test_part_frees_the_last_resolution_and_nothing_before_it(
 
 
 def test_more_stages_free_more_until_only_the_first_is_frozen(classifier: model.Classifier) -> None:
-    cuts = [transfer.last_stages(classifier.cuts, stages) for stages in range(1, 6)]
+    cuts = [transfer.choose_cut(classifier.cuts, stages) for stages in range(1, 6)]
     above = [cut.parameters_above for cut in cuts]
     assert above == sorted(above)
     assert cuts[-1] in classifier.cuts

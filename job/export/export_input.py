@@ -48,9 +48,10 @@ def rebuild_classifier(request: ExportRequest, arrays: list[npt.NDArray[Any]]) -
     Raises:
         ReleaseError: the tensors do not fit the architecture.
     """
-    classifier = backbones.build(
-        request.backbone, request.head, request.classes, NO_WEIGHTS, request.seed
+    spec = backbones.ClassifierSpec(
+        backbone=request.backbone, head=request.head, classes=request.classes, seed=request.seed
     )
+    classifier = backbones.build(spec, NO_WEIGHTS)
     assign_variables(classifier.model, arrays)
     size, fit = classifier.image_size, request.backbone.image_fit
     encoded = read_padded(request.images, request.batch_size)

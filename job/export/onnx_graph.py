@@ -27,7 +27,7 @@ COUNTER = re.compile(r"(__\d+)*(:\d+)?$")
 
 def write(export_input: ExportInput, path: Path) -> None:
     """Convert the model, with fixed names for its input and its output."""
-    layer = architecture.statistics(export_input.model)
+    layer = architecture.find_statistics(export_input.model)
     if layer is not None:
         # Keras keeps them as tensors, which would become inputs of the ONNX graph.
         layer.mean, layer.variance = np.array(layer.mean), np.array(layer.variance)

@@ -13,75 +13,92 @@ from job.model import efficientnet_lite, preprocessing
 
 
 def construct(entry: Backbone, size: int) -> keras.Model:
-    """The feature extractor: images float32 [batch, size, size, 3], RGB 0..255 -> feature map [batch, h, w, channels].
+    """Build the feature extractor of a backbone.
+
+    Args:
+        entry: its row in the catalogue.
+        size: side of the square input in pixels.
+
+    Returns:
+        images float32 [batch, size, size, 3], RGB 0..255 -> feature map [batch, h, w, channels].
 
     Raises:
         SettingsError: the images are smaller than the backbone takes.
     """
-    if size < entry.least_size:
+    least = entry.least_size
+    if size < least:
         raise SettingsError(
-            f"{entry.name} takes images from {entry.least_size} x {entry.least_size} pixels on. Received {size}.",
-            f"Set GRAFT_BACKBONE_IMAGE_SIZE to {entry.least_size} or more; {entry.default_size} is its own size.",
+            f"{entry.name} takes images from {least} x {least} pixels on. Received {size}.",
+            f"Set GRAFT_BACKBONE_IMAGE_SIZE to {least} or more; {entry.default_size} is its own "
+            "size.",
         )
     images = keras.Input((size, size, 3), dtype="float32", name="images")
-    feature_map = _features(entry.name, preprocessing.apply(entry.mode, images))
+    pixels = preprocessing.apply(entry.mode, images)
+    if variant := efficientnet_lite.VARIANTS.get(entry.name):
+        feature_map = efficientnet_lite.build_feature_map(variant, pixels)
+    else:
+        application = getattr(keras.applications, entry.name)
+        options: dict[str, Any] = {"include_top": False, "weights": None, "input_tensor": pixels}
+        if "include_preprocessing" in inspect.signature(application).parameters:
+            # Ours runs in float32, whatever the precision of the network is.
+            options["include_preprocessing"] = False
+        feature_map = application(**options, input_shape=pixels.shape[1:]).output
     network = keras.Model(images, feature_map, name=entry.name.lower())
-    settle(network)
+    set_imagenet_statistics(network)
     return network
 
 
-def _features(name: str, pixels: Any) -> Any:
-    if name in efficientnet_lite.VARIANTS:
-        return efficientnet_lite.build_feature_map(efficientnet_lite.VARIANTS[name], pixels)
-    application = getattr(keras.applications, name)
-    options: dict[str, Any] = {"include_top": False, "weights": None, "input_tensor": pixels}
-    if "include_preprocessing" in inspect.signature(application).parameters:
-        options["include_preprocessing"] = (
-            False  # ours runs in float32 whatever the precision of the network is
-        )
-    return application(**options, input_shape=pixels.shape[1:]).output
+def find_statistics(network: keras.Model) -> Any:
+    """The layer of EfficientNet B0-B7 whose weights are the mean and variance of ImageNet.
+
+    None for every other backbone.
+    """
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Normalization) and layer.weights:
+            return layer
+    return None
 
 
-def statistics(network: keras.Model) -> Any:
-    """The layer of EfficientNet B0-B7 that keeps the mean and variance of ImageNet among its weights; else None."""
-    return next(
-        (x for x in network.layers if isinstance(x, keras.layers.Normalization) and x.weights), None
-    )
-
-
-def settle(network: keras.Model) -> None:
-    """Give that layer ImageNet's statistics, whatever weights come later: they are part of the architecture.
+def set_imagenet_statistics(network: keras.Model) -> None:
+    """Give that layer ImageNet's statistics: they are part of the architecture.
 
     Keras's published files hold the deviation where the variance belongs
-    (tensorflow/tensorflow#49930), which `keras.applications` mends by one more layer, but only for
-    these very files. And the layer computes with copies that an assignment to its variables does
-    not reach. Here it is right from the start and stays so.
+    (tensorflow/tensorflow#49930), which `keras.applications` corrects by one more layer, but only
+    for these very files. And the layer computes with copies that an assignment to its variables
+    does not reach. Here it is right from the start, whatever weights come later.
     """
-    layer = statistics(network)
+    layer = find_statistics(network)
     if layer is not None:
         for early in network.layers[: network.layers.index(layer) + 1]:
-            early.dtype_policy = "float32"  # like our own preprocessing
+            # These layers are preprocessing, which is float32 like our own.
+            early.dtype_policy = "float32"
         layer.adapt_mean.assign(preprocessing.IMAGENET_MEAN)
         layer.adapt_variance.assign(np.square(preprocessing.IMAGENET_DEVIATION))
         layer.finalize_state()
 
 
 def check_statistics(network: keras.Model, path: Path) -> None:
-    """After a file was read: its statistics are ImageNet's, as published or as they should be. Then settle again.
+    """Check the statistics that were read from a file, then set the right ones again.
+
+    They must be ImageNet's, as published or as they should be.
 
     Raises:
         WeightsError: they are others, so that the file's network sees its pixels in another way.
     """
-    layer = statistics(network)
+    layer = find_statistics(network)
     if layer is None:
         return
     mean, variance = layer.adapt_mean.numpy(), layer.adapt_variance.numpy()
+    expected_mean = preprocessing.IMAGENET_MEAN
     deviation = np.array(preprocessing.IMAGENET_DEVIATION)
-    known = any(np.allclose(variance, usual, atol=1e-3) for usual in (deviation, deviation**2))
-    if not known or not np.allclose(mean, preprocessing.IMAGENET_MEAN, atol=1e-3):
+    as_published = np.allclose(variance, deviation, atol=1e-3)
+    as_it_should_be = np.allclose(variance, deviation**2, atol=1e-3)
+    same_mean = np.allclose(mean, expected_mean, atol=1e-3)
+    if not same_mean or not (as_published or as_it_should_be):
         raise WeightsError(
-            f"The weights file {path.name} normalises its pixels with mean {mean} and variance {variance}; "
-            f"expected ImageNet's {preprocessing.IMAGENET_MEAN} and {preprocessing.IMAGENET_DEVIATION}.",
+            f"The weights file {path.name} normalises its pixels with mean {mean} and variance "
+            f"{variance}; expected ImageNet's {expected_mean} and "
+            f"{preprocessing.IMAGENET_DEVIATION}.",
             "Give weights that were trained from Keras's own, which keep ImageNet's statistics.",
         )
-    settle(network)
+    set_imagenet_statistics(network)

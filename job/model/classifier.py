@@ -1,4 +1,7 @@
-"""A classifier: a backbone, a pooling and a head, in one flat graph and also part by part, with shared weights."""
+"""A classifier: a backbone, a pooling and a head, as one flat graph and also part by part.
+
+The parts share their weights with the graph.
+"""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,13 +12,40 @@ import keras
 from keras import initializers, layers
 
 from job.catalogue import BACKBONES
-from job.model import architecture, cuts, tensors
-from job.model.cuts import Cut
+from job.model import architecture, tensors
+from job.model.cuts import Cut, find_cuts
 from job.settings import BackboneSettings, DtypePolicy, HeadSettings, Pooling
 from job.weights import Weights
 
+POOLINGS: dict[Pooling, type[keras.Layer]] = {
+    "avg": layers.GlobalAveragePooling2D,
+    "max": layers.GlobalMaxPooling2D,
+    "flatten": layers.Flatten,
+}
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassifierSpec:
+    """What a classifier is, apart from its weights.
+
+    Attributes:
+        backbone: the `backbone` group.
+        head: the `head` group.
+        classes: class names in the order of the outputs. Where a release is continued,
+            `weights.order` gives it.
+        seed: of every random initialisation and of Dropout.
+        precision: Keras dtype policy of the layers. Preprocessing, pooling, logits and softmax are
+            always float32.
+    """
+
+    backbone: BackboneSettings
+    head: HeadSettings
+    classes: tuple[str, ...]
+    seed: int
+    precision: DtypePolicy = "float32"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Classifier:
     """A network and its parts, which share their layers: training one trains the others.
 
@@ -29,6 +59,8 @@ class Classifier:
         image_size: side of the square input in pixels.
         classes: class names in the order of the outputs.
         pooling: the kind of `pool`.
+        initial_weights: names the weights that it was built with: the backbone, and the SHA-256 of
+            their file or the seed of random ones.
     """
 
     model: keras.Model
@@ -39,57 +71,51 @@ class Classifier:
     image_size: int
     classes: tuple[str, ...]
     pooling: Pooling
+    initial_weights: str
 
     def trunk(self, cut: Cut) -> keras.Model:
         """The part below a cut: images -> its tensor."""
         return keras.Model(self.backbone.input, cut.tensor, name="trunk")
 
     def top(self, cut: Cut) -> keras.Model:
-        """The part above a cut: its tensor -> feature map. `top(trunk(x))` equals `backbone(x)` exactly."""
-        if (
-            cut.tensor is self.backbone.output
-        ):  # nothing lies above, and Keras knows no model without a layer
+        """The part above a cut: its tensor -> feature map.
+
+        `top(trunk(x))` equals `backbone(x)` exactly.
+        """
+        if cut.tensor is self.backbone.output:
+            # Nothing is above, and a Keras model without a layer is not possible.
             same = keras.Input(cut.shape, dtype=cut.tensor.dtype)
             return keras.Model(same, layers.Identity(dtype=same.dtype)(same), name="top")
         return keras.Model(cut.tensor, self.backbone.output, name="top")
 
 
-def build(
-    backbone: BackboneSettings,
-    head: HeadSettings,
-    classes: Sequence[str],
-    weights: Weights,
-    seed: int,
-    precision: DtypePolicy = "float32",
-) -> Classifier:
+def build(spec: ClassifierSpec, weights: Weights) -> Classifier:
     """Build the architecture by code, then read the weights into it.
 
     Args:
-        backbone: the `backbone` group.
-        head: the `head` group.
-        classes: class names in the order of the outputs; `weights.order_classes` makes it where a
-            release is continued.
+        spec: what to build.
         weights: what `weights.locate` found.
-        seed: of every random initialisation and of Dropout.
-        precision: Keras dtype policy of the layers. Preprocessing, pooling, logits and softmax are
-            always float32.
 
     Raises:
         SettingsError: the images are too small for the backbone.
         WeightsError: the weights are damaged, or another network's.
     """
-    entry = BACKBONES[backbone.name]
-    size = backbone.image_size or entry.default_size
-    keras.utils.set_random_seed(seed)  # keras.applications takes no seed for its initialisers
-    with _policy(precision):
+    entry = BACKBONES[spec.backbone.name]
+    size = spec.backbone.image_size or entry.default_size
+    # keras.applications takes no seed for its initialisers.
+    keras.utils.set_random_seed(spec.seed)
+    with _set_dtype_policy(spec.precision):
         network = architecture.construct(entry, size)
-        classifier = _assemble(network, head, tuple(classes), seed, size)
+        initial_weights = f"{entry.name} {weights.sha256 or spec.seed}"
+        classifier = _put_head_on(network, spec, initial_weights)
         if weights.kind == "release":
-            steady = head.model_copy(
-                update={"dropout": 0.0}
-            )  # it has no tensors, and may differ from the release's
-            former = _assemble(network, steady, weights.classes, seed, size)
-            _continue(former, classifier, weights)
+            # Dropout has no tensors, and the release's may be another one.
+            steady = spec.head.model_copy(update={"dropout": 0.0})
+            former_spec = ClassifierSpec(
+                backbone=spec.backbone, head=steady, classes=weights.classes, seed=spec.seed
+            )
+            former = _put_head_on(network, former_spec, initial_weights)
+            _continue_release(former, classifier, weights)
         else:
             _fill(network, entry.name, weights)
     return classifier
@@ -101,7 +127,7 @@ def fold_temperature(classifier: Classifier, temperature: float) -> None:
         variable.assign(variable / temperature)
 
 
-def summary(classifier: Classifier, trained: Sequence[Any]) -> str:
+def summarize(classifier: Classifier, trained: Sequence[Any]) -> str:
     """The layers with their shapes and numbers of parameters, as `keras.Model.summary` prints them.
 
     Args:
@@ -116,49 +142,46 @@ def summary(classifier: Classifier, trained: Sequence[Any]) -> str:
     return "\n".join(lines)
 
 
-def _assemble(
-    network: keras.Model, settings: HeadSettings, classes: tuple[str, ...], seed: int, size: int
-) -> Classifier:
+def _put_head_on(network: keras.Model, spec: ClassifierSpec, initial_weights: str) -> Classifier:
     """Put a new head on a backbone."""
-    pooling = _pooling(settings.pooling)
+    pooling = POOLINGS[spec.head.pooling](dtype="float32", name="pooling")
     feature_map = keras.Input(
         network.output.shape[1:], dtype=network.output.dtype, name="feature_map"
     )
     pool = keras.Model(feature_map, pooling(feature_map), name="pool")
-    stack = _head(settings, len(classes), seed)
-    vector = keras.Input(pool.output.shape[1:], dtype="float32", name="features")
-    head = keras.Model(vector, _through(stack, vector), name="head")
+
+    # Seeds differ, or two layers of one shape would start alike.
+    stack: list[keras.Layer] = []
+    if spec.head.units:
+        start = initializers.GlorotUniform(spec.seed)
+        hidden = layers.Dense(spec.head.units, "relu", kernel_initializer=start, name="hidden")
+        stack.append(hidden)
+    if spec.head.dropout:
+        stack.append(layers.Dropout(spec.head.dropout, seed=spec.seed + 1, name="dropout"))
+    start = initializers.GlorotUniform(spec.seed + 2)
+    classes = len(spec.classes)
+    stack.append(layers.Dense(classes, kernel_initializer=start, dtype="float32", name="logits"))
+
+    features = keras.Input(pool.output.shape[1:], dtype="float32", name="features")
+    head = keras.Model(features, _apply_layers(stack, features), name="head")
     softmax = layers.Softmax(dtype="float32", name="probabilities")
-    model = keras.Model(
-        network.input, softmax(_through(stack, pooling(network.output))), name="classifier"
-    )
+    # The layers once more on the backbone itself: one flat graph, which any Keras can load.
+    probabilities = softmax(_apply_layers(stack, pooling(network.output)))
+    model = keras.Model(network.input, probabilities, name="classifier")
     return Classifier(
-        model, network, pool, head, cuts.find(network), size, classes, settings.pooling
+        model=model,
+        backbone=network,
+        pool=pool,
+        head=head,
+        cuts=find_cuts(network),
+        image_size=network.input.shape[1],
+        classes=spec.classes,
+        pooling=spec.head.pooling,
+        initial_weights=initial_weights,
     )
 
 
-def _pooling(kind: str) -> keras.Layer:
-    kinds = {
-        "avg": layers.GlobalAveragePooling2D,
-        "max": layers.GlobalMaxPooling2D,
-        "flatten": layers.Flatten,
-    }
-    return kinds[kind](dtype="float32", name="pooling")
-
-
-def _head(settings: HeadSettings, classes: int, seed: int) -> list[keras.Layer]:
-    """From features to logits. Seeds differ, or two layers of one shape would start alike."""
-    stack = []
-    if settings.units:
-        start = initializers.GlorotUniform(seed)
-        stack.append(layers.Dense(settings.units, "relu", kernel_initializer=start, name="hidden"))
-    if settings.dropout:
-        stack.append(layers.Dropout(settings.dropout, seed=seed + 1, name="dropout"))
-    start = initializers.GlorotUniform(seed + 2)
-    return [*stack, layers.Dense(classes, kernel_initializer=start, dtype="float32", name="logits")]
-
-
-def _through(stack: Sequence[keras.Layer], x: Any) -> Any:
+def _apply_layers(stack: Sequence[keras.Layer], x: Any) -> Any:
     for layer in stack:
         x = layer(x)
     return x
@@ -172,32 +195,43 @@ def _fill(network: keras.Model, name: str, weights: Weights) -> None:
     architecture.check_statistics(network, weights.path)
 
 
-def _continue(former: Classifier, classifier: Classifier, weights: Weights) -> None:
-    """Read an earlier release into the shared backbone and its own head, and carry over what the new head can keep."""
-    assert weights.path is not None
+def _continue_release(former: Classifier, classifier: Classifier, weights: Weights) -> None:
+    """Read an earlier release, and carry over what the new head can keep.
+
+    Args:
+        former: the release's network. It shares the backbone, and has a head of its own.
+        classifier: the new network. Classes that the release did not know stay as initialised.
+        weights: the release's file.
+    """
+    if weights.path is None:
+        raise ValueError("weights of kind 'release' have no path; expected the file of one")
     tensors.read_into(former.model, weights.path, "this backbone with this head")
-    architecture.settle(former.backbone)
-    kept = [
-        (place, former.classes.index(name))
-        for place, name in enumerate(classifier.classes)
-        if name in former.classes
-    ]
+    architecture.set_imagenet_statistics(former.backbone)
+
+    places = []
+    for place, name in enumerate(classifier.classes):
+        if name in former.classes:
+            places.append((place, former.classes.index(name)))
+
     for layer in classifier.head.layers:
-        for variable, known in zip(
-            layer.weights, former.head.get_layer(layer.name).weights, strict=True
-        ):
+        known_weights = former.head.get_layer(layer.name).weights
+        for variable, known in zip(layer.weights, known_weights, strict=True):
             if layer.name != "logits":
                 variable.assign(known)
-            else:  # a kernel [d, classes] or a bias [classes]
-                values = variable.numpy()
-                for place, former_place in kept:
-                    values[..., place] = known.numpy()[..., former_place]
-                variable.assign(values)
+                continue
+            # A kernel [d, classes] or a bias [classes].
+            values = variable.numpy()
+            for place, former_place in places:
+                values[..., place] = known.numpy()[..., former_place]
+            variable.assign(values)
 
 
 @contextmanager
-def _policy(precision: DtypePolicy) -> Iterator[None]:
-    """`keras.applications` takes no dtype: the policy for new layers is global, and put back."""
+def _set_dtype_policy(precision: DtypePolicy) -> Iterator[None]:
+    """Set the policy for new layers, and put the former one back.
+
+    It is global, since `keras.applications` takes no dtype.
+    """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision)
     try:

@@ -1,8 +1,8 @@
-"""Tensors from a file into an architecture that our code has built: all of them, each in its shape, and nothing else.
+"""Tensors from a file into an architecture built by code: all of them, each in its shape.
 
 Keras's own readers of weights are used; they deserialise no configuration and follow no link out of
-the file. What they let pass is caught here: tensors that nobody asked for, and numbers that are
-none.
+the file. What they accept silently is refused here: tensors that the network does not have, and
+numbers that are not finite.
 """
 
 import tempfile
@@ -21,7 +21,7 @@ from job.errors import WeightsError
 
 ARCHIVED_WEIGHTS = "model.weights.h5"
 # float32 weights and Adam's two moments, with room for HDF5's own bytes.
-MOST_BYTES_A_PARAMETER = 16
+MOST_BYTES_PER_PARAMETER = 16
 OVERHEAD_BYTES = 64 << 20
 
 
@@ -29,6 +29,8 @@ def read_into(network: keras.Model, path: Path, name: str) -> None:
     """Fill every weight of `network` from a `.weights.h5`, a legacy `.h5` or a `.keras` file.
 
     Args:
+        network: is filled.
+        path: the file.
         name: what the network is, for the error.
 
     Raises:
@@ -36,41 +38,46 @@ def read_into(network: keras.Model, path: Path, name: str) -> None:
     """
     if path.suffix == ".keras":
         with tempfile.TemporaryDirectory() as folder:
-            _read(network, _extract(path, Path(folder), network.count_params()), path, name)
+            file = _extract_weights(path, Path(folder), network.count_params())
+            _fill_network(network, file, path, name)
     else:
-        _read(network, path, path, name)
+        _fill_network(network, path, path, name)
 
 
-def _read(network: keras.Model, file: Path, path: Path, name: str) -> None:
+def _fill_network(network: keras.Model, file: Path, path: Path, name: str) -> None:
     """Read the HDF5 file; errors name `path`, the file that the user knows."""
-    contents = _Contents.of(file, path)
+    contents = WeightsFileContents.read(file, path)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "error", UserWarning
-            )  # "layers will retain their freshly-initialized weights"
+            # Keras only warns that "layers will retain their freshly-initialized weights".
+            warnings.simplefilter("error", UserWarning)
             network.load_weights(file)
     except (UserWarning, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise _misfit(network, contents, path, name) from error
+        raise _describe_misfit(network, contents, path, name) from error
+    # A legacy file is read by order: there Keras has compared the numbers of tensors itself.
     if not contents.legacy and contents.tensors != len(network.weights):
-        raise _misfit(network, contents, path, name)
-    if not all(np.isfinite(variable.numpy()).all() for variable in network.weights):
-        raise WeightsError(
-            f"The weights file {path.name} holds NaN or infinite numbers.",
-            "Give weights from a run that did not diverge.",
-        )
+        raise _describe_misfit(network, contents, path, name)
+    for variable in network.weights:
+        if not np.isfinite(variable.numpy()).all():
+            raise WeightsError(
+                f"The weights file {path.name} holds NaN or infinite numbers; "
+                "expected finite ones.",
+                "Give weights from a run that did not diverge.",
+            )
 
 
-def _extract(path: Path, folder: Path, parameters: int) -> Path:
-    """The one member of a `.keras` archive that holds tensors; its configuration is never looked at."""
+def _extract_weights(path: Path, folder: Path, parameters: int) -> Path:
+    """Extract the one member of a `.keras` archive that holds tensors.
+
+    Its configuration is never read: it could name code to run.
+    """
+    largest = MOST_BYTES_PER_PARAMETER * parameters + OVERHEAD_BYTES
     try:
         with zipfile.ZipFile(path) as archive:
-            if (
-                archive.getinfo(ARCHIVED_WEIGHTS).file_size
-                > MOST_BYTES_A_PARAMETER * parameters + OVERHEAD_BYTES
-            ):
+            if archive.getinfo(ARCHIVED_WEIGHTS).file_size > largest:
                 raise WeightsError(
-                    f"The weights in {path.name} are far larger than the network, which has {parameters:,} parameters.",
+                    f"The weights in {path.name} are far larger than the network, which has "
+                    f"{parameters:,} parameters.",
                     "Give the weights of this very backbone.",
                 )
             return Path(archive.extract(ARCHIVED_WEIGHTS, folder))
@@ -82,63 +89,76 @@ def _extract(path: Path, folder: Path, parameters: int) -> Path:
         NotImplementedError,
         RuntimeError,
     ) as error:
-        raise _damaged(path, error) from error
+        raise _describe_damage(path, error) from error
 
 
 @dataclass(frozen=True, slots=True)
-class _Contents:
-    """What an HDF5 file of weights holds, without optimizer and random state."""
+class WeightsFileContents:
+    """What an HDF5 file of weights holds, without optimizer and random state.
+
+    Attributes:
+        tensors: their number.
+        parameters: numbers in them.
+        legacy: whether it is of Keras's older format.
+    """
 
     tensors: int
     parameters: int
     legacy: bool
 
     @classmethod
-    def of(cls, file: Path, path: Path) -> "_Contents":
+    def read(cls, file: Path, path: Path) -> "WeightsFileContents":
+        """Count what a file holds.
+
+        Raises:
+            WeightsError: it is not an HDF5 file, or damaged; it is called `path` there.
+        """
         sizes: list[int] = []
 
-        def visit(name: str, item: Any) -> None:
-            if (
-                isinstance(item, h5py.Dataset)
-                and not name.startswith("optimizer")
-                and "seed_generator" not in name
-            ):
+        def visit_item(name: str, item: Any) -> None:
+            is_weight = not name.startswith("optimizer") and "seed_generator" not in name
+            if isinstance(item, h5py.Dataset) and is_weight:
                 sizes.append(int(np.prod(item.shape)))
 
         try:
             with h5py.File(file, "r") as opened:
-                opened.visititems(visit)
-                legacy = any(
-                    "layer_names" in part.attrs or "layer_names0" in part.attrs
-                    for part in _roots(opened)
-                )
+                opened.visititems(visit_item)
+                # A legacy file of a whole model keeps its layers below this name, a file of weights
+                # at the top.
+                roots = [opened]
+                if "model_weights" in opened:
+                    roots.append(opened["model_weights"])
+                legacy = False
+                for root in roots:
+                    # A list that is too long for one attribute is divided into numbered ones.
+                    legacy |= "layer_names" in root.attrs or "layer_names0" in root.attrs
         except (OSError, ValueError, RuntimeError) as error:
-            raise _damaged(path, error) from error
+            raise _describe_damage(path, error) from error
         return cls(len(sizes), sum(sizes), legacy)
 
 
-def _roots(file: h5py.File) -> list[Any]:
-    """Where a legacy file keeps its layers: at the top, or below one name if the whole model was saved."""
-    return [file, file["model_weights"]] if "model_weights" in file else [file]
-
-
-def _misfit(network: keras.Model, contents: _Contents, path: Path, name: str) -> WeightsError:
-    alike = (
-        backbone.name
-        for backbone in BACKBONES.values()
-        if backbone.file == path.name
-        or (backbone.tensors, backbone.parameters) == (contents.tensors, contents.parameters)
-    )
-    kind = next(alike, "another network")
+def _describe_misfit(
+    network: keras.Model, contents: WeightsFileContents, path: Path, name: str
+) -> WeightsError:
+    """The error for a file of another network, which is named if the catalogue knows it."""
+    kind = "another network"
+    for backbone in BACKBONES.values():
+        same_size = backbone.tensors, backbone.parameters
+        if backbone.file == path.name or same_size == (contents.tensors, contents.parameters):
+            kind = backbone.name
+            break
     return WeightsError(
-        f"The weights file {path.name} is {kind}'s, not {name}'s. Received {contents.tensors} tensors with "
-        f"{contents.parameters:,} parameters; expected {len(network.weights)} with {network.count_params():,}.",
-        "Give the weights of this very backbone without a classifier, or name theirs in GRAFT_BACKBONE_NAME.",
+        f"The weights file {path.name} is {kind}'s, not {name}'s. "
+        f"Received {contents.tensors} tensors with {contents.parameters:,} parameters; "
+        f"expected {len(network.weights)} with {network.count_params():,}.",
+        "Give the weights of this very backbone without a classifier, or name theirs in "
+        "GRAFT_BACKBONE_NAME.",
     )
 
 
-def _damaged(path: Path, error: Exception) -> WeightsError:
+def _describe_damage(path: Path, error: Exception) -> WeightsError:
     return WeightsError(
-        f"The weights file {path.name} cannot be read: {error}. Expected `.weights.h5`, `.h5` or `.keras`, whole.",
+        f"The weights file {path.name} cannot be read: {error}. "
+        "Expected `.weights.h5`, `.h5` or `.keras`, whole.",
         "Fetch the file again, and check its SHA-256.",
     )

@@ -33,4 +33,5 @@ class RunInputs:
         """Where the state of the training is kept until the release."""
         folder = self.settings.cache.dir / "checkpoints" / self.run_id
         store = self.registry.child(f"runs/{self.run_id}/checkpoints")
-        return CheckpointStore(folder, store, self.settings.checkpoint.interval_seconds)
+        interval = self.settings.checkpoint.interval_seconds
+        return CheckpointStore(folder=folder, store=store, interval_seconds=interval)

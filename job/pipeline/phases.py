@@ -21,6 +21,8 @@ from job.dataset import Dataset
 from job.evaluation import Report
 from job.export import Bundle, ExportRequest
 from job.export.reference import compute_probabilities
+from job.features import FeatureCache
+from job.model import ClassifierSpec
 from job.pipeline import records
 from job.pipeline.inputs import RunInputs
 from job.pipeline.outcome import Network, RunOutcome, TrainedClassifier
@@ -29,7 +31,7 @@ from job.release import Manifest
 from job.settings import Settings
 from job.storage import Store
 from job.telemetry import FactsFound, Telemetry
-from job.training import FeatureCache, Fitted, TrainingContext
+from job.training import Fitted, TrainingContext
 from job.weights import Weights
 from job.workers import Workers
 
@@ -78,14 +80,18 @@ def build_classifier(
     settings: Settings, splits: Splits, weights: Weights, workers: Workers
 ) -> Network:
     """The classifier with its weights, its batches, and the plan of what is retrained."""
-    precision = workers.dtype_policy(settings.training.precision)
+    spec = ClassifierSpec(
+        backbone=settings.backbone,
+        head=settings.head,
+        classes=splits.classes,
+        seed=settings.seed,
+        precision=workers.dtype_policy(settings.training.precision),
+    )
     with workers.strategy.scope():
-        classifier = model.build(
-            settings.backbone, settings.head, splits.classes, weights, settings.seed, precision
-        )
+        classifier = model.build(spec, weights)
     size, fit = settings.image_size, settings.backbone.image_fit
-    feed = batches.feed(splits, size, fit, settings.training, settings.seed)
-    plan = transfer.choose(settings.transfer, classifier, splits, weights.kind != "none")
+    feed = batches.build_feed(splits, size, fit, settings.training, settings.seed)
+    plan = transfer.choose_plan(settings.transfer, classifier, splits, weights.kind != "none")
     return Network(classifier, weights, feed, plan)
 
 
@@ -97,24 +103,22 @@ def describe_plan(settings: Settings, network: Network, workers: Workers) -> Fac
 def train_classifier(
     inputs: RunInputs, network: Network, workers: Workers, context: RunContext
 ) -> Fitted:
-    """Run the stages of the plan, from the newest checkpoint on."""
+    """Run the stages of the plan, from the latest checkpoint on."""
     settings = inputs.settings
+    # Features may take half of what is left, so that the images keep theirs.
+    free_bytes = shutil.disk_usage(settings.cache.dir).free
+    limit = min(free_bytes, settings.cache.limit or free_bytes) // 2
     training_context = TrainingContext(
         settings=settings.training,
         gate=settings.gate,
         workers=workers,
         precision=workers.dtype_policy(settings.training.precision),
         checkpoints=inputs.checkpoints,
+        cache=FeatureCache(settings.cache.dir / "features", limit),
         telemetry=context.telemetry,
         stop=context.stop,
     )
-    # Features of random weights differ by the seed that these were drawn with.
-    key = f"{settings.backbone.name} {network.weights.sha256 or settings.seed}"
-    # Features may take half of what is left, so that the images keep theirs.
-    free_bytes = shutil.disk_usage(settings.cache.dir).free
-    limit = min(free_bytes, settings.cache.limit or free_bytes) // 2
-    cache = FeatureCache(settings.cache.dir / "features", key, limit)
-    return training.fit(network.classifier, network.plan, network.feed, training_context, cache)
+    return training.fit(network.classifier, network.plan, network.feed, training_context)
 
 
 def evaluate(trained: TrainedClassifier) -> tuple[Report, Challenger]:
@@ -170,7 +174,7 @@ def publish_release(outcome: RunOutcome, challenger: Challenger) -> tuple[Releas
     def decide_again(champion: publish.Champion | None) -> Decision:
         return publish.decide(gate, score, champion, compare)
 
-    training.record(outcome.trained.fitted.history, folder)
+    training.write_history(outcome.trained.fitted.history, folder)
     evaluation.write(report, records.report_context(outcome), folder)
     (folder / publish.INVENTORY).write_bytes(publish.compose_inventory(outcome.trained.splits))
 

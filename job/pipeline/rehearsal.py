@@ -63,14 +63,14 @@ def plan(settings: Settings, keras_home: Path) -> str:
     network = phases.build_classifier(settings, splits, weights, workers)
 
     chosen = network.plan
-    trained = transfer.trained_variables(network.classifier, chosen.mode, chosen.cut)
+    trained = transfer.select_variables(network.classifier, chosen.mode, chosen.cut)
     boundary = {
         "none": "before the head",
         "part": chosen.cut and chosen.cut.name,
         "all": "none, everything is freed",
     }
     lines = [
-        model.summary(network.classifier, trained),
+        model.summarize(network.classifier, trained),
         f"Images:    {len(splits.train)} train, {len(splits.val)} val, {len(splits.test)} test",
         f"Retrain:   {chosen.mode} of the backbone ({chosen.rule}). {chosen.reason}",
         f"Boundary:  {boundary[chosen.mode]}",

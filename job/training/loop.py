@@ -1,275 +1,180 @@
-"""One stage trained by steps: epochs, the best weights kept, checkpoints, stop on SIGTERM and on NaN."""
+"""One stage that is trained by steps."""
 
 import logging
+import operator
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from job.checkpoint import CheckpointStore, State
+from job.batches import collect_labels
+from job.checkpoint import TrainingState
 from job.errors import DivergedError, SettingsError
 from job.scores import log_loss, score
-from job.settings import GateSettings, TrainingSettings
-from job.telemetry import CheckpointSaved, EpochEnded, Progressed, StepTaken, Telemetry
-from job.training.step import LossScale, Step
-from job.workers import Stop, Workers
+from job.settings import TrainingSettings
+from job.telemetry import EpochEnded, Progressed, StepTaken
+from job.training.context import TrainingContext
+from job.training.inputs import StageInputs
+from job.training.network import StageNetwork
+from job.training.prediction import predict_validation
+from job.training.progress import TrainingProgress, assign_arrays, read_arrays, save_state
+from job.training.step import LossScale, TrainStep, build_train_step
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(slots=True)
-class TrainingProgress:
-    """Where a run stands: everything that a resumed run needs besides the arrays."""
-
-    stage: int = 0
-    epoch: int = 0
-    step: int = 0
-    loss: float = 0.0
-    best_score: float = -1.0
-    best_loss: float = float("inf")
-    stale: int = 0
-    scale: float | None = None
-    good: int = 0
-    over: bool = False
-    history: list[dict[str, Any]] = field(default_factory=list)
-    fingerprints: list[str] = field(default_factory=list)
-
-    def next_stage(self, stages: int) -> None:
-        """Forget what belongs to one stage; after the last of them training is over."""
-        self.stage, self.epoch, self.step, self.loss = self.stage + 1, 0, 0, 0.0
-        self.best_score, self.best_loss, self.stale = -1.0, float("inf"), 0
-        self.scale, self.good = None, 0
-        self.over = self.stage == stages
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingContext:
-    """What every stage of a run works with. `precision` is the name of a Keras dtype policy."""
-
-    settings: TrainingSettings
-    gate: GateSettings
-    workers: Workers
-    precision: str
-    checkpoints: CheckpointStore
-    telemetry: Telemetry
-    stop: Stop
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What one stage trains.
+def train_stage(  # noqa: C901, PLR0915 - one loop reads best in one place.
+    network: StageNetwork,
+    inputs: StageInputs,
+    context: TrainingContext,
+    progress: TrainingProgress,
+    state: TrainingState | None,
+) -> bool:
+    """Train a stage to its end, and leave the best weights in the model.
 
     Args:
-        name: `probe` or `tune`.
-        model: the whole Keras model, for its variables.
-        variables: what is trained.
-        forward: inputs -> logits float32 [batch, classes], in training mode.
-        batches: (epoch, start step) -> a tf.data.Dataset of (inputs, targets, weights) for each
-            device of this worker.
-        validate: () -> (labels int [n], logits float32 [n, classes]).
-        rate: peak learning rate.
-        steps: steps in an epoch.
+        network: what is trained.
+        inputs: what it is trained on.
+        context: with the settings of the training.
+        progress: is updated with every step.
+        state: of the middle of this stage, from which it goes on; None at its beginning.
+
+    Returns:
+        False if a stop was requested first. The state is durable by then.
+
+    Raises:
+        DivergedError: a gradient is not finite.
+        SettingsError: the GPU's memory is too small.
     """
+    settings, workers, telemetry = context.settings, context.workers, context.telemetry
+    name, steps, metric = network.stage.name, inputs.feed.steps, context.gate.metric
+    labels = collect_labels(inputs.feed.splits.val)
+    stage = progress.current
+    scale = stage.loss_scale = stage.loss_scale or LossScale.for_precision(context.precision)
+    best: list[np.ndarray] = []
 
-    name: str
-    model: Any
-    variables: Sequence[Any]
-    forward: Callable[[tf.Tensor], tf.Tensor]
-    batches: Callable[[int, int], tf.data.Dataset]
-    validate: Callable[[], tuple[np.ndarray, np.ndarray]]
-    rate: float
-    steps: int
+    def forward(batch: tf.Tensor) -> tf.Tensor:
+        return network.compute_logits(batch, training=True)
 
+    @tf.function
+    def infer(batch: tf.Tensor) -> tf.Tensor:
+        return network.compute_logits(batch, training=False)
 
-class Loop:
-    """The loop of one stage. `run` returns with the best weights in the model."""
+    with workers.strategy.scope():
+        optimizer = keras.optimizers.Adam(build_schedule(settings, network.stage.rate, steps))
+        optimizer.build(network.variables)
+    train_step = build_train_step(workers.strategy, forward, network.variables, optimizer, settings)
+    if state is not None:
+        assign_arrays(optimizer.variables, state.arrays["optimizer"])
+        best = list(state.arrays["best"])
 
-    def __init__(self, task: Task, context: TrainingContext, progress: TrainingProgress) -> None:
-        self.task, self.context, self.progress = task, context, progress
-        with context.workers.strategy.scope():
-            self.optimizer = keras.optimizers.Adam(
-                _schedule(context.settings, task.rate, task.steps)
-            )
-            self.optimizer.build(task.variables)
-        self.step = Step(
-            context.workers.strategy,
-            task.forward,
-            task.variables,
-            self.optimizer,
-            context.settings.clip_norm,
-            context.settings.xla,
-        )
-        self.scale = LossScale(context.precision == "mixed_float16")
-        self.best: list[np.ndarray] = []
+    def save_checkpoint() -> None:
+        variables = network.classifier.model.variables
+        save_state(context, progress, model=variables, optimizer=optimizer.variables, best=best)
 
-    def run(self, state: State | None = None) -> bool:
-        """Train from a state of this stage, or from its beginning, to its end; False if a stop was requested before."""
-        if state is not None:
-            self._restore(state)
-        while not self._over():
-            if not self._epoch():
-                self._save()
-                self.context.workers.wait()  # Whoever starts anew before the chief has saved would read an older state.
+    def load_batches(_: Any) -> tf.data.Dataset:
+        return inputs.load_epoch(stage.epoch, stage.step)
+
+    while not stage.is_over(settings):
+        for batch in workers.strategy.distribute_datasets_from_function(load_batches):
+            if context.agree_to_stop():
+                save_checkpoint()
+                # A worker that starts again before the chief has saved would read an older state.
+                workers.wait()
                 return False
-            self._judge()
-        restore(self._trained(), self.best)
-        return True
 
-    def _over(self) -> bool:
-        patience = self.context.settings.patience
-        return self.progress.epoch >= self.context.settings.epochs or bool(
-            patience and self.progress.stale >= patience
-        )
-
-    def _epoch(self) -> bool:
-        """One pass over the training images; False if a stop was requested on the way."""
-        own = lambda _: self.task.batches(self.progress.epoch, self.progress.step)  # noqa: E731
-        for batch in self.context.workers.strategy.distribute_datasets_from_function(own):
-            if agree_to_stop(self.context):
-                return False
             started = time.monotonic()
-            self._take(batch)
-            self.progress.step += 1
-            self._report(time.monotonic() - started)
-            if self.context.checkpoints.due():
-                self._save()
-        return True
-
-    def _take(self, batch: Any) -> None:
-        try:
-            loss, finite, shares = self.step.gradients(*batch, tf.constant(self.scale.value))
-        except tf.errors.ResourceExhaustedError as error:
-            raise self._out_of_memory(batch) from error
-        if not bool(finite):
-            self._skip()
-            return
-        self.step.update(shares)
-        self.scale.succeeded()
-        self.progress.loss += float(loss)
-
-    def _skip(self) -> None:
-        """A gradient that is not finite changes nothing; float16 gets a smaller scale, everything else has diverged."""
-        if self.scale.overflowed():
-            logger.info("float16 overflowed", extra={"fields": {"scale": self.scale.value}})
-            return
-        self._save()
-        raise DivergedError(
-            f"The gradient is not finite at step {self.progress.step} of epoch {self.progress.epoch + 1}, stage "
-            f"{self.task.name}; the last good state is kept.",
-            f"Lower GRAFT_TRAINING_LEARNING_RATE (now {self.context.settings.learning_rate:g}) or set "
-            "GRAFT_TRAINING_CLIP_NORM=1.",
-        )
-
-    def _out_of_memory(self, batch: Any) -> SettingsError:
-        """What to set: halve the batch until a step fits; among several workers, who may not all be short, once."""
-        size = self.context.settings.batch_size
-        if self.context.workers.count > 1:
-            return _too_small(size, f"Set GRAFT_TRAINING_BATCH_SIZE={size // 2}, or add workers.")
-        while (size := size // 2) >= self.context.workers.replicas:
             try:
-                rows = [self._first(part, size) for part in batch]
-                self.step.gradients(*rows, tf.constant(self.scale.value))
-                break
-            except tf.errors.ResourceExhaustedError:
-                continue
-        fits = (
-            f"Set GRAFT_TRAINING_BATCH_SIZE={size}, which fits."
-            if size
-            else "Use a smaller backbone or image size."
-        )
-        return _too_small(self.context.settings.batch_size, fits)
+                loss, finite, gradients = train_step.compute_gradients(
+                    *batch, tf.constant(scale.value)
+                )
+            except tf.errors.ResourceExhaustedError as error:
+                raise explain_out_of_memory(train_step, batch, context) from error
+            if finite:
+                train_step.update(gradients)
+                scale.record_success()
+                stage.loss += float(loss)
+            elif scale.reduce_after_overflow():
+                logger.info("float16 overflowed", extra={"fields": {"scale": scale.value}})
+            else:
+                save_checkpoint()
+                raise explain_divergence(name, progress, settings)
+            stage.step += 1
+            seconds, mean_loss = time.monotonic() - started, stage.loss / stage.step
+            telemetry.emit(StepTaken(seconds, mean_loss))
+            telemetry.emit(Progressed(stage.step, steps, "steps"))
+            if context.checkpoints.should_save():
+                save_checkpoint()
 
-    def _first(self, part: Any, size: int) -> Any:
-        each = size // self.context.workers.replicas
-        return self.context.workers.strategy.run(lambda rows: rows[:each], args=(part,))
-
-    def _report(self, seconds: float) -> None:
-        loss = self.progress.loss / self.progress.step
-        self.context.telemetry.emit(StepTaken(seconds, loss))
-        self.context.telemetry.emit(Progressed(self.progress.step, self.task.steps, "steps"))
-
-    def _judge(self) -> None:
-        """The end of an epoch: validate, keep the best, count the epochs without a better one."""
-        labels, logits = self.task.validate()
-        value, loss = score(self.context.gate.metric, labels, logits), log_loss(labels, logits)
-        row = {
-            "stage": self.task.name,
-            "epoch": self.progress.epoch + 1,
-            "loss": self.progress.loss / self.task.steps,
-            "val_loss": loss,
-            f"val_{self.context.gate.metric}": value,
+        logits = predict_validation(infer, inputs, workers)
+        value, validation_loss = score(metric, labels, logits), log_loss(labels, logits)
+        scores = {
+            "loss": stage.loss / steps,
+            "val_loss": validation_loss,
+            f"val_{metric}": value,
         }
-        self.progress.history.append(row)
-        better = (value, -loss) > (self.progress.best_score, -self.progress.best_loss)
-        if better:
-            self.progress.best_score, self.progress.best_loss = value, loss
-            self.best = [variable.numpy() for variable in self._trained()]
-        self.progress.stale = 0 if better else self.progress.stale + 1
-        self.progress.epoch, self.progress.step, self.progress.loss = (
-            self.progress.epoch + 1,
-            0,
-            0.0,
-        )
-        self._announce(row)
+        if stage.end_epoch(value, validation_loss):
+            best = read_arrays(network.variables)
+        progress.history.append({"stage": name, "epoch": stage.epoch, **scores})
+        rate = float(optimizer.learning_rate)
+        shown = {**scores, "learning_rate": rate}
+        telemetry.emit(EpochEnded(name, stage.epoch, settings.epochs, shown))
 
-    def _announce(self, row: dict[str, Any]) -> None:
-        scores = {key: value for key, value in row.items() if key not in ("stage", "epoch")}
-        scores["learning_rate"] = float(self.optimizer.learning_rate)
-        epochs = self.context.settings.epochs
-        self.context.telemetry.emit(EpochEnded(self.task.name, row["epoch"], epochs, scores))
-
-    def _trained(self) -> list[Any]:
-        return [variable.value for variable in self.task.variables]
-
-    def _save(self) -> None:
-        if not self.context.workers.chief:
-            return
-        self.progress.scale, self.progress.good = self.scale.value, self.scale.good
-        arrays = {
-            "model": [variable.numpy() for variable in self.task.model.variables],
-            "optimizer": [variable.numpy() for variable in self.optimizer.variables],
-            "best": self.best,
-        }
-        self.context.checkpoints.save(State(arrays, asdict(self.progress)))
-        self.context.telemetry.emit(CheckpointSaved())
-
-    def _restore(self, state: State) -> None:
-        restore(self.optimizer.variables, state.arrays["optimizer"])
-        self.best = list(state.arrays["best"])
-        if self.progress.scale is not None:
-            self.scale.value, self.scale.good = self.progress.scale, self.progress.good
+    assign_arrays(network.variables, best)
+    return True
 
 
-def agree_to_stop(context: TrainingContext) -> bool:
-    """Whether any worker was asked to stop; then all of them are, at the same place."""
-    stopping = context.workers.any(context.stop.requested)
-    if stopping:
-        context.stop.requested = True
-    return stopping
-
-
-def restore(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
-    """Assign arrays by order; the Dropout's seed state is among a model's `variables`, not its `weights` (facts 2)."""
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)
-
-
-def _too_small(batch_size: int, cure: str) -> SettingsError:
-    return SettingsError(f"The GPU's memory is too small for a batch of {batch_size} images.", cure)
-
-
-def _schedule(settings: TrainingSettings, rate: float, steps: int) -> Any:
-    total = settings.epochs * steps
-    warmup = int(settings.warmup * total)
+def build_schedule(settings: TrainingSettings, factor: float, steps: int) -> Any:
+    """The learning rate of a stage with `steps` in an epoch: a number, or a Keras schedule."""
+    rate = settings.learning_rate * factor
     if settings.schedule == "constant":
         return rate
+    total = settings.epochs * steps
+    warmup = int(settings.warmup * total)
     return keras.optimizers.schedules.CosineDecay(
-        0.0 if warmup else rate,
-        total - warmup,
+        initial_learning_rate=0.0 if warmup else rate,
+        decay_steps=total - warmup,
         warmup_target=rate if warmup else None,
         warmup_steps=warmup,
     )
+
+
+def explain_divergence(
+    name: str, progress: TrainingProgress, settings: TrainingSettings
+) -> DivergedError:
+    """The error for a gradient that is not finite, where float16 is not to blame."""
+    stage = progress.current
+    return DivergedError(
+        f"The gradient is not finite at step {stage.step} of epoch {stage.epoch + 1}, "
+        f"stage {name}; the last good state is kept.",
+        f"Lower GRAFT_TRAINING_LEARNING_RATE (now {settings.learning_rate:g}) or set "
+        "GRAFT_TRAINING_CLIP_NORM=1.",
+    )
+
+
+def explain_out_of_memory(
+    train_step: TrainStep, batch: tuple[Any, ...], context: TrainingContext
+) -> SettingsError:
+    """The error for a batch that does not fit, with a smaller one that does.
+
+    The batch is halved until a step fits. Workers must call a step together, and not all of them
+    may be short of memory: among several, nothing is tried.
+    """
+    workers, size = context.workers, context.settings.batch_size
+    message = f"The GPU's memory is too small for a batch of {size} images."
+    if workers.count > 1:
+        cure = f"Set GRAFT_TRAINING_BATCH_SIZE={size // 2}, or add workers."
+        return SettingsError(message, cure)
+
+    scale = LossScale.for_precision(context.precision)
+    while (size := size // 2) >= workers.replicas:
+        rows = slice(size // workers.replicas)
+        smaller = [workers.strategy.run(operator.getitem, args=(part, rows)) for part in batch]
+        try:
+            train_step.compute_gradients(*smaller, tf.constant(scale.value))
+        except tf.errors.ResourceExhaustedError:
+            continue
+        return SettingsError(message, f"Set GRAFT_TRAINING_BATCH_SIZE={size}, which fits.")
+    return SettingsError(message, "Use a smaller backbone or image size.")

@@ -1,117 +1,140 @@
 """One training step for one device, several GPUs of a node and several workers.
 
-The gradient and the update are two functions, so that XLA compiles the first and never the second,
-and so that a gradient which is not finite is seen before it touches a weight.
+The gradient and the update are two functions (decision 0006): XLA compiles the first and never the
+second, and a gradient that is not finite is seen before it touches a weight.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
+
+from job.settings import TrainingSettings
 
 # float16 has 5 exponent bits: small gradients vanish unless the loss is scaled up first (arXiv
 # 1710.03740).
 FIRST_SCALE, GROW_AFTER = 2.0**15, 2000
 
 
+@dataclass(slots=True)
 class LossScale:
-    """Dynamic loss scaling for float16: halved when a gradient overflows, doubled after many good steps."""
+    """The factor on the loss for float16.
 
-    def __init__(self, active: bool) -> None:
-        self.active = active
-        self.value = FIRST_SCALE if active else 1.0
-        self.good = 0
+    It is halved when a gradient overflows and doubled after many good steps.
 
-    def succeeded(self) -> None:
+    Attributes:
+        active: False for every other precision, whose factor is always 1.
+        value: the factor.
+        good: steps since the last overflow.
+    """
+
+    active: bool
+    value: float
+    good: int = 0
+
+    @classmethod
+    def for_precision(cls, precision: str) -> "LossScale":
+        """The scale at the beginning of a stage. `precision` names a Keras dtype policy."""
+        active = precision == "mixed_float16"
+        return cls(active, FIRST_SCALE if active else 1.0)
+
+    def record_success(self) -> None:
         self.good += 1
         if self.active and self.good % GROW_AFTER == 0:
             self.value *= 2
 
-    def overflowed(self) -> bool:
-        """Take a step back; False when there is no room left, so the model itself has diverged."""
+    def reduce_after_overflow(self) -> bool:
+        """Halve the factor; False when no smaller one would help: the model itself has diverged."""
         self.good = 0
         self.value /= 2
         return self.active and self.value >= 1.0
 
 
-class Step:
-    """A compiled step: `gradients`, then `update` if they are finite.
+@dataclass(frozen=True, slots=True)
+class TrainStep:
+    """A step in two halves.
+
+    Attributes:
+        compute_gradients: (inputs, targets, weights, loss scale) -> (loss, finite, gradients): the
+            loss summed over all devices, whether the gradient of each of them is finite, and the
+            part that each device adds to the whole gradient.
+        update: gradients -> None.
+    """
+
+    compute_gradients: Callable[..., tuple[Any, Any, Any]]
+    update: Callable[[Any], None]
+
+
+def build_train_step(
+    strategy: Any,
+    forward: Callable[[tf.Tensor], tf.Tensor],
+    variables: Sequence[Any],
+    optimizer: Any,
+    settings: TrainingSettings,
+) -> TrainStep:
+    """Build the functions of a step.
 
     Args:
-        strategy: TensorFlow's; losses and gradients are summed over its replicas.
+        strategy: TensorFlow's. Losses and gradients are summed over its devices.
         forward: inputs [batch, ...] -> logits float32 [batch, classes], in training mode.
         variables: what is trained.
         optimizer: a Keras optimizer, built for `variables` in the strategy's scope.
-        clip_norm: largest global norm of the summed gradient; 0 does not clip.
-        xla: compile the gradient function of each replica.
+        settings: `clip_norm` is the largest global norm of the summed gradient, where 0 does not
+            clip. `xla` compiles the gradient function of each device.
     """
 
-    def __init__(
-        self,
-        strategy: Any,
-        forward: Callable[[tf.Tensor], tf.Tensor],
-        variables: Sequence[Any],
-        optimizer: Any,
-        clip_norm: float,
-        xla: bool,
-    ) -> None:
-        self._strategy, self._forward, self._optimizer = strategy, forward, optimizer
-        self._variables, self._clip_norm = list(variables), clip_norm
-        self._local = (
-            tf.function(self._local_gradients, jit_compile=True, autograph=False)
-            if xla
-            else self._local_gradients
-        )
-        self.gradients = tf.function(self._gradients, autograph=False)
-        self.update = tf.function(self._update, autograph=False)
-
-    def _gradients(
-        self, inputs: Any, targets: Any, weights: Any, scale: tf.Tensor
-    ) -> tuple[Any, Any, Any]:
-        """(loss, finite, gradients): summed loss, whether every replica's gradient is finite, one share per replica."""
-        losses, finite, shares = self._strategy.run(
-            self._replica, args=(inputs, targets, weights, scale)
-        )
-        return (
-            self._sum(losses),
-            tf.equal(self._sum(finite), float(self._strategy.num_replicas_in_sync)),
-            shares,
-        )
-
-    def _update(self, shares: Any) -> None:
-        # `apply` sums over the replicas; summing here too would hide behind Adam's normalisation
-        # (facts 3).
-        self._strategy.run(self._apply, args=(shares,))
-
-    def _apply(self, share: list[Any]) -> None:
-        # Where a worker has one device, a share comes as a plain argument; what is made here has a
-        # device to sum on.
-        self._optimizer.apply([tf.identity(part) for part in share], self._variables)
-
-    def _sum(self, values: Any) -> Any:
-        return self._strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
-
-    def _replica(
-        self, inputs: Any, targets: Any, weights: Any, scale: Any
-    ) -> tuple[Any, Any, list[Any]]:
-        loss, share = self._local(inputs, targets, weights, scale)
-        share = [tf.convert_to_tensor(part) / tf.cast(scale, part.dtype) for part in share]
-        finite = tf.reduce_all([tf.reduce_all(tf.math.is_finite(part)) for part in [loss, *share]])
-        return loss, tf.cast(finite, tf.float32), self._clipped(share)
-
-    def _local_gradients(
-        self, inputs: Any, targets: Any, weights: Any, scale: Any
-    ) -> tuple[Any, list[Any]]:
+    def compute_gradient(inputs: Any, targets: Any, weights: Any, scale: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, self._forward(inputs))
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, forward(inputs))
             loss = tf.reduce_sum(weights * losses)
             scaled = loss * scale
-        return loss, tape.gradient(scaled, [variable.value for variable in self._variables])
+        return loss, tape.gradient(scaled, [variable.value for variable in variables])
 
-    def _clipped(self, share: list[Any]) -> list[Any]:
-        """Clip by the norm of the gradient summed over the replicas, which is what one device would see."""
-        if not self._clip_norm:
-            return share
-        total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, share)
-        factor = self._clip_norm / tf.maximum(tf.linalg.global_norm(total), self._clip_norm)
-        return [part * factor for part in share]
+    differentiate = compute_gradient
+    if settings.xla:
+        differentiate = tf.function(compute_gradient, jit_compile=True, autograph=False)
+
+    def run_device(
+        inputs: Any, targets: Any, weights: Any, scale: Any
+    ) -> tuple[Any, Any, list[Any]]:
+        loss, scaled = differentiate(inputs, targets, weights, scale)
+        # A layer that looks rows up has a sparse gradient, which cannot be divided.
+        dense = [tf.convert_to_tensor(part) for part in scaled]
+        gradient = [part / tf.cast(scale, part.dtype) for part in dense]
+        finite = tf.reduce_all(
+            [tf.reduce_all(tf.math.is_finite(part)) for part in (loss, *gradient)]
+        )
+        if settings.clip_norm:
+            # The norm that counts is that of the gradient summed over the devices: it is what one
+            # device would see.
+            context = tf.distribute.get_replica_context()
+            total = context.all_reduce(tf.distribute.ReduceOp.SUM, gradient)
+            norm = tf.linalg.global_norm(total)
+            factor = settings.clip_norm / tf.maximum(norm, settings.clip_norm)
+            gradient = [part * factor for part in gradient]
+        return loss, tf.cast(finite, tf.float32), gradient
+
+    def update_device(gradient: list[Any]) -> None:
+        # Where a worker has one device, a gradient comes as a plain argument. What is made here has
+        # a device to sum on.
+        optimizer.apply([tf.identity(part) for part in gradient], variables)
+
+    def add_up(values: Any) -> Any:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
+
+    @tf.function(autograph=False)
+    def compute_gradients(inputs: Any, targets: Any, weights: Any, scale: Any) -> Any:
+        arguments = (inputs, targets, weights, scale)
+        losses, finite, gradients = strategy.run(run_device, args=arguments)
+        loss = add_up(losses)
+        all_finite = tf.equal(add_up(finite), float(strategy.num_replicas_in_sync))
+        return loss, all_finite, gradients
+
+    @tf.function(autograph=False)
+    def update(gradients: Any) -> None:
+        # `apply` sums over the devices. A second sum here would not show with Adam, which divides
+        # by the size of the gradient.
+        strategy.run(update_device, args=(gradients,))
+
+    return TrainStep(compute_gradients, update)

@@ -70,9 +70,10 @@ def examine(name: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         pictures = draw(Path(scratch))
         request = make_request(name, pictures[:4])
-        classifier = model.build(
-            request.backbone, request.head, CLASSES, export_input.NO_WEIGHTS, SEED
+        spec = model.ClassifierSpec(
+            backbone=request.backbone, head=request.head, classes=CLASSES, seed=SEED
         )
+        classifier = model.build(spec, export_input.NO_WEIGHTS)
         size, fit = classifier.image_size, request.backbone.image_fit
         pixels = reference.decode([picture.read_bytes() for picture in pictures], size, fit)
         initial = read_scales(classifier.backbone)

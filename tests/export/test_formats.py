@@ -68,7 +68,8 @@ def trained(images: list[Path]) -> Trained:
     from job.export import export_input, reference
 
     backbone = BackboneSettings(name="MobileNet", weights="none", image_size=SIZE)
-    classifier = model.build(backbone, HeadSettings(), CLASSES, export_input.NO_WEIGHTS, seed=3)
+    spec = model.ClassifierSpec(backbone=backbone, head=HeadSettings(), classes=CLASSES, seed=3)
+    classifier = model.build(spec, export_input.NO_WEIGHTS)
     encoded = reference.read_padded(images, 8)
     pixels = reference.decode(encoded, SIZE, "letterbox")
     enliven(classifier.model, pixels)

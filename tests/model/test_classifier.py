@@ -1,4 +1,4 @@
-"""Classifiers on small backbones: preprocessing, weights, heads, cuts and seeds, with Keras itself as the witness."""
+"""Classifiers on small backbones: preprocessing, weights, heads, cuts and seeds, against Keras."""
 
 import shutil
 import subprocess
@@ -17,7 +17,7 @@ import pytest
 from job import model, weights
 from job.catalogue import BACKBONES
 from job.errors import SettingsError, WeightsError
-from job.model import Classifier, architecture
+from job.model import Classifier, ClassifierSpec, architecture
 from job.settings import BackboneSettings, HeadSettings
 from job.weights import Weights
 
@@ -26,14 +26,16 @@ from job.weights import Weights
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 SUFFIXES = (".h5", ".weights.h5", ".keras")
-NONE = Weights(kind="none", path=None, sha256="", origin="", licence="", classes=(), published=True)
 CLASSES = ("ant", "bee", "cat")
 
 
-def given(path: Path, kind: Any = "keras", classes: tuple[str, ...] = ()) -> Weights:
+def given(path: Path | None, kind: Any = "keras", classes: tuple[str, ...] = ()) -> Weights:
     return Weights(
         kind=kind, path=path, sha256="", origin="", licence="", classes=classes, published=True
     )
+
+
+NONE = given(None, "none")
 
 
 def build(
@@ -44,9 +46,13 @@ def build(
     seed: int = 7,
     **head: Any,
 ) -> Classifier:
-    return model.build(
-        BackboneSettings(name=name, image_size=size), HeadSettings(**head), classes, weights, seed
+    spec = ClassifierSpec(
+        backbone=BackboneSettings(name=name, image_size=size),
+        head=HeadSettings(**head),
+        classes=classes,
+        seed=seed,
     )
+    return model.build(spec, weights)
 
 
 def pixels(size: int, batch: int = 2) -> Any:
@@ -86,7 +92,7 @@ def test_the_lectures_recipe_has_the_lectures_number_of_parameters() -> None:
         "dropout",
         "logits",
     ]
-    printed = model.summary(lecture, lecture.model.trainable_variables)
+    printed = model.summarize(lecture, lecture.model.trainable_variables)
     assert "16,320,644" in printed
     assert "block5_conv3" in printed
 
@@ -114,14 +120,14 @@ def test_the_seed_decides_every_weight() -> None:
 
 
 def test_keras_policy_is_put_back_and_the_ends_stay_float32() -> None:
-    half = model.build(
-        BackboneSettings(name="EfficientNetB0", image_size=32),
-        HeadSettings(units=8),
-        CLASSES,
-        NONE,
-        7,
-        "mixed_bfloat16",
+    spec = ClassifierSpec(
+        backbone=BackboneSettings(name="EfficientNetB0", image_size=32),
+        head=HeadSettings(units=8),
+        classes=CLASSES,
+        seed=7,
+        precision="mixed_bfloat16",
     )
+    half = model.build(spec, NONE)
     assert keras.config.dtype_policy().name == "float32"
     assert half.backbone.output.dtype == "bfloat16"
     assert (half.pool.output.dtype, half.head.output.dtype, half.model.output.dtype) == (
@@ -171,7 +177,8 @@ def test_a_plain_keras_loads_the_model_without_custom_objects(tmp_path: Path) ->
         "import keras, numpy as np, sys;"
         "x = np.random.default_rng(5).uniform(0, 255, (2, 32, 32, 3)).astype('float32');"
         "y = keras.models.load_model(sys.argv[1] + '/model.keras')(x);"
-        "assert np.array_equal(y, np.load(sys.argv[1] + '/expected.npy')); assert 'job' not in sys.modules"
+        "assert np.array_equal(y, np.load(sys.argv[1] + '/expected.npy'));"
+        "assert 'job' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True)
 
@@ -324,7 +331,8 @@ def test_an_archive_that_would_fill_the_disk_is_refused(tmp_path: Path) -> None:
 def test_efficientnet_sees_the_pixels_that_keras_shows_its_published_weights(
     tmp_path: Path,
 ) -> None:
-    """Keras's files hold the deviation where the variance belongs, and Keras divides once more by its root."""
+    # Keras's files hold the deviation where the variance belongs, and Keras divides once more by
+    # its root.
     network, _ = original("EfficientNetB0", 32)
     layer = network.get_layer(index=2)
     layer.adapt_mean.assign([0.485, 0.456, 0.406])
@@ -339,13 +347,13 @@ def test_efficientnet_sees_the_pixels_that_keras_shows_its_published_weights(
 def test_efficientnet_with_other_statistics_is_refused() -> None:
     ours = build("EfficientNetB0").backbone
     architecture.check_statistics(ours, Path("b0.weights.h5"))
-    architecture.statistics(ours).adapt_mean.assign([0.5, 0.5, 0.5])
+    architecture.find_statistics(ours).adapt_mean.assign([0.5, 0.5, 0.5])
     with pytest.raises(WeightsError, match="normalises its pixels with mean"):
         architecture.check_statistics(ours, Path("b0.weights.h5"))
 
 
 def test_tensors_assigned_by_order_restore_the_whole_model_in_another_one() -> None:
-    """What checkpoint and export rely on: nothing of the state hides outside of `model.variables`."""
+    # Checkpoint and export rely on it: nothing of the state is outside of `model.variables`.
     first, second = build("EfficientNetB0", seed=1), build("EfficientNetB0", seed=2)
     for variable, value in zip(second.model.variables, first.model.variables, strict=True):
         variable.assign(value)
@@ -363,15 +371,11 @@ def test_a_release_is_continued_with_its_classes_kept_in_place(tmp_path: Path) -
     classes = weights.order_classes(("ant", "bee", "cat"), found)
     assert classes == ("bee", "ant", "cat")
     ours = build("VGG16", weights=found, classes=classes, units=8, dropout=0.0, seed=9)
-    features, logits = (
-        [
-            np.array(part(pixels(32)))
-            for part in (c.backbone, lambda x, c=c: c.head(c.pool(c.backbone(x))))
-        ]
-        for c in (release, ours)
-    )
-    assert np.array_equal(features[0], logits[0])
-    np.testing.assert_allclose(features[1][:, :2], logits[1][:, :2], rtol=1e-6)
+    release_map, our_map = release.backbone(pixels(32)), ours.backbone(pixels(32))
+    assert np.array_equal(release_map, our_map)
+    release_logits = release.head(release.pool(release_map))
+    our_logits = ours.head(ours.pool(our_map))
+    np.testing.assert_allclose(release_logits[:, :2], our_logits[:, :2], rtol=1e-6)
     assert np.array_equal(ours.head.get_layer("logits").bias, [1.0, 2.0, 0.0])
 
 

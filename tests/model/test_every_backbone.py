@@ -1,4 +1,6 @@
-"""Each backbone, in its own process at its least size: builds, equals Keras, is cut, learns.
+"""Each backbone of the catalogue at its least size: builds, agrees with Keras, can be cut, learns.
+
+Each has a process of its own.
 
 python -m tests.model.test_every_backbone VGG16    # one of them by hand
 """
@@ -33,9 +35,13 @@ def examine(name: str) -> None:
     nothing = Weights(
         kind="none", path=None, sha256="", origin="", licence="", classes=(), published=True
     )
-    classifier = model.build(
-        BackboneSettings(name=name, image_size=size), HeadSettings(), ("a", "b"), nothing, seed=1
+    spec = model.ClassifierSpec(
+        backbone=BackboneSettings(name=name, image_size=size),
+        head=HeadSettings(),
+        classes=("a", "b"),
+        seed=1,
     )
+    classifier = model.build(spec, nothing)
     images = np.random.default_rng(2).uniform(0, 255, (2, size, size, 3)).astype("float32")
     assert len(classifier.backbone.weights) == BACKBONES[name].tensors
     assert classifier.backbone.count_params() == BACKBONES[name].parameters
@@ -46,7 +52,7 @@ def examine(name: str) -> None:
 
 
 def _agrees_with_keras(classifier: Any, images: Any) -> None:
-    """Same weights, same image: our graph equals the application with its own preprocess_input."""
+    """Same weights, same image: our graph gives what the application with its own pixels gives."""
     import keras
     import numpy as np
 
@@ -55,7 +61,7 @@ def _agrees_with_keras(classifier: Any, images: Any) -> None:
     names = {entry.lower(): entry for entry in BACKBONES}
     application = getattr(keras.applications, names[classifier.backbone.name])
     network = application(include_top=False, weights=None, input_shape=images.shape[1:])
-    architecture.settle(network)
+    architecture.set_imagenet_statistics(network)
     classifier.backbone.set_weights(network.get_weights())
     expected = np.array(
         network(sys.modules[application.__module__].preprocess_input(images.copy()))
@@ -75,7 +81,7 @@ def _is_cut_exactly(classifier: Any, images: Any) -> None:
 
 
 def _takes_a_step(classifier: Any, images: Any) -> None:
-    """Every weight gets a finite gradient; a step of the head lowers the loss of these images.
+    """Every trainable weight gets a finite gradient, and a step of the head lowers the loss.
 
     The head alone: at random weights some of the deepest backbones explode or vanish, so a step of
     theirs says nothing.

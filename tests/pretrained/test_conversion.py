@@ -97,9 +97,13 @@ class Original:
             classes=(),
             published=True,
         )
-        settings = BackboneSettings(name=self.backbone)
-        classes = tuple(map(str, range(1000)))
-        classifier = model.build(settings, HeadSettings(), classes, weights, seed=7)
+        spec = model.ClassifierSpec(
+            backbone=BackboneSettings(name=self.backbone),
+            head=HeadSettings(),
+            classes=tuple(map(str, range(1000))),
+            seed=7,
+        )
+        classifier = model.build(spec, weights)
         top = [self.tensors["_fc.weight"].T, self.tensors["_fc.bias"]]
         classifier.head.get_layer("logits").set_weights(top)
         return classifier

@@ -1,7 +1,6 @@
-"""What the tests of training share: drawn pictures in three classes, and a classifier small enough for a second."""
+"""What the tests of training share: drawn pictures in three classes, and a small classifier."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,63 +15,75 @@ from job import storage, telemetry
 from job.audit import Example, Splits
 from job.batches import Feed
 from job.checkpoint import CheckpointStore
-from job.model import Cut
-from job.settings import GateSettings, TrainingSettings
-from job.training import FeatureCache, TrainingContext
+from job.features import FeatureCache
+from job.model import Classifier
+from job.model.cuts import find_cuts
+from job.settings import GateSettings, Pooling, TrainingSettings, TransferMode
+from job.training import TrainingContext
+from job.transfer import Plan, Stage
 from job.workers import Stop, Workers
 
 SIZE = 16
+CLASSES = ("red", "green", "blue")
 COLOURS = ((200, 40, 40), (40, 160, 60), (50, 70, 210))
 
 
-@dataclass
-class Toy:
-    """A classifier like those of `model.build`: one convolution, BatchNorm that is alive, dropout."""
-
-    model: Any
-    backbone: Any
-    pool: Any
-    head: Any
-    cuts: tuple[Cut, ...]
-    pooling: str = "avg"
-
-    def trunk(self, cut: Cut) -> Any:
-        return keras.Model(self.backbone.input, self.backbone.get_layer(cut.name).output)
-
-    def top(self, cut: Cut) -> Any:
-        return keras.Model(self.backbone.get_layer(cut.name).output, self.backbone.output)
-
-
-def build_toy(
-    seed: int = 0, dropout: float = 0.0, units: int = 0, head_dtype: str | None = None
-) -> Toy:
+def build_classifier(
+    seed: int = 0,
+    *,
+    dropout: float = 0.0,
+    units: int = 0,
+    head_dtype: str | None = None,
+    pooling: Pooling = "avg",
+) -> Classifier:
+    """A classifier that trains in a second: two convolutions, BatchNorm with real statistics."""
     keras.utils.set_random_seed(seed)
+    layers = keras.layers
     images = keras.Input((SIZE, SIZE, 3))
-    x = keras.layers.Rescaling(1 / 255)(images)
-    x = cut = keras.layers.Conv2D(8, 3, strides=2, padding="same", name="low")(x)
-    x = keras.layers.BatchNormalization(name="norm")(x)
-    x = keras.layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="high")(x)
+    x = layers.Rescaling(1 / 255)(images)
+    x = layers.Conv2D(8, 3, strides=2, padding="same", name="low")(x)
+    x = layers.BatchNormalization(name="norm")(x)
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu", name="high")(x)
     backbone = keras.Model(images, x)
     backbone.get_layer("norm").moving_mean.assign(np.linspace(-1, 1, 8))
     backbone.get_layer("norm").moving_variance.assign(np.linspace(0.5, 2, 8))
+
     maps = keras.Input(x.shape[1:], dtype=x.dtype)
-    pool = keras.Model(maps, keras.layers.GlobalAveragePooling2D(dtype=head_dtype)(maps))
+    kind = {"avg": layers.GlobalAveragePooling2D, "max": layers.GlobalMaxPooling2D}[pooling]
+    pool = keras.Model(maps, kind(dtype=head_dtype)(maps))
     features = keras.Input((8,), dtype=pool.output.dtype)
-    y = keras.layers.Dropout(dropout, seed=seed)(features) if dropout else features
-    y = keras.layers.Dense(units, "relu")(y) if units else y
-    head = keras.Model(features, keras.layers.Dense(3, dtype=head_dtype, name="logits")(y))
-    model = keras.Model(images, keras.layers.Softmax()(head(pool(backbone(images)))))
-    side = SIZE // 2
-    below = backbone.get_layer("low").count_params()
-    above = backbone.count_params() - below
-    return Toy(
-        model, backbone, pool, head, (Cut("low", 2, tuple(cut.shape[1:]), below, above, side, cut),)
+    y = layers.Dropout(dropout, seed=seed)(features) if dropout else features
+    y = layers.Dense(units, "relu")(y) if units else y
+    head = keras.Model(features, layers.Dense(3, dtype=head_dtype, name="logits")(y))
+    return Classifier(
+        model=keras.Model(images, layers.Softmax()(head(pool(backbone(images))))),
+        backbone=backbone,
+        pool=pool,
+        head=head,
+        cuts=find_cuts(backbone),
+        image_size=SIZE,
+        classes=CLASSES,
+        pooling=pooling,
+        initial_weights=f"small {seed}",
     )
 
 
-@pytest.fixture
-def toy() -> Callable[..., Toy]:
-    return build_toy
+def build_plan(
+    mode: TransferMode, classifier: Classifier, *, probe: bool = True, solved: bool = True
+) -> Plan:
+    """A plan of one stage or two. The cut is behind the first convolution."""
+    stages: tuple[Stage, ...] = (Stage("probe", "none", 1.0, solved),) if probe else ()
+    if mode != "none":
+        stages += (Stage("tune", mode, 0.1 if probe else 1.0, False),)
+    return Plan(
+        mode=mode,
+        reason="asked",
+        rule="setting",
+        cut=classifier.cuts[0] if mode == "part" else None,
+        stages=stages,
+        trainable=0,
+        total=0,
+    )
 
 
 def draw_splits(folder: Path) -> Splits:
@@ -81,9 +92,8 @@ def draw_splits(folder: Path) -> Splits:
 
     def draw(part: str, number: int) -> Example:
         label = number % 3
-        pixels = np.clip(
-            np.array(COLOURS[label]) + noise.normal(0, 60, (20, 20, 3)), 0, 255
-        ).astype(np.uint8)
+        grain = noise.normal(0, 60, (20, 20, 3))
+        pixels = np.clip(np.array(COLOURS[label]) + grain, 0, 255).astype(np.uint8)
         path = folder / f"{part}-{number}.png"
         Image.fromarray(pixels).save(path)
         digest = sha256(path.read_bytes()).hexdigest()
@@ -113,54 +123,54 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
 def feed(splits: Splits) -> Callable[..., Feed]:
     def make(**changes: Any) -> Feed:
         values: dict[str, Any] = {
+            "splits": splits,
+            "image_size": SIZE,
+            "image_fit": "letterbox",
             "batch_size": 8,
+            "seed": 3,
             "augmentation": "none",
             "label_smoothing": 0.0,
             "class_weights": "none",
-        } | changes
-        return Feed(splits, SIZE, "letterbox", seed=3, **values)
+        }
+        return Feed(**values | changes)
 
     return make
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> Callable[..., TrainingContext]:
-    """Everything context training, over a folder as the bucket."""
+    """Everything around training, over a folder as the bucket."""
 
     def make(
-        stop: Stop | None = None, precision: str = "float32", interval: float = 1e9, **changes: Any
+        stop: Stop | None = None,
+        precision: str = "float32",
+        interval: float = 1e9,
+        cache_limit: int = 10**9,
+        **changes: Any,
     ) -> TrainingContext:
-        checkpoints = CheckpointStore(
-            tmp_path / "local",
-            storage.connect(tmp_path.as_uri()).child("runs/one/checkpoints"),
-            interval,
-        )
-        settings = TrainingSettings(
-            **({"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "patience": 0} | changes)
-        )
-        team = Workers(
-            strategy=tf.distribute.get_strategy(),
-            replicas=1,
-            devices=("CPU:0",),
-            bfloat16=False,
-            fingerprint="this machine",
-        )
+        settings = {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "patience": 0} | changes
         return TrainingContext(
-            settings,
-            GateSettings(),
-            team,
-            precision,
-            checkpoints,
-            telemetry.silent(),
-            stop or Stop(),
+            settings=TrainingSettings(**settings),
+            gate=GateSettings(),
+            workers=Workers(
+                strategy=tf.distribute.get_strategy(),
+                replicas=1,
+                devices=("CPU:0",),
+                bfloat16=False,
+                fingerprint="this machine",
+            ),
+            precision=precision,
+            checkpoints=CheckpointStore(
+                folder=tmp_path / "local",
+                store=storage.connect(tmp_path.as_uri()).child("runs/one/checkpoints"),
+                interval_seconds=interval,
+            ),
+            cache=FeatureCache(tmp_path / "features", cache_limit),
+            telemetry=telemetry.silent(),
+            stop=stop or Stop(),
         )
 
     return make
-
-
-@pytest.fixture
-def cache(tmp_path: Path) -> FeatureCache:
-    return FeatureCache(tmp_path / "features", "toy", 10**9)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -11,7 +11,7 @@ from job.training.step import FIRST_SCALE
 from tools.paths import ROOT
 
 
-def trained(scenario: str, devices: int) -> dict[str, Any]:
+def train(scenario: str, devices: int) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.training.two_devices", scenario, str(devices)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -20,10 +20,9 @@ def trained(scenario: str, devices: int) -> dict[str, Any]:
     return result
 
 
-def test_two_devices_give_the_result_of_one_at_the_same_global_batch_with_the_gradient_clipped() -> (
-    None
-):
-    one, two = trained("plain", 1), trained("plain", 2)
+def test_two_devices_give_the_result_of_one_at_the_same_global_batch() -> None:
+    # With the gradient clipped: each device must clip by the norm of the whole gradient.
+    one, two = train("plain", 1), train("plain", 2)
     assert two["skipped"] == 0
     for single, (first, second) in zip(one["weights"], two["weights"], strict=True):
         assert first == second
@@ -31,7 +30,7 @@ def test_two_devices_give_the_result_of_one_at_the_same_global_batch_with_the_gr
 
 
 def test_an_infinity_on_the_second_device_skips_the_step_on_both_and_halves_the_scale() -> None:
-    result = trained("overflow", 2)
+    result = train("overflow", 2)
     assert result["skipped"] == 1
     assert result["scale"] == FIRST_SCALE / 2
     for first, second in result["weights"]:

@@ -8,21 +8,16 @@ import pytest
 import tensorflow as tf
 
 from job import training
-from job.batches import WHOLE, Feed, Shard
-from job.checkpoint import State
+from job.batches import WHOLE, Feed, Shard, collect_labels
+from job.checkpoint import TrainingState
 from job.errors import DivergedError, Interrupted, SettingsError
-from job.scores import log_loss
-from job.settings import TransferMode
-from job.training import FeatureCache, loop
-from job.training.step import Step
-from job.transfer import Plan, Stage
+from job.model import Classifier
+from job.scores import log_loss, score
+from job.training import loop
+from job.training.step import TrainStep, build_train_step
+from job.transfer import Plan
 from job.workers import Stop
-
-
-def plan_of(mode: TransferMode, toy: Any, probe: bool = True, solved: bool = True) -> Plan:
-    stages: tuple[Stage, ...] = (Stage("probe", "none", 1.0, solved),) if probe else ()
-    stages += (Stage("tune", mode, 0.1 if probe else 1.0, False),) if mode != "none" else ()
-    return Plan(mode, "asked", "setting", toy.cuts[0] if mode == "part" else None, stages, 0, 0)
+from tests.training.conftest import build_classifier, build_plan
 
 
 def weights_of(model: Any) -> list[np.ndarray]:
@@ -33,63 +28,62 @@ def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_a_solved_head_tells_the_colours_apart_and_leaves_the_backbone_alone(
-    toy, feed, context, cache
-) -> None:
-    classifier, batches = toy(), feed()
+def all_finite(arrays: list[np.ndarray]) -> bool:
+    return all(np.isfinite(array).all() for array in arrays)
+
+
+def test_a_solved_head_tells_the_colours_apart_and_leaves_the_backbone_alone(feed, context) -> None:
+    classifier, batches = build_classifier(), feed()
     before = weights_of(classifier.backbone)
-    fitted = training.fit(classifier, plan_of("none", classifier), batches, context(), cache)
+    fitted = training.fit(classifier, build_plan("none", classifier), batches, context())
     logits = training.predict(classifier, batches, batches.splits.test)
-    labels = np.array([example.label for example in batches.splits.test])
-    assert training.score("accuracy", labels, logits) == 1.0
+    assert score("accuracy", collect_labels(batches.splits.test), logits) == 1.0
     assert equal(before, weights_of(classifier.backbone))
     assert fitted.exact
     assert [row["epoch"] for row in fitted.history] == list(range(1, 12))
 
 
-def test_a_trained_head_leaves_the_backbone_alone_and_learns(toy, feed, context, cache) -> None:
-    classifier, batches = toy(units=8, dropout=0.2), feed()
+def test_a_trained_head_leaves_the_backbone_alone_and_learns(feed, context) -> None:
+    classifier = build_classifier(units=8, dropout=0.2)
     before = weights_of(classifier.backbone)
-    fitted = training.fit(
-        classifier, plan_of("none", classifier, solved=False), batches, context(epochs=8), cache
-    )
+    plan = build_plan("none", classifier, solved=False)
+    fitted = training.fit(classifier, plan, feed(), context(epochs=8))
     assert equal(before, weights_of(classifier.backbone))
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
 
 
 @pytest.mark.parametrize("augmentation", ["none", "light"])
-def test_part_changes_what_lies_behind_the_cut_and_nothing_before_it(
-    toy, feed, context, cache, augmentation
+def test_part_changes_what_is_behind_the_cut_and_nothing_before_it(
+    feed, context, augmentation
 ) -> None:
-    classifier = toy()
-    low, high = (weights_of(classifier.backbone.get_layer(name)) for name in ("low", "high"))
-    training.fit(
-        classifier, plan_of("part", classifier), feed(augmentation=augmentation), context(), cache
-    )
-    assert equal(low, weights_of(classifier.backbone.get_layer("low")))
-    assert not equal(high, weights_of(classifier.backbone.get_layer("high")))
+    classifier = build_classifier()
+    low, high = (classifier.backbone.get_layer(name) for name in ("low", "high"))
+    low_before, high_before = weights_of(low), weights_of(high)
+    batches = feed(augmentation=augmentation)
+    training.fit(classifier, build_plan("part", classifier), batches, context())
+    assert equal(low_before, weights_of(low))
+    assert not equal(high_before, weights_of(high))
 
 
-def test_all_changes_every_layer_but_never_the_statistics_of_batchnorm(
-    toy, feed, context, cache
-) -> None:
-    classifier = toy()
-    norm = classifier.backbone.get_layer("norm")
+def test_all_changes_every_layer_but_never_the_statistics_of_batchnorm(feed, context) -> None:
+    classifier = build_classifier()
+    low, norm = (classifier.backbone.get_layer(name) for name in ("low", "norm"))
     moving = [norm.moving_mean.numpy(), norm.moving_variance.numpy()]
-    gamma, low = norm.gamma.numpy(), weights_of(classifier.backbone.get_layer("low"))
-    training.fit(classifier, plan_of("all", classifier), feed(), context(), cache)
+    gamma, low_before = norm.gamma.numpy(), weights_of(low)
+    training.fit(classifier, build_plan("all", classifier), feed(), context())
     assert equal(moving, [norm.moving_mean.numpy(), norm.moving_variance.numpy()])
     assert not np.array_equal(gamma, norm.gamma.numpy())
-    assert not equal(low, weights_of(classifier.backbone.get_layer("low")))
+    assert not equal(low_before, weights_of(low))
 
 
-def test_cached_and_live_agree(toy, feed, context, cache, tmp_path) -> None:
-    cached, live = toy(), toy()
-    training.fit(cached, plan_of("part", cached, probe=False), feed(), context(), cache)
-    nothing_fits = FeatureCache(tmp_path / "none", "toy", 0)
-    other = context()
-    other.checkpoints.clear()
-    training.fit(live, plan_of("part", live, probe=False), feed(), other, nothing_fits)
+def test_cached_and_live_agree(feed, context) -> None:
+    cached, live = build_classifier(), build_classifier()
+    training.fit(cached, build_plan("part", cached, probe=False), feed(), context())
+    nothing_fits = context(cache_limit=0)
+    nothing_fits.checkpoints.clear()
+    kept = set(nothing_fits.cache.folder.iterdir())
+    training.fit(live, build_plan("part", live, probe=False), feed(), nothing_fits)
+    assert set(nothing_fits.cache.folder.iterdir()) == kept
     for one, two in zip(weights_of(cached.model), weights_of(live.model), strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
@@ -111,122 +105,125 @@ class StopAt(Stop):
 
 
 @pytest.mark.parametrize("step", [0, 5, 8, 12])
-def test_an_interrupted_run_goes_on_exactly_where_it_stopped(
-    toy, feed, context, cache, step: int
-) -> None:
-    def arguments() -> tuple[Any, Plan, Any]:
-        classifier = toy(dropout=0.3)
-        return classifier, plan_of("part", classifier, probe=False), feed(augmentation="light")
+def test_an_interrupted_run_goes_on_exactly_where_it_stopped(feed, context, step: int) -> None:
+    def arguments() -> tuple[Classifier, Plan, Feed]:
+        classifier = build_classifier(dropout=0.3)
+        return classifier, build_plan("part", classifier, probe=False), feed(augmentation="light")
 
     straight, plan, batches = arguments()
-    whole = training.fit(straight, plan, batches, context(), cache)
+    whole = training.fit(straight, plan, batches, context())
     context().checkpoints.clear()
     first, plan, batches = arguments()
     with pytest.raises(Interrupted):
-        training.fit(first, plan, batches, context(stop=StopAt(step)), cache)
+        training.fit(first, plan, batches, context(stop=StopAt(step)))
     second, plan, batches = arguments()
-    resumed = training.fit(second, plan, batches, context(), cache)
+    resumed = training.fit(second, plan, batches, context())
     assert equal(weights_of(straight.model), weights_of(second.model))
     assert whole == resumed
 
 
-def test_a_run_resumed_on_another_machine_says_that_it_is_not_exact(
-    toy, feed, context, cache
-) -> None:
-    classifier = toy()
-    plan = plan_of("all", classifier)
+def test_a_run_resumed_on_another_machine_says_that_it_is_not_exact(feed, context) -> None:
+    classifier = build_classifier()
+    plan = build_plan("all", classifier)
     with pytest.raises(Interrupted):
-        training.fit(classifier, plan, feed(), context(stop=StopAt(4)), cache)
+        training.fit(classifier, plan, feed(), context(stop=StopAt(4)))
     checkpoints = context().checkpoints
     state = checkpoints.load()
     assert state is not None
-    checkpoints.save(State(state.arrays, {**state.facts, "fingerprints": ["another machine"]}))
-    assert not training.fit(toy(), plan, feed(), context(), cache).exact
+    elsewhere = {**state.facts, "fingerprints": ["another machine"]}
+    checkpoints.save(TrainingState(state.arrays, elsewhere))
+    assert not training.fit(build_classifier(), plan, feed(), context()).exact
 
 
 class Poisoned(Feed):
     """One step of the second epoch has a weight that is not a number."""
 
-    def train(
-        self, epoch: int, start: int = 0, features: Any = None, share: Shard = WHOLE
+    def load_epoch(
+        self, epoch: int, start: int = 0, features: Any = None, shard: Shard = WHOLE
     ) -> tf.data.Dataset:
         def poison(step: tf.Tensor, batch: tuple[Any, ...]) -> tuple[Any, ...]:
-            return *batch[:2], batch[2] * tf.where(
-                step + start == 2, np.nan, 1.0
-            ) if epoch == 1 else batch[2]
+            if epoch != 1:
+                return batch
+            inputs, targets, weights = batch
+            return inputs, targets, weights * tf.where(step + start == 2, np.nan, 1.0)
 
-        return super().train(epoch, start, features, share).enumerate().map(poison)
+        return super().load_epoch(epoch, start, features, shard).enumerate().map(poison)
 
 
 def poisoned(batches: Feed) -> Feed:
-    return Poisoned(*(getattr(batches, field.name) for field in fields(batches)))
+    return Poisoned(**{field.name: getattr(batches, field.name) for field in fields(batches)})
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
-    toy, feed, context, cache
+    feed, context
 ) -> None:
-    classifier = toy()
-    plan = plan_of("all", classifier, probe=False)
+    classifier = build_classifier()
+    plan = build_plan("all", classifier, probe=False)
     with pytest.raises(DivergedError, match="step 2 of epoch 2, stage tune") as caught:
-        training.fit(classifier, plan, poisoned(feed()), context(), cache)
+        training.fit(classifier, plan, poisoned(feed()), context())
     assert "GRAFT_TRAINING_LEARNING_RATE" in caught.value.cure
     state = context().checkpoints.load()
     assert state is not None
-    assert (state.facts["epoch"], state.facts["step"]) == (1, 2)
-    assert all(np.isfinite(array).all() for array in state.arrays["model"])
+    assert (state.facts["current"]["epoch"], state.facts["current"]["step"]) == (1, 2)
+    assert all_finite(state.arrays["model"])
 
 
-def test_float16_skips_an_overflowing_step_with_half_the_scale(toy, feed, context, cache) -> None:
-    classifier = toy()
-    plan = plan_of("all", classifier, probe=False)
-    training.fit(
-        classifier, plan, poisoned(feed()), context(precision="mixed_float16", interval=0), cache
-    )
-    assert all(np.isfinite(array).all() for array in weights_of(classifier.model))
+def test_float16_skips_an_overflowing_step_with_half_the_scale(feed, context) -> None:
+    classifier = build_classifier()
+    plan = build_plan("all", classifier, probe=False)
+    stopped_after_it = context(precision="mixed_float16", interval=0, stop=StopAt(8))
+    with pytest.raises(Interrupted):
+        training.fit(classifier, plan, poisoned(feed()), stopped_after_it)
+    state = context().checkpoints.load()
+    assert state is not None
+    assert state.facts["current"]["loss_scale"] == {"active": True, "value": 2.0**14, "good": 1}
+    assert all_finite(weights_of(classifier.model))
 
 
-def test_the_best_epoch_is_kept_and_patience_ends_a_stage(toy, feed, context, cache) -> None:
-    classifier = toy()
-    fitted = training.fit(
-        classifier,
-        plan_of("all", classifier, probe=False),
-        feed(),
-        context(epochs=50, patience=2, learning_rate=0.05),
-        cache,
-    )
+def test_the_best_epoch_is_kept_and_patience_ends_a_stage(feed, context) -> None:
+    classifier, batches = build_classifier(), feed()
+    plan = build_plan("all", classifier, probe=False)
+    surroundings = context(epochs=50, patience=2, learning_rate=0.05)
+    fitted = training.fit(classifier, plan, batches, surroundings)
     best = max(fitted.history, key=lambda row: (row["val_accuracy"], -row["val_loss"]))
     assert len(fitted.history) == best["epoch"] + 2 < 50
-    val = feed().splits.val
-    labels = np.array([example.label for example in val])
-    assert log_loss(labels, training.predict(classifier, feed(), val)) == pytest.approx(
-        best["val_loss"], abs=1e-5
-    )
+    val = batches.splits.val
+    loss = log_loss(collect_labels(val), training.predict(classifier, batches, val))
+    assert loss == pytest.approx(best["val_loss"], abs=1e-5)
 
 
-def test_running_out_of_memory_names_a_batch_that_fits(
-    toy, feed, context, cache, monkeypatch
-) -> None:
-    class Small(Step):
+def test_running_out_of_memory_names_a_batch_that_fits(feed, context, monkeypatch) -> None:
+    def build_small_step(*arguments: Any) -> TrainStep:
         """A device without room for more than 3 images."""
+        step = build_train_step(*arguments)
 
-        def _gradients(self, inputs: Any, *rest: Any) -> Any:
+        def compute_gradients(inputs: Any, *rest: Any) -> Any:
             if inputs.shape[0] > 3:
                 raise tf.errors.ResourceExhaustedError(None, None, "OOM")
-            return super()._gradients(inputs, *rest)
+            return step.compute_gradients(inputs, *rest)
 
-    classifier, surroundings = toy(), context()
-    task_plan = plan_of("all", classifier, probe=False)
-    monkeypatch.setattr(loop, "Step", Small)
+        return TrainStep(compute_gradients, step.update)
+
+    classifier = build_classifier()
+    plan = build_plan("all", classifier, probe=False)
+    monkeypatch.setattr(loop, "build_train_step", build_small_step)
     with pytest.raises(SettingsError, match="batch of 8 images") as caught:
-        training.fit(classifier, task_plan, feed(), surroundings, cache)
+        training.fit(classifier, plan, feed(), context())
     assert "GRAFT_TRAINING_BATCH_SIZE=2" in caught.value.cure
 
 
-def test_each_pooling_has_features_of_its_own(toy, feed, context, cache) -> None:
+def test_each_pooling_has_features_of_its_own(feed, context) -> None:
     # They have one shape: by that alone `max` would have been served what `avg` had kept.
     for pooling in ("avg", "max"):
-        classifier, surroundings = toy(), context()
-        classifier.pooling = pooling
-        training.fit(classifier, plan_of("none", classifier), feed(), surroundings, cache)
+        classifier, surroundings = build_classifier(pooling=pooling), context()
+        training.fit(classifier, build_plan("none", classifier), feed(), surroundings)
         surroundings.checkpoints.clear()
-    assert len(list(cache.folder.glob("*.npy"))) == 4
+    assert len(list(surroundings.cache.folder.glob("*.npy"))) == 4
+
+
+def test_each_set_of_initial_weights_has_features_of_its_own(feed, context) -> None:
+    for seed in (0, 1):
+        classifier, surroundings = build_classifier(seed), context()
+        training.fit(classifier, build_plan("none", classifier), feed(), surroundings)
+        surroundings.checkpoints.clear()
+    assert len(list(surroundings.cache.folder.glob("*.npy"))) == 4

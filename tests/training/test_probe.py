@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from job.training.probe import PENALTIES, path
+from job.training.probe import PENALTIES, solve_path
 
 
 def sample(
@@ -31,7 +31,7 @@ def probabilities(logits: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("place", [0, 4, 8])
 def test_the_probe_is_the_optimum_that_scikit_learn_finds(place: int) -> None:
     features, labels, targets = sample()
-    probe = list(path(features, targets, ones(60)))[place]
+    probe = list(solve_path(features, targets, ones(60)))[place]
     scaler = StandardScaler().fit(features.astype(np.float64))
     rival = LogisticRegression(C=1 / PENALTIES[place], tol=1e-9, max_iter=5000)
     rival.fit(scaler.transform(features), labels)
@@ -44,18 +44,20 @@ def test_a_weight_of_two_is_the_image_twice() -> None:
     features, _, targets = sample()
     weights = np.concatenate([2 * ones(60), ones(60)])
     twice = [np.concatenate([rows, rows]) for rows in (features, targets)]
-    thrice = next(path(twice[0], twice[1], weights))
-    once = next(path(twice[0], twice[1], ones(120)))
+    thrice = next(solve_path(twice[0], twice[1], weights))
+    once = next(solve_path(twice[0], twice[1], ones(120)))
     np.testing.assert_allclose(thrice.logits(features), once.logits(features), atol=1e-3)
 
 
 def test_weights_pull_the_boundary_towards_the_light_class() -> None:
     features, labels, targets = sample()
     heavy = np.where(labels == 0, 20, 1).astype(np.float32)
-    plain, pulled = (next(path(features, targets, weights)) for weights in (ones(60), heavy))
-    assert (pulled.logits(features).argmax(1) == 0).sum() > (
-        plain.logits(features).argmax(1) == 0
-    ).sum()
+    counts = []
+    for weights in (ones(60), heavy):
+        probe = next(solve_path(features, targets, weights))
+        counts.append((probe.logits(features).argmax(1) == 0).sum())
+    plain, pulled = counts
+    assert pulled > plain
 
 
 def test_soft_targets_are_a_mixture_of_the_hard_ones() -> None:
@@ -64,7 +66,7 @@ def test_soft_targets_are_a_mixture_of_the_hard_ones() -> None:
     standardised = StandardScaler().fit_transform(features.astype(np.float64))
     rival = LogisticRegression(C=1 / PENALTIES[4], tol=1e-9, max_iter=5000)
     rival.fit(np.tile(standardised, (3, 1)), np.repeat([0, 1, 2], 60), sample_weight=soft.T.ravel())
-    probe = list(path(features, soft, ones(60)))[4]
+    probe = list(solve_path(features, soft, ones(60)))[4]
     np.testing.assert_allclose(
         probabilities(probe.logits(features)), rival.predict_proba(standardised), atol=5e-3
     )
@@ -75,7 +77,10 @@ def test_a_dead_feature_changes_nothing_and_gets_no_weight() -> None:
     dead = np.concatenate([features, np.zeros((60, 1)), np.full((60, 1), 0.1)], axis=1).astype(
         np.float32
     )
-    alone, beside = next(path(features, targets, ones(60))), next(path(dead, targets, ones(60)))
+    alone, beside = (
+        next(solve_path(features, targets, ones(60))),
+        next(solve_path(dead, targets, ones(60))),
+    )
     np.testing.assert_allclose(beside.logits(dead), alone.logits(features), atol=1e-3)
     assert np.abs(beside.kernel[-2:]).max() < 1e-6
 
@@ -87,13 +92,15 @@ def test_the_size_of_the_features_is_of_no_matter(size: float) -> None:
     features, _, targets = sample()
     small = (features * np.float32(size)).astype(np.float32)
     expected, received = (
-        next(path(features, targets, ones(60))),
-        next(path(small, targets, ones(60))),
+        next(solve_path(features, targets, ones(60))),
+        next(solve_path(small, targets, ones(60))),
     )
     np.testing.assert_allclose(received.logits(small), expected.logits(features), atol=1e-2)
 
 
 def test_the_path_goes_from_strong_to_weak_regularisation() -> None:
     features, _, targets = sample()
-    norms = [float(np.linalg.norm(probe.kernel)) for probe in path(features, targets, ones(60))]
+    norms = [
+        float(np.linalg.norm(probe.kernel)) for probe in solve_path(features, targets, ones(60))
+    ]
     assert norms == sorted(norms)

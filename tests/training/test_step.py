@@ -8,23 +8,10 @@ import pytest
 import tensorflow as tf
 
 from job import training
-from job.settings import TransferMode
-from job.training.step import FIRST_SCALE, GROW_AFTER, LossScale, Step
-from job.transfer import Plan, Stage
-
-
-def plan_of(mode: TransferMode, toy: Any) -> Plan:
-    cut = toy.cuts[0] if mode == "part" else None
-    return Plan(mode, "asked", "setting", cut, (Stage("tune", mode, 1.0, False),), 0, 0)
-
-
-def step_of(toy: Any, xla: bool) -> Step:
-    variables = toy.model.trainable_variables
-    optimizer = keras.optimizers.Adam(0.01)
-    optimizer.build(variables)
-    forward = lambda images: toy.head(toy.pool(toy.backbone(images, training=False)), training=True)  # noqa: E731
-    return Step(tf.distribute.get_strategy(), forward, variables, optimizer, 1.0, xla)
-
+from job.model import Classifier
+from job.settings import TrainingSettings
+from job.training.step import FIRST_SCALE, GROW_AFTER, LossScale, TrainStep, build_train_step
+from tests.training.conftest import build_classifier, build_plan
 
 BATCH = (
     tf.ones((4, 16, 16, 3)),
@@ -34,68 +21,78 @@ BATCH = (
 )
 
 
-def compiled(function: Any) -> bool:
+def build_step(classifier: Classifier, xla: bool) -> TrainStep:
+    variables = classifier.model.trainable_variables
+    optimizer = keras.optimizers.Adam(0.01)
+    optimizer.build(variables)
+
+    def forward(images: tf.Tensor) -> tf.Tensor:
+        features = classifier.pool(classifier.backbone(images, training=False))
+        return classifier.head(features, training=True)
+
+    settings = TrainingSettings(clip_norm=1.0, xla=xla)
+    strategy = tf.distribute.get_strategy()
+    return build_train_step(strategy, forward, variables, optimizer, settings)
+
+
+def is_compiled(function: Any) -> bool:
     graph = function.graph.as_graph_def()
-    nodes = [*graph.node, *(node for inner in graph.library.function for node in inner.node_def)]
-    attributes = [*nodes, *graph.library.function]
-    return any(
-        item.attr["_XlaMustCompile"].b for item in attributes if "_XlaMustCompile" in item.attr
-    )
+    items = [*graph.node, *graph.library.function]
+    for inner in graph.library.function:
+        items.extend(inner.node_def)
+    return any(item.attr["_XlaMustCompile"].b for item in items if "_XlaMustCompile" in item.attr)
 
 
-def test_xla_compiles_the_gradient_and_never_the_update(toy) -> None:
-    step = step_of(toy(), xla=True)
-    _, finite, shares = step.gradients(*BATCH)
+def test_xla_compiles_the_gradient_and_never_the_update() -> None:
+    step = build_step(build_classifier(), xla=True)
+    _, finite, gradients = step.compute_gradients(*BATCH)
     assert finite
-    step.update(shares)
-    assert compiled(step.gradients.get_concrete_function(*BATCH))
-    assert not compiled(step.update.get_concrete_function(shares))
+    step.update(gradients)
+    assert is_compiled(step.compute_gradients.get_concrete_function(*BATCH))  # type: ignore[attr-defined]  # a tf.function
+    assert not is_compiled(step.update.get_concrete_function(gradients))  # type: ignore[attr-defined]  # a tf.function
 
 
-def test_xla_gives_the_gradient_that_plain_tensorflow_gives(toy) -> None:
-    (loss, _, one), (other_loss, _, other) = (
-        step_of(toy(), xla).gradients(*BATCH) for xla in (True, False)
-    )
-    np.testing.assert_allclose(loss, other_loss, rtol=1e-5)
-    for a, b in zip(one, other, strict=True):
+def test_xla_gives_the_gradient_that_plain_tensorflow_gives() -> None:
+    loss, _, compiled = build_step(build_classifier(), xla=True).compute_gradients(*BATCH)
+    plain_loss, _, plain = build_step(build_classifier(), xla=False).compute_gradients(*BATCH)
+    np.testing.assert_allclose(loss, plain_loss, rtol=1e-5)
+    for a, b in zip(compiled, plain, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 @pytest.mark.parametrize("mode", ["part", "all"])
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_reduced_precision_trains_over_kept_activations_too(
-    toy, feed, context, cache, precision, mode
-) -> None:
+def test_reduced_precision_trains_over_kept_activations_too(feed, context, precision, mode) -> None:
     keras.config.set_dtype_policy(precision)
     try:
-        classifier = toy(head_dtype="float32")
+        classifier = build_classifier(head_dtype="float32")
     finally:
         keras.config.set_dtype_policy("float32")
-    fitted = training.fit(
-        classifier, plan_of(mode, classifier), feed(), context(precision=precision, epochs=6), cache
-    )
+    plan = build_plan(mode, classifier, probe=False)
+    fitted = training.fit(classifier, plan, feed(), context(precision=precision, epochs=6))
     assert fitted.history[-1]["loss"] < fitted.history[0]["loss"]
     assert all(np.isfinite(variable.numpy()).all() for variable in classifier.model.variables)
 
 
 def test_the_loss_scale_grows_after_many_good_steps_and_gives_up_below_1() -> None:
-    scale = LossScale(active=True)
+    scale = LossScale.for_precision("mixed_float16")
     for _ in range(GROW_AFTER):
-        scale.succeeded()
+        scale.record_success()
     assert scale.value == 2 * FIRST_SCALE
     halvings = 0
-    while scale.overflowed():
+    while scale.reduce_after_overflow():
         halvings += 1
     assert halvings == 16
 
 
 def test_without_float16_nothing_is_scaled_and_an_overflow_is_the_end() -> None:
-    scale = LossScale(active=False)
-    scale.succeeded()
+    scale = LossScale.for_precision("mixed_bfloat16")
+    scale.record_success()
     assert scale.value == 1
-    assert not scale.overflowed()
+    assert not scale.reduce_after_overflow()
 
 
-def test_a_gradient_is_clipped_to_its_global_norm(toy) -> None:
-    shares = step_of(toy(), xla=False).gradients(BATCH[0] * 255, *BATCH[1:])[2]
-    assert float(tf.linalg.global_norm(shares)) <= 1 + 1e-5
+def test_a_gradient_is_clipped_to_its_global_norm() -> None:
+    step = build_step(build_classifier(), xla=False)
+    _, _, gradients = step.compute_gradients(BATCH[0] * 255, *BATCH[1:])
+    assert float(tf.linalg.global_norm(gradients)) <= 1 + 1e-5

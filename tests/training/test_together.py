@@ -1,4 +1,7 @@
-"""Two workers, each a process of its own, against one. A batch of 9 cannot be halved: one place in 10 is filled up."""
+"""Two workers, each a process of its own, against one.
+
+A batch of 9 cannot be halved: one place in 10 is filled up.
+"""
 
 import json
 import socket
@@ -15,8 +18,8 @@ from job.batches import Shard
 from tools.paths import ROOT
 
 
-def trained(folder: Path, workers: int) -> list[dict[str, Any]]:
-    """What each of the workers says in the end."""
+def train(folder: Path, workers: int) -> list[dict[str, Any]]:
+    """Train with so many workers; the final report of each."""
     (folder / "bucket").mkdir(parents=True)
     addresses = free_addresses(workers) if workers > 1 else []
     command = [sys.executable, "-m", "tests.training.two_workers", str(folder)]
@@ -30,12 +33,12 @@ def trained(folder: Path, workers: int) -> list[dict[str, Any]]:
         )
         for i in range(workers)
     ]
-    said = []
+    reports = []
     for process in processes:
         out, err = process.communicate(timeout=240)
         assert process.returncode == 0, err[-3000:]
-        said.append(json.loads(out.splitlines()[-1]))
-    return said
+        reports.append(json.loads(out.splitlines()[-1]))
+    return reports
 
 
 def free_addresses(number: int) -> list[str]:
@@ -48,12 +51,12 @@ def free_addresses(number: int) -> list[str]:
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return trained(tmp_path_factory.mktemp("one") / "run", 1)[0]
+    return train(tmp_path_factory.mktemp("one") / "run", 1)[0]
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    return trained(tmp_path_factory.mktemp("two") / "run", 2)
+    return train(tmp_path_factory.mktemp("two") / "run", 2)
 
 
 def test_two_workers_end_with_the_same_weights_to_the_bit(two: list[dict[str, Any]]) -> None:
@@ -72,25 +75,25 @@ def test_two_workers_give_the_result_of_one_at_the_same_global_batch(
 def test_the_last_state_says_that_training_is_over(
     one: dict[str, Any], two: list[dict[str, Any]]
 ) -> None:
-    assert all(said["over"] for said in [one, *two])
+    assert all(report["over"] for report in [one, *two])
 
 
 def test_workers_on_machines_that_differ_say_so_in_their_fingerprint(
     two: list[dict[str, Any]],
 ) -> None:
-    assert [said["fingerprint"].split("; ", 1)[1] for said in two] == [
+    assert [report["fingerprint"].split("; ", 1)[1] for report in two] == [
         "1 threads; 1 devices; 2 workers, not alike",
         "2 threads; 1 devices; 2 workers, not alike",
     ]
 
 
 def test_workers_know_whether_they_all_say_the_same(two: list[dict[str, Any]]) -> None:
-    assert all(said["agreed"] and said["differed"] for said in two)
+    assert all(report["agreed"] and report["differed"] for report in two)
 
 
 def test_the_shares_of_all_workers_are_the_whole_batch_in_order() -> None:
     batches = np.arange(24).reshape(2, 12)
-    shares = [Shard(index, 3, 2).of(batches) for index in range(3)]
+    shares = [Shard(index, 3, 2).take(batches) for index in range(3)]
     assert [share.shape for share in shares] == [(4, 2)] * 3
     whole = np.concatenate([share.reshape(2, 4) for share in shares], axis=1)
     np.testing.assert_array_equal(whole, batches)

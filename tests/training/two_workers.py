@@ -1,6 +1,7 @@
-"""Run as a process of its own: `two_workers.py FOLDER INDEX ADDRESS…`, one for each address; without, one alone.
+"""Training as one worker of several: `python -m tests.training.two_workers FOLDER INDEX ADDRESS…`.
 
-Prints JSON: the weights after both stages of a plan, the history, and how far the workers agreed.
+There is one process for each address; without any, one works alone. Prints JSON: the weights after
+both stages of a plan, the history, and how far the workers agreed.
 """
 
 import json
@@ -12,13 +13,12 @@ import numpy as np
 from job import storage, telemetry, training, workers
 from job.batches import Feed
 from job.checkpoint import CheckpointStore
+from job.features import FeatureCache
 from job.settings import DevicesSettings, GateSettings, TrainingSettings
-from job.training import FeatureCache, TrainingContext
+from job.training import TrainingContext
 from job.transfer import Plan, Stage
 from job.workers import Stop, WorkerGroup
-from tests.training.conftest import SIZE, build_toy, draw_splits
-
-STAGES = (Stage("probe", "none", 1.0, True), Stage("tune", "part", 1.0, False))
+from tests.training.conftest import SIZE, build_classifier, draw_splits
 
 
 def main(folder: Path, index: int, addresses: tuple[str, ...]) -> None:
@@ -26,39 +26,56 @@ def main(folder: Path, index: int, addresses: tuple[str, ...]) -> None:
     devices = DevicesSettings(threads=1 + index)
     team = workers.join(devices, WorkerGroup(addresses or ("",), index), together=bool(addresses))
     with team.strategy.scope():
-        toy = build_toy(dropout=0.0)
+        classifier = build_classifier()
     pictures = folder / f"pictures-{index}"
     pictures.mkdir()
-    feed = Feed(draw_splits(pictures), SIZE, "letterbox", 9, 3, "light", 0.1, "balanced")
-    checkpoints = CheckpointStore(
-        folder / str(index), storage.connect((folder / "bucket").as_uri()), 0.0
+    feed = Feed(
+        splits=draw_splits(pictures),
+        image_size=SIZE,
+        image_fit="letterbox",
+        batch_size=9,
+        seed=3,
+        augmentation="light",
+        label_smoothing=0.1,
+        class_weights="balanced",
     )
-    settings = TrainingSettings(
-        epochs=3, batch_size=9, learning_rate=0.01, patience=0, clip_norm=0.5
+    checkpoints = CheckpointStore(
+        folder=folder / str(index),
+        store=storage.connect((folder / "bucket").as_uri()),
+        interval_seconds=0.0,
     )
     context = TrainingContext(
-        settings, GateSettings(), team, "float32", checkpoints, telemetry.silent(), Stop()
+        settings=TrainingSettings(
+            epochs=3, batch_size=9, learning_rate=0.01, patience=0, clip_norm=0.5
+        ),
+        gate=GateSettings(),
+        workers=team,
+        precision="float32",
+        checkpoints=checkpoints,
+        cache=FeatureCache(folder / "features", 10**9),
+        telemetry=telemetry.silent(),
+        stop=Stop(),
     )
-    plan = Plan("part", "asked", "setting", toy.cuts[0], STAGES, 0, 0)
-    fitted = training.fit(toy, plan, feed, context, FeatureCache(folder / "features", "toy", 10**9))
-    said = {
+    plan = Plan(
+        mode="part",
+        reason="asked",
+        rule="setting",
+        cut=classifier.cuts[0],
+        stages=(Stage("probe", "none", 1.0, True), Stage("tune", "part", 1.0, False)),
+        trainable=0,
+        total=0,
+    )
+    fitted = training.fit(classifier, plan, feed, context)
+    arrays = [np.asarray(variable, np.float64) for variable in classifier.model.variables]
+    report = {
         "history": fitted.history,
         "over": checkpoints.is_training_over(),
         "fingerprint": team.fingerprint,
+        "weights": [array.ravel().tolist() for array in arrays],
+        "agreed": team.agree("one"),
+        "differed": not team.agree(str(index)),
     }
-    weights = [
-        np.asarray(variable, np.float64).ravel().tolist() for variable in toy.model.variables
-    ]
-    print(
-        json.dumps(
-            said
-            | {
-                "weights": weights,
-                "agreed": team.agree("one"),
-                "differed": not team.agree(str(index)),
-            }
-        )
-    )
+    print(json.dumps(report))
 
 
 if __name__ == "__main__":

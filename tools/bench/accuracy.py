@@ -19,7 +19,7 @@ import numpy as np
 
 from job import audit, dataset, telemetry, workers
 from job.audit import Splits
-from job.batches import Feed, label_array
+from job.batches import Feed, collect_labels
 from job.catalogue import BACKBONES
 from job.scores import log_loss, score
 from job.settings import (
@@ -68,21 +68,34 @@ def _compute_features(
     source: str, seed: int, splits: Splits, side: int, folder: Path
 ) -> tuple[np.ndarray, np.ndarray]:
     """(features [n, d], labels [n]) of all photographs: train, then val, then test."""
-    from job import features, model, weights
+    from job import model, weights
+    from job.features import FeatureCache, FrozenNetwork
 
     settings = BackboneSettings(name="EfficientNetLite0", weights=source, image_size=side)
     home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     found = weights.locate(settings, BACKBONES[settings.name], folder, home)
-    classifier = model.build(settings, HeadSettings(), splits.classes, found, seed)
-    feed = Feed(splits, side, "letterbox", 32, seed, "none", 0.0, "none")
+    spec = model.ClassifierSpec(
+        backbone=settings, head=HeadSettings(), classes=splits.classes, seed=seed
+    )
+    classifier = model.build(spec, found)
+    feed = Feed(
+        splits=splits,
+        image_size=side,
+        image_fit="letterbox",
+        batch_size=32,
+        seed=seed,
+        augmentation="none",
+        label_smoothing=0.0,
+        class_weights="none",
+    )
     examples = (*splits.train, *splits.val, *splits.test)
     import keras
 
     trunk = keras.Model(classifier.backbone.input, classifier.pool(classifier.backbone.output))
-    rows = features.cache(
-        trunk, feed, examples, f"{source} {seed}", folder / "features", telemetry.silent()
-    )
-    return np.asarray(rows), label_array(examples)
+    cache = FeatureCache(folder / "features", 10**10)
+    frozen = FrozenNetwork(trunk, f"{source} {seed}")
+    rows = cache.load(frozen, feed, examples, telemetry.silent())
+    return np.asarray(rows), collect_labels(examples)
 
 
 def _split_positions(splits: Splits) -> tuple[np.ndarray, ...]:
@@ -93,7 +106,7 @@ def _split_positions(splits: Splits) -> tuple[np.ndarray, ...]:
 
 def _draw_positions(splits: Splits, seed: int) -> tuple[np.ndarray, ...]:
     """15 photographs a class at random to learn from, all others to test."""
-    labels = label_array((*splits.train, *splits.val, *splits.test))
+    labels = collect_labels((*splits.train, *splits.val, *splits.test))
     order = np.random.default_rng(seed).permutation(len(labels))
     parts = [_rank_label(order, labels, label) for label in range(len(splits.classes))]
     bounds = (slice(0, TRAIN), slice(TRAIN, TRAIN + VALIDATE), slice(TRAIN + VALIDATE, None))
@@ -129,11 +142,10 @@ def _solve_head(
 
 
 def _solve_probes(train: np.ndarray, truth: np.ndarray) -> Iterator[Any]:
-    from job.training.probe import path
+    from job.training.probe import solve_path
 
-    return path(
-        train, np.eye(truth.max() + 1, dtype=np.float32)[truth], np.ones(len(truth), np.float32)
-    )
+    targets = np.eye(truth.max() + 1, dtype=np.float32)[truth]
+    return solve_path(train, targets, np.ones(len(truth), np.float32))
 
 
 def _print_row(**row: Any) -> None:

@@ -41,23 +41,33 @@ def _build_classifier(folder: Path) -> tuple[Any, Any]:
     settings = BackboneSettings(name="EfficientNetLite0", image_size=SIDE)
     home = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
     found = weights.locate(settings, BACKBONES[settings.name], folder, home)
-    classifier = model.build(settings, HeadSettings(), splits.classes, found, 0)
-    return classifier, Feed(splits, SIDE, "letterbox", 32, 0, "none", 0.0, "none")
+    spec = model.ClassifierSpec(
+        backbone=settings, head=HeadSettings(), classes=splits.classes, seed=0
+    )
+    feed = Feed(
+        splits=splits,
+        image_size=SIDE,
+        image_fit="letterbox",
+        batch_size=32,
+        seed=0,
+        augmentation="none",
+        label_smoothing=0.0,
+        class_weights="none",
+    )
+    return model.build(spec, found), feed
 
 
 def _compare_probe(classifier: Any, feed: Any, folder: Path) -> dict[str, float]:
     """Once each: seconds and test accuracy. Ours decodes; the rival's pixels are ready."""
     import keras
 
-    from job.batches import label_array
+    from job.batches import collect_labels
 
-    truth = {part: label_array(getattr(feed.splits, part)) for part in ("train", "test")}
-    pixels = {
-        part: np.concatenate([batch.numpy() for batch in feed.plain(getattr(feed.splits, part))])[
-            : len(labels)
-        ]
-        for part, labels in truth.items()
-    }
+    truth = {part: collect_labels(getattr(feed.splits, part)) for part in ("train", "test")}
+    pixels = {}
+    for part, labels in truth.items():
+        batches = feed.load_images(getattr(feed.splits, part))
+        pixels[part] = np.concatenate([batch.numpy() for batch in batches])[: len(labels)]
     inputs = keras.Input((SIDE, SIDE, 3))
     x = keras.layers.GlobalAveragePooling2D()(classifier.backbone(inputs, training=False))
     outputs = keras.layers.Dense(len(feed.splits.classes), activation="softmax")(
@@ -87,37 +97,44 @@ def _solve_head(classifier: Any, feed: Any, folder: Path) -> None:
 
     from job import storage, telemetry, training, transfer
     from job.checkpoint import CheckpointStore
+    from job.features import FeatureCache
     from job.settings import GateSettings, TrainingSettings, TransferSettings
-    from job.training import FeatureCache, TrainingContext
+    from job.training import TrainingContext
     from job.workers import Stop, Workers
 
     (folder / "bucket").mkdir()
-    checkpoints = CheckpointStore(
-        folder / "checkpoints", storage.connect((folder / "bucket").as_uri()), 1e9
-    )
-    team = Workers(
-        strategy=tf.distribute.get_strategy(),
-        replicas=1,
-        devices=("CPU:0",),
-        bfloat16=False,
-        fingerprint="bench",
-    )
     context = TrainingContext(
-        TrainingSettings(), GateSettings(), team, "float32", checkpoints, telemetry.silent(), Stop()
+        settings=TrainingSettings(),
+        gate=GateSettings(),
+        workers=Workers(
+            strategy=tf.distribute.get_strategy(),
+            replicas=1,
+            devices=("CPU:0",),
+            bfloat16=False,
+            fingerprint="bench",
+        ),
+        precision="float32",
+        checkpoints=CheckpointStore(
+            folder=folder / "checkpoints",
+            store=storage.connect((folder / "bucket").as_uri()),
+            interval_seconds=1e9,
+        ),
+        cache=FeatureCache(folder / "features", 10**10),
+        telemetry=telemetry.silent(),
+        stop=Stop(),
     )
-    plan = transfer.choose(TransferSettings(mode="none"), classifier, feed.splits)
-    training.fit(
-        classifier, plan, feed, context, FeatureCache(folder / "features", "context", 10**10)
-    )
+    plan = transfer.choose_plan(TransferSettings(mode="none"), classifier, feed.splits)
+    training.fit(classifier, plan, feed, context)
 
 
 def _measure_accuracy(classifier: Any, feed: Any) -> float:
     from job import training
-    from job.batches import label_array
+    from job.batches import collect_labels
+    from job.scores import score
 
-    return training.score(
+    return score(
         "accuracy",
-        label_array(feed.splits.test),
+        collect_labels(feed.splits.test),
         training.predict(classifier, feed, feed.splits.test),
     )
 
@@ -126,17 +143,18 @@ def _compare_epoch(classifier: Any, feed: Any, folder: Path, repeats: int) -> di
     """An epoch of `part` over kept activations, against one that runs the frozen layers again."""
     import tensorflow as tf
 
-    from job import features, telemetry, transfer
+    from job import telemetry, transfer
+    from job.features import FeatureCache, FrozenNetwork
     from job.settings import TransferSettings
     from tools.bench.bench import against
 
-    plan = transfer.choose(TransferSettings(mode="part"), classifier, feed.splits)
+    plan = transfer.choose_plan(TransferSettings(mode="part"), classifier, feed.splits)
     trunk, top = classifier.trunk(plan.cut), classifier.top(plan.cut)
-    rows = features.cache(
-        trunk, feed, feed.splits.train, "context part", folder / "features", telemetry.silent()
-    )
+    cache = FeatureCache(folder / "features", 10**10)
+    frozen = FrozenNetwork(trunk, "context part")
+    rows = cache.load(frozen, feed, feed.splits.train, telemetry.silent())
     variables = [
-        variable.value for variable in transfer.trained_variables(classifier, "part", plan.cut)
+        variable.value for variable in transfer.select_variables(classifier, "part", plan.cut)
     ]
 
     def gradient(activations: Any, targets: Any, weights: Any) -> Any:
@@ -151,7 +169,7 @@ def _compare_epoch(classifier: Any, feed: Any, folder: Path, repeats: int) -> di
         return gradient(tf.stop_gradient(trunk(images, training=False)), *rest)
 
     def epoch(step: Callable[..., Any], kept: np.ndarray | None) -> Callable[[], float]:
-        return lambda: _time_work(lambda: [step(*batch) for batch in feed.train(0, 0, kept)])
+        return lambda: _time_work(lambda: [step(*batch) for batch in feed.load_epoch(0, 0, kept)])
 
     ours, rival = epoch(tf.function(gradient), rows), epoch(tf.function(live), None)
     ours(), rival()

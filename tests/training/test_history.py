@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tensorflow.python.summary.summary_iterator import summary_iterator
 
-from job.training import record
+from job.training import write_history
 
 HISTORY = [
     {"stage": "probe", "epoch": 1, "penalty": 10.0, "val_accuracy": 0.5},
@@ -15,7 +15,7 @@ HISTORY = [
 
 
 def test_the_history_is_a_table_and_curves_by_stage(tmp_path: Path) -> None:
-    record(HISTORY, tmp_path)
+    write_history(HISTORY, tmp_path)
     with (tmp_path / "history.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["val_accuracy"] for row in rows] == ["0.5", "0.75", "0.875"]

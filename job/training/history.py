@@ -1,0 +1,42 @@
+"""What training leaves for people: history.csv, and the same curves for TensorBoard."""
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+
+# What `tf.summary.scalar` writes, which itself needs the whole of TensorBoard to be installed.
+SCALAR = tf.compat.v1.SummaryMetadata(
+    plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
+    data_class="DATA_CLASS_SCALAR",
+)
+
+
+def write_history(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
+    """Write `history.csv` and `logs/tensorboard` into a folder.
+
+    Args:
+        history: one row per epoch: stage, epoch and scores.
+        folder: of the release.
+    """
+    # Dictionaries instead of sets: they keep the order in which names first occur.
+    columns: dict[str, None] = {}
+    stages: dict[str, list[Mapping[str, Any]]] = {}
+    for row in history:
+        columns.update(dict.fromkeys(row))
+        stages.setdefault(row["stage"], []).append(row)
+
+    with (folder / "history.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(columns), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(history)
+
+    for stage, rows in stages.items():
+        curves = folder / "logs" / "tensorboard" / stage
+        with tf.summary.create_file_writer(str(curves)).as_default():
+            for row in rows:
+                for name in sorted(row.keys() - {"stage", "epoch"}):
+                    value = tf.constant(row[name], tf.float32)
+                    tf.summary.write(name, value, row["epoch"], SCALAR)

@@ -1,0 +1,101 @@
+"""How a stage divides a classifier: what runs once per image, what runs frozen, what is trained."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from job.batches import Feed
+from job.features import FrozenNetwork
+from job.model import Classifier
+from job.training.context import TrainingContext
+from job.transfer import Plan, Stage, select_variables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageNetwork:
+    """A classifier as one stage trains it, from what enters to the logits.
+
+    Attributes:
+        stage: which one.
+        classifier: the whole of it.
+        variables: what the stage changes.
+        kept: the frozen part whose activations are the same in every epoch and small enough to
+            keep. The stage takes them. None: it takes images.
+        live: the frozen part that runs in every step, since its activations cannot be kept.
+        freed: the part of the backbone that is trained. None: only the head is, on features that
+            are kept.
+    """
+
+    stage: Stage
+    classifier: Classifier
+    variables: list[Any]
+    kept: FrozenNetwork | None = None
+    live: keras.Model | None = None
+    freed: keras.Model | None = None
+
+    def compute_logits(self, inputs: tf.Tensor, *, training: bool) -> tf.Tensor:
+        """Logits float32 [batch, classes]; `training` switches the head's Dropout on."""
+        # BatchNorm stays in inference mode even where it is trained: small batches would spoil
+        # the statistics of the pre-trained weights.
+        if self.live is not None:
+            inputs = tf.stop_gradient(self.live(inputs, training=False))
+        if self.freed is not None:
+            inputs = self.classifier.pool(self.freed(inputs, training=False))
+        return self.classifier.head(inputs, training=training)
+
+
+def divide_classifier(
+    classifier: Classifier, plan: Plan, stage: Stage, feed: Feed, context: TrainingContext
+) -> StageNetwork:
+    """Divide a classifier for a stage, and keep as much as can be kept."""
+    kept = live = freed = None
+    if stage.frees == "none":
+        # Whatever the augmentation and the limit are: features are small, and a head on a frozen
+        # backbone sees plain images.
+        kept = pool_backbone(classifier, context)
+    elif plan.cut is None:
+        freed = classifier.backbone
+    else:
+        trunk, freed = classifier.trunk(plan.cut), classifier.top(plan.cut)
+        key = name_activations(classifier, trunk, f"cut at {plan.cut.name}", context)
+        frozen = FrozenNetwork(trunk, key)
+        images = len(feed.splits.train) + len(feed.splits.val)
+        # Augmented images differ in every epoch, and their activations with them.
+        if feed.augmentation == "none" and frozen.count_bytes(images) <= context.cache.limit:
+            kept = frozen
+        else:
+            live = trunk
+    return StageNetwork(
+        stage=stage,
+        classifier=classifier,
+        variables=select_variables(classifier, stage.frees, plan.cut),
+        kept=kept,
+        live=live,
+        freed=freed,
+    )
+
+
+def pool_backbone(classifier: Classifier, context: TrainingContext) -> FrozenNetwork:
+    """The backbone with its pooling: images -> features float32 [batch, d]."""
+    pooled = classifier.pool(classifier.backbone.output)
+    model = keras.Model(classifier.backbone.input, pooled)
+    key = name_activations(classifier, model, f"pooled by {classifier.pooling}", context)
+    return FrozenNetwork(model, key)
+
+
+def name_activations(
+    classifier: Classifier, model: keras.Model, place: str, context: TrainingContext
+) -> str:
+    """Name everything besides the images that decides the bytes of activations.
+
+    Args:
+        classifier: knows its initial weights, which its frozen part still has.
+        model: gives the activations.
+        place: tells this part of the backbone from any other. The shape alone does not: average
+            and max pooling have the same one.
+        context: knows precision and machine.
+    """
+    shape, machine = model.output.shape, context.workers.fingerprint
+    return f"{classifier.initial_weights} {place} {shape} {context.precision} {machine}"

@@ -1,0 +1,42 @@
+"""Logits of images that are not trained on, in batches of one fixed size."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import tensorflow as tf
+
+from job.audit import Example
+from job.batches import EVALUATION_BATCH, Feed
+from job.model import Classifier
+from job.training.inputs import StageInputs
+from job.workers import Workers
+
+
+def predict(classifier: Classifier, feed: Feed, examples: Sequence[Example]) -> np.ndarray:
+    """Compute the trained model's logits: float32 [n, classes]."""
+
+    @tf.function
+    def infer(images: tf.Tensor) -> tf.Tensor:
+        features = classifier.pool(classifier.backbone(images, training=False))
+        return classifier.head(features, training=False)
+
+    batches = [infer(images).numpy() for images in feed.load_images(examples)]
+    return np.concatenate(batches)[: len(examples)]
+
+
+def predict_validation(
+    infer: Callable[[tf.Tensor], tf.Tensor], inputs: StageInputs, workers: Workers
+) -> np.ndarray:
+    """Compute the logits of the validation images with all workers: float32 [n, classes].
+
+    Each worker takes every n-th batch, and all of them receive the whole.
+    """
+    splits = inputs.feed.splits
+    batches = -(-len(splits.val) // EVALUATION_BATCH)
+    logits = np.zeros((batches, EVALUATION_BATCH, len(splits.classes)), np.float32)
+    own = range(workers.index, batches, workers.count)
+    for number, batch in zip(own, inputs.load_validation(own), strict=True):
+        logits[number] = infer(batch)
+    # Where this worker has logits, the others have zeros: the sum is exact.
+    together = workers.sum(logits)
+    return together.reshape(-1, len(splits.classes))[: len(splits.val)]

@@ -1,0 +1,141 @@
+"""The stages of a plan, one after the other."""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from job.batches import Feed, collect_labels
+from job.checkpoint import TrainingState
+from job.errors import TemporaryError
+from job.model import Classifier
+from job.scores import log_loss, score
+from job.telemetry import EpochEnded
+from job.training.context import TrainingContext
+from job.training.inputs import keep_activations, load_inputs
+from job.training.loop import train_stage
+from job.training.network import StageNetwork, divide_classifier, pool_backbone
+from job.training.probe import PENALTIES, Probe, solve_path
+from job.training.progress import TrainingProgress, assign_arrays, save_state
+from job.transfer import Plan
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """The outcome of training; the weights are in the classifier.
+
+    Attributes:
+        history: one row per epoch, or per penalty of a solved head.
+        exact: whether one kind of machine computed all of it. Only then would the same run give
+            the same bytes.
+    """
+
+    history: tuple[dict[str, Any], ...]
+    exact: bool
+
+
+def fit(classifier: Classifier, plan: Plan, feed: Feed, context: TrainingContext) -> Fitted:
+    """Run the stages of a plan, from the latest checkpoint if there is one.
+
+    Raises:
+        DivergedError: a gradient is not finite.
+        Interrupted: SIGTERM; the state is in the bucket.
+        SettingsError: the GPU's memory is too small.
+        TemporaryError: the workers do not start from one state.
+    """
+    progress = TrainingProgress(stages=len(plan.stages))
+    state = load_common_state(context)
+    if state is not None:
+        progress = TrainingProgress.from_facts(state.facts)
+        assign_arrays(classifier.model.variables, state.arrays["model"])
+        numbers = (progress.stage + 1, progress.current.epoch + 1, progress.current.step)
+        logger.info("resumed at stage %d, epoch %d, step %d", *numbers)
+        if not state.arrays["optimizer"]:
+            # It was saved at the end of a stage: the next one begins afresh.
+            state = None
+    if context.workers.fingerprint not in progress.fingerprints:
+        progress.fingerprints.append(context.workers.fingerprint)
+
+    for stage in plan.stages[progress.stage :]:
+        if stage.solved:
+            solve_head(classifier, feed, context, progress)
+        else:
+            network = divide_classifier(classifier, plan, stage, feed, context)
+            tune(network, feed, context, progress, state)
+        state = None
+    return Fitted(tuple(progress.history), len(progress.fingerprints) == 1)
+
+
+def load_common_state(context: TrainingContext) -> TrainingState | None:
+    """Load the latest state, which must be one and the same for every worker."""
+    state = context.checkpoints.load()
+    latest = context.checkpoints.latest
+    if not context.workers.agree(latest):
+        raise TemporaryError(
+            f"This worker starts from {latest}, another one from elsewhere; expected one state for "
+            "all. They see other data or states.",
+            "Start all of them again.",
+        )
+    return state
+
+
+def tune(
+    network: StageNetwork,
+    feed: Feed,
+    context: TrainingContext,
+    progress: TrainingProgress,
+    state: TrainingState | None,
+) -> None:
+    """Train a stage by steps, from the `state` in its middle if there is one."""
+    # Not deferred: activations take minutes on a cold disk, and are kept only when complete.
+    inputs = load_inputs(network, feed, context)
+    with context.stop.deferred():
+        if train_stage(network, inputs, context, progress, state):
+            end_stage(network.classifier, context, progress)
+
+
+def solve_head(
+    classifier: Classifier, feed: Feed, context: TrainingContext, progress: TrainingProgress
+) -> None:
+    """Solve the head for each penalty, and keep the one that is best on the validation images."""
+    if not context.workers.chief:
+        # One worker solves a head as fast as many: the others wait, and take what it finds.
+        with context.stop.deferred():
+            end_stage(classifier, context, progress)
+        return
+
+    features = keep_activations(pool_backbone(classifier, context), feed, context)
+    labels, val_labels = collect_labels(feed.splits.train), collect_labels(feed.splits.val)
+    targets, weights = feed.smooth_labels(labels), feed.weigh_labels(labels)
+    metric = context.gate.metric
+    probes: list[Probe] = []
+    ranks: list[tuple[float, float]] = []
+    with context.stop.deferred():
+        for number, probe in enumerate(solve_path(features.train, targets, weights), 1):
+            logits = probe.logits(features.val)
+            value, val_loss = score(metric, val_labels, logits), log_loss(val_labels, logits)
+            loss = log_loss(labels, probe.logits(features.train))
+            scores = {"val_loss": val_loss, f"val_{metric}": value}
+            row = {"stage": "probe", "epoch": number, "penalty": probe.penalty, "loss": loss}
+            progress.history.append(row | scores)
+            context.telemetry.emit(EpochEnded("probe", number, len(PENALTIES), scores))
+            probes.append(probe)
+            ranks.append((value, -val_loss))
+
+        # Of equals this is the first one, which has the stronger penalty.
+        best = probes[ranks.index(max(ranks))]
+        logits_layer = classifier.head.get_layer("logits")
+        assign_arrays(logits_layer.variables, [best.kernel, best.bias])
+        end_stage(classifier, context, progress)
+
+
+def end_stage(classifier: Classifier, context: TrainingContext, progress: TrainingProgress) -> None:
+    """Make the end of a stage durable in the bucket, and the weights the same for every worker."""
+    variables = classifier.model.variables
+    progress.end_stage()
+    save_state(context, progress, model=variables)
+    # The workers ask each other here, so the others also wait until the state is there.
+    context.agree_to_stop()
+    if not context.workers.chief and (state := context.checkpoints.load()):
+        assign_arrays(variables, state.arrays["model"])
