@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 from keras import layers
 
 
-class Stage(NamedTuple):
+class BlockGroup(NamedTuple):
     """What the blocks of one stage share. Only the first of them applies the stride."""
 
     kernel: int
@@ -26,13 +26,13 @@ class Variant(NamedTuple):
 
 
 STAGES: Final = (
-    Stage(kernel=3, stride=1, expansion=1),
-    Stage(kernel=3, stride=2, expansion=6),
-    Stage(kernel=5, stride=2, expansion=6),
-    Stage(kernel=3, stride=2, expansion=6),
-    Stage(kernel=5, stride=1, expansion=6),
-    Stage(kernel=5, stride=2, expansion=6),
-    Stage(kernel=3, stride=1, expansion=6),
+    BlockGroup(kernel=3, stride=1, expansion=1),
+    BlockGroup(kernel=3, stride=2, expansion=6),
+    BlockGroup(kernel=5, stride=2, expansion=6),
+    BlockGroup(kernel=3, stride=2, expansion=6),
+    BlockGroup(kernel=5, stride=1, expansion=6),
+    BlockGroup(kernel=5, stride=2, expansion=6),
+    BlockGroup(kernel=3, stride=1, expansion=6),
 )
 # Lite1 multiplies the depth of Lite0 by 1.1. Lite2 multiplies the depth by 1.2, the width by 1.1.
 # Numbers of blocks are rounded up, numbers of channels to a multiple of 8. Stem, head and the depth
@@ -73,7 +73,7 @@ def build_feature_map(variant: Variant, pixels: Any) -> Any:
     return _add_convolution(x, HEAD_CHANNELS, kernel=1, stride=1, name="head")
 
 
-def _add_block(x: Any, stage: Stage, channels: int, name: str) -> Any:
+def _add_block(x: Any, stage: BlockGroup, channels: int, name: str) -> Any:
     """Add a mobile inverted bottleneck: expand, filter each channel, project, and skip if possible.
 
     The skip needs an output of the same shape as the input.
