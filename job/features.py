@@ -80,6 +80,7 @@ class FeatureCache:
         Raises:
             SettingsError: the folder cannot be written, or the disk is full.
         """
+        # Not the batch size, the seed or the augmentation: they do not change an activation.
         identity = [
             network.key,
             feed.image_size,
@@ -128,6 +129,7 @@ def _open_partial(path: Path) -> Iterator[IO[bytes]]:
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
             try:
                 yield file
+                # On the disk before it has its name: after a crash the name means a whole file.
                 file.flush()
                 os.fsync(file.fileno())
                 Path(file.name).replace(path)
