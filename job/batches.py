@@ -243,7 +243,11 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     pixels = tf.where(draw_uniform(FLIP, 0, 1) < 0.5, tf.reverse(pixels, [1]), pixels)
 
     zoom, down, right = tf.unstack(draw_uniform(PLACE, -0.1, 0.1, (3,)))
-    box = tf.stack([down - zoom / 2, right - zoom / 2, 1 + down + zoom / 2, 1 + right + zoom / 2])
+    # Differences, not sums of three terms: TensorFlow optimizes a small function only after some
+    # dozens of calls, and then adds three terms in another order. The last bits of the pixels would
+    # change in the middle of a run.
+    low, high = zoom / 2, -1 - zoom / 2
+    box = tf.stack([down - low, right - low, down - high, right - high])
     size = tf.shape(pixels)[:2]
     moved = tf.image.crop_and_resize(pixels[None], box[None], [0], size, extrapolation_value=WHITE)
     pixels = moved[0] * draw_uniform(BRIGHTNESS, 0.9, 1.1)

@@ -79,6 +79,7 @@ class FeatureCache:
         Raises:
             SettingsError: the folder cannot be written, or the disk is full.
         """
+        # Not the batch size, the seed or the augmentation: they do not change an activation.
         identity = [
             network.key,
             feed.image_size,

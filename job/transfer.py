@@ -139,6 +139,7 @@ def _choose_mode(
 
     images = len(splits.train)
     counts = np.bincount(collect_labels(splits.train), minlength=len(splits.classes))
+    # Not the mean: one huge class would hide that the others are small.
     typical = int(np.median(counts))
     facts = f"{images:,} training images, {typical:,} in the median class"
     if images < SMALL:

@@ -123,6 +123,7 @@ def build(spec: ClassifierSpec, weights: Weights) -> Classifier:
 
 def fold_temperature(classifier: Classifier, temperature: float) -> None:
     """Divide the logits by a temperature, in place, by dividing the weights that make them."""
+    # Logits are linear in kernel and bias: no layer is needed that exports would have to know.
     for variable in classifier.head.get_layer("logits").weights:
         variable.assign(variable / temperature)
 
@@ -135,6 +136,7 @@ def summarize(classifier: Classifier, trained: Sequence[Any]) -> str:
         trained: the variables that are to be trained.
     """
     chosen = {id(variable) for variable in trained}
+    # Keras counts by layer, and a layer is trained whole or not at all.
     for layer in classifier.model.layers:
         layer.trainable = any(id(variable) in chosen for variable in layer.variables)
     lines: list[str] = []
@@ -144,6 +146,7 @@ def summarize(classifier: Classifier, trained: Sequence[Any]) -> str:
 
 def _put_head_on(network: keras.Model, spec: ClassifierSpec, initial_weights: str) -> Classifier:
     """Put a new head on a backbone."""
+    # float32 from here on: the mean of a feature map in bfloat16 would keep 8 bits.
     pooling = POOLINGS[spec.head.pooling](dtype="float32", name="pooling")
     feature_map = keras.Input(
         network.output.shape[1:], dtype=network.output.dtype, name="feature_map"

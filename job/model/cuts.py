@@ -72,6 +72,7 @@ def _find_bottlenecks(backbone: keras.Model) -> Iterator[tuple[int, Any, Any, in
     for step, node in enumerate(nodes):
         for tensor in node.input_tensors:
             last_use[id(tensor)] = step
+    # The top needs the feature map to the end.
     last_use[id(backbone.output)] = inf
 
     needed: dict[int, Any] = {}

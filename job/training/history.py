@@ -33,6 +33,7 @@ def write_history(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
         writer.writeheader()
         writer.writerows(history)
 
+    # A folder per stage: TensorBoard draws each as a curve of its own, from its epoch 1 on.
     for stage, rows in stages.items():
         curves = folder / "logs" / "tensorboard" / stage
         with tf.summary.create_file_writer(str(curves)).as_default():

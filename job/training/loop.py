@@ -77,8 +77,10 @@ def train_stage(  # noqa: C901, PLR0915 - one loop reads best in one place.
     def load_batches(_: Any) -> tf.data.Dataset:
         return inputs.load_epoch(stage.epoch, stage.step)
 
+    # A state may be of the end of the last epoch: then only the best weights are put back.
     while not stage.is_over(settings):
         for batch in workers.strategy.distribute_datasets_from_function(load_batches):
+            # Before each step, so that all workers stop at the same one.
             if context.agree_to_stop():
                 save_checkpoint()
                 # A worker that starts again before the chief has saved would read an older state.
@@ -97,6 +99,7 @@ def train_stage(  # noqa: C901, PLR0915 - one loop reads best in one place.
                 scale.record_success()
                 stage.loss += float(loss)
             elif scale.reduce_after_overflow():
+                # The loss was scaled too much for float16: the step is skipped.
                 logger.info("float16 overflowed", extra={"fields": {"scale": scale.value}})
             else:
                 save_checkpoint()

@@ -50,6 +50,7 @@ def solve_path(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -
     scale[scale <= LEAST_VARIATION * np.abs(features).max(axis=0)] = 1.0
     standardised = (features - mean) / scale
     targets = targets.astype(np.float64)
+    # A mean, so that a penalty means the same for few images as for many.
     share = weights.astype(np.float64) / weights.sum()
     shape = (features.shape[1] + 1, targets.shape[1])
 
