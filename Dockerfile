@@ -1,5 +1,5 @@
-# Graft's image, with GPU libraries (VARIANT=gpu) or without (VARIANT=cpu). `make image` builds it; why it is built like
-# this stands in docs/decisions/0022-the-image.md.
+# Graft's image, with GPU libraries (VARIANT=gpu) or without (VARIANT=cpu). `make image` builds it.
+# docs/decisions/0022-the-image.md says why it is built like this.
 #
 # Any Linux with glibc, a shell and Python 3.11 to 3.13 with ensurepip is a base.
 ARG BASE=python:3.11-slim-bookworm

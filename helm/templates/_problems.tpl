@@ -1,4 +1,4 @@
-{{/* Stop with everything that cannot work, each with its cure: who corrects one must not meet the next. */}}
+{{/* Stop with everything that cannot work, each with its cure, so that nobody corrects one problem to meet the next. */}}
 {{- define "graft.validate" -}}
 {{- $problems := concat
   (include "graft.problems.addresses" . | fromJsonArray)

@@ -131,6 +131,11 @@ def test_a_type_error_is_stopped(tree: Path, fault: str, rule: str) -> None:
             "def late():\n    import job.audit.census",
             "No modules import each other in a circle, late imports included",
         ),
+        (
+            "job/evaluation/planted.py",
+            "import job.batches",  # on the same floor
+            "A room imports only rooms below it, and every room has its floor",
+        ),
         ("job/dataset/planted.py", "import boto3", "Only storage speaks to S3"),
         (
             "job/publish/planted.py",
