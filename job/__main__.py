@@ -62,8 +62,8 @@ def build_parser() -> argparse.ArgumentParser:
         prog="graft",
         description="Transfer learning of image classifiers. Settings come from GRAFT_* variables: "
         "docs/settings.md.",
-        epilog="Exit codes: 0 done, 1 a fault of Graft or a damaged release, 2 settings, 3 dataset, "
-        "4 weights, 5 diverged, 6 below the gate, 75 try again.",
+        epilog="Exit codes: 0 done, 1 a fault of Graft or a damaged release, 2 settings, "
+        "3 dataset, 4 weights, 5 diverged, 6 below the gate, 75 try again.",
     )
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
@@ -83,7 +83,7 @@ def _add_training_verbs(add_verb: AddVerb) -> None:
     add_verb(
         "check",
         training.check,
-        "Look at settings, bucket, weights, some images and the accelerator, before a GPU is spent.",
+        "Test settings, bucket, weights, some images and the accelerator, before a GPU is spent.",
     )
     add_verb(
         "plan",

@@ -32,7 +32,8 @@ class RunContext:
         """Everything inside belongs to phase `name`.
 
         Raises:
-            Interrupted: a stop was requested before, and the code in which it was raised dropped it.
+            Interrupted: a stop was requested before, and the code in which it was raised has
+                dropped it.
         """
         self.stop.check()
         with self.telemetry.phase(name):

@@ -27,7 +27,10 @@ LIMIT = 4_095
 # Where the kubelet reads the termination message. It makes the file, we never do.
 TERMINATION_LOG = Path("/dev/termination-log")
 BELOW_GATE = 6
-INTERNAL_CURE = "This is a fault of Graft, not of your settings or data: please report it together with the log."
+INTERNAL_CURE = (
+    "This is a fault of Graft, not of your settings or data: "
+    "please report it together with the log."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

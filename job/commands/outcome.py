@@ -40,7 +40,7 @@ def describe_failure(error: BaseException, stop: "Stop") -> Result:
 
 
 def report_run(outcome: Result) -> int:
-    """Report the result of `run`: a person reads a summary, everybody else the last line of the log."""
+    """Report the result of `run`: a summary to a person, else the last line of the log."""
     terminal = sys.stderr.isatty()
     result.write(outcome, _result_path(), None if terminal else sys.stderr)
     if terminal:

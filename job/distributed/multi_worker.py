@@ -1,7 +1,7 @@
 """The watching side: starts the process that computes with the other workers, and can end it.
 
-TensorFlow waits for the others without a limit and without reacting to SIGTERM, and a process cannot
-leave them again. So that process is watched and ended from here. Whatever comes of it, the
+TensorFlow waits for the others without a limit and without reacting to SIGTERM, and a process
+cannot leave them again. So that process is watched and ended from here. Whatever comes of it, the
 checkpoint in the bucket says how far training is.
 """
 

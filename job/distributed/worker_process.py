@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(job: WorkerJob, connection: Connection, parent: int) -> None:
-    """Run a job to its end. Every outcome goes to the parent, as an error that people understand."""
+    """Run a job to its end. Every outcome goes to the parent, as an error for people."""
     supervision.die_with(parent)
     # Nothing is forked here. But since this process was spawned, every lock would be a named
     # semaphore, which is left behind when the process is killed.

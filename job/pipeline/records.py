@@ -17,8 +17,8 @@ from job.settings import Settings
 from job.weights import Weights
 from job.workers import Workers
 
-# What a reader of the report may want to change. Where a run took place and how it was watched is of
-# no use to them.
+# What a reader of the report may want to change. Where a run took place and how it was watched is
+# of no use to them.
 SHOWN_SETTINGS = {
     "name",
     "seed",

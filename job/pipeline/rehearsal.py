@@ -49,7 +49,7 @@ def check(settings: Settings, keras_home: Path) -> Iterator[CheckResult]:
 
 
 def plan(settings: Settings, keras_home: Path) -> str:
-    """The layers with their shapes, what would be retrained and why, and how long that would take."""
+    """The layers with their shapes, what would be retrained and why, and how long it takes."""
     from job import model, transfer
     from job.pipeline import phases
 

@@ -105,8 +105,8 @@ def align(probabilities: FloatArray, theirs: Sequence[str], ours: Sequence[str])
     """The champion's probabilities over today's classes, matched by name.
 
     Outputs for classes that are gone are dropped and the rest is renormalised. A class that the
-    champion lacks has probability 0. A row in which nothing is left stays all 0, which `compare_paired`
-    counts as an error.
+    champion lacks has probability 0. A row in which nothing is left stays all 0, which
+    `compare_paired` counts as an error.
 
     Args:
         probabilities: float32 [n, len(theirs)].

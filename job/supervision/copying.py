@@ -120,7 +120,7 @@ class Copier(threading.Thread):
 
 
 def _write_all(data: bytes) -> None:
-    """Write to the real stderr, however slow its reader is. A missing reader does not end the run."""
+    """Write to the real stderr, however slow its reader is. Without a reader the run goes on."""
     left = memoryview(data)
     while left:
         try:

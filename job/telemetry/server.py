@@ -68,7 +68,7 @@ class Server:
         return self._http.server_port
 
     def close(self) -> None:
-        """Stop listening. A page that is open gets OUTCOME_SECONDS at most to fetch the outcome first."""
+        """Stop listening. An open page first gets OUTCOME_SECONDS at most to fetch the outcome."""
         if self._state.snapshot().outcome and time.monotonic() - self._watched < WATCHED_SECONDS:
             self._outcome_seen.wait(OUTCOME_SECONDS)
         self._http.shutdown()

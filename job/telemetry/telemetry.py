@@ -28,7 +28,7 @@ PROGRESS_LINE_SECONDS = 30.0
 
 
 class Telemetry(ABC):
-    """What the phases of a run talk to. Thread-safe, cheap, and never a reason for a run to fail."""
+    """What the phases of a run talk to. Thread-safe, cheap, never a reason for a run to fail."""
 
     @abstractmethod
     def emit(self, event: Event) -> None:

@@ -1,7 +1,7 @@
 """The devices of this process, the strategy over them and the other workers, and the stop request.
 
-TensorFlow is imported inside `join`: a process that only needs `Stop` or `WorkerGroup` does not load
-it.
+TensorFlow is imported inside `join`: a process that only needs `Stop` or `WorkerGroup` does not
+load it.
 """
 
 from job.workers.devices import Workers, join

@@ -87,7 +87,8 @@ class Stop:
 
     def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
         if self.requested:
-            return  # The first one is on its way out, and a second one would cut its clean-up short.
+            # The first one is on its way out, and a second one would cut its clean-up short.
+            return
         self.requested = True
         if not self._deferred:
             self.raised = True

@@ -1,7 +1,8 @@
 """Airflow: train from the template `flowers`, then check the release that came out of it.
 
-It needs launcher-role.yaml, the chart installed as `flowers` in the namespace `graft` with `launch: template`, the
-provider apache-airflow-providers-cncf-kubernetes, a connection to the cluster, and a triggerer.
+It needs launcher-role.yaml, the chart installed as `flowers` in the namespace `graft` with
+`launch: template`, the provider apache-airflow-providers-cncf-kubernetes, a connection to the
+cluster, and a triggerer.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -12,9 +13,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from kubernetes.client import models as k8s
 
 IMAGE = "registry.example.com/graft:0.1.0"
-FINAL = range(
-    1, 7
-)  # what another try would not change; 75, and a waiter that was lost, are worth one
+# Exit codes that another try would not change. 75, and a waiter that was lost, are worth one.
+FINAL = range(1, 7)
 
 # Pod Security `restricted`.
 RESTRICTED_POD = k8s.V1PodSecurityContext(
@@ -60,7 +60,7 @@ class GraftOperator(KubernetesPodOperator):
         )
 
     def cleanup(self, pod: k8s.V1Pod, remote_pod: k8s.V1Pod | None, **more: object) -> None:
-        """Judge the pod as the provider does, but end the task for good where the exit code is final."""
+        """Judge the pod as the provider does, but never retry where the exit code is final."""
         try:
             super().cleanup(pod, remote_pod, **more)
         except AirflowException as error:
@@ -84,8 +84,9 @@ with DAG(
     catchup=False,
     params={"epochs": Param(20, type="integer", minimum=1)},
 ):
-    # It only waits: the run has a Job of its own, which outlives this pod. The key is the DAG run's: a task that is
-    # tried again or cleared finds the run that is there; another DAG run starts another.
+    # It only waits: the run has a Job of its own, which outlives this pod. The key is the DAG run's:
+    # a task that is tried again or cleared finds the run that is there. Another DAG run starts
+    # another.
     train = GraftOperator(
         task_id="train",
         arguments=[
@@ -96,15 +97,17 @@ with DAG(
             "--wait",
             "--start-timeout=3600",
         ],
-        # The whole result becomes the XCom: status, release, promoted, scores, plan, error, seconds.
+        # The whole result becomes the XCom: status, release, promoted, scores, plan, error and
+        # seconds.
         env_vars=[k8s.V1EnvVar(name="GRAFT_RESULT_PATH", value="/airflow/xcom/return.json")],
         do_xcom_push=True,
         xcom_sidecar_container_security_context=RESTRICTED_SIDECAR,
         deferrable=True,  # hours of waiting hold no worker
     )
 
-    # Any task that uses the release goes here. The Secret holds the bucket's keys, as bucket.yaml makes it; with IRSA
-    # or EKS Pod Identity there is none, and graft-launcher has a role that reads the bucket.
+    # Any task that uses the release goes here. The Secret holds the bucket's keys, as bucket.yaml
+    # makes it. With IRSA or EKS Pod Identity there is none, and graft-launcher has a role that reads
+    # the bucket.
     verify = GraftOperator(
         task_id="verify",
         arguments=["verify", "{{ ti.xcom_pull('train')['release'] }}"],

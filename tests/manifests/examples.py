@@ -64,7 +64,7 @@ def planted(tree: Any, path: str, value: Any) -> Any:
 
 
 def understood(arguments: Sequence[str]) -> argparse.Namespace:
-    """The arguments as Graft reads them; a setting that it does not have is refused, whatever its value."""
+    """The arguments as Graft reads them; a setting that it does not have fails the test."""
     given = command.build_parser().parse_args(arguments)
     known = set(settings.VARIABLES)
     assert {name for name, _ in getattr(given, "set", [])} <= known

@@ -1,4 +1,4 @@
-"""What the tests of the whole line share: drawn pictures, weights in Keras's format, `graft` as a process, one release.
+"""What tests of the whole pipeline share: pictures, weights, `graft` as a process, one release.
 
 The line runs as its users run it, as a process with an environment, so that exit codes, signals and
 the last line of the log are the real ones. A run takes ten seconds or more: each is made once for
@@ -43,13 +43,12 @@ STEPS = {
     "GRAFT_TRAINING_PATIENCE": "0",
     "GRAFT_TRAINING_BATCH_SIZE": "64",
 }
-"""A head that is trained by steps, long enough to be interrupted; a batch is more than all images."""
 UNMEASURED: dict[str, Any] = {"COVERAGE_PROCESS_CONFIG": None}
 """For a run through code that another one has measured: coverage takes half as much time again."""
 
 
 def draw(folder: Path, per_class: int = 12, classes: int = 3, seed: int = 7) -> Path:
-    """Noise in which one colour is stronger. One picture of each twelve is under the wrong name, as in real life."""
+    """Noise in which one colour is stronger. One picture of twelve has the wrong label."""
     chance = np.random.default_rng(seed)
     for name, channel in list(COLOURS.items())[:classes]:
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -61,7 +60,10 @@ def draw(folder: Path, per_class: int = 12, classes: int = 3, seed: int = 7) -> 
 
 
 def run_of(*argv: str, environment: Mapping[str, str], **options: Any) -> subprocess.Popen[str]:
-    """`graft argv…` in a process with the `GRAFT_*` and `AWS_*` of `environment` alone; None is a variable less."""
+    """`graft argv…` in a process with the `GRAFT_*` and `AWS_*` of `environment` alone.
+
+    A value of None removes the variable.
+    """
     inherited = {
         name: value for name, value in os.environ.items() if not name.startswith(("GRAFT_", "AWS_"))
     }
@@ -165,7 +167,8 @@ WEIGHTS = """
 import sys, keras, numpy
 keras.utils.set_random_seed(1)
 network = keras.applications.MobileNet(weights=None, include_top=False, input_shape=(32, 32, 3))
-for layer in network.layers:  # He's scale: otherwise nothing of the picture arrives at the other end
+# He's scale: otherwise nothing of the picture arrives at the other end.
+for layer in network.layers:
     for weight in layer.trainable_weights:
         if "kernel" in weight.name:
             depth = 1 if isinstance(layer, keras.layers.DepthwiseConv2D) else weight.shape[2]
@@ -249,7 +252,7 @@ def released(workshop: Path, tiny: dict[str, str]) -> Released:
 
 
 class _Watch:
-    """Looks at a run from outside, as Prometheus and a browser would; keeps the last answer of each page."""
+    """Asks a run as Prometheus and a browser would, and keeps the last answer of each page."""
 
     def __init__(self, port: int) -> None:
         self._seen: dict[str, str] = {}

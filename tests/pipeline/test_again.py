@@ -1,4 +1,4 @@
-"""Nights after the first: nothing new, something new, a gate, a promotion that was cut short, a roll-back."""
+"""Nights after the first: nothing new, something new, a gate, a cut promotion, a roll-back."""
 
 import json
 import shutil
@@ -17,7 +17,7 @@ def pointer(model: Path) -> dict[str, Any]:
     return json.loads((model / "promoted.json").read_text())
 
 
-# --- nothing new -----------------------------------------------------------------------------------------------------
+# --- nothing new --------------------------------------------------------------------------------
 
 LOADED = """
 import sys
@@ -108,12 +108,12 @@ def test_a_damaged_pointer_to_the_only_release_is_mended(released: Released, tmp
     assert pointer(again.model)["run_id"] == ended.result["run_id"]
 
 
-# --- something new ---------------------------------------------------------------------------------------------------
+# --- something new ------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Grown:
-    """Two runs at once over new images beside the old ones, with a solved head; there is a champion of the old ones."""
+    """Two runs at once over new and old images, with a solved head and an earlier champion."""
 
     settings: dict[str, str]
     model: Path
@@ -221,7 +221,7 @@ def test_a_roll_back_by_hand_outlives_the_next_night(grown: Grown, tmp_path: Pat
     assert pointer(tmp_path / "colours") == chosen
 
 
-# --- the gate --------------------------------------------------------------------------------------------------------
+# --- the gate -----------------------------------------------------------------------------------
 
 
 def test_a_model_below_the_gate_is_kept_and_not_promoted(tiny: dict[str, str], tmp_path: Path):

@@ -1,4 +1,4 @@
-"""What can be wrong, each through the command line: said clearly, with its exit code, and nothing half-written."""
+"""What can be wrong, each through the command line: a clear message and the right exit code."""
 
 import json
 import os
@@ -24,7 +24,7 @@ def refused(ended: Ended, code: int) -> dict[str, Any]:
     return error
 
 
-# --- settings --------------------------------------------------------------------------------------------------------
+# --- settings -----------------------------------------------------------------------------------
 
 
 def test_a_misspelt_setting_is_refused_before_anything_begins(tiny: dict[str, str], tmp_path: Path):
@@ -61,7 +61,7 @@ def test_an_image_size_below_the_least_of_the_backbone_is_refused_with_the_least
     assert "use 71 or more" in refused(graft("run", **tiny | settings), 2)["message"]
 
 
-# --- the store -------------------------------------------------------------------------------------------------------
+# --- the store ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -113,7 +113,7 @@ def test_a_store_that_goes_away_in_the_middle_is_worth_a_retry_and_leaves_nothin
     assert not any("manifest.json" in key or "promoted" in key for key in files_of(bucket))
 
 
-# --- the images ------------------------------------------------------------------------------------------------------
+# --- the images ---------------------------------------------------------------------------------
 
 
 def test_a_cache_that_is_too_small_is_refused_with_the_size_to_ask_for(cloud, lake, tmp_path: Path):
@@ -142,7 +142,7 @@ def test_one_class_with_one_image_is_told_as_two_problems(tiny: dict[str, str], 
     assert files_of((tmp_path / "out").as_uri()) == {}
 
 
-# --- the weights -----------------------------------------------------------------------------------------------------
+# --- the weights --------------------------------------------------------------------------------
 
 
 def test_weights_of_another_architecture_are_named_for_what_they_are(
@@ -174,7 +174,7 @@ def test_weights_that_changed_since_the_last_release_are_refused(
     assert "mobile.weights.h5" in error["message"]
 
 
-# --- training --------------------------------------------------------------------------------------------------------
+# --- training -----------------------------------------------------------------------------------
 
 
 def test_a_training_that_diverges_ends_with_5_and_the_step(tiny: dict[str, str], tmp_path: Path):

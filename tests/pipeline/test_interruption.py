@@ -1,4 +1,4 @@
-"""One run that everything happens to, from a bucket into a bucket, against one that nothing happened to, from a folder.
+"""One run with every interruption, on a bucket, against an undisturbed one, on a folder.
 
 SIGTERM in training, then kill -9 in training on another machine, then SIGTERM while exporting, then
 left alone: the release must be the same, byte for byte. Each attempt is looked at by tests of its

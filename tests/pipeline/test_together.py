@@ -1,4 +1,4 @@
-"""Two workers train one run as two processes that know each other by TF_CONFIG, as the pods of an Indexed Job do.
+"""Two workers train one run as two processes, by TF_CONFIG, as the pods of an Indexed Job do.
 
 One run that everything happens to: a worker killed in training, SIGTERM to one of them, the chief
 killed while it exports and the other while it waits for it. What comes out is the release of one

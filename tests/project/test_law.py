@@ -1,4 +1,4 @@
-"""The architecture is a law: who imports whom, what is imported late, how complex a thing may be."""
+"""The rules of the sources: what is imported late, how long and how complex a thing may be."""
 
 import re
 import subprocess

@@ -1,4 +1,4 @@
-"""The started process and the working one: what reaches stderr, signals, exit codes and the result of a run that died.
+"""The supervising and the working process: stderr, signals, exit codes, and results of the dead.
 
 Each test writes its own native lines, through the C library, so none depends on what a CPU makes
 TensorFlow say.
@@ -143,7 +143,8 @@ def test_what_python_code_prints_to_stderr_is_a_record():
 def test_children_that_inherit_stderr_write_records_and_are_not_waited_for():
     began = time.monotonic()
     code, records = ended(
-        "subprocess.Popen(['sh', '-c', 'echo a child >&2; sleep 30'], stdout=subprocess.DEVNULL)\ntime.sleep(0.5)"
+        "subprocess.Popen(['sh', '-c', 'echo a child >&2; sleep 30'], stdout=subprocess.DEVNULL)\n"
+        "time.sleep(0.5)"
     )
     assert code == 0
     assert messages(records, "native") == ["a child"]
@@ -232,7 +233,7 @@ def test_a_stop_before_the_work_has_a_handler_is_an_interrupted_run():
 
 
 def test_a_stop_at_any_moment_of_the_start_is_lost_to_nobody():
-    """From the moment at which the started process takes signals; before, they end it as they end any process."""
+    """From when the supervisor handles signals. Before, they end it like any process."""
     for delay in (0.0, 0.1, 0.2, 0.3):
         process = subprocess.Popen(
             [sys.executable, "-m", "job", "run"],
@@ -337,7 +338,7 @@ def test_what_native_loggers_say_at_level_info_explains_nothing():
     chatter = [
         "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",
         "I0000 00:00:1700000000.123456    7 port.cc:153] oneDNN custom operations are on.",
-        "2026-01-02 03:04:05.678901: I cpu_feature_guard.cc:210] This TensorFlow binary is optimized",
+        "2026-01-02 03:04:05.678901: I cpu_feature_guard.cc:210] This TensorFlow binary",
         "",
     ]
     assert last_explanations([*chatter, *words, *chatter]) == tuple(words)
@@ -345,7 +346,10 @@ def test_what_native_loggers_say_at_level_info_explains_nothing():
 
 
 def test_the_started_process_imports_nothing_heavy():
-    script = "import sys, json, job.__main__; print(json.dumps([name.split('.')[0] for name in sys.modules]))"
+    script = (
+        "import sys, json, job.__main__; "
+        "print(json.dumps([name.split('.')[0] for name in sys.modules]))"
+    )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )

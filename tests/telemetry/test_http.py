@@ -241,7 +241,8 @@ def test_live_json_is_strict_and_names_no_path(telemetry: RunTelemetry):
     assert answer.headers["Content-Type"] == "application/json"
     data = json.loads(body.decode("utf-8"), parse_constant=pytest.fail)
     assert data["facts"] == {
-        "loss": None, "share": 0.5, "ok": True, "devices": ["CPU", "GPU"], "odd": "?", "other": "<class 'object'>",
+        "loss": None, "share": 0.5, "ok": True,
+        "devices": ["CPU", "GPU"], "odd": "?", "other": "<class 'object'>",
     }  # fmt: skip
     assert data["history"] == [
         {"stage": "probe", "epoch": 1, "epochs": 3, "scores": {"val_loss": None}}

@@ -192,10 +192,15 @@ def test_text_is_legible_in_both_schemes(browser: Browser, telemetry: RunTelemet
 
 CONTRAST = """() => {
   const style = getComputedStyle(document.documentElement), rgb = (name) =>
-    style.getPropertyValue(name).trim().match(/[0-9a-f]{2}/g).map((pair) => parseInt(pair, 16) / 255);
-  const light = (name) => rgb(name).map((c) => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
+    style.getPropertyValue(name).trim().match(/[0-9a-f]{2}/g)
+      .map((pair) => parseInt(pair, 16) / 255);
+  const light = (name) => rgb(name)
+    .map((c) => c <= .04045 ? c / 12.92 : ((c + .055) / 1.055) ** 2.4)
     .reduce((sum, c, i) => sum + c * [.2126, .7152, .0722][i], 0);
-  const ratio = (a, b) => { const [x, y] = [light(a), light(b)].sort((p, q) => q - p); return (x + .05) / (y + .05); };
+  const ratio = (a, b) => {
+    const [x, y] = [light(a), light(b)].sort((p, q) => q - p);
+    return (x + .05) / (y + .05);
+  };
   const pairs = [
     ["--ink", "--paper"], ["--quiet", "--paper"], ["--accent", "--paper"], ["--alarm", "--paper"],
     ["--ink", "--card"], ["--alarm", "--alarm-card"],

@@ -353,7 +353,10 @@ def test_a_busy_port_costs_a_warning_and_no_run(caplog: pytest.LogCaptureFixture
 
 
 def test_telemetry_does_not_import_tensorflow():
-    code = "import sys, job.telemetry, job.result; print(sorted({'tensorflow', 'keras', 'boto3'} & set(sys.modules)))"
+    code = (
+        "import sys, job.telemetry, job.result; "
+        "print(sorted({'tensorflow', 'keras', 'boto3'} & set(sys.modules)))"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -1,4 +1,4 @@
-"""The devices of a process, and the wish to stop it; each in a process of its own, as TensorFlow sets up once."""
+"""The devices of a process, and the request to stop it."""
 
 import contextlib
 import json
@@ -233,7 +233,8 @@ except AcceleratorMissing as error:
     print(error.exit_code, error)
 team = workers.join(DevicesSettings(logical_cpus=2, threads=1))
 stop.install()
-print(team.replicas, len(team.devices), type(team.strategy).__name__, team.bfloat16, team.dtype_policy("auto"))
+kind = type(team.strategy).__name__
+print(team.replicas, len(team.devices), kind, team.bfloat16, team.dtype_policy("auto"))
 print(team.fingerprint)
 print(signal.getsignal(signal.SIGTERM) == stop._on_signal)
 
