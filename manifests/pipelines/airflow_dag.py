@@ -84,9 +84,9 @@ with DAG(
     catchup=False,
     params={"epochs": Param(20, type="integer", minimum=1)},
 ):
-    # It only waits: the run has a Job of its own, which outlives this pod. The key is the DAG run's:
-    # a task that is tried again or cleared finds the run that is there. Another DAG run starts
-    # another.
+    # It only waits: the run has a Job of its own, which outlives this pod. The key is that of the
+    # DAG run: a task that is tried again or cleared finds the run that is there. Another DAG run
+    # starts another.
     train = GraftOperator(
         task_id="train",
         arguments=[
@@ -106,8 +106,8 @@ with DAG(
     )
 
     # Any task that uses the release goes here. The Secret holds the bucket's keys, as bucket.yaml
-    # makes it. With IRSA or EKS Pod Identity there is none, and graft-launcher has a role that reads
-    # the bucket.
+    # makes it. With IRSA or EKS Pod Identity there is none, and graft-launcher has a role that
+    # reads the bucket.
     verify = GraftOperator(
         task_id="verify",
         arguments=["verify", "{{ ti.xcom_pull('train')['release'] }}"],
