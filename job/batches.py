@@ -53,7 +53,8 @@ class Shard:
         rows_per_device = batches.shape[1] // (self.workers * self.devices)
         rows_per_worker = self.devices * rows_per_device
         first = self.index * rows_per_worker
-        own = batches[:, first : first + rows_per_worker]
+        last = first + rows_per_worker
+        own = batches[:, first:last]
         return own.reshape(-1, rows_per_device, *batches.shape[2:])
 
 
@@ -81,6 +82,7 @@ class Feed:
     @property
     def steps(self) -> int:
         """Steps in an epoch."""
+        # Rounded up: the last batch may be partly filled.
         return -(-len(self.splits.train) // self.batch_size)
 
     def shuffle(self, epoch: int) -> np.ndarray:
@@ -91,7 +93,11 @@ class Feed:
         return generator.permutation(len(self.splits.train))
 
     def load_epoch(
-        self, epoch: int, start: int = 0, features: np.ndarray | None = None, shard: Shard = WHOLE
+        self,
+        epoch: int,
+        start: int = 0,
+        features: np.ndarray | None = None,
+        shard: Shard = WHOLE,
     ) -> tf.data.Dataset:
         """Batches (inputs, targets, weights) of an epoch, one for each device of the shard.
 
@@ -102,14 +108,20 @@ class Feed:
                 take the place of the images.
             shard: the rows of each batch that this worker takes.
         """
-        places, real = self._place_images(start, shard.workers * shard.devices)
-        rows = pad_rows(self.shuffle(epoch), self.batch_size)[places]
+        devices = shard.workers * shard.devices
+        places, real = self._place_images(start, devices)
+        order = pad_rows(self.shuffle(epoch), self.batch_size)
+        rows = order[places]
 
         labels = collect_labels(self.splits.train)
         weights = self.weigh_labels(labels)[rows] * real
-        weights = (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+        # Over the whole batch, so before it is divided among the workers.
+        weights = weights / weights.sum(axis=1, keepdims=True)
+        weights = weights.astype(np.float32)
 
-        rows, places, weights = shard.take(rows), shard.take(places), shard.take(weights)
+        rows = shard.take(rows)
+        places = shard.take(places)
+        weights = shard.take(weights)
         targets = self.smooth_labels(labels)[rows]
         answers = tf.data.Dataset.from_tensor_slices((targets, weights))
         if features is None:
@@ -118,7 +130,8 @@ class Feed:
             inputs = _load_features(rows, features)
 
         pairs = tf.data.Dataset.zip((inputs, answers))
-        return pairs.map(lambda batch, answer: (batch, *answer)).prefetch(BATCHES_AHEAD)
+        batches = pairs.map(lambda batch, answer: (batch, *answer))
+        return batches.prefetch(BATCHES_AHEAD)
 
     def load_images(self, examples: Sequence[Example]) -> tf.data.Dataset:
         """Batches of `EVALUATION_BATCH` images as they are.
@@ -126,23 +139,31 @@ class Feed:
         The last batch repeats its last image until it is full.
         """
         paths = np.array([str(example.path) for example in examples], str)
-        files = tf.data.Dataset.from_tensor_slices(pad_rows(paths, EVALUATION_BATCH))
-        pixels = files.map(
-            lambda path: _read_image(path, self.image_size, self.image_fit), **PARALLEL_MAP
-        )
-        return pixels.batch(EVALUATION_BATCH, drop_remainder=True).prefetch(BATCHES_AHEAD)
+        padded = pad_rows(paths, EVALUATION_BATCH)
+
+        def read_plain(path: tf.Tensor) -> tf.Tensor:
+            return _read_image(path, self.image_size, self.image_fit)
+
+        files = tf.data.Dataset.from_tensor_slices(padded)
+        pixels = files.map(read_plain, **PARALLEL_MAP)
+        batches = pixels.batch(EVALUATION_BATCH, drop_remainder=True)
+        return batches.prefetch(BATCHES_AHEAD)
 
     def smooth_labels(self, labels: np.ndarray) -> np.ndarray:
         """Labels int [n] -> targets float32 [n, classes], smoothed."""
-        hard = np.eye(len(self.splits.classes), dtype=np.float32)[labels]
-        return hard * (1 - self.label_smoothing) + np.float32(self.label_smoothing / hard.shape[1])
+        classes = len(self.splits.classes)
+        hard = np.eye(classes, dtype=np.float32)[labels]
+        share = np.float32(self.label_smoothing / classes)
+        return hard * (1 - self.label_smoothing) + share
 
     def weigh_labels(self, labels: np.ndarray) -> np.ndarray:
         """Weigh each training image by its class: float32 [n], 1 on average."""
         if self.class_weights == "none":
             return np.ones(len(labels), np.float32)
         counts = np.bincount(labels, minlength=len(self.splits.classes))
-        weights = len(labels) / (np.count_nonzero(counts) * counts[labels])
+        # Each class that has images gets the same weight in total.
+        classes = np.count_nonzero(counts)
+        weights = len(labels) / (classes * counts[labels])
         return weights.astype(np.float32)
 
     def _place_images(self, start: int, devices: int) -> tuple[np.ndarray, np.ndarray]:
@@ -154,13 +175,19 @@ class Feed:
         """
         padded_size = -(-self.batch_size // devices) * devices
         columns = np.arange(padded_size)
-        first_places = np.arange(start, self.steps)[:, None] * self.batch_size
+        steps = np.arange(start, self.steps)
+        first_places = steps[:, None] * self.batch_size
+        # The columns that only fill up a batch repeat its last image.
         places = first_places + np.minimum(columns, self.batch_size - 1)
-        real = (columns < self.batch_size) & (places < len(self.splits.train))
-        return places, real
+        is_in_batch = columns < self.batch_size
+        is_in_epoch = places < len(self.splits.train)
+        return places, is_in_batch & is_in_epoch
 
     def _load_training_images(
-        self, rows: np.ndarray, places: np.ndarray, epoch: int
+        self,
+        rows: np.ndarray,
+        places: np.ndarray,
+        epoch: int,
     ) -> tf.data.Dataset:
         paths = np.array([str(example.path) for example in self.splits.train])
         epoch_size = self.steps * self.batch_size
@@ -171,15 +198,21 @@ class Feed:
                 return pixels
             # The number of this sight of an image among all epochs: every sight looks different.
             sight = epoch * epoch_size + tf.cast(place, tf.int64)
-            return augment(pixels, tf.stack([tf.constant(self.seed, tf.int64), sight]))
+            seed = tf.constant(self.seed, tf.int64)
+            return augment(pixels, tf.stack([seed, sight]))
 
-        files = tf.data.Dataset.from_tensor_slices((paths[rows.ravel()], places.ravel()))
+        chosen = paths[rows.ravel()]
+        files = tf.data.Dataset.from_tensor_slices((chosen, places.ravel()))
         pixels = files.map(read_augmented, **PARALLEL_MAP)
         return pixels.batch(rows.shape[1], drop_remainder=True)
 
 
 def build_feed(
-    splits: Splits, image_size: int, image_fit: ImageFit, training: TrainingSettings, seed: int
+    splits: Splits,
+    image_size: int,
+    image_fit: ImageFit,
+    training: TrainingSettings,
+    seed: int,
 ) -> Feed:
     """Build the feed of a run from its splits and its `training` settings."""
     return Feed(
@@ -196,20 +229,24 @@ def build_feed(
 
 def collect_labels(examples: Sequence[Example]) -> np.ndarray:
     """The labels of examples: int64 [n]."""
-    return np.array([example.label for example in examples], np.int64)
+    labels = [example.label for example in examples]
+    return np.array(labels, np.int64)
 
 
 def pad_rows(rows: np.ndarray, multiple: int) -> np.ndarray:
     """Repeat the last of rows [n, ...] until their number is a multiple."""
     missing = -len(rows) % multiple
-    return np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)])
+    last = rows[-1:]
+    padding = np.repeat(last, missing, axis=0)
+    return np.concatenate([rows, padding])
 
 
 # A function of its own is traced once. The decoder is large, and tf.data would trace it again in
 # every epoch.
 @tf.function(autograph=False)
 def _read_image(path: tf.Tensor, size: int, fit: ImageFit) -> tf.Tensor:
-    return images.prepare(tf.io.read_file(path), size, fit)
+    encoded = tf.io.read_file(path)
+    return images.prepare(encoded, size, fit)
 
 
 def _load_features(rows: np.ndarray, features: np.ndarray) -> tf.data.Dataset:
@@ -221,10 +258,17 @@ def _load_features(rows: np.ndarray, features: np.ndarray) -> tf.data.Dataset:
         return np.asarray(features[numbers])
 
     def look_up(numbers: tf.Tensor) -> tf.Tensor:
-        values = tf.numpy_function(read_rows, [numbers], features.dtype, stateful=False)
+        values = tf.numpy_function(
+            read_rows,
+            [numbers],
+            features.dtype,
+            stateful=False,
+        )
+        # What comes from NumPy has no shape, which the network needs.
         return tf.ensure_shape(values, shape)
 
-    return tf.data.Dataset.from_tensor_slices(rows).map(look_up, **PARALLEL_MAP)
+    batches = tf.data.Dataset.from_tensor_slices(rows)
+    return batches.map(look_up, **PARALLEL_MAP)
 
 
 # Traced once, like the decoder.
@@ -238,9 +282,12 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     """
 
     def draw_uniform(op: int, low: float, high: float, shape: tuple[int, ...] = ()) -> tf.Tensor:
-        return tf.random.stateless_uniform(shape, tf.random.fold_in(seed, op), low, high)
+        op_seed = tf.random.fold_in(seed, op)
+        return tf.random.stateless_uniform(shape, op_seed, low, high)
 
-    pixels = tf.where(draw_uniform(FLIP, 0, 1) < 0.5, tf.reverse(pixels, [1]), pixels)
+    is_flipped = draw_uniform(FLIP, 0, 1) < 0.5
+    flipped = tf.reverse(pixels, [1])
+    pixels = tf.where(is_flipped, flipped, pixels)
 
     zoom, down, right = tf.unstack(draw_uniform(PLACE, -0.1, 0.1, (3,)))
     # Differences, not sums of three terms: TensorFlow optimizes a small function only after some
@@ -254,9 +301,11 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
 
     # Around mid-grey: the mean that adjust_contrast takes is a sum whose last bits vary with the
     # threads.
+    grey_level = WHITE / 2
     contrast = draw_uniform(CONTRAST, 0.9, 1.1)
-    pixels = (pixels - WHITE / 2) * contrast + WHITE / 2
+    pixels = (pixels - grey_level) * contrast + grey_level
 
     grey = tf.image.rgb_to_grayscale(pixels)
-    pixels = grey + (pixels - grey) * draw_uniform(SATURATION, 0.8, 1.2)
+    saturation = draw_uniform(SATURATION, 0.8, 1.2)
+    pixels = grey + (pixels - grey) * saturation
     return tf.clip_by_value(pixels, 0.0, WHITE)

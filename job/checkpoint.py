@@ -48,7 +48,8 @@ class TrainingState:
             groups[group] = len(arrays)
             for place, array in enumerate(arrays):
                 members[f"{group}/{place}"] = array
-        members["json"] = np.array(json.dumps({"facts": self.facts, "groups": groups}))
+        text = json.dumps({"facts": self.facts, "groups": groups})
+        members["json"] = np.array(text)
         buffer = io.BytesIO()
         np.savez(buffer, **members)
         return buffer.getvalue()
@@ -91,13 +92,15 @@ class CheckpointStore:
 
     def should_save(self) -> bool:
         """Whether the interval since the last save has passed."""
-        return time.monotonic() - self._saved_at >= self.interval_seconds
+        elapsed = time.monotonic() - self._saved_at
+        return elapsed >= self.interval_seconds
 
     def save(self, state: TrainingState) -> None:
         """Make a state durable in the bucket, then remove old ones."""
         data = state.to_bytes()
+        digest = hashlib.sha256(data).hexdigest()
         self._number += 1
-        name = f"{self._number:08d}-{hashlib.sha256(data).hexdigest()}.npz"
+        name = f"{self._number:08d}-{digest}.npz"
         path = self.folder / name
         with write_whole(path) as file:
             file.write(data)
@@ -107,14 +110,17 @@ class CheckpointStore:
         # Only now: until the upload is complete, the older states are all that there is.
         for old in self._list_names()[KEPT:]:
             self.store.delete(old)
-            (self.folder / old).unlink(missing_ok=True)
+            local = self.folder / old
+            local.unlink(missing_ok=True)
         fields = {"number": self._number, "bytes": len(data)}
         logger.info("checkpoint saved", extra={"fields": fields})
 
     def load(self) -> TrainingState | None:
         """Load the latest undamaged state; None at the beginning of a run."""
         data = self._read_latest()
-        return None if data is None else TrainingState.from_bytes(data)
+        if data is None:
+            return None
+        return TrainingState.from_bytes(data)
 
     def is_training_over(self) -> bool:
         """Whether the latest state says that training is complete."""
@@ -123,7 +129,9 @@ class CheckpointStore:
             return False
         # A member of a ZIP is read alone: the arrays, which may be gigabytes, are not parsed.
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            return bool(json.loads(str(file["json"]))["facts"]["over"])
+            text = json.loads(str(file["json"]))
+        facts = text["facts"]
+        return bool(facts["over"])
 
     def clear(self) -> None:
         """Remove every state: the release has taken its place."""
@@ -144,7 +152,10 @@ class CheckpointStore:
 
     def _list_names(self) -> list[str]:
         """The states in the bucket, the latest first."""
-        names = [entry.key for entry in self.store.list() if NAME.fullmatch(entry.key)]
+        names = []
+        for entry in self.store.list():
+            if NAME.fullmatch(entry.key):
+                names.append(entry.key)
         return sorted(names, reverse=True)
 
     def _read_copies(self, name: str) -> Iterator[bytes]:

@@ -66,7 +66,11 @@ class FeatureCache:
     limit: int
 
     def load(
-        self, network: FrozenNetwork, feed: Feed, examples: Sequence[Example], telemetry: Telemetry
+        self,
+        network: FrozenNetwork,
+        feed: Feed,
+        examples: Sequence[Example],
+        telemetry: Telemetry,
     ) -> np.ndarray:
         """Load the activations of a network, which are computed the first time.
 
@@ -109,7 +113,9 @@ class FeatureCache:
 
 
 def compute_activations(
-    network: FrozenNetwork, feed: Feed, examples: Sequence[Example]
+    network: FrozenNetwork,
+    feed: Feed,
+    examples: Sequence[Example],
 ) -> Iterator[np.ndarray]:
     """Run a network over images, batch by batch: [up to `EVALUATION_BATCH`, ...]."""
     run = tf.function(lambda pixels: network.model(pixels, training=False))

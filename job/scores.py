@@ -30,30 +30,38 @@ class Tally(NamedTuple):
             predicted: int [n]; `width` means none of the classes.
             width: the number of classes.
         """
+        is_hit = labels == predicted
+        predictions = np.bincount(predicted, minlength=width)
         return cls(
-            hits=np.bincount(labels[labels == predicted], minlength=width),
+            hits=np.bincount(labels[is_hit], minlength=width),
             support=np.bincount(labels, minlength=width),
             # Cut, because predictions of no class are counted at the index `width`.
-            predicted=np.bincount(predicted, minlength=width)[:width],
+            predicted=predictions[:width],
         )
 
 
 def accuracy(tally: Tally) -> float:
     """Return the share of images that are predicted as their own class."""
-    return float(tally.hits.sum() / max(tally.support.sum(), 1))
+    hits = tally.hits.sum()
+    images = tally.support.sum()
+    # Of no image at all nothing is right.
+    return float(hits / max(images, 1))
 
 
 def balanced_accuracy(tally: Tally) -> float:
     """Return the mean recall of the classes that are present."""
     present = tally.support > 0
-    return mean(tally.hits[present] / tally.support[present])
+    recalls = tally.hits[present] / tally.support[present]
+    return mean(recalls)
 
 
 def macro_f1(tally: Tally) -> float:
     """Return the mean F1 of the classes that are present."""
     # A prediction of an absent class costs the recall of the class that it missed.
     present = tally.support > 0
-    return mean(2 * tally.hits[present] / (tally.support + tally.predicted)[present])
+    called = tally.support + tally.predicted
+    f1 = 2 * tally.hits[present] / called[present]
+    return mean(f1)
 
 
 METRICS: Mapping[str, Callable[[Tally], float]] = {
@@ -65,15 +73,22 @@ METRICS: Mapping[str, Callable[[Tally], float]] = {
 
 def score(metric: str, labels: Labels, outputs: NDArray[np.float32]) -> float:
     """Return a metric of int labels [n] and logits or probabilities [n, classes]."""
-    return METRICS[metric](Tally.of(labels, outputs.argmax(axis=1), outputs.shape[1]))
+    predicted = outputs.argmax(axis=1)
+    tally = Tally.of(labels, predicted, width=outputs.shape[1])
+    return METRICS[metric](tally)
 
 
 def log_loss(labels: Labels, logits: NDArray[np.float32]) -> float:
     """Return the mean negative log likelihood in nats of int labels [n], logits [n, classes]."""
-    log_probabilities = log_softmax(logits.astype(np.float64), axis=1)
-    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
+    rows = np.arange(len(labels))
+    # In double precision, or the sum over many images would lose the last digits.
+    exact = logits.astype(np.float64)
+    log_likelihoods = log_softmax(exact, axis=1)[rows, labels]
+    return float(-log_likelihoods.mean())
 
 
 def mean(values: NDArray[np.float64]) -> float:
     """Return the mean, and 0.0 of nothing."""
-    return float(values.mean()) if values.size else 0.0
+    if not values.size:
+        return 0.0
+    return float(values.mean())

@@ -65,19 +65,27 @@ class Plan:
 
     def facts(self) -> dict[str, Any]:
         """The plan as JSON for the manifest and the report."""
+        stages = []
+        for stage in self.stages:
+            suffix = " (solved)" if stage.solved else ""
+            stages.append(f"{stage.name}{suffix}")
         return {
             "mode": self.mode,
             "reason": self.reason,
             "rule": self.rule,
+            # By name: the tensor of a cut is not JSON.
             "cut": self.cut and self.cut.name,
-            "stages": [stage.name + (" (solved)" if stage.solved else "") for stage in self.stages],
+            "stages": stages,
             "trainable": self.trainable,
             "total": self.total,
         }
 
 
 def choose_plan(
-    settings: TransferSettings, classifier: Classifier, splits: Splits, pretrained: bool = True
+    settings: TransferSettings,
+    classifier: Classifier,
+    splits: Splits,
+    pretrained: bool = True,
 ) -> Plan:
     """Decide what is retrained.
 
@@ -88,16 +96,36 @@ def choose_plan(
         pretrained: whether the backbone has seen anything. Random weights are worth nothing frozen.
     """
     mode, reason, rule = _choose_mode(settings, splits, pretrained)
-    cut = choose_cut(classifier.cuts, settings.stages) if mode == "part" else None
+    cut = None
+    if mode == "part":
+        cut = choose_cut(classifier.cuts, settings.stages)
 
-    probe = Stage("probe", "none", 1.0, is_solvable(classifier))
+    stages: tuple[Stage, ...]
+    probe = Stage(
+        name="probe",
+        frees="none",
+        rate=1.0,
+        solved=is_solvable(classifier),
+    )
     if mode == "none":
-        stages: tuple[Stage, ...] = (probe,)
+        stages = (probe,)
     elif settings.probe:
         # The head is good by then, and large steps would spoil what the backbone knows.
-        stages = (probe, Stage("tune", mode, settings.rate_factor, False))
+        tune = Stage(
+            name="tune",
+            frees=mode,
+            rate=settings.rate_factor,
+            solved=False,
+        )
+        stages = (probe, tune)
     else:
-        stages = (Stage("tune", mode, 1.0, False),)
+        tune = Stage(
+            name="tune",
+            frees=mode,
+            rate=1.0,
+            solved=False,
+        )
+        stages = (tune,)
 
     trainable = 0
     for variable in select_variables(classifier, mode, cut):
@@ -129,7 +157,9 @@ def select_variables(classifier: Classifier, frees: TransferMode, cut: Cut | Non
 
 
 def _choose_mode(
-    settings: TransferSettings, splits: Splits, pretrained: bool
+    settings: TransferSettings,
+    splits: Splits,
+    pretrained: bool,
 ) -> tuple[TransferMode, str, str]:
     """Choose (mode, reason, rule)."""
     if settings.mode != "auto":
@@ -138,8 +168,9 @@ def _choose_mode(
         return "all", "The backbone has random weights: nothing to keep.", "random weights"
 
     images = len(splits.train)
-    counts = np.bincount(collect_labels(splits.train), minlength=len(splits.classes))
-    # Not the mean: one huge class would hide that the others are small.
+    labels = collect_labels(splits.train)
+    counts = np.bincount(labels, minlength=len(splits.classes))
+    # The median, because a few large classes do not help the small ones.
     typical = int(np.median(counts))
     facts = f"{images:,} training images, {typical:,} in the median class"
     if images < SMALL:
@@ -151,7 +182,8 @@ def _choose_mode(
     if images < LARGE:
         advice = "enough for the last stage, which is the most specific to ImageNet"
         return "part", f"{facts}: {advice}.", "size (BiT)"
-    return "all", f"{facts}: enough to retrain everything from ImageNet's weights.", "size (BiT)"
+    advice = "enough to retrain everything from ImageNet's weights"
+    return "all", f"{facts}: {advice}.", "size (BiT)"
 
 
 def is_solvable(classifier: Classifier) -> bool:
@@ -177,10 +209,14 @@ def choose_cut(cuts: Sequence[Cut], stages: int) -> Cut:
             last_of_size[cut.size] = cut
 
     sizes = [size for size, cut in last_of_size.items() if cut.parameters_above]
-    size_before = sizes[max(0, len(sizes) - stages)]
+    place = max(0, len(sizes) - stages)
+    size_before = sizes[place]
     chosen, *earlier = [cut for cut in reversed(unpadded) if cut.size == size_before]
+    numbers = np.prod(chosen.shape)
     for cut in earlier:
-        if np.prod(cut.shape) != np.prod(chosen.shape):
-            widened = np.prod(chosen.shape) > WIDENING * np.prod(cut.shape)
+        earlier_numbers = np.prod(cut.shape)
+        if earlier_numbers != numbers:
+            # A wide tensor belongs to the block that opens the next stage.
+            widened = numbers > WIDENING * earlier_numbers
             return cut if widened else chosen
     return chosen

@@ -44,16 +44,22 @@ def fit_temperature(logits: NDArray[np.float32], labels: Labels) -> float:
     rows = np.arange(len(labels))
 
     def compute_loss(log_temperature: float) -> float:
-        log_probabilities = log_softmax(exact / np.exp(log_temperature), axis=1)
-        return float(-log_probabilities[rows, labels].mean())
+        scaled = exact / np.exp(log_temperature)
+        log_probabilities = log_softmax(scaled, axis=1)
+        log_likelihoods = log_probabilities[rows, labels]
+        return float(-log_likelihoods.mean())
 
-    # On a logarithmic scale halving and doubling are steps of the same size.
-    bounds = np.log(TEMPERATURES)
-    optimum = minimize_scalar(compute_loss, bounds=bounds, method="bounded")
+    optimum = minimize_scalar(
+        compute_loss,
+        # On a logarithmic scale halving and doubling are steps of the same size.
+        bounds=np.log(TEMPERATURES),
+        method="bounded",
+    )
     temperature = float(np.exp(optimum.x))
     # The bounded search stops just above the bound, never on it.
-    is_at_lower_bound = temperature <= 1.01 * TEMPERATURES[0]
-    return 1.0 if is_at_lower_bound else temperature
+    if temperature <= 1.01 * TEMPERATURES[0]:
+        return 1.0
+    return temperature
 
 
 def compute_reliability(labels: Labels, probabilities: Probabilities) -> list[dict[str, Any]]:
@@ -66,17 +72,22 @@ def compute_reliability(labels: Labels, probabilities: Probabilities) -> list[di
         confidence, accuracy.
     """
     confidence, is_right = _find_top_answers(labels, probabilities)
-    bins = np.clip(np.ceil(confidence * BINS).astype(int) - 1, 0, BINS - 1)
+    bins = np.ceil(confidence * BINS).astype(int) - 1
+    # A confidence of 0 would be in the bin below the first one.
+    bins = np.clip(bins, 0, BINS - 1)
+
     rows = []
-    for index in np.unique(bins):
+    for index in np.unique(bins).tolist():
         in_bin = bins == index
+        mean_confidence = confidence[in_bin].mean()
+        accuracy = is_right[in_bin].mean()
         rows.append(
             {
-                "low": int(index) / BINS,
-                "high": (int(index) + 1) / BINS,
+                "low": index / BINS,
+                "high": (index + 1) / BINS,
                 "images": int(in_bin.sum()),
-                "confidence": float(confidence[in_bin].mean()),
-                "accuracy": float(is_right[in_bin].mean()),
+                "confidence": float(mean_confidence),
+                "accuracy": float(accuracy),
             }
         )
     return rows
@@ -91,8 +102,9 @@ def compute_calibration_error(bins: list[dict[str, Any]]) -> float | None:
     images = 0
     weighted_gap = 0.0
     for row in bins:
+        gap = abs(row["accuracy"] - row["confidence"])
         images += row["images"]
-        weighted_gap += row["images"] * abs(row["accuracy"] - row["confidence"])
+        weighted_gap += row["images"] * gap
     if images == 0:
         return None
     return float(weighted_gap / images)
@@ -104,38 +116,46 @@ def compute_coverage(labels: Labels, probabilities: Probabilities) -> list[dict[
     rows = []
     for threshold in THRESHOLDS:
         answers = is_right[confidence >= threshold]
-        rows.append(_measure_answers(threshold, answers, len(labels)))
+        row = _measure_answers(threshold, answers, len(labels))
+        rows.append(row)
     return rows
 
 
 def find_abstention_thresholds(
-    labels: Labels, probabilities: Probabilities
+    labels: Labels,
+    probabilities: Probabilities,
 ) -> list[dict[str, Any]]:
     """Find the lowest threshold for each of `TARGETS` at which the answers reach that accuracy.
 
     A target that no threshold reaches is left out.
     """
     confidence, is_right = _find_top_answers(labels, probabilities)
+    # From the surest answer on. A stable sort gives equal inputs equal rows.
     order = np.argsort(-confidence, kind="stable")
     ranked = confidence[order]
-    hits = is_right[order].cumsum()
+    right_ranked = is_right[order]
+    hits = right_ranked.cumsum()
     # A threshold keeps or drops all images of equal confidence: only the last of them can be a cut.
-    cuts = np.flatnonzero(np.diff(ranked, append=-1.0) < 0)
+    is_last = np.diff(ranked, append=-1.0) < 0
+    cuts = np.flatnonzero(is_last)
     accuracies = hits[cuts] / (cuts + 1)
 
     rows = []
     for target in TARGETS:
         reaching = cuts[accuracies >= target]
         if reaching.size:
+            # The last one keeps most images.
             last = reaching[-1]
-            answers = is_right[order[: last + 1]]
-            row = _measure_answers(float(ranked[last]), answers, len(labels))
+            threshold = float(ranked[last])
+            answers = right_ranked[: last + 1]
+            row = _measure_answers(threshold, answers, len(labels))
             rows.append({"target": target, **row})
     return rows
 
 
 def _find_top_answers(
-    labels: Labels, probabilities: Probabilities
+    labels: Labels,
+    probabilities: Probabilities,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Return the probability of each image's best class, and whether that class is right."""
     confidence = probabilities.max(axis=1, initial=0).astype(np.float64)
@@ -145,12 +165,16 @@ def _find_top_answers(
 
 def _measure_answers(threshold: float, is_right: NDArray[np.bool_], images: int) -> dict[str, Any]:
     """Describe the answers that a threshold leaves of so many images."""
-    low, high = compute_wilson_interval(int(is_right.sum()), len(is_right))
+    answered = len(is_right)
+    low, high = compute_wilson_interval(int(is_right.sum()), answered)
+    accuracy = None
+    if answered:
+        accuracy = float(is_right.mean())
     return {
         "threshold": threshold,
-        "images": len(is_right),
-        "coverage": len(is_right) / max(images, 1),
-        "accuracy": float(is_right.mean()) if len(is_right) else None,
+        "images": answered,
+        "coverage": answered / max(images, 1),
+        "accuracy": accuracy,
         "accuracy_low": low,
         "accuracy_high": high,
     }

@@ -60,7 +60,9 @@ class Axis:
 
         ticks = []
         for value in sorted(values):
-            text = f"{100 * value:.0f}" if self.unit == "%" else f"{value:.10g}"
+            text = f"{value:.10g}"
+            if self.unit == "%":
+                text = f"{100 * value:.0f}"
             ticks.append((value, text))
         return ticks
 
@@ -93,11 +95,13 @@ class Chart:
 
     def locate(self, x: float, y: float) -> tuple[float, float]:
         """Map values to the picture's coordinates."""
+        width = RIGHT - LEFT
+        height = BOTTOM - TOP
         right = (x - self.x.low) / (self.x.high - self.x.low)
         up = (y - self.y.low) / (self.y.high - self.y.low)
-        left = LEFT + right * (RIGHT - LEFT)
+        left = LEFT + right * width
         # SVG counts downwards.
-        top = BOTTOM - up * (BOTTOM - TOP)
+        top = BOTTOM - up * height
         # Less than a tenth cannot be seen, and more digits would make the page larger.
         return round(left, 1), round(top, 1)
 
@@ -112,27 +116,48 @@ class Chart:
 
 def make_percent_axis(label: str) -> Axis:
     """Make an axis from 0 to 100 %."""
-    return Axis(label=label, low=0.0, high=1.0, step=0.25, unit="%")
+    return Axis(
+        label=label,
+        low=0.0,
+        high=1.0,
+        step=0.25,
+        unit="%",
+    )
 
 
 def make_amount_axis(label: str, most: float) -> Axis:
     """Make an axis from 0 to the next round number."""
     step = _find_round_step(most)
-    high = step * max(math.ceil(most / step - 1e-9), 1)
-    return Axis(label=label, low=0.0, high=high, step=step)
+    # The small amount keeps a whole number of steps that rounding has made a little larger.
+    steps = math.ceil(most / step - 1e-9)
+    return Axis(
+        label=label,
+        low=0.0,
+        high=step * max(steps, 1),
+        step=step,
+    )
 
 
 def make_step_axis(label: str, count: int) -> Axis:
     """Make an axis from the first to the last of `count` steps, 2 or more."""
-    return Axis(label=label, low=1, high=count, step=max(_find_round_step(count - 1), 1))
+    step = _find_round_step(count - 1)
+    return Axis(
+        label=label,
+        low=1,
+        high=count,
+        # There is no half step.
+        step=max(step, 1),
+    )
 
 
 def _find_round_step(most: float) -> float:
     """Find 1, 2 or 5 times a power of ten, of which about five make `most`."""
     rough = max(most, 1e-9) / 5
-    power = 10.0 ** math.floor(math.log10(rough))
+    exponent = math.floor(math.log10(rough))
+    power = 10.0**exponent
     for factor in (1, 2, 5):
+        step = power * factor
         # Rounding must not push an exact multiple up to the next step.
-        if power * factor >= rough * 0.999:
-            return power * factor
+        if step >= rough * 0.999:
+            return step
     return power * 10

@@ -38,41 +38,55 @@ def render_page(content: Mapping[str, Any], thumbnails: Sequence[str | None]) ->
         content: the content of report.json.
         thumbnails: a data: URI, or None, for each of its mistakes.
     """
+    history = content["history"]
     cells = {}
     for cell in content["test"]["confusion"]:
-        cells[cell["true"], cell["predicted"]] = cell["images"]
-    near_duplicates = [
-        f"{pair['name']} ({pair['split']}) and {pair['other']} ({pair['other_split']})"
-        for pair in content["near_duplicates"]
-    ]
+        key = (cell["true"], cell["predicted"])
+        cells[key] = cell["images"]
 
+    leaks = []
+    for leak in content["leaks"]:
+        leaks.append((leak["name"], leak["reason"]))
+
+    near_duplicates = []
+    for pair in content["near_duplicates"]:
+        first = f"{pair['name']} ({pair['split']})"
+        second = f"{pair['other']} ({pair['other_split']})"
+        near_duplicates.append(f"{first} and {second}")
+
+    gallery = zip(content["mistakes"], thumbnails, strict=True)
     values = {
         "readable": len(content["images"]) <= READABLE_CLASSES,
         "weakest": WEAKEST_CLASSES,
-        "is_solved": any("penalty" in row for row in content["history"]),
+        # Only a row of a solved head has a penalty.
+        "is_solved": any("penalty" in row for row in history),
         "cells": cells,
-        "leaked": [(row["name"], row["reason"]) for row in content["leaks"]],
+        "leaked": leaks,
         "alike": near_duplicates,
-        "gallery": list(zip(content["mistakes"], thumbnails, strict=True)),
-        "loss_and_score": plot_history(content["history"], content["gate"]["metric"]),
+        # A list: an empty zip would count as true in the template.
+        "gallery": list(gallery),
+        "loss_and_score": plot_history(history, content["gate"]["metric"]),
         "reliability": plot_reliability(content["calibration"]),
         "abstaining": plot_abstention(content["coverage"]),
     }
-    template = _make_environment(autoescape=True).get_template("page.html")
+    environment = _make_environment(autoescape=True)
+    template = environment.get_template("page.html")
     return template.render(content, **_summarise_content(content), **values)
 
 
 def render_card(content: Mapping[str, Any]) -> str:
     """Render the model card (Mitchell et al. 2019, arXiv 1810.03993) in Markdown."""
     # Escaping for HTML would show in Markdown: the template passes every name through `markdown`.
-    template = _make_environment(autoescape=False).get_template("card.md")
+    environment = _make_environment(autoescape=False)
+    template = environment.get_template("card.md")
     return template.render(content, **_summarise_content(content))
 
 
 def summarise_result(content: Mapping[str, Any]) -> str:
     """Say in one sentence how good the model is."""
     test = content["test"]
-    task = f"Graft learnt to tell {len(content['images'])} classes apart"
+    classes = len(content["images"])
+    task = f"Graft learnt to tell {classes} classes apart"
     if not test["images"]:
         return f"{task}. There was no held-out image to judge it."
     accuracy = format_percent(test["accuracy"])
@@ -83,43 +97,55 @@ def summarise_result(content: Mapping[str, Any]) -> str:
 
 def describe_gate(content: Mapping[str, Any]) -> str:
     """Say in one sentence whether the model passes the gate."""
-    metric, least = content["gate"]["metric"], content["gate"]["min_score"]
-    score = content["test"][metric]
+    gate = content["gate"]
+    metric = gate["metric"]
+    least = gate["min_score"]
     if not least:
         return "The gate has no minimum score."
-    gate = f"{name_metric(metric)} of at least {format_percent(least)}"
+    score = content["test"][metric]
+    received = format_percent(score)
+    expected = f"{name_metric(metric)} of at least {format_percent(least)}"
     if score >= least:
-        return f"It passes the gate, {gate}, with {format_percent(score)}."
-    return f"It misses the gate, {gate}, with {format_percent(score)}. It is kept, not promoted."
+        return f"It passes the gate, {expected}, with {received}."
+    return f"It misses the gate, {expected}, with {received}. It is kept, not promoted."
 
 
 def find_worst_confusions(test: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Find the confusions with most images, each with its share of the true class."""
-    support = {row["name"]: row["support"] for row in test["per_class"]}
-    confusions = [
-        {**cell, "share": cell["images"] / support[cell["true"]]}
-        for cell in test["confusion"]
-        if cell["true"] != cell["predicted"]
-    ]
+    support = {}
+    for row in test["per_class"]:
+        support[row["name"]] = row["support"]
+
+    confusions = []
+    for cell in test["confusion"]:
+        true = cell["true"]
+        if true != cell["predicted"]:
+            share = cell["images"] / support[true]
+            confusions.append({**cell, "share": share})
     confusions.sort(key=lambda row: (-row["images"], -row["share"]))
     return confusions[:WORST_CONFUSIONS]
 
 
 def format_percent(value: float | None) -> str:
     """Format a share as `91 %`. It reads `0 %` or `100 %` only where it is exactly that."""
-    return DASH if value is None else f"{_format_hundredths(value)}{SPACE}%"
+    if value is None:
+        return DASH
+    return f"{_format_hundredths(value)}{SPACE}%"
 
 
 def format_range(low: float, high: float) -> str:
     """Format two shares as `80-96 %`, with an en dash."""
-    return f"{_format_hundredths(low)}{DASH}{_format_hundredths(high)}{SPACE}%"
+    lowest = _format_hundredths(low)
+    highest = _format_hundredths(high)
+    return f"{lowest}{DASH}{highest}{SPACE}%"
 
 
 def format_count(count: int, noun: str, plural: str = "") -> str:
     """Format a count with its noun: `1 image`, `1,024 images`."""
     if count == 1:
         return f"{count:,} {noun}"
-    return f"{count:,} {plural or noun + 's'}"
+    plural = plural or f"{noun}s"
+    return f"{count:,} {plural}"
 
 
 def name_metric(name: str) -> str:
@@ -140,29 +166,38 @@ def _summarise_content(content: Mapping[str, Any]) -> dict[str, Any]:
 
 def _format_hundredths(share: float) -> str:
     """Format with as few decimals as tell the share from 0 and from 1."""
+    percent = 100 * share
     for decimals in range(7):
-        text = f"{100 * share:.{decimals}f}"
+        text = f"{percent:.{decimals}f}"
         if share in (0, 1) or float(text) not in (0, 100):
             return text
-    return f"{100 * share:.0f}"
+    return f"{percent:.0f}"
 
 
 def _flatten_groups(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield nested groups as rows: `training.epochs`."""
     for name, value in sorted(groups.items()):
+        path = prefix + name
         if isinstance(value, Mapping):
-            yield from _flatten_groups(value, f"{prefix}{name}.")
+            yield from _flatten_groups(value, f"{path}.")
         elif isinstance(value, list):
-            yield prefix + name, ", ".join(map(str, value))
+            yield path, ", ".join(map(str, value))
         else:
-            yield prefix + name, value
+            yield path, value
 
 
 def _escape_markdown(text: object) -> str:
     """Make a name inert in Markdown and in the HTML that Markdown lets through."""
     # A line break would end a table's row or a list's entry.
-    line = " ".join(str(text).split())
-    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+    words = str(text).split()
+    line = " ".join(words)
+    # The ampersand first, or it would escape the other two a second time.
+    entities = {
+        "&": "&amp;",
+        "<": "&lt;",
+        ">": "&gt;",
+    }
+    for character, entity in entities.items():
         line = line.replace(character, entity)
     return re.sub(r"([\\`*_\[\]|~])", r"\\\1", line)
 

@@ -26,7 +26,8 @@ def make_thumbnail(path: Path) -> str | None:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I"):
                 # Keep the upper 8 of 16 bits: Pillow's own conversion clips at 255.
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+                upper = np.asarray(upright) >> 8
+                upright = Image.fromarray(upper.astype(np.uint8))
             upright = upright.convert("RGBA")
     # Pillow raises any of these for a damaged file, depending on the format.
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
@@ -34,6 +35,7 @@ def make_thumbnail(path: Path) -> str | None:
     thumbnail = Image.new("RGB", upright.size, "white")
     thumbnail.paste(upright, mask=upright.getchannel("A"))
     thumbnail.thumbnail((SIDE, SIDE))
-    encoded = io.BytesIO()
-    thumbnail.save(encoded, "JPEG", quality=QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(encoded.getvalue()).decode("ascii")
+    jpeg = io.BytesIO()
+    thumbnail.save(jpeg, "JPEG", quality=QUALITY)
+    text = base64.b64encode(jpeg.getvalue()).decode("ascii")
+    return f"data:image/jpeg;base64,{text}"

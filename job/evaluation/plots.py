@@ -40,14 +40,23 @@ def plot_history(history: Rows, metric: str) -> tuple[Chart, ...]:
     # A solved head has no epochs: its rows are steps along the path of penalties.
     is_solved = any("penalty" in row for row in history)
     axis = make_step_axis("step" if is_solved else "epoch", len(history))
-    loss_chart = Chart(title="Loss", x=axis, y=make_amount_axis("", largest_loss))
-    score_chart = Chart(title="Score, %", x=axis, y=make_percent_axis(""))
+    loss_chart = Chart(
+        title="Loss",
+        x=axis,
+        y=make_amount_axis("", largest_loss),
+    )
+    score_chart = Chart(
+        title="Score, %",
+        x=axis,
+        y=make_percent_axis(""),
+    )
 
     charts = []
     for chart, columns in ((loss_chart, losses), (score_chart, scores)):
         if columns:
             series = _plot_columns(chart, columns)
-            charts.append(replace(chart, series=series, marks=_mark_stages(chart, history)))
+            marks = _mark_stages(chart, history)
+            charts.append(replace(chart, series=series, marks=marks))
     return tuple(charts)
 
 
@@ -58,17 +67,15 @@ def plot_reliability(calibration: Mapping[str, Any]) -> Chart:
         x=make_percent_axis("confidence, %"),
         y=make_percent_axis(""),
     )
-    diagonal = Series("calibrated", "guide", chart.format_line([(0, 0), (1, 1)]))
+    diagonal = chart.format_line([(0, 0), (1, 1)])
     before = _plot_bins(chart, calibration["before"]["bins"])
     after = _plot_bins(chart, calibration["after"]["bins"])
-    return replace(
-        chart,
-        series=(
-            diagonal,
-            Series("as trained", "second", dots=before),
-            Series("as released", "main", dots=after),
-        ),
+    series = (
+        Series("calibrated", "guide", diagonal),
+        Series("as trained", "second", dots=before),
+        Series("as released", "main", dots=after),
     )
+    return replace(chart, series=series)
 
 
 def plot_abstention(coverage: Rows) -> Chart:
@@ -81,16 +88,16 @@ def plot_abstention(coverage: Rows) -> Chart:
     answered = []
     right = []
     for row in coverage:
-        answered.append((row["threshold"], row["coverage"]))
+        threshold = row["threshold"]
+        answered.append((threshold, row["coverage"]))
+        # Above the largest confidence there is no answer, so no accuracy.
         if row["accuracy"] is not None:
-            right.append((row["threshold"], row["accuracy"]))
-    return replace(
-        chart,
-        series=(
-            Series("images answered", "second", chart.format_line(answered)),
-            Series("answers right", "main", chart.format_line(right)),
-        ),
+            right.append((threshold, row["accuracy"]))
+    series = (
+        Series("images answered", "second", chart.format_line(answered)),
+        Series("answers right", "main", chart.format_line(right)),
     )
+    return replace(chart, series=series)
 
 
 def _collect_columns(history: Rows, endings: tuple[str, ...]) -> dict[str, Points]:
@@ -99,9 +106,10 @@ def _collect_columns(history: Rows, endings: tuple[str, ...]) -> dict[str, Point
     for epoch, row in enumerate(history, 1):
         for name, value in row.items():
             if name.endswith(endings) and value is not None:
-                columns.setdefault(name, []).append((epoch, value))
+                points = columns.setdefault(name, [])
+                points.append((epoch, value))
     # In the order of the names, whatever column the first row has.
-    return {name: columns[name] for name in sorted(columns)}
+    return dict(sorted(columns.items()))
 
 
 def _plot_columns(chart: Chart, columns: Mapping[str, Points]) -> tuple[Series, ...]:
@@ -116,7 +124,9 @@ def _plot_columns(chart: Chart, columns: Mapping[str, Points]) -> tuple[Series, 
         else:
             style = next(training_styles, "second dotted")
             label = f"training {name}"
-        series.append(Series(label.replace("_", " "), style, chart.format_line(points)))
+        label = label.replace("_", " ")
+        line = chart.format_line(points)
+        series.append(Series(label, style, line))
     return tuple(series)
 
 
@@ -127,7 +137,8 @@ def _mark_stages(chart: Chart, history: Rows) -> tuple[Tick, ...]:
     for epoch, row in enumerate(history, 1):
         stage = str(row["stage"])
         if stage != previous:
-            marks.append(Tick(chart.locate(epoch, chart.y.low)[0], stage))
+            x, _ = chart.locate(epoch, chart.y.low)
+            marks.append(Tick(x, stage))
         previous = stage
     return tuple(marks)
 
@@ -136,9 +147,12 @@ def _plot_bins(chart: Chart, bins: Rows) -> tuple[Dot, ...]:
     most = max((row["images"] for row in bins), default=1)
     dots = []
     for row in bins:
-        x, y = chart.locate(row["confidence"], row["accuracy"])
+        images = row["images"]
+        confidence = row["confidence"]
+        accuracy = row["accuracy"]
+        x, y = chart.locate(confidence, accuracy)
         # The area of a dot, not its radius, grows with the images.
-        radius = LEAST_RADIUS + EXTRA_RADIUS * math.sqrt(row["images"] / most)
-        title = f"{row['images']} images: {row['confidence']:.0%} sure, {row['accuracy']:.0%} right"
+        radius = LEAST_RADIUS + EXTRA_RADIUS * math.sqrt(images / most)
+        title = f"{images} images: {confidence:.0%} sure, {accuracy:.0%} right"
         dots.append(Dot(x, y, round(radius, 1), title))
     return tuple(dots)

@@ -107,7 +107,9 @@ class ReportContext:
 
 
 def judge(
-    logits_test: NDArray[np.float32], logits_val: NDArray[np.float32], splits: "Splits"
+    logits_test: NDArray[np.float32],
+    logits_val: NDArray[np.float32],
+    splits: "Splits",
 ) -> Report:
     """Measure the trained model on the test images.
 
@@ -142,11 +144,17 @@ def judge(
         "leaks": [_list_fields(finding) for finding in splits.leaks],
         "near_duplicates": [_list_fields(pair) for pair in splits.near_duplicates],
     }
+
     # Neither counts nor tables nor what could not be measured.
     scores = {name: value for name, value in test.items() if isinstance(value, float)}
     if error is not None:
         scores["calibration_error"] = error
-    return Report(scores, temperature, data, _find_mistakes(splits, labels, probabilities))
+    return Report(
+        scores=scores,
+        temperature=temperature,
+        data=data,
+        mistakes=_find_mistakes(splits, labels, probabilities),
+    )
 
 
 def write(report: Report, context: ReportContext, folder: Path) -> None:
@@ -155,16 +163,28 @@ def write(report: Report, context: ReportContext, folder: Path) -> None:
     Equal reports and contexts give equal bytes.
     """
     mistakes = []
+    thumbnails = []
     for mistake in report.mistakes:
+        thumbnails.append(make_thumbnail(mistake.path))
         row = _list_fields(mistake)
         # It differs from machine to machine.
         del row["path"]
         mistakes.append(row)
     content = _convert_to_json(
-        {"schema": SCHEMA, **report.data, **_list_fields(context), "mistakes": mistakes}
+        {
+            "schema": SCHEMA,
+            **report.data,
+            **_list_fields(context),
+            "mistakes": mistakes,
+        }
     )
-    thumbnails = [make_thumbnail(mistake.path) for mistake in report.mistakes]
-    text = json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(
+        content,
+        indent=2,
+        sort_keys=True,
+        ensure_ascii=False,
+        allow_nan=False,
+    )
 
     files = {
         "report.json": text + "\n",
@@ -173,9 +193,13 @@ def write(report: Report, context: ReportContext, folder: Path) -> None:
     }
     folder.mkdir(parents=True, exist_ok=True)
     for name, file_text in files.items():
-        # A file name that is not UTF-8 holds lone surrogates. They are written as \udcXX.
-        (folder / name).write_text(
-            file_text, encoding="utf-8", errors="backslashreplace", newline="\n"
+        path = folder / name
+        path.write_text(
+            file_text,
+            encoding="utf-8",
+            # A file name that is not UTF-8 holds lone surrogates. They are written as \udcXX.
+            errors="backslashreplace",
+            newline="\n",
         )
 
 
@@ -191,29 +215,38 @@ def _measure_baseline(splits: "Splits") -> float:
     # A Counter, because among equal counts it takes the class that comes first in the data.
     counts = Counter(example.label for example in splits.train)
     commonest, _ = counts.most_common(1)[0]
-    return float(np.mean(_collect_labels(splits.test) == commonest))
+    is_right = _collect_labels(splits.test) == commonest
+    return float(np.mean(is_right))
 
 
 def _count_images(splits: "Splits") -> list[dict[str, Any]]:
     """Count the images of each class in each part of the split."""
     rows: list[dict[str, Any]] = [{"name": name} for name in splits.classes]
-    parts = {"train": splits.train, "val": splits.val, "test": splits.test}
+    parts = {
+        "train": splits.train,
+        "val": splits.val,
+        "test": splits.test,
+    }
     for part, examples in parts.items():
-        counts = np.bincount(_collect_labels(examples), minlength=len(rows))
+        labels = _collect_labels(examples)
+        counts = np.bincount(labels, minlength=len(rows))
         for row, count in zip(rows, counts.tolist(), strict=True):
             row[part] = count
     return rows
 
 
 def _find_mistakes(
-    splits: "Splits", labels: Labels, probabilities: Probabilities
+    splits: "Splits",
+    labels: Labels,
+    probabilities: Probabilities,
 ) -> tuple[Mistake, ...]:
     """Find the mistakes of which the model is most confident."""
     predicted = probabilities.argmax(axis=1)
     confidence = probabilities.max(axis=1, initial=0)
     wrong = np.flatnonzero(predicted != labels)
     # A stable sort, so that equal confidences keep the order of the images in every run.
-    worst = wrong[np.argsort(-confidence[wrong], kind="stable")][:MOST_MISTAKES]
+    order = np.argsort(-confidence[wrong], kind="stable")
+    worst = wrong[order][:MOST_MISTAKES]
 
     mistakes = []
     for index in worst:
@@ -235,7 +268,10 @@ def _list_fields(value: Any) -> dict[str, Any]:
 
     `dataclasses.asdict` would copy the values, which a read-only mapping does not allow.
     """
-    return {field.name: getattr(value, field.name) for field in fields(value)}
+    values = {}
+    for field in fields(value):
+        values[field.name] = getattr(value, field.name)
+    return values
 
 
 def _convert_to_json(value: Any) -> Any:
@@ -246,7 +282,10 @@ def _convert_to_json(value: Any) -> Any:
     """
     match value:
         case Mapping():
-            return {str(key): _convert_to_json(item) for key, item in value.items()}
+            converted = {}
+            for key, item in value.items():
+                converted[str(key)] = _convert_to_json(item)
+            return converted
         case list() | tuple():
             return [_convert_to_json(item) for item in value]
         case np.generic():

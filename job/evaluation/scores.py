@@ -32,7 +32,9 @@ class PairedComparison(NamedTuple):
 
 
 def compute_scores(
-    labels: Labels, probabilities: Probabilities, classes: Sequence[str]
+    labels: Labels,
+    probabilities: Probabilities,
+    classes: Sequence[str],
 ) -> dict[str, Any]:
     """Measure one model on one set of images.
 
@@ -53,21 +55,40 @@ def compute_scores(
     low, high = compute_wilson_interval(int(tally.hits.sum()), len(labels))
     # A k that covers every class would make every answer right.
     k = min(TOP_K, max(len(classes) - 1, 1))
+    gate_scores = {}
+    for name, metric in METRICS.items():
+        gate_scores[name] = metric(tally)
+
+    # Counted as pairs: a dense matrix of 20,000 classes would not fit into memory.
+    pairs = np.stack([labels, predicted], axis=1)
+    cells, counts = np.unique(pairs, axis=0, return_counts=True)
+    confusion = []
+    for (true, called), images in zip(cells, counts, strict=True):
+        confusion.append(
+            {
+                "true": classes[true],
+                "predicted": classes[called],
+                "images": int(images),
+            }
+        )
     return {
         "images": len(labels),
-        **{name: metric(tally) for name, metric in METRICS.items()},
+        **gate_scores,
         "accuracy_low": low,
         "accuracy_high": high,
         "k": k,
         "top_k": compute_top_k_accuracy(labels, probabilities, k),
         "log_loss": compute_log_loss(labels, probabilities),
         "per_class": _list_class_scores(tally, classes),
-        "confusion": _list_confusion_cells(labels, predicted, classes),
+        "confusion": confusion,
     }
 
 
 def compare_paired(
-    labels: Labels, challenger: Probabilities, champion: Probabilities, metric: str
+    labels: Labels,
+    challenger: Probabilities,
+    champion: Probabilities,
+    metric: str,
 ) -> PairedComparison:
     """Compare two models on the same images by the 95 % paired bootstrap interval.
 
@@ -81,7 +102,13 @@ def compare_paired(
     images = len(labels)
     if images == 0:
         # Any difference between two scores is possible.
-        return PairedComparison(0.0, 0.0, -1.0, 1.0, 0)
+        return PairedComparison(
+            challenger=0.0,
+            champion=0.0,
+            low=-1.0,
+            high=1.0,
+            images=0,
+        )
 
     classes = challenger.shape[1]
     score = METRICS[metric]
@@ -89,20 +116,28 @@ def compare_paired(
     champion_calls = _predict_classes(champion)
 
     def score_both(rows: Labels) -> tuple[float, float]:
-        challenger_tally = Tally.of(labels[rows], challenger_calls[rows], classes)
-        champion_tally = Tally.of(labels[rows], champion_calls[rows], classes)
+        true = labels[rows]
+        challenger_tally = Tally.of(true, challenger_calls[rows], classes)
+        champion_tally = Tally.of(true, champion_calls[rows], classes)
         return score(challenger_tally), score(champion_tally)
 
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     differences = np.empty(RESAMPLES)
     for index in range(RESAMPLES):
         # One resample for both models: what makes an image hard cancels out.
-        ours, theirs = score_both(generator.integers(images, size=images))
+        rows = generator.integers(images, size=images)
+        ours, theirs = score_both(rows)
         differences[index] = ours - theirs
     low, high = np.quantile(differences, [0.025, 0.975])
 
     ours, theirs = score_both(np.arange(images))
-    return PairedComparison(ours, theirs, float(low), float(high), images)
+    return PairedComparison(
+        challenger=ours,
+        champion=theirs,
+        low=float(low),
+        high=float(high),
+        images=images,
+    )
 
 
 def compute_wilson_interval(hits: int, images: int) -> tuple[float, float]:
@@ -118,26 +153,35 @@ def compute_wilson_interval(hits: int, images: int) -> tuple[float, float]:
 
 def compute_top_k_accuracy(labels: Labels, probabilities: Probabilities, k: int) -> float:
     """Compute how often the true class is among the k classes with the highest probabilities."""
-    own = probabilities[np.arange(len(labels)), labels][:, None]
+    # As columns, so that each is compared with its whole row.
+    true = labels[:, None]
+    own = np.take_along_axis(probabilities, true, axis=1)
     # Among equal probabilities the first class wins, as with argmax.
-    is_earlier = np.arange(probabilities.shape[1]) < labels[:, None]
-    is_ahead = (probabilities > own) | ((probabilities == own) & is_earlier)
-    return mean(is_ahead.sum(axis=1) < k)
+    is_earlier = np.arange(probabilities.shape[1]) < true
+    is_equal = probabilities == own
+    is_ahead = (probabilities > own) | (is_equal & is_earlier)
+    classes_ahead = is_ahead.sum(axis=1)
+    return mean(classes_ahead < k)
 
 
 def compute_log_loss(labels: Labels, probabilities: Probabilities) -> float | None:
     """Compute the mean negative log-likelihood in nats; None without images."""
     if len(labels) == 0:
         return None
+    rows = np.arange(len(labels))
+    own = probabilities[rows, labels].astype(np.float64)
     # scikit-learn's log_loss would build a dense matrix of the labels. This clips as it does.
-    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.maximum(own, np.finfo(np.float32).eps)).mean())
+    least = np.finfo(np.float32).eps
+    log_likelihoods = np.log(np.maximum(own, least))
+    return float(-log_likelihoods.mean())
 
 
 def _predict_classes(probabilities: Probabilities) -> Labels:
     """Return int [n]: the best class, or the number of classes for a row without any mass."""
-    has_mass = np.nan_to_num(probabilities).max(axis=1, initial=0) > 0
-    return np.where(has_mass, probabilities.argmax(axis=1), probabilities.shape[1])
+    no_class = probabilities.shape[1]
+    # A NaN counts as no mass: it names no class.
+    largest = np.nan_to_num(probabilities).max(axis=1, initial=0)
+    return np.where(largest > 0, probabilities.argmax(axis=1), no_class)
 
 
 def _list_class_scores(tally: Tally, classes: Sequence[str]) -> list[dict[str, Any]]:
@@ -156,16 +200,4 @@ def _list_class_scores(tally: Tally, classes: Sequence[str]) -> list[dict[str, A
                 "f1": 2 * hits / (support + called) if support else None,
             }
         )
-    return rows
-
-
-def _list_confusion_cells(
-    labels: Labels, predicted: Labels, classes: Sequence[str]
-) -> list[dict[str, Any]]:
-    # Counted as pairs: a dense matrix of 20,000 classes would not fit into memory.
-    pairs = np.stack([labels, predicted], axis=1)
-    cells, counts = np.unique(pairs, axis=0, return_counts=True)
-    rows: list[dict[str, Any]] = []
-    for (true, called), count in zip(cells, counts, strict=True):
-        rows.append({"true": classes[true], "predicted": classes[called], "images": int(count)})
     return rows

@@ -24,10 +24,17 @@ def main(folder: Path) -> int:
         from job.export.writing import write_all
 
         parity, seconds = write_all(request, export_folder)
-        outcome = {"parity": [asdict(each) for each in parity], "seconds": seconds}
+        outcome = {
+            "parity": [asdict(each) for each in parity],
+            "seconds": seconds,
+        }
     except JobError as error:
         outcome = {
-            "error": {"message": error.message, "cure": error.cure, "problems": error.problems}
+            "error": {
+                "message": error.message,
+                "cure": error.cure,
+                "problems": error.problems,
+            }
         }
     export_folder.outcome.write_text(json.dumps(outcome))
     return 1 if "error" in outcome else 0

@@ -41,9 +41,12 @@ def describe_preprocessing(size: int, fit: str) -> dict[str, Any]:
 def run(script: Path, images: Sequence[Path], batch_size: int) -> npt.NDArray[np.float32]:
     """Run the written preprocess.py on image files: float32 [batch_size, size, size, 3]."""
     # The copy in the bundle, not our module: it reads the preprocess.json beside it.
-    load = runpy.run_path(str(script))["load"]
-    return load([images[index % len(images)] for index in range(batch_size)])
+    module = runpy.run_path(str(script))
+    # Repeated as `read_padded` does, so that the rows of both are the same images.
+    batch = [images[index % len(images)] for index in range(batch_size)]
+    return module["load"](batch)
 
 
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    path.write_text(f"{text}\n")

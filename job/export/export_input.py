@@ -16,7 +16,13 @@ from job.weights import Weights
 
 # The tensors come from the run, so the architecture is built without any weights file.
 NO_WEIGHTS = Weights(
-    kind="none", path=None, sha256="", origin="", licence="", classes=(), published=False
+    kind="none",
+    path=None,
+    sha256="",
+    origin="",
+    licence="",
+    classes=(),
+    published=False,
 )
 
 
@@ -49,11 +55,15 @@ def rebuild_classifier(request: ExportRequest, arrays: list[npt.NDArray[Any]]) -
         ReleaseError: the tensors do not fit the architecture.
     """
     spec = backbones.ClassifierSpec(
-        backbone=request.backbone, head=request.head, classes=request.classes, seed=request.seed
+        backbone=request.backbone,
+        head=request.head,
+        classes=request.classes,
+        seed=request.seed,
     )
     classifier = backbones.build(spec, NO_WEIGHTS)
     assign_variables(classifier.model, arrays)
-    size, fit = classifier.image_size, request.backbone.image_fit
+    size = classifier.image_size
+    fit = request.backbone.image_fit
     encoded = read_padded(request.images, request.batch_size)
     return ExportInput(
         model=classifier.model,
@@ -75,9 +85,14 @@ def assign_variables(model: Any, arrays: list[npt.NDArray[Any]]) -> None:
     expected = [tuple(variable.shape) for variable in model.variables]
     received = [array.shape for array in arrays]
     if received != expected:
+        difference = "the tensors that both have are equal in shape"
+        for index, (shape, wanted) in enumerate(zip(received, expected, strict=False)):
+            if shape != wanted:
+                difference = f"tensor {index} has shape {shape}, expected {wanted}"
+                break
         raise ReleaseError(
             f"{len(received)} trained tensors do not fit the {len(expected)} variables of the "
-            f"rebuilt architecture: {_describe_difference(received, expected)}.",
+            f"rebuilt architecture: {difference}.",
             "Export with the code and the settings that trained the model.",
         )
     for variable, array in zip(model.variables, arrays, strict=True):
@@ -89,18 +104,13 @@ def trace_model(export_input: ExportInput) -> Any:
 
     It maps `images` float32 [batch, size, size, 3] to `probabilities` float32 [batch, classes].
     """
+    # The batch stays open: each user of the export chooses it.
     shape = [None, export_input.size, export_input.size, 3]
-    signature = [tf.TensorSpec(shape, tf.float32, name="images")]
+    images_spec = tf.TensorSpec(shape, tf.float32, name="images")
 
-    @tf.function(input_signature=signature, autograph=False)
+    @tf.function(input_signature=[images_spec], autograph=False)
     def classify(images: Any) -> dict[str, Any]:
-        return {"probabilities": export_input.model(images, training=False)}
+        probabilities = export_input.model(images, training=False)
+        return {"probabilities": probabilities}
 
     return classify
-
-
-def _describe_difference(received: list[tuple[int, ...]], expected: list[tuple[int, ...]]) -> str:
-    for index, (shape, wanted) in enumerate(zip(received, expected, strict=False)):
-        if shape != wanted:
-            return f"tensor {index} has shape {shape}, expected {wanted}"
-    return "the tensors that both have are equal in shape"

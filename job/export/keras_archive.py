@@ -28,8 +28,10 @@ def write(export_input: ExportInput, path: Path) -> None:
     # Keras insists on the ending .keras.
     fresh = path.with_suffix(".fresh.keras")
     export_input.model.save(fresh)
+    members = {}
     with zipfile.ZipFile(fresh) as archive:
-        members = {name: archive.read(name) for name in sorted(archive.namelist())}
+        for name in sorted(archive.namelist()):
+            members[name] = archive.read(name)
     fresh.unlink()
 
     config = json.loads(members["config.json"])
@@ -42,17 +44,21 @@ def write(export_input: ExportInput, path: Path) -> None:
         )
     _renumber_shared_objects(config, {})
     members["config.json"] = json.dumps(config).encode()
-    metadata = json.loads(members["metadata.json"]) | {"date_saved": DATE_SAVED}
+    metadata = json.loads(members["metadata.json"])
+    metadata["date_saved"] = DATE_SAVED
     members["metadata.json"] = json.dumps(metadata).encode()
 
     with zipfile.ZipFile(path, "w") as archive:
         for name, content in members.items():
-            archive.writestr(zipfile.ZipInfo(name, EPOCH), content)
+            # Named alone, a member would get the time of now.
+            member = zipfile.ZipInfo(name, EPOCH)
+            archive.writestr(member, content)
 
 
 def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
     """Load the written model, and return its probabilities for the pixels, [batch, classes]."""
-    return classify(keras.models.load_model(path, compile=False), export_input.pixels)
+    model = keras.models.load_model(path, compile=False)
+    return classify(model, export_input.pixels)
 
 
 def _renumber_shared_objects(node: Any, numbers: dict[int, int]) -> None:
@@ -74,7 +80,8 @@ def _find_foreign_classes(node: Any) -> set[str]:
         found |= _find_foreign_classes(child)
     if isinstance(node, dict) and "module" in node and "class_name" in node:
         name = node["class_name"]
-        package = (node["module"] or "").split(".")[0]
+        module = node["module"] or ""
+        package, _, _ = module.partition(".")
         # Keras's own classes are registered by their plain names or not at all. A class of ours
         # that is registered for serialisation has its package in front: `graft>Ours`.
         is_registered_elsewhere = node.get("registered_name") not in (None, name)
@@ -87,4 +94,6 @@ def _list_children(node: Any) -> Iterable[Any]:
     """List the values of a JSON object or array; other values have none."""
     if isinstance(node, dict):
         return node.values()
-    return node if isinstance(node, list) else ()
+    if isinstance(node, list):
+        return node
+    return ()

@@ -22,15 +22,18 @@ def write(export_input: ExportInput, path: Path) -> None:
     # error. See docs/decisions/0009.
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         source = Path(scratch, "1")
-        saved_model.save(export_input.model, trace_model(export_input), source)
+        function = trace_model(export_input)
+        saved_model.save(export_input.model, function, source)
         converter = tf.lite.TFLiteConverter.from_saved_model(str(source))
         path.write_bytes(converter.convert())
 
 
 def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
     """Load the written model, and return its probabilities for the pixels, [batch, classes]."""
+    pixels = export_input.pixels
     interpreter = Interpreter(model_path=str(path))
-    input_index = interpreter.get_input_details()[0]["index"]
-    interpreter.resize_tensor_input(input_index, export_input.pixels.shape)
+    (input_details,) = interpreter.get_input_details()
+    interpreter.resize_tensor_input(input_details["index"], pixels.shape)
     classify = interpreter.get_signature_runner()
-    return classify(images=export_input.pixels)["probabilities"]
+    outputs = classify(images=pixels)
+    return outputs["probabilities"]

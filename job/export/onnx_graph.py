@@ -5,8 +5,7 @@ It maps `images` float32 [batch, size, size, 3] in RGB 0..255 to `probabilities`
 """
 
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,12 +29,25 @@ def write(export_input: ExportInput, path: Path) -> None:
     layer = architecture.find_statistics(export_input.model)
     if layer is not None:
         # Keras keeps them as tensors, which would become inputs of the ONNX graph.
-        layer.mean, layer.variance = np.array(layer.mean), np.array(layer.variance)
+        layer.mean = np.array(layer.mean)
+        layer.variance = np.array(layer.variance)
+
     function = trace_model(export_input)
-    with _inline_inner_functions():
-        model, _ = tf2onnx.convert.from_function(function, function.input_signature, opset=OPSET)
+    # Keras wraps a grouped convolution, as in ConvNeXt, in a function compiled by XLA. ONNX has no
+    # node for such a function, so TensorFlow traces through it.
+    tf.config.run_functions_eagerly(True)
+    try:
+        model, _ = tf2onnx.convert.from_function(
+            function,
+            function.input_signature,
+            opset=OPSET,
+        )
+    finally:
+        tf.config.run_functions_eagerly(False)
     canonicalise(model.graph)
-    path.write_bytes(model.SerializeToString(deterministic=True))
+    # The maps of the message would otherwise be in any order.
+    content = model.SerializeToString(deterministic=True)
+    path.write_bytes(content)
 
 
 def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
@@ -43,22 +55,14 @@ def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
     options = onnxruntime.SessionOptions()
     # The order of sums, and so the measured difference, is the same on every node.
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    return session.run(["probabilities"], {"images": export_input.pixels})[0]
-
-
-@contextmanager
-def _inline_inner_functions() -> Iterator[None]:
-    """Make TensorFlow trace through inner functions.
-
-    Keras wraps a grouped convolution, as in ConvNeXt, in a function compiled by XLA. ONNX has no
-    node for such a function.
-    """
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(False)
+    session = onnxruntime.InferenceSession(
+        str(path),
+        options,
+        providers=["CPUExecutionProvider"],
+    )
+    inputs = {"images": export_input.pixels}
+    (probabilities,) = session.run(["probabilities"], inputs)
+    return probabilities
 
 
 @tf_op("Erfc")
@@ -73,7 +77,8 @@ class Erfc:
         one = graph.make_const(f"{node.name}/one", np.array(1, np.float32))
         erf = graph.make_node("Erf", node.input)
         # Read before the node is removed, which loses them.
-        shapes, dtypes = node.output_shapes, node.output_dtypes
+        shapes = node.output_shapes
+        dtypes = node.output_dtypes
         graph.remove_node(node.name)
         graph.make_node(
             "Sub",
@@ -103,7 +108,8 @@ def canonicalise(graph: Any) -> None:
         if tensor in constants:
             used_constants.append(constants[tensor])
         elif tensor in makers:
-            used_nodes[id(makers[tensor])] = makers[tensor]
+            node = makers[tensor]
+            used_nodes[id(node)] = node
 
     for constant in used_constants:
         constant.name = names[constant.name]
@@ -127,20 +133,23 @@ def canonicalise(graph: Any) -> None:
 
 def _sort_tensors(graph: Any, makers: Mapping[str, Any]) -> list[str]:
     """List the tensors that the outputs need, each after those that it is made from."""
+    # A dictionary instead of a set: it keeps the order.
     done: dict[str, None] = {}
     # A stack instead of recursion: the deepest backbones exceed Python's limit.
     pending = [output.name for output in graph.output]
     while pending:
         maker = makers.get(pending[-1])
+        needed = maker.input if maker else ()
         missing = None
-        for tensor in maker.input if maker else ():
+        for tensor in needed:
             if tensor and tensor not in done:
                 missing = tensor
                 break
         if missing:
             pending.append(missing)
         else:
-            done[pending.pop()] = None
+            tensor = pending.pop()
+            done[tensor] = None
     return list(done)
 
 
@@ -150,7 +159,9 @@ def _name_tensors(graph: Any, order: list[str], constants: Mapping[str, Any]) ->
     for place in [*graph.input, *graph.output]:
         names[place.name] = place.name
     for index, tensor in enumerate(order):
-        base = "constant" if tensor in constants else COUNTER.sub("", tensor)
+        base = "constant"
+        if tensor not in constants:
+            base = COUNTER.sub("", tensor)
         names.setdefault(tensor, f"{base}__{index}")
     return names
 
@@ -158,6 +169,9 @@ def _name_tensors(graph: Any, order: list[str], constants: Mapping[str, Any]) ->
 def _replace_messages(field: Any, messages: list[Any]) -> None:
     """Put other messages into a repeated field."""
     # Copied first, because they may be in the field that is cleared.
-    copies = [type(message).FromString(message.SerializeToString()) for message in messages]
+    copies = []
+    for message in messages:
+        content = message.SerializeToString()
+        copies.append(type(message).FromString(content))
     del field[:]
     field.extend(copies)

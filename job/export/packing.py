@@ -81,25 +81,19 @@ def pack(
     # Beside `folder`, on the same file system, so that moving a file does not copy it.
     with tempfile.TemporaryDirectory(prefix=".exports-", dir=folder.parent) as scratch:
         export_folder = ExportFolder(Path(scratch))
-        _write_request(export_folder, request, variables, probabilities)
+        export_folder.request.write_text(request.model_dump_json())
+        # Keyed by order: the names of Keras's variables are neither unique nor stable.
+        arrays: dict[str, Any] = {}
+        for index, array in enumerate(variables):
+            arrays[f"{index:06d}"] = array
+        np.savez(export_folder.variables, **arrays)
+        np.save(export_folder.probabilities, probabilities)
+        export_folder.bundle.mkdir()
+
         outcome = _run_export_process(export_folder)
         files = _move_files(export_folder.bundle, folder)
     parity = tuple(Parity(**row) for row in outcome["parity"])
     return Bundle(folder, files, parity, outcome["seconds"])
-
-
-def _write_request(
-    export_folder: ExportFolder,
-    request: ExportRequest,
-    variables: Sequence[npt.NDArray[Any]],
-    probabilities: npt.NDArray[np.float32],
-) -> None:
-    export_folder.request.write_text(request.model_dump_json())
-    # Keyed by order: the names of Keras's variables are neither unique nor stable.
-    arrays: dict[str, Any] = {f"{index:06d}": array for index, array in enumerate(variables)}
-    np.savez(export_folder.variables, **arrays)
-    np.save(export_folder.probabilities, probabilities)
-    export_folder.bundle.mkdir()
 
 
 def _run_export_process(export_folder: ExportFolder) -> dict[str, Any]:
@@ -122,10 +116,7 @@ def _run_export_process(export_folder: ExportFolder) -> dict[str, Any]:
         finally:
             process.kill()
             process.communicate()
-    return _read_outcome(export_folder, code)
 
-
-def _read_outcome(export_folder: ExportFolder, code: int) -> dict[str, Any]:
     if not export_folder.outcome.exists():
         lines = export_folder.stderr.read_text(errors="replace").splitlines()
         words = supervision.last_explanations(lines)
@@ -142,8 +133,11 @@ def _read_outcome(export_folder: ExportFolder, code: int) -> dict[str, Any]:
 
 def _move_files(bundle: Path, folder: Path) -> tuple[str, ...]:
     """Replace the exports of before. Returns the paths of the files, relative and sorted."""
-    paths = [path for path in bundle.rglob("*") if path.is_file()]
-    files = tuple(sorted(path.relative_to(bundle).as_posix() for path in paths))
+    files = []
+    for path in bundle.rglob("*"):
+        if path.is_file():
+            relative = path.relative_to(bundle)
+            files.append(relative.as_posix())
     for source in bundle.iterdir():
         target = folder / source.name
         if target.is_dir():
@@ -151,4 +145,4 @@ def _move_files(bundle: Path, folder: Path) -> tuple[str, ...]:
         else:
             target.unlink(missing_ok=True)
         shutil.move(source, target)
-    return files
+    return tuple(sorted(files))

@@ -26,7 +26,11 @@ class ParityCheck:
     kernel_bytes: int
 
     def check(
-        self, name: str, path: Path, received: npt.NDArray[np.float32], tolerance: float
+        self,
+        name: str,
+        path: Path,
+        received: npt.NDArray[np.float32],
+        tolerance: float,
     ) -> Parity:
         """Compare an export with the trained model on the same images.
 
@@ -46,7 +50,8 @@ class ParityCheck:
         size = measure_size(path)
         if size < self.kernel_bytes:
             raise _refuse_export(
-                name, f"{size} bytes, smaller than its weights of {self.kernel_bytes} bytes"
+                name,
+                f"{size} bytes, smaller than its weights of {self.kernel_bytes} bytes",
             )
         parity = self.measure(name, path, received)
         # Written so that NaN is refused.
@@ -60,9 +65,12 @@ class ParityCheck:
 
     def measure(self, name: str, path: Path, received: npt.NDArray[np.float32]) -> Parity:
         """Measure how far an export is from the trained model, without judging it."""
+        # The rows after them are padding.
         received = received[: len(self.trained)]
         difference = np.abs(received - self.trained)
-        is_equal = received.argmax(axis=1) == self.trained.argmax(axis=1)
+        received_classes = received.argmax(axis=1)
+        trained_classes = self.trained.argmax(axis=1)
+        is_equal = received_classes == trained_classes
         return Parity(
             format=name,
             path=path.relative_to(self.bundle).as_posix(),
@@ -76,7 +84,11 @@ def measure_size(path: Path) -> int:
     """Count the bytes of a file, or of all files under a folder."""
     if path.is_file():
         return path.stat().st_size
-    return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+    size = 0
+    for each in path.rglob("*"):
+        if each.is_file():
+            size += each.stat().st_size
+    return size
 
 
 def _refuse_export(name: str, finding: str) -> ReleaseError:

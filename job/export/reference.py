@@ -13,20 +13,30 @@ from job.settings import ImageFit
 
 
 def compute_probabilities(
-    model: Any, images: Sequence[Path], size: int, fit: ImageFit, batch_size: int
+    model: Any,
+    images: Sequence[Path],
+    size: int,
+    fit: ImageFit,
+    batch_size: int,
 ) -> npt.NDArray[np.float32]:
     """Compute the trained model's probabilities for `ExportRequest.images`.
 
     Returns:
         float32 [len(images), classes].
     """
-    pixels = decode(read_padded(images, batch_size), size, fit)
-    return classify(model, pixels)[: len(images)]
+    encoded = read_padded(images, batch_size)
+    pixels = decode(encoded, size, fit)
+    probabilities = classify(model, pixels)
+    return probabilities[: len(images)]
 
 
 def decode(encoded: list[bytes], size: int, fit: ImageFit) -> npt.NDArray[np.float32]:
     """Decode image files as training does: float32 [len(encoded), size, size, 3]."""
-    decode_batch = tf.function(lambda images: prepare_batch(images, size, fit), autograph=False)
+
+    @tf.function(autograph=False)
+    def decode_batch(images: Any) -> Any:
+        return prepare_batch(images, size, fit)
+
     return decode_batch(tf.constant(encoded)).numpy()
 
 
@@ -40,8 +50,12 @@ def classify(model: Any, pixels: Any) -> npt.NDArray[np.float32]:
     Returns:
         float32 [batch, classes].
     """
+
+    @tf.function(autograph=False)
+    def run_model(images: Any) -> Any:
+        return model(images, training=False)
+
     # `model.predict` would compile with XLA, which rounds differently.
-    run_model = tf.function(lambda images: model(images, training=False), autograph=False)
     return run_model(pixels).numpy()
 
 
@@ -49,4 +63,7 @@ def read_padded(images: Sequence[Path], batch_size: int) -> list[bytes]:
     """Read the files' bytes, repeated from the first until the batch is full."""
     # Another batch size would give other last bits.
     encoded = [path.read_bytes() for path in images]
-    return [encoded[index % len(encoded)] for index in range(batch_size)]
+    batch = []
+    for index in range(batch_size):
+        batch.append(encoded[index % len(encoded)])
+    return batch

@@ -20,12 +20,16 @@ def write(export_input: ExportInput, path: Path) -> None:
     It gives `probabilities` float32 [batch, classes] and `labels` string [batch], the name of the
     best class.
     """
+    images_spec = tf.TensorSpec([None], tf.string, name="images")
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="images")], autograph=False)
+    @tf.function(input_signature=[images_spec], autograph=False)
     def serve(images: Any) -> dict[str, Any]:
         pixels = prepare_batch(images, export_input.size, export_input.fit)
         probabilities = export_input.model(pixels, training=False)
-        labels = tf.gather(tf.constant(export_input.classes), tf.argmax(probabilities, axis=1))
+        # In this order: the names and places in the graph are those of the calls.
+        classes = tf.constant(export_input.classes)
+        best = tf.argmax(probabilities, axis=1)
+        labels = tf.gather(classes, best)
         return {"probabilities": probabilities, "labels": labels}
 
     save(export_input.model, serve, path)
@@ -33,8 +37,10 @@ def write(export_input: ExportInput, path: Path) -> None:
 
 def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
     """Load the written model, and return its probabilities for the images, [batch, classes]."""
-    signature = tf.saved_model.load(str(path)).signatures["serving_default"]
-    return signature(images=tf.constant(export_input.encoded))["probabilities"].numpy()
+    loaded = tf.saved_model.load(str(path))
+    serve = loaded.signatures["serving_default"]
+    outputs = serve(images=tf.constant(export_input.encoded))
+    return outputs["probabilities"].numpy()
 
 
 def save(model: Any, function: Any, path: Path) -> None:
@@ -43,8 +49,11 @@ def save(model: Any, function: Any, path: Path) -> None:
     # The variables alone. If the Keras model were tracked, a LiteRT file made from this would have
     # lost its weights, without an error. See docs/decisions/0009.
     module.tensors = [variable.value for variable in model.variables]
-    signatures = {"serving_default": function.get_concrete_function()}
-    tf.saved_model.save(module, str(path), signatures=signatures)
+    tf.saved_model.save(
+        module,
+        str(path),
+        signatures={"serving_default": function.get_concrete_function()},
+    )
     # It holds a random UUID.
     (path / "fingerprint.pb").unlink()
     # Always empty, and a bucket has no empty folders.

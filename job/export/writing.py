@@ -51,7 +51,8 @@ FORMATS = {
 
 
 def write_all(
-    request: ExportRequest, export_folder: ExportFolder
+    request: ExportRequest,
+    export_folder: ExportFolder,
 ) -> tuple[list[Parity], dict[str, float]]:
     """Write the request's formats and the files beside them.
 
@@ -63,13 +64,19 @@ def write_all(
             trained model.
     """
     _configure_tensorflow(request.threads)
+    kernel_bytes = 0
+    arrays = []
     with np.load(export_folder.variables, allow_pickle=False) as stored:
-        arrays = [stored[key] for key in sorted(stored.files)]
+        for key in sorted(stored.files):
+            array = stored[key]
+            arrays.append(array)
+            if array.ndim > 1:
+                kernel_bytes += array.nbytes
     export_input = rebuild_classifier(request, arrays)
     check = ParityCheck(
         bundle=export_folder.bundle,
         trained=np.load(export_folder.probabilities, allow_pickle=False),
-        kernel_bytes=sum(array.nbytes for array in arrays if array.ndim > 1),
+        kernel_bytes=kernel_bytes,
     )
 
     results: list[Parity] = []
@@ -84,14 +91,20 @@ def write_all(
             tolerance = export_format.tolerance
             if tolerance is None:
                 tolerance = request.tolerance
-            results.append(check.check(name, path, received, tolerance))
+            parity = check.check(name, path, received, tolerance)
+            results.append(parity)
             seconds[name] = round(time.monotonic() - start, 3)
 
     script = companions.write(export_input, export_folder.bundle)
-    pixels = companions.run(script, request.images, len(export_input.encoded))
+    pixels = companions.run(
+        script,
+        request.images,
+        batch_size=len(export_input.encoded),
+    )
     # preprocess.py decodes with another library than training: measured, not judged.
     received = classify(export_input.model, pixels)
-    results.append(check.measure("preprocess", script, received))
+    parity = check.measure("preprocess", script, received)
+    results.append(parity)
     return results, seconds
 
 

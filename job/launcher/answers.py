@@ -55,7 +55,8 @@ def translate_errors(action: str) -> Iterator[None]:
     # No route, or an answer that breaks off: the client lets these through from urllib3.
     except HTTPError as error:
         raise ClusterUnavailable(
-            f"Could not {action}: {_find_cause(error)}.", CURES[ClusterUnavailable]
+            f"Could not {action}: {_find_cause(error)}.",
+            CURES[ClusterUnavailable],
         ) from error
     # Above all a certificate that cannot be trusted, with a status of 0.
     except ApiException as error:
@@ -63,7 +64,10 @@ def translate_errors(action: str) -> Iterator[None]:
 
 
 def build_error(
-    status: int, body: bytes | str | None, action: str, reason: str | None = None
+    status: int,
+    body: bytes | str | None,
+    action: str,
+    reason: str | None = None,
 ) -> JobError:
     """Return the error for an answer with a status that is not 2xx.
 

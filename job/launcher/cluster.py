@@ -51,10 +51,12 @@ def connect(namespace: str | None, kubeconfig: str | None) -> "Cluster":
             configuration = client.Configuration()
             config.load_incluster_config(client_configuration=configuration)
             own_namespace = namespace or POD_NAMESPACE.read_text().strip()
-            return Cluster(client.ApiClient(configuration), own_namespace)
+            api = client.ApiClient(configuration)
+            return Cluster(api, own_namespace)
         _, context = config.list_kube_config_contexts(file)
         chosen = namespace or context["context"].get("namespace") or "default"
-        return Cluster(config.new_client_from_config(file), chosen)
+        api = config.new_client_from_config(file)
+        return Cluster(api, chosen)
     except (config.ConfigException, OSError, ValueError) as error:
         raise SettingsError(
             f"No cluster is configured: {str(error).rstrip('.')}.",
@@ -102,8 +104,9 @@ class Cluster:
 
     def create_job(self, job: Json) -> bool:
         """Create a Job, and return False if one of that name exists already."""
+        action = f"start the run {job['metadata']['name']}"
         try:
-            self._read_json(self._post_job, f"start the run {job['metadata']['name']}", body=job)
+            self._read_json(self._post_job, action, body=job)
             return True
         except ClusterConflict:
             return False
@@ -142,17 +145,24 @@ class Cluster:
             follow: go on until the container ends.
             seconds: leave out what is older.
         """
-        arguments = {"name": pod, "container": CONTAINER, "follow": follow, "timestamps": True}
+        action = f"read the log of {pod}"
+        request = self._core.read_namespaced_pod_log
+        arguments = {
+            "name": pod,
+            "container": CONTAINER,
+            "follow": follow,
+            "timestamps": True,
+        }
         if seconds:
             arguments["since_seconds"] = seconds
-        request = self._core.read_namespaced_pod_log
         silence = LOG_TIMEOUT if follow else READ_TIMEOUT
-        with self._send_request(request, f"read the log of {pod}", silence, **arguments) as answer:
+        with self._send_request(request, action, silence, **arguments) as answer:
             yield from _split_lines(answer)
 
     def await_change(self, job: Job, seconds: int) -> None:
         """Return when this Job changes, after `seconds`, or when the watch cannot go on."""
         began = time.monotonic()
+        action = f"watch the run {job.name}"
         request = self._batch.list_namespaced_job
         options = {
             "watch": True,
@@ -160,37 +170,47 @@ class Cluster:
             "field_selector": f"metadata.name={job.name}",
             "resource_version": job.version,
         }
+        changed = False
         try:
-            action = f"watch the run {job.name}"
             with self._send_request(request, action, seconds + READ_TIMEOUT, **options) as answer:
                 # No line means that the time is over, and an error that the watch has expired.
                 line = next(_split_lines(answer), "")
-                changed = bool(line) and json.loads(line)["type"] != "ERROR"
+                if line:
+                    changed = json.loads(line)["type"] != "ERROR"
         # The last two are those of half a line. The caller reads the Job again in any case, so a
         # watch that broke loses nothing.
         except (ClusterUnavailable, ClusterExpired, ValueError, KeyError):
             changed = False
         # A watch that breaks at once, each time, must not become a busy loop.
         if not changed:
-            time.sleep(max(0.0, min(PAUSE, began + seconds - time.monotonic())))
+            left = began + seconds - time.monotonic()
+            pause = min(PAUSE, left)
+            time.sleep(max(0.0, pause))
 
     def _explain_missing(
-        self, what: str, name: str, listing: Callable[..., Any]
+        self,
+        what: str,
+        name: str,
+        listing: Callable[..., Any],
     ) -> ClusterNotFound:
         """Return the error for a name that does not exist, with the names that do."""
-        items = self._list_json(listing, f"list {what}s")
-        names = [item["metadata"]["name"] for item in items if _has_our_container(item)]
+        names = []
+        for item in self._list_json(listing, f"list {what}s"):
+            if _has_our_container(item):
+                names.append(item["metadata"]["name"])
         existing = f"there is no {what} at all"
         cure = "Name the right namespace (--namespace), or install the chart in this one."
         if names:
             existing = f"there are: {', '.join(sorted(names))}"
             cure = "Take one of these, or name the right namespace (--namespace)."
         return ClusterNotFound(
-            f"No {what} {name} in the namespace {self.namespace}; {existing}.", cure
+            f"No {what} {name} in the namespace {self.namespace}; {existing}.",
+            cure,
         )
 
     def _list_json(self, listing: Callable[..., Any], action: str, **selectors: str) -> list[Json]:
-        return list(self._read_json(listing, action, **selectors)["items"])
+        body = self._read_json(listing, action, **selectors)
+        return list(body["items"])
 
     def _read_json(self, request: Callable[..., Any], action: str, **arguments: Any) -> Json:
         with self._send_request(request, action, **arguments) as answer:
@@ -220,24 +240,36 @@ class Cluster:
             yield answer
 
     def _post_job(
-        self, *, namespace: str, body: Json, _request_timeout: tuple[float, float], **_: bool
+        self,
+        *,
+        namespace: str,
+        body: Json,
+        _request_timeout: tuple[float, float],
+        **_: bool,
     ) -> Any:
         """Send a Job as JSON: the client's own method refuses fields that are newer than itself."""
         request = self._api.param_serialize(
             method="POST",
             resource_path="/apis/batch/v1/namespaces/{namespace}/jobs",
             path_params={"namespace": namespace},
-            header_params={"Content-Type": "application/json", "Accept": "application/json"},
+            header_params={
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+            },
             body=body,
             auth_settings=["BearerToken"],
         )
-        return self._api.call_api(*request, _request_timeout=_request_timeout).response
+        answer = self._api.call_api(*request, _request_timeout=_request_timeout)
+        return answer.response
 
 
 def _has_our_container(item: Json) -> bool:
     """Return whether a Job or CronJob is the chart's, whatever name a parent chart has given it."""
-    spec = item["spec"].get("jobTemplate", item)["spec"]
-    return any(each["name"] == CONTAINER for each in spec["template"]["spec"]["containers"])
+    # Only a CronJob holds a template of a Job.
+    job = item["spec"].get("jobTemplate", item)
+    pod = job["spec"]["template"]
+    containers = pod["spec"]["containers"]
+    return any(each["name"] == CONTAINER for each in containers)
 
 
 def _split_lines(answer: Any) -> Iterator[str]:

@@ -29,21 +29,33 @@ class Run:
     @classmethod
     def from_snapshot(cls, snapshot: RunSnapshot, now: datetime) -> "Run":
         """Summarize one run as it was at the time `now`."""
-        job, pod = snapshot.job, snapshot.newest_pod
+        job = snapshot.job
+        pod = snapshot.newest_pod
+        elapsed = now - job.created
         # The clock of the API server may be ahead of ours.
-        age = max(0.0, (now - job.created).total_seconds())
+        age = max(0.0, elapsed.total_seconds())
         if not job.end:
             status = "pending"
             if pod and pod.is_running:
                 status = "running"
             elif reason := reasons.explain_wait(snapshot):
                 status = f"pending ({reason.word})"
-            return cls(name=job.name, status=status, plan="", accuracy=None, release="", age=age)
+            return cls(
+                name=job.name,
+                status=status,
+                plan="",
+                accuracy=None,
+                release="",
+                age=age,
+            )
 
         result = outcome.build_result(snapshot)
+        status = result.status
+        if result.error:
+            status = f"{result.status} ({result.error.kind})"
         return cls(
             name=job.name,
-            status=f"{result.status} ({result.error.kind})" if result.error else result.status,
+            status=status,
             plan=result.plan or "",
             accuracy=result.scores.get("accuracy"),
             release=result.release or "",
@@ -58,9 +70,13 @@ def list_runs(cluster: Cluster) -> tuple[Run, ...]:
     for pod in cluster.list_pods():
         pods[pod.run].append(pod)
 
+    # One time for all, so that the ages can be compared.
     now = datetime.now(UTC)
-    snapshots = [RunSnapshot(job, tuple(pods[job.name])) for job in cluster.list_jobs()]
-    listed = [Run.from_snapshot(snapshot, now) for snapshot in snapshots]
+    listed = []
+    for job in cluster.list_jobs():
+        snapshot = RunSnapshot(job, tuple(pods[job.name]))
+        run = Run.from_snapshot(snapshot, now)
+        listed.append(run)
     return tuple(sorted(listed, key=lambda run: (run.age, run.name)))
 
 
@@ -68,15 +84,20 @@ def format_table(listed: Iterable[Run]) -> str:
     """Return runs in aligned columns, for a terminal."""
     rows = [HEADER]
     for run in listed:
-        accuracy = "" if run.accuracy is None else f"{run.accuracy:.4f}"
+        accuracy = ""
+        if run.accuracy is not None:
+            accuracy = f"{run.accuracy:.4f}"
         # As `kubectl` does: in the largest unit that the age fills.
         letter, size = next((unit for unit in UNITS if run.age >= unit[1]), UNITS[-1])
         age = f"{int(run.age // size)}{letter}"
         rows.append((run.name, run.status, run.plan, accuracy, age, run.release))
 
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = []
+    for column in zip(*rows, strict=True):
+        widths.append(max(map(len, column)))
     lines = []
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        lines.append("  ".join(cells).rstrip())
+        line = "  ".join(cells)
+        lines.append(line.rstrip())
     return "\n".join(lines)

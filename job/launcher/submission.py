@@ -32,7 +32,10 @@ class Submitted:
 
 
 def submit(
-    cluster: Cluster, template: str, changes: Mapping[str, str], key: str | None = None
+    cluster: Cluster,
+    template: str,
+    changes: Mapping[str, str],
+    key: str | None = None,
 ) -> Submitted:
     """Create a Job from a CronJob, or attach to the one that the same key has created.
 
@@ -48,7 +51,8 @@ def submit(
             created.
         ClusterNotFound: there is no such template; the message names those that exist.
     """
-    job = build_job(cluster.read_template(template), changes, key)
+    cron_job = cluster.read_template(template)
+    job = build_job(cron_job, changes, key)
     container = find_container(job["spec"])
     # Before the Job exists: nobody should wait for a node to learn of a misspelt name.
     check_settings(container)
@@ -56,9 +60,13 @@ def submit(
     if cluster.create_job(job):
         return Submitted(name)
 
-    existing = find_container(cluster.read_job_json(name)["spec"])
-    ours, theirs = _index_variables(container), _index_variables(existing)
-    differs = [name for name in sorted(ours | theirs) if ours.get(name) != theirs.get(name)]
+    existing = cluster.read_job_json(name)
+    ours = _index_variables(container)
+    theirs = _index_variables(find_container(existing["spec"]))
+    differs = []
+    for variable in sorted(ours | theirs):
+        if ours.get(variable) != theirs.get(variable):
+            differs.append(variable)
     return Submitted(name, attached=True, differs=tuple(differs))
 
 
@@ -98,5 +106,6 @@ def _expand_references(entries: Mapping[str, Json]) -> dict[str, str]:
 
     for name, entry in entries.items():
         if "valueFrom" not in entry:
-            values[name] = re.sub(r"\$\$|\$\(([^)]+)\)", expand, entry.get("value", ""))
+            value = entry.get("value", "")
+            values[name] = re.sub(r"\$\$|\$\(([^)]+)\)", expand, value)
     return values

@@ -24,34 +24,40 @@ def build_job(template: Json, changes: Mapping[str, str], key: str | None) -> Js
         key: runs of one key are one run; None makes a new one each time.
     """
     blueprint = copy.deepcopy(template["spec"]["jobTemplate"])
-    metadata, spec = blueprint.get("metadata") or {}, blueprint["spec"]
+    spec = blueprint["spec"]
+    # Each of these may be missing or null.
+    metadata = blueprint.get("metadata") or {}
     labels = metadata.get("labels") or {}
+    annotations = metadata.get("annotations") or {}
     # The CronJob of a template is suspended, and so would be its Job. Kueue needs that: it starts
     # the Job itself.
     if QUEUE_LABEL not in labels:
         spec.pop("suspend", None)
     container = find_container(spec)
-    container["env"] = replace_variables(container.get("env") or [], changes)
+    env = container.get("env") or []
+    container["env"] = replace_variables(env, changes)
 
     # The pods of an Indexed Job add a hyphen and their number to its name.
     suffix = ""
     if spec.get("completionMode") == "Indexed":
-        suffix = f"-{spec.get('completions', 1) - 1}"
+        last = spec.get("completions", 1) - 1
+        suffix = f"-{last}"
+    own_metadata = template["metadata"]
     # Collected together with the template. As its controller, the CronJob would count this Job
     # among its own, warn about it and delete it.
     owner = {
         "apiVersion": "batch/v1",
         "kind": "CronJob",
-        "name": template["metadata"]["name"],
-        "uid": template["metadata"]["uid"],
+        "name": own_metadata["name"],
+        "uid": own_metadata["uid"],
     }
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
-            "name": build_run_name(template["metadata"]["name"], key, len(suffix)),
+            "name": build_run_name(own_metadata["name"], key, len(suffix)),
             "labels": labels,
-            "annotations": (metadata.get("annotations") or {}) | MANUAL_ANNOTATION,
+            "annotations": annotations | MANUAL_ANNOTATION,
             "ownerReferences": [owner],
         },
         "spec": spec,
@@ -94,4 +100,6 @@ def build_run_name(template: str, key: str | None, suffix_length: int = 0) -> st
     content = secrets.token_hex() if key is None else f"{template}\n{key}"
     digest = hashlib.sha256(content.encode()).hexdigest()[:DIGEST_DIGITS]
     room = LONGEST_NAME - suffix_length - len(f"-{digest}")
-    return f"{template[:room].rstrip('-.')}-{digest}"
+    # A part of a host name must not end in a hyphen or a dot.
+    beginning = template[:room].rstrip("-.")
+    return f"{beginning}-{digest}"

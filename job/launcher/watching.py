@@ -52,7 +52,8 @@ def watch(
         RunDeleted: it was deleted while we watched.
     """
     try:
-        return _follow_run(cluster, run, RunReporter(cluster, write_line), start_timeout)
+        reporter = RunReporter(cluster, write_line)
+        return _follow_run(cluster, run, reporter, start_timeout)
     except (NotStarted, Terminated, KeyboardInterrupt) as error:
         # Whatever stopped us, the message has to say what became of the run.
         became = "goes on"
@@ -68,7 +69,10 @@ def watch(
 
 
 def _follow_run(
-    cluster: Cluster, run: str, reporter: "RunReporter", start_timeout: float | None
+    cluster: Cluster,
+    run: str,
+    reporter: "RunReporter",
+    start_timeout: float | None,
 ) -> Result:
     began = time.monotonic()
     snapshot = observe(cluster, run)
@@ -104,13 +108,16 @@ class RunReporter:
         """Write what is new."""
         for pod in snapshot.pods:
             self._report_pod(pod)
+        listed = {pod.name for pod in snapshot.pods}
         # Whose log we have read, but who is not listed any more.
-        for name in self._readers.keys() - {pod.name for pod in snapshot.pods}:
+        for name in self._readers.keys() - listed:
             self._write_once(f"pod {name} is gone: it was deleted, or lost with its node")
 
         job = snapshot.job
         if job.end:
-            because = "" if job.completed else f": {reasons.explain_failure(snapshot)}"
+            because = ""
+            if not job.completed:
+                because = f": {reasons.explain_failure(snapshot)}"
             self._write_once(f"{job.name} is {job.end.type.lower()}{because}")
             return
         if not snapshot.started and not snapshot.pods:
@@ -120,10 +127,12 @@ class RunReporter:
 
     def _report_pod(self, pod: Pod) -> None:
         if pod.has_begun:
-            self._write_once(f"pod {pod.name} runs on {pod.node or 'a node'}")
+            node = pod.node or "a node"
+            self._write_once(f"pod {pod.name} runs on {node}")
             self._report_phases(pod)
         if reason := reasons.explain_pod_end(pod):
-            self._write_once(f"pod {pod.name} is {'gone' if pod.is_over else 'going'}: {reason}")
+            became = "gone" if pod.is_over else "going"
+            self._write_once(f"pod {pod.name} is {became}: {reason}")
         elif pod.is_over:
             # An evicted pod may have no container left.
             code = pod.container.exit_code

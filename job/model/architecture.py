@@ -34,15 +34,22 @@ def construct(entry: Backbone, size: int) -> keras.Model:
         )
     images = keras.Input((size, size, 3), dtype="float32", name="images")
     pixels = preprocessing.apply(entry.mode, images)
-    if variant := efficientnet_lite.VARIANTS.get(entry.name):
+    variant = efficientnet_lite.VARIANTS.get(entry.name)
+    if variant is not None:
         feature_map = efficientnet_lite.build_feature_map(variant, pixels)
     else:
         application = getattr(keras.applications, entry.name)
-        options: dict[str, Any] = {"include_top": False, "weights": None, "input_tensor": pixels}
-        if "include_preprocessing" in inspect.signature(application).parameters:
+        options: dict[str, Any] = {
+            "include_top": False,
+            "weights": None,
+            "input_tensor": pixels,
+            "input_shape": pixels.shape[1:],
+        }
+        parameters = inspect.signature(application).parameters
+        if "include_preprocessing" in parameters:
             # Ours runs in float32, whatever the precision of the network is.
             options["include_preprocessing"] = False
-        feature_map = application(**options, input_shape=pixels.shape[1:]).output
+        feature_map = application(**options).output
     network = keras.Model(images, feature_map, name=entry.name.lower())
     set_imagenet_statistics(network)
     return network
@@ -68,13 +75,17 @@ def set_imagenet_statistics(network: keras.Model) -> None:
     does not reach. Here it is right from the start, whatever weights come later.
     """
     layer = find_statistics(network)
-    if layer is not None:
-        for early in network.layers[: network.layers.index(layer) + 1]:
-            # These layers are preprocessing, which is float32 like our own.
-            early.dtype_policy = "float32"
-        layer.adapt_mean.assign(preprocessing.IMAGENET_MEAN)
-        layer.adapt_variance.assign(np.square(preprocessing.IMAGENET_DEVIATION))
-        layer.finalize_state()
+    if layer is None:
+        return
+    place = network.layers.index(layer)
+    for early in network.layers[: place + 1]:
+        # These layers are preprocessing, which is float32 like our own.
+        early.dtype_policy = "float32"
+    variance = np.square(preprocessing.IMAGENET_DEVIATION)
+    layer.adapt_mean.assign(preprocessing.IMAGENET_MEAN)
+    layer.adapt_variance.assign(variance)
+    # It makes the copies that the layer computes with.
+    layer.finalize_state()
 
 
 def check_statistics(network: keras.Model, path: Path) -> None:
@@ -88,12 +99,13 @@ def check_statistics(network: keras.Model, path: Path) -> None:
     layer = find_statistics(network)
     if layer is None:
         return
-    mean, variance = layer.adapt_mean.numpy(), layer.adapt_variance.numpy()
+    mean = layer.adapt_mean.numpy()
+    variance = layer.adapt_variance.numpy()
     expected_mean = preprocessing.IMAGENET_MEAN
     deviation = np.array(preprocessing.IMAGENET_DEVIATION)
+    same_mean = np.allclose(mean, expected_mean, atol=1e-3)
     as_published = np.allclose(variance, deviation, atol=1e-3)
     as_it_should_be = np.allclose(variance, deviation**2, atol=1e-3)
-    same_mean = np.allclose(mean, expected_mean, atol=1e-3)
     if not same_mean or not (as_published or as_it_should_be):
         raise WeightsError(
             f"The weights file {path.name} normalises its pixels with mean {mean} and variance "

@@ -3,8 +3,7 @@
 The parts share their weights with the graph.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +84,8 @@ class Classifier:
         if cut.tensor is self.backbone.output:
             # Nothing is above, and a Keras model without a layer is not possible.
             same = keras.Input(cut.shape, dtype=cut.tensor.dtype)
-            return keras.Model(same, layers.Identity(dtype=same.dtype)(same), name="top")
+            identity = layers.Identity(dtype=same.dtype)
+            return keras.Model(same, identity(same), name="top")
         return keras.Model(cut.tensor, self.backbone.output, name="top")
 
 
@@ -104,27 +104,35 @@ def build(spec: ClassifierSpec, weights: Weights) -> Classifier:
     size = spec.backbone.image_size or entry.default_size
     # keras.applications takes no seed for its initialisers.
     keras.utils.set_random_seed(spec.seed)
-    with _set_dtype_policy(spec.precision):
+    # Nor does it take a dtype: the policy for new layers is global.
+    policy_before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(spec.precision)
+    try:
         network = architecture.construct(entry, size)
         initial_weights = f"{entry.name} {weights.sha256 or spec.seed}"
         classifier = _put_head_on(network, spec, initial_weights)
         if weights.kind == "release":
-            # Dropout has no tensors, and the release's may be another one.
-            steady = spec.head.model_copy(update={"dropout": 0.0})
             former_spec = ClassifierSpec(
-                backbone=spec.backbone, head=steady, classes=weights.classes, seed=spec.seed
+                backbone=spec.backbone,
+                # Dropout has no tensors, and the release's may be another one.
+                head=spec.head.model_copy(update={"dropout": 0.0}),
+                classes=weights.classes,
+                seed=spec.seed,
             )
             former = _put_head_on(network, former_spec, initial_weights)
             _continue_release(former, classifier, weights)
-        else:
-            _fill(network, entry.name, weights)
+        elif weights.path is not None:
+            tensors.read_into(network, weights.path, entry.name)
+            architecture.check_statistics(network, weights.path)
+    finally:
+        keras.config.set_dtype_policy(policy_before)
     return classifier
 
 
 def fold_temperature(classifier: Classifier, temperature: float) -> None:
     """Divide the logits by a temperature, in place, by dividing the weights that make them."""
-    # Logits are linear in kernel and bias: no layer is needed that exports would have to know.
-    for variable in classifier.head.get_layer("logits").weights:
+    logits = classifier.head.get_layer("logits")
+    for variable in logits.weights:
         variable.assign(variable / temperature)
 
 
@@ -135,6 +143,7 @@ def summarize(classifier: Classifier, trained: Sequence[Any]) -> str:
         classifier: is left with only the layers of `trained` trainable.
         trained: the variables that are to be trained.
     """
+    # By identity, because a Keras variable compares with `==` element by element.
     chosen = {id(variable) for variable in trained}
     # Keras counts by layer, and a layer is trained whole or not at all.
     for layer in classifier.model.layers:
@@ -146,31 +155,44 @@ def summarize(classifier: Classifier, trained: Sequence[Any]) -> str:
 
 def _put_head_on(network: keras.Model, spec: ClassifierSpec, initial_weights: str) -> Classifier:
     """Put a new head on a backbone."""
-    # float32 from here on: the mean of a feature map in bfloat16 would keep 8 bits.
-    pooling = POOLINGS[spec.head.pooling](dtype="float32", name="pooling")
+    settings = spec.head
+    pooling = POOLINGS[settings.pooling](dtype="float32", name="pooling")
+    output = network.output
     feature_map = keras.Input(
-        network.output.shape[1:], dtype=network.output.dtype, name="feature_map"
+        output.shape[1:],
+        dtype=output.dtype,
+        name="feature_map",
     )
     pool = keras.Model(feature_map, pooling(feature_map), name="pool")
 
     # Seeds differ, or two layers of one shape would start alike.
     stack: list[keras.Layer] = []
-    if spec.head.units:
-        start = initializers.GlorotUniform(spec.seed)
-        hidden = layers.Dense(spec.head.units, "relu", kernel_initializer=start, name="hidden")
+    if settings.units:
+        hidden = layers.Dense(
+            settings.units,
+            "relu",
+            kernel_initializer=initializers.GlorotUniform(spec.seed),
+            name="hidden",
+        )
         stack.append(hidden)
-    if spec.head.dropout:
-        stack.append(layers.Dropout(spec.head.dropout, seed=spec.seed + 1, name="dropout"))
-    start = initializers.GlorotUniform(spec.seed + 2)
-    classes = len(spec.classes)
-    stack.append(layers.Dense(classes, kernel_initializer=start, dtype="float32", name="logits"))
+    if settings.dropout:
+        dropout = layers.Dropout(settings.dropout, seed=spec.seed + 1, name="dropout")
+        stack.append(dropout)
+    logits = layers.Dense(
+        len(spec.classes),
+        kernel_initializer=initializers.GlorotUniform(spec.seed + 2),
+        # bfloat16 would tell probabilities apart by two digits only.
+        dtype="float32",
+        name="logits",
+    )
+    stack.append(logits)
 
     features = keras.Input(pool.output.shape[1:], dtype="float32", name="features")
     head = keras.Model(features, _apply_layers(stack, features), name="head")
     softmax = layers.Softmax(dtype="float32", name="probabilities")
     # The layers once more on the backbone itself: one flat graph, which any Keras can load.
-    probabilities = softmax(_apply_layers(stack, pooling(network.output)))
-    model = keras.Model(network.input, probabilities, name="classifier")
+    flat_logits = _apply_layers(stack, pooling(output))
+    model = keras.Model(network.input, softmax(flat_logits), name="classifier")
     return Classifier(
         model=model,
         backbone=network,
@@ -179,7 +201,7 @@ def _put_head_on(network: keras.Model, spec: ClassifierSpec, initial_weights: st
         cuts=find_cuts(network),
         image_size=network.input.shape[1],
         classes=spec.classes,
-        pooling=spec.head.pooling,
+        pooling=settings.pooling,
         initial_weights=initial_weights,
     )
 
@@ -188,14 +210,6 @@ def _apply_layers(stack: Sequence[keras.Layer], x: Any) -> Any:
     for layer in stack:
         x = layer(x)
     return x
-
-
-def _fill(network: keras.Model, name: str, weights: Weights) -> None:
-    """Read pre-trained weights into the backbone."""
-    if weights.path is None:
-        return
-    tensors.read_into(network, weights.path, name)
-    architecture.check_statistics(network, weights.path)
 
 
 def _continue_release(former: Classifier, classifier: Classifier, weights: Weights) -> None:
@@ -211,10 +225,12 @@ def _continue_release(former: Classifier, classifier: Classifier, weights: Weigh
     tensors.read_into(former.model, weights.path, "this backbone with this head")
     architecture.set_imagenet_statistics(former.backbone)
 
+    # Where each class that both know is in the new head and in the former one.
     places = []
     for place, name in enumerate(classifier.classes):
         if name in former.classes:
-            places.append((place, former.classes.index(name)))
+            former_place = former.classes.index(name)
+            places.append((place, former_place))
 
     for layer in classifier.head.layers:
         known_weights = former.head.get_layer(layer.name).weights
@@ -224,20 +240,7 @@ def _continue_release(former: Classifier, classifier: Classifier, weights: Weigh
                 continue
             # A kernel [d, classes] or a bias [classes].
             values = variable.numpy()
+            known_values = known.numpy()
             for place, former_place in places:
-                values[..., place] = known.numpy()[..., former_place]
+                values[..., place] = known_values[..., former_place]
             variable.assign(values)
-
-
-@contextmanager
-def _set_dtype_policy(precision: DtypePolicy) -> Iterator[None]:
-    """Set the policy for new layers, and put the former one back.
-
-    It is global, since `keras.applications` takes no dtype.
-    """
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision)
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)

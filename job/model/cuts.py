@@ -44,8 +44,13 @@ def find_cuts(backbone: keras.Model) -> tuple[Cut, ...]:
     found = []
     for depth, operation, tensor, below in _find_bottlenecks(backbone):
         if below:
+            # Keras counts up the names of nameless operations: this number is left out.
+            kind = WORD_BOUNDARY.sub("_", type(operation).__name__).lower()
+            name = operation.name
+            if re.fullmatch(rf"{kind}(_\d+)?", name):
+                name = kind
             cut = Cut(
-                name=f"{depth:03d}_{_name_stably(operation)}",
+                name=f"{depth:03d}_{name}",
                 depth=depth,
                 shape=tuple(tensor.shape[1:]),
                 parameters_below=below,
@@ -64,15 +69,16 @@ def _find_bottlenecks(backbone: keras.Model) -> Iterator[tuple[int, Any, Any, in
         (steps walked, operation, its tensor, parameters so far)
     """
     nodes: list[Any] = []
+    by_depth = backbone._nodes_by_depth
     # Keras counts the depth from the outputs on.
-    for depth in sorted(backbone._nodes_by_depth, reverse=True):
-        nodes.extend(backbone._nodes_by_depth[depth])
+    for depth in sorted(by_depth, reverse=True):
+        nodes.extend(by_depth[depth])
 
     last_use: dict[int, float] = {}
     for step, node in enumerate(nodes):
         for tensor in node.input_tensors:
             last_use[id(tensor)] = step
-    # The top needs the feature map to the end.
+    # What comes after the backbone needs its output.
     last_use[id(backbone.output)] = inf
 
     needed: dict[int, Any] = {}
@@ -84,14 +90,11 @@ def _find_bottlenecks(backbone: keras.Model) -> Iterator[tuple[int, Any, Any, in
         for key in list(needed):
             if last_use[key] <= step:
                 del needed[key]
-        weights = getattr(node.operation, "weights", ())
-        parameters[id(node.operation)] = sum(prod(weight.shape) for weight in weights)
+        operation = node.operation
+        # An operation such as a sum has no such attribute.
+        weights = getattr(operation, "weights", ())
+        parameters[id(operation)] = sum(prod(weight.shape) for weight in weights)
         if len(needed) == 1:
             (tensor,) = needed.values()
-            yield step, node.operation, tensor, sum(parameters.values())
-
-
-def _name_stably(operation: Any) -> str:
-    """The operation's name without the number that Keras counts up for nameless ones."""
-    kind = WORD_BOUNDARY.sub("_", type(operation).__name__).lower()
-    return kind if re.fullmatch(rf"{kind}(_\d+)?", operation.name) else operation.name
+            below = sum(parameters.values())
+            yield step, operation, tensor, below

@@ -39,13 +39,16 @@ STAGES: Final = (
 # of the first and the last stage are the same in all variants.
 VARIANTS: Final = {
     "EfficientNetLite0": Variant(
-        repeats=(1, 2, 2, 3, 3, 4, 1), channels=(16, 24, 40, 80, 112, 192, 320)
+        repeats=(1, 2, 2, 3, 3, 4, 1),
+        channels=(16, 24, 40, 80, 112, 192, 320),
     ),
     "EfficientNetLite1": Variant(
-        repeats=(1, 3, 3, 4, 4, 5, 1), channels=(16, 24, 40, 80, 112, 192, 320)
+        repeats=(1, 3, 3, 4, 4, 5, 1),
+        channels=(16, 24, 40, 80, 112, 192, 320),
     ),
     "EfficientNetLite2": Variant(
-        repeats=(1, 3, 3, 4, 4, 5, 1), channels=(16, 24, 48, 88, 120, 208, 352)
+        repeats=(1, 3, 3, 4, 4, 5, 1),
+        channels=(16, 24, 48, 88, 120, 208, 352),
     ),
 }
 STEM_CHANNELS: Final = 32
@@ -62,15 +65,30 @@ def build_feature_map(variant: Variant, pixels: Any) -> Any:
     Returns:
         The feature map [batch, side / 32, side / 32, 1280], with the side rounded up.
     """
-    x = _add_convolution(pixels, STEM_CHANNELS, kernel=3, stride=2, name="stem")
+    x = _add_convolution(
+        pixels,
+        STEM_CHANNELS,
+        kernel=3,
+        stride=2,
+        name="stem",
+    )
+    # Blocks are numbered through all stages, so that each name occurs once.
     block = 0
     for stage, repeats, channels in zip(STAGES, variant.repeats, variant.channels, strict=True):
         for repeat in range(repeats):
-            # The first block narrows the image, so its output cannot be added to its input.
-            once = stage if repeat == 0 else stage._replace(stride=1)
+            once = stage
+            if repeat > 0:
+                # The first block has narrowed the image.
+                once = stage._replace(stride=1)
             x = _add_block(x, once, channels, name=f"block{block}")
             block += 1
-    return _add_convolution(x, HEAD_CHANNELS, kernel=1, stride=1, name="head")
+    return _add_convolution(
+        x,
+        HEAD_CHANNELS,
+        kernel=1,
+        stride=1,
+        name="head",
+    )
 
 
 def _add_block(x: Any, stage: BlockGroup, channels: int, name: str) -> Any:
@@ -78,34 +96,68 @@ def _add_block(x: Any, stage: BlockGroup, channels: int, name: str) -> Any:
 
     The skip needs an output of the same shape as the input.
     """
-    entered, entered_channels = x, x.shape[-1]
+    entered = x
+    entered_channels = x.shape[-1]
 
     if stage.expansion > 1:
-        expanded = entered_channels * stage.expansion
-        x = _add_convolution(x, expanded, kernel=1, stride=1, name=f"{name}_expand")
+        x = _add_convolution(
+            x,
+            entered_channels * stage.expansion,
+            kernel=1,
+            stride=1,
+            name=f"{name}_expand",
+        )
 
-    x = layers.DepthwiseConv2D(
-        stage.kernel, stage.stride, "same", use_bias=False, name=f"{name}_depthwise_conv"
-    )(x)
-    x = _add_activation(_add_normalisation(x, f"{name}_depthwise"), f"{name}_depthwise")
+    depthwise = layers.DepthwiseConv2D(
+        stage.kernel,
+        stage.stride,
+        "same",
+        # The normalisation after it has an offset of its own.
+        use_bias=False,
+        name=f"{name}_depthwise_conv",
+    )
+    x = _add_normalisation(depthwise(x), f"{name}_depthwise")
+    x = _add_activation(x, f"{name}_depthwise")
 
-    x = layers.Conv2D(channels, 1, padding="same", use_bias=False, name=f"{name}_project_conv")(x)
-    x = _add_normalisation(x, f"{name}_project")
+    projection = layers.Conv2D(
+        channels,
+        1,
+        padding="same",
+        use_bias=False,
+        name=f"{name}_project_conv",
+    )
+    # Without an activation: ReLU6 would lose information in so few channels.
+    x = _add_normalisation(projection(x), f"{name}_project")
 
     if stage.stride == 1 and entered_channels == channels:
-        x = layers.Add(name=f"{name}_add")([x, entered])
+        add = layers.Add(name=f"{name}_add")
+        x = add([x, entered])
     return x
 
 
 def _add_convolution(x: Any, channels: int, kernel: int, stride: int, name: str) -> Any:
     """Add a convolution with normalisation and activation."""
-    x = layers.Conv2D(channels, kernel, stride, "same", use_bias=False, name=f"{name}_conv")(x)
-    return _add_activation(_add_normalisation(x, name), name)
+    convolution = layers.Conv2D(
+        channels,
+        kernel,
+        stride,
+        "same",
+        use_bias=False,
+        name=f"{name}_conv",
+    )
+    x = _add_normalisation(convolution(x), name)
+    return _add_activation(x, name)
 
 
 def _add_normalisation(x: Any, name: str) -> Any:
-    return layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_bn")(x)
+    normalisation = layers.BatchNormalization(
+        momentum=0.99,
+        epsilon=1e-3,
+        name=f"{name}_bn",
+    )
+    return normalisation(x)
 
 
 def _add_activation(x: Any, name: str) -> Any:
-    return layers.ReLU(6.0, name=f"{name}_relu")(x)
+    activation = layers.ReLU(6.0, name=f"{name}_relu")
+    return activation(x)

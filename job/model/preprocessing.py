@@ -34,19 +34,27 @@ def apply(mode: PixelRange, images: Any) -> Any:
         case "lite":
             return _rescale_pixels(images, 1 / 128, -127 / 128)
         case "torch":
-            scale = [1 / (255 * deviation) for deviation in IMAGENET_DEVIATION]
-            offset = [
-                -mean / deviation
-                for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True)
-            ]
+            # (pixel / 255 - mean) / deviation as one product and one sum.
+            scale = []
+            offset = []
+            for mean, deviation in zip(IMAGENET_MEAN, IMAGENET_DEVIATION, strict=True):
+                scale.append(1 / (255 * deviation))
+                offset.append(-mean / deviation)
             return _rescale_pixels(images, scale, offset)
         case "caffe":
             reversed_channels = keras.ops.flip(images, axis=-1)
-            return _rescale_pixels(reversed_channels, 1.0, [-mean for mean in CAFFE_MEAN_BGR])
+            offset = [-mean for mean in CAFFE_MEAN_BGR]
+            return _rescale_pixels(reversed_channels, 1.0, offset)
         case "none":
             return images
 
 
 def _rescale_pixels(images: Any, scale: float | list[float], offset: float | list[float]) -> Any:
-    # In float32 whatever the network's precision is: bfloat16 would round a pixel of 200.5 to 200.
-    return keras.layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(images)
+    rescaling = keras.layers.Rescaling(
+        scale,
+        offset,
+        # Whatever the network's precision is: bfloat16 would round a pixel of 200.5 to 200.
+        dtype="float32",
+        name="preprocessing",
+    )
+    return rescaling(images)

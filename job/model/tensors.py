@@ -36,12 +36,35 @@ def read_into(network: keras.Model, path: Path, name: str) -> None:
     Raises:
         WeightsError: the file is damaged, or its tensors are not exactly those of the network.
     """
-    if path.suffix == ".keras":
-        with tempfile.TemporaryDirectory() as folder:
-            file = _extract_weights(path, Path(folder), network.count_params())
-            _fill_network(network, file, path, name)
-    else:
+    if path.suffix != ".keras":
         _fill_network(network, path, path, name)
+        return
+
+    # Only the member that holds tensors is extracted. The archive's configuration is never read: it
+    # could name code to run.
+    parameters = network.count_params()
+    largest = MOST_BYTES_PER_PARAMETER * parameters + OVERHEAD_BYTES
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with zipfile.ZipFile(path) as archive:
+                # Asked before anything is unpacked: a small archive can hold a member of terabytes.
+                if archive.getinfo(ARCHIVED_WEIGHTS).file_size > largest:
+                    raise WeightsError(
+                        f"The weights in {path.name} are far larger than the network, which has "
+                        f"{parameters:,} parameters.",
+                        "Give the weights of this very backbone.",
+                    )
+                file = Path(archive.extract(ARCHIVED_WEIGHTS, folder))
+        except (
+            zipfile.BadZipFile,
+            KeyError,
+            EOFError,
+            OSError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
+            raise _describe_damage(path, error) from error
+        _fill_network(network, file, path, name)
 
 
 def _fill_network(network: keras.Model, file: Path, path: Path, name: str) -> None:
@@ -64,32 +87,6 @@ def _fill_network(network: keras.Model, file: Path, path: Path, name: str) -> No
                 "expected finite ones.",
                 "Give weights from a run that did not diverge.",
             )
-
-
-def _extract_weights(path: Path, folder: Path, parameters: int) -> Path:
-    """Extract the one member of a `.keras` archive that holds tensors.
-
-    Its configuration is never read: it could name code to run.
-    """
-    largest = MOST_BYTES_PER_PARAMETER * parameters + OVERHEAD_BYTES
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if archive.getinfo(ARCHIVED_WEIGHTS).file_size > largest:
-                raise WeightsError(
-                    f"The weights in {path.name} are far larger than the network, which has "
-                    f"{parameters:,} parameters.",
-                    "Give the weights of this very backbone.",
-                )
-            return Path(archive.extract(ARCHIVED_WEIGHTS, folder))
-    except (
-        zipfile.BadZipFile,
-        KeyError,
-        EOFError,
-        OSError,
-        NotImplementedError,
-        RuntimeError,
-    ) as error:
-        raise _describe_damage(path, error) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +135,10 @@ class WeightsFileContents:
 
 
 def _describe_misfit(
-    network: keras.Model, contents: WeightsFileContents, path: Path, name: str
+    network: keras.Model,
+    contents: WeightsFileContents,
+    path: Path,
+    name: str,
 ) -> WeightsError:
     """The error for a file of another network, which is named if the catalogue knows it."""
     kind = "another network"

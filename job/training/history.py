@@ -26,9 +26,11 @@ def write_history(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
     stages: dict[str, list[Mapping[str, Any]]] = {}
     for row in history:
         columns.update(dict.fromkeys(row))
-        stages.setdefault(row["stage"], []).append(row)
+        rows = stages.setdefault(row["stage"], [])
+        rows.append(row)
 
     with (folder / "history.csv").open("w", newline="") as file:
+        # The file is the same on every system.
         writer = csv.DictWriter(file, list(columns), lineterminator="\n")
         writer.writeheader()
         writer.writerows(history)
@@ -36,8 +38,10 @@ def write_history(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
     # A folder per stage: TensorBoard draws each as a curve of its own, from its epoch 1 on.
     for stage, rows in stages.items():
         curves = folder / "logs" / "tensorboard" / stage
-        with tf.summary.create_file_writer(str(curves)).as_default():
+        summaries = tf.summary.create_file_writer(str(curves))
+        with summaries.as_default():
             for row in rows:
+                epoch = row["epoch"]
                 for name in sorted(row.keys() - {"stage", "epoch"}):
                     value = tf.constant(row[name], tf.float32)
-                    tf.summary.write(name, value, row["epoch"], SCALAR)
+                    tf.summary.write(name, value, epoch, SCALAR)

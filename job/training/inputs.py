@@ -29,7 +29,8 @@ class ImageInputs:
         chosen: list[Example] = []
         for number in numbers:
             first = number * EVALUATION_BATCH
-            chosen.extend(self.feed.splits.val[first : first + EVALUATION_BATCH])
+            last = first + EVALUATION_BATCH
+            chosen.extend(self.feed.splits.val[first:last])
         return self.feed.load_images(chosen)
 
 
@@ -50,7 +51,10 @@ class KeptInputs:
         """As `ImageInputs.load_validation`."""
         for number in numbers:
             first = number * EVALUATION_BATCH
-            rows = np.asarray(self.val[first : first + EVALUATION_BATCH])
+            last = first + EVALUATION_BATCH
+            # From the memory map into memory, a batch at a time.
+            rows = np.asarray(self.val[first:last])
+            # Every batch has one size: another size would give other last bits.
             yield pad_rows(rows, EVALUATION_BATCH)
 
 
@@ -60,18 +64,29 @@ StageInputs = ImageInputs | KeptInputs
 def load_inputs(network: StageNetwork, feed: Feed, context: TrainingContext) -> StageInputs:
     """Load what enters a network: activations where they are kept, else images."""
     if network.kept is None:
-        return ImageInputs(feed, find_shard(context))
+        return ImageInputs(feed, _find_shard(context))
     return keep_activations(network.kept, feed, context)
 
 
 def keep_activations(network: FrozenNetwork, feed: Feed, context: TrainingContext) -> KeptInputs:
     """Load the activations of a frozen network. Those that are not kept yet are computed here."""
-    train = context.cache.load(network, feed, feed.splits.train, context.telemetry)
-    val = context.cache.load(network, feed, feed.splits.val, context.telemetry)
-    return KeptInputs(feed, find_shard(context), train, val)
+    splits = feed.splits
+    cache = context.cache
+    train = cache.load(network, feed, splits.train, context.telemetry)
+    val = cache.load(network, feed, splits.val, context.telemetry)
+    return KeptInputs(
+        feed=feed,
+        shard=_find_shard(context),
+        train=train,
+        val=val,
+    )
 
 
-def find_shard(context: TrainingContext) -> Shard:
+def _find_shard(context: TrainingContext) -> Shard:
     """The part of each batch that this worker takes."""
     workers = context.workers
-    return Shard(workers.index, workers.count, len(workers.devices))
+    return Shard(
+        index=workers.index,
+        workers=workers.count,
+        devices=len(workers.devices),
+    )

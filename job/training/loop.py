@@ -48,11 +48,17 @@ def train_stage(  # noqa: C901, PLR0915 - one loop reads best in one place.
         DivergedError: a gradient is not finite.
         SettingsError: the GPU's memory is too small.
     """
-    settings, workers, telemetry = context.settings, context.workers, context.telemetry
-    name, steps, metric = network.stage.name, inputs.feed.steps, context.gate.metric
+    settings = context.settings
+    workers = context.workers
+    telemetry = context.telemetry
+    metric = context.gate.metric
+    name = network.stage.name
+    steps = inputs.feed.steps
     labels = collect_labels(inputs.feed.splits.val)
     stage = progress.current
-    scale = stage.loss_scale = stage.loss_scale or LossScale.for_precision(context.precision)
+    scale = stage.loss_scale or LossScale.for_precision(context.precision)
+    # It is part of the state: a resumed stage goes on with the factor that it had.
+    stage.loss_scale = scale
     best: list[np.ndarray] = []
 
     def forward(batch: tf.Tensor) -> tf.Tensor:
@@ -63,24 +69,38 @@ def train_stage(  # noqa: C901, PLR0915 - one loop reads best in one place.
         return network.compute_logits(batch, training=False)
 
     with workers.strategy.scope():
-        optimizer = keras.optimizers.Adam(build_schedule(settings, network.stage.rate, steps))
+        rate = _build_schedule(settings, network.stage.rate, steps)
+        optimizer = keras.optimizers.Adam(rate)
+        # Built before the first step, so that a state can be assigned to its variables.
         optimizer.build(network.variables)
-    train_step = build_train_step(workers.strategy, forward, network.variables, optimizer, settings)
+    train_step = build_train_step(
+        workers.strategy,
+        forward,
+        network.variables,
+        optimizer,
+        settings,
+    )
     if state is not None:
         assign_arrays(optimizer.variables, state.arrays["optimizer"])
         best = list(state.arrays["best"])
 
     def save_checkpoint() -> None:
-        variables = network.classifier.model.variables
-        save_state(context, progress, model=variables, optimizer=optimizer.variables, best=best)
+        save_state(
+            context,
+            progress,
+            model=network.classifier.model.variables,
+            optimizer=optimizer.variables,
+            best=best,
+        )
 
     def load_batches(_: Any) -> tf.data.Dataset:
         return inputs.load_epoch(stage.epoch, stage.step)
 
     # A state may be of the end of the last epoch: then only the best weights are put back.
     while not stage.is_over(settings):
-        for batch in workers.strategy.distribute_datasets_from_function(load_batches):
-            # Before each step, so that all workers stop at the same one.
+        # A new data set in each epoch: its batches depend on the epoch and the step.
+        batches = workers.strategy.distribute_datasets_from_function(load_batches)
+        for batch in batches:
             if context.agree_to_stop():
                 save_checkpoint()
                 # A worker that starts again before the chief has saved would read an older state.
@@ -90,10 +110,11 @@ def train_stage(  # noqa: C901, PLR0915 - one loop reads best in one place.
             started = time.monotonic()
             try:
                 loss, finite, gradients = train_step.compute_gradients(
-                    *batch, tf.constant(scale.value)
+                    *batch,
+                    tf.constant(scale.value),
                 )
             except tf.errors.ResourceExhaustedError as error:
-                raise explain_out_of_memory(train_step, batch, context) from error
+                raise _explain_out_of_memory(train_step, batch, context) from error
             if finite:
                 train_step.update(gradients)
                 scale.record_success()
@@ -103,16 +124,18 @@ def train_stage(  # noqa: C901, PLR0915 - one loop reads best in one place.
                 logger.info("float16 overflowed", extra={"fields": {"scale": scale.value}})
             else:
                 save_checkpoint()
-                raise explain_divergence(name, progress, settings)
+                raise _explain_divergence(name, progress, settings)
             stage.step += 1
-            seconds, mean_loss = time.monotonic() - started, stage.loss / stage.step
+            seconds = time.monotonic() - started
+            mean_loss = stage.loss / stage.step
             telemetry.emit(StepTaken(seconds, mean_loss))
             telemetry.emit(Progressed(stage.step, steps, "steps"))
             if context.checkpoints.should_save():
                 save_checkpoint()
 
         logits = predict_validation(infer, inputs, workers)
-        value, validation_loss = score(metric, labels, logits), log_loss(labels, logits)
+        value = score(metric, labels, logits)
+        validation_loss = log_loss(labels, logits)
         scores = {
             "loss": stage.loss / steps,
             "val_loss": validation_loss,
@@ -120,16 +143,16 @@ def train_stage(  # noqa: C901, PLR0915 - one loop reads best in one place.
         }
         if stage.end_epoch(value, validation_loss):
             best = read_arrays(network.variables)
-        progress.history.append({"stage": name, "epoch": stage.epoch, **scores})
-        rate = float(optimizer.learning_rate)
-        shown = {**scores, "learning_rate": rate}
+        row = {"stage": name, "epoch": stage.epoch, **scores}
+        progress.history.append(row)
+        shown = {**scores, "learning_rate": float(optimizer.learning_rate)}
         telemetry.emit(EpochEnded(name, stage.epoch, settings.epochs, shown))
 
     assign_arrays(network.variables, best)
     return True
 
 
-def build_schedule(settings: TrainingSettings, factor: float, steps: int) -> Any:
+def _build_schedule(settings: TrainingSettings, factor: float, steps: int) -> Any:
     """The learning rate of a stage with `steps` in an epoch: a number, or a Keras schedule."""
     rate = settings.learning_rate * factor
     if settings.schedule == "constant":
@@ -144,8 +167,10 @@ def build_schedule(settings: TrainingSettings, factor: float, steps: int) -> Any
     )
 
 
-def explain_divergence(
-    name: str, progress: TrainingProgress, settings: TrainingSettings
+def _explain_divergence(
+    name: str,
+    progress: TrainingProgress,
+    settings: TrainingSettings,
 ) -> DivergedError:
     """The error for a gradient that is not finite, where float16 is not to blame."""
     stage = progress.current
@@ -157,15 +182,18 @@ def explain_divergence(
     )
 
 
-def explain_out_of_memory(
-    train_step: TrainStep, batch: tuple[Any, ...], context: TrainingContext
+def _explain_out_of_memory(
+    train_step: TrainStep,
+    batch: tuple[Any, ...],
+    context: TrainingContext,
 ) -> SettingsError:
     """The error for a batch that does not fit, with a smaller one that does.
 
     The batch is halved until a step fits. Workers must call a step together, and not all of them
     may be short of memory: among several, nothing is tried.
     """
-    workers, size = context.workers, context.settings.batch_size
+    workers = context.workers
+    size = context.settings.batch_size
     message = f"The GPU's memory is too small for a batch of {size} images."
     if workers.count > 1:
         cure = f"Set GRAFT_TRAINING_BATCH_SIZE={size // 2}, or add workers."

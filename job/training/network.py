@@ -40,37 +40,47 @@ class StageNetwork:
         # BatchNorm stays in inference mode even where it is trained: small batches would spoil
         # the statistics of the pre-trained weights.
         if self.live is not None:
-            inputs = tf.stop_gradient(self.live(inputs, training=False))
+            frozen = self.live(inputs, training=False)
+            # No gradient is computed for what is not trained.
+            inputs = tf.stop_gradient(frozen)
         if self.freed is not None:
-            inputs = self.classifier.pool(self.freed(inputs, training=False))
+            feature_map = self.freed(inputs, training=False)
+            inputs = self.classifier.pool(feature_map)
         return self.classifier.head(inputs, training=training)
 
 
 def divide_classifier(
-    classifier: Classifier, plan: Plan, stage: Stage, feed: Feed, context: TrainingContext
+    classifier: Classifier,
+    plan: Plan,
+    stage: Stage,
+    feed: Feed,
+    context: TrainingContext,
 ) -> StageNetwork:
     """Divide a classifier for a stage, and keep as much as can be kept."""
     kept = live = freed = None
+    cut = plan.cut
     if stage.frees == "none":
         # Whatever the augmentation and the limit are: features are small, and a head on a frozen
         # backbone sees plain images.
         kept = pool_backbone(classifier, context)
-    elif plan.cut is None:
+    elif cut is None:
         freed = classifier.backbone
     else:
-        trunk, freed = classifier.trunk(plan.cut), classifier.top(plan.cut)
-        key = name_activations(classifier, trunk, f"cut at {plan.cut.name}", context)
+        trunk = classifier.trunk(cut)
+        freed = classifier.top(cut)
+        key = _name_activations(classifier, trunk, f"cut at {cut.name}", context)
         frozen = FrozenNetwork(trunk, key)
         images = len(feed.splits.train) + len(feed.splits.val)
+        fits = frozen.count_bytes(images) <= context.cache.limit
         # Augmented images differ in every epoch, and their activations with them.
-        if feed.augmentation == "none" and frozen.count_bytes(images) <= context.cache.limit:
+        if feed.augmentation == "none" and fits:
             kept = frozen
         else:
             live = trunk
     return StageNetwork(
         stage=stage,
         classifier=classifier,
-        variables=select_variables(classifier, stage.frees, plan.cut),
+        variables=select_variables(classifier, stage.frees, cut),
         kept=kept,
         live=live,
         freed=freed,
@@ -79,14 +89,19 @@ def divide_classifier(
 
 def pool_backbone(classifier: Classifier, context: TrainingContext) -> FrozenNetwork:
     """The backbone with its pooling: images -> features float32 [batch, d]."""
-    pooled = classifier.pool(classifier.backbone.output)
-    model = keras.Model(classifier.backbone.input, pooled)
-    key = name_activations(classifier, model, f"pooled by {classifier.pooling}", context)
+    backbone = classifier.backbone
+    pooled = classifier.pool(backbone.output)
+    model = keras.Model(backbone.input, pooled)
+    place = f"pooled by {classifier.pooling}"
+    key = _name_activations(classifier, model, place, context)
     return FrozenNetwork(model, key)
 
 
-def name_activations(
-    classifier: Classifier, model: keras.Model, place: str, context: TrainingContext
+def _name_activations(
+    classifier: Classifier,
+    model: keras.Model,
+    place: str,
+    context: TrainingContext,
 ) -> str:
     """Name everything besides the images that decides the bytes of activations.
 
@@ -97,5 +112,8 @@ def name_activations(
             and max pooling have the same one.
         context: knows precision and machine.
     """
-    shape, machine = model.output.shape, context.workers.fingerprint
-    return f"{classifier.initial_weights} {place} {shape} {context.precision} {machine}"
+    weights = classifier.initial_weights
+    shape = model.output.shape
+    precision = context.precision
+    machine = context.workers.fingerprint
+    return f"{weights} {place} {shape} {precision} {machine}"

@@ -17,26 +17,34 @@ def predict(classifier: Classifier, feed: Feed, examples: Sequence[Example]) -> 
 
     @tf.function
     def infer(images: tf.Tensor) -> tf.Tensor:
-        features = classifier.pool(classifier.backbone(images, training=False))
+        feature_map = classifier.backbone(images, training=False)
+        features = classifier.pool(feature_map)
         return classifier.head(features, training=False)
 
     batches = [infer(images).numpy() for images in feed.load_images(examples)]
-    return np.concatenate(batches)[: len(examples)]
+    logits = np.concatenate(batches)
+    # The last batch is filled up with copies of its last image.
+    return logits[: len(examples)]
 
 
 def predict_validation(
-    infer: Callable[[tf.Tensor], tf.Tensor], inputs: StageInputs, workers: Workers
+    infer: Callable[[tf.Tensor], tf.Tensor],
+    inputs: StageInputs,
+    workers: Workers,
 ) -> np.ndarray:
     """Compute the logits of the validation images with all workers: float32 [n, classes].
 
     Each worker takes every n-th batch, and all of them receive the whole.
     """
     splits = inputs.feed.splits
-    batches = -(-len(splits.val) // EVALUATION_BATCH)
-    logits = np.zeros((batches, EVALUATION_BATCH, len(splits.classes)), np.float32)
+    images = len(splits.val)
+    classes = len(splits.classes)
+    batches = -(-images // EVALUATION_BATCH)
+    logits = np.zeros((batches, EVALUATION_BATCH, classes), np.float32)
     own = range(workers.index, batches, workers.count)
     for number, batch in zip(own, inputs.load_validation(own), strict=True):
         logits[number] = infer(batch)
     # Where this worker has logits, the others have zeros: the sum is exact.
     together = workers.sum(logits)
-    return together.reshape(-1, len(splits.classes))[: len(splits.val)]
+    rows = together.reshape(-1, classes)
+    return rows[:images]

@@ -47,29 +47,39 @@ def solve_path(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -
     """
     mean = features.mean(axis=0, dtype=np.float64)
     scale = features.std(axis=0, dtype=np.float64)
-    scale[scale <= LEAST_VARIATION * np.abs(features).max(axis=0)] = 1.0
+    largest = np.abs(features).max(axis=0)
+    # A constant feature is not divided: its deviation is only rounding.
+    scale[scale <= LEAST_VARIATION * largest] = 1.0
     standardised = (features - mean) / scale
     targets = targets.astype(np.float64)
     # A mean, so that a penalty means the same for few images as for many.
     share = weights.astype(np.float64) / weights.sum()
-    shape = (features.shape[1] + 1, targets.shape[1])
+    images, dimensions = features.shape
+    # One more row than features: the bias.
+    shape = (dimensions + 1, targets.shape[1])
 
     def evaluate(flat: np.ndarray, penalty: float) -> tuple[float, np.ndarray]:
         """The penalised cross-entropy and its gradient."""
         kernel, bias = np.split(flat.reshape(shape), [-1])
         logits = standardised @ kernel + bias
-        error = share[:, None] * (softmax(logits, axis=1) - targets)
-        loss = share @ (logsumexp(logits, axis=1) - (targets * logits).sum(axis=1))
+        probabilities = softmax(logits, axis=1)
+        error = share[:, None] * (probabilities - targets)
+        losses = logsumexp(logits, axis=1) - (targets * logits).sum(axis=1)
+        loss = share @ losses
         # The bias is not penalised: classes of unequal size would be pulled together.
-        gradient = np.vstack([standardised.T @ error + penalty * kernel, error.sum(axis=0)])
-        return loss + penalty / 2 * (kernel**2).sum(), gradient.ravel()
+        kernel_gradient = standardised.T @ error + penalty * kernel
+        bias_gradient = error.sum(axis=0)
+        gradient = np.vstack([kernel_gradient, bias_gradient])
+        penalised = loss + penalty / 2 * (kernel**2).sum()
+        return penalised, gradient.ravel()
 
     solution = np.zeros(shape)
     for penalty in PENALTIES:
         found = minimize(
             evaluate,
             solution.ravel(),
-            args=(penalty / len(features),),
+            # The loss is a mean over the images, so the penalty is divided by them as well.
+            args=(penalty / images,),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": MOST_ITERATIONS},
@@ -77,4 +87,8 @@ def solve_path(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -
         solution = found.x.reshape(shape)
         kernel = solution[:-1] / scale[:, None]
         bias = solution[-1] - mean @ kernel
-        yield Probe(kernel.astype(np.float32), bias.astype(np.float32), penalty)
+        yield Probe(
+            kernel=kernel.astype(np.float32),
+            bias=bias.astype(np.float32),
+            penalty=penalty,
+        )

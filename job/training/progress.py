@@ -42,14 +42,19 @@ class StageProgress:
 
     def end_epoch(self, score: float, loss: float) -> bool:
         """Count an epoch with its validation score and loss; True if it is the best so far."""
-        self.epoch, self.step, self.loss = self.epoch + 1, 0, 0.0
+        self.epoch += 1
+        self.step = 0
+        self.loss = 0.0
         # Among equal scores the lower loss is better: a score of few images is coarse.
-        better = (score, -loss) > (self.best_score, -self.best_loss)
-        if better:
-            self.best_score, self.best_loss, self.stale = score, loss, 0
+        rank = (score, -loss)
+        is_best = rank > (self.best_score, -self.best_loss)
+        if is_best:
+            self.best_score = score
+            self.best_loss = loss
+            self.stale = 0
         else:
             self.stale += 1
-        return better
+        return is_best
 
 
 @dataclass(slots=True, kw_only=True)
@@ -76,9 +81,13 @@ class TrainingProgress:
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
         """The inverse of `dataclasses.asdict`."""
         current = dict(facts["current"])
-        if current["loss_scale"] is not None:
-            current["loss_scale"] = LossScale(**current["loss_scale"])
-        return cls(**{**facts, "current": StageProgress(**current)})
+        scale = current["loss_scale"]
+        # A state of the end of a stage has none.
+        if scale is not None:
+            current["loss_scale"] = LossScale(**scale)
+        values = dict(facts)
+        values["current"] = StageProgress(**current)
+        return cls(**values)
 
     def end_stage(self) -> None:
         self.stage += 1
@@ -106,8 +115,13 @@ def save_state(
     """
     if not context.workers.chief:
         return
-    arrays = {"model": read_arrays(model), "optimizer": read_arrays(optimizer), "best": best}
-    context.checkpoints.save(TrainingState(arrays, asdict(progress)))
+    arrays = {
+        "model": read_arrays(model),
+        "optimizer": read_arrays(optimizer),
+        "best": best,
+    }
+    state = TrainingState(arrays, asdict(progress))
+    context.checkpoints.save(state)
     context.telemetry.emit(CheckpointSaved())
 
 

@@ -13,7 +13,7 @@ from job.telemetry import EpochEnded
 from job.training.context import TrainingContext
 from job.training.inputs import keep_activations, load_inputs
 from job.training.loop import train_stage
-from job.training.network import StageNetwork, divide_classifier, pool_backbone
+from job.training.network import divide_classifier, pool_backbone
 from job.training.probe import PENALTIES, Probe, solve_path
 from job.training.progress import TrainingProgress, assign_arrays, save_state
 from job.transfer import Plan
@@ -45,29 +45,42 @@ def fit(classifier: Classifier, plan: Plan, feed: Feed, context: TrainingContext
         TemporaryError: the workers do not start from one state.
     """
     progress = TrainingProgress(stages=len(plan.stages))
-    state = load_common_state(context)
+    state = _load_common_state(context)
     if state is not None:
         progress = TrainingProgress.from_facts(state.facts)
         assign_arrays(classifier.model.variables, state.arrays["model"])
-        numbers = (progress.stage + 1, progress.current.epoch + 1, progress.current.step)
-        logger.info("resumed at stage %d, epoch %d, step %d", *numbers)
+        logger.info(
+            "resumed at stage %d, epoch %d, step %d",
+            progress.stage + 1,
+            progress.current.epoch + 1,
+            progress.current.step,
+        )
         if not state.arrays["optimizer"]:
             # It was saved at the end of a stage: the next one begins afresh.
             state = None
-    if context.workers.fingerprint not in progress.fingerprints:
-        progress.fingerprints.append(context.workers.fingerprint)
+    fingerprint = context.workers.fingerprint
+    if fingerprint not in progress.fingerprints:
+        progress.fingerprints.append(fingerprint)
 
     for stage in plan.stages[progress.stage :]:
         if stage.solved:
-            solve_head(classifier, feed, context, progress)
+            _solve_head(classifier, feed, context, progress)
         else:
             network = divide_classifier(classifier, plan, stage, feed, context)
-            tune(network, feed, context, progress, state)
+            # Not deferred: activations take minutes on a cold disk, and only complete ones are kept.
+            inputs = load_inputs(network, feed, context)
+            with context.stop.deferred():
+                if train_stage(network, inputs, context, progress, state):
+                    _end_stage(classifier, context, progress)
+        # Only the first of these stages can have been interrupted in its middle.
         state = None
-    return Fitted(tuple(progress.history), len(progress.fingerprints) == 1)
+    return Fitted(
+        history=tuple(progress.history),
+        exact=len(progress.fingerprints) == 1,
+    )
 
 
-def load_common_state(context: TrainingContext) -> TrainingState | None:
+def _load_common_state(context: TrainingContext) -> TrainingState | None:
     """Load the latest state, which must be one and the same for every worker."""
     state = context.checkpoints.load()
     latest = context.checkpoints.latest
@@ -80,62 +93,71 @@ def load_common_state(context: TrainingContext) -> TrainingState | None:
     return state
 
 
-def tune(
-    network: StageNetwork,
+def _solve_head(
+    classifier: Classifier,
     feed: Feed,
     context: TrainingContext,
     progress: TrainingProgress,
-    state: TrainingState | None,
-) -> None:
-    """Train a stage by steps, from the `state` in its middle if there is one."""
-    # Not deferred: activations take minutes on a cold disk, and are kept only when complete.
-    inputs = load_inputs(network, feed, context)
-    with context.stop.deferred():
-        if train_stage(network, inputs, context, progress, state):
-            end_stage(network.classifier, context, progress)
-
-
-def solve_head(
-    classifier: Classifier, feed: Feed, context: TrainingContext, progress: TrainingProgress
 ) -> None:
     """Solve the head for each penalty, and keep the one that is best on the validation images."""
     if not context.workers.chief:
         # One worker solves a head as fast as many: the others wait, and take what it finds.
         with context.stop.deferred():
-            end_stage(classifier, context, progress)
+            _end_stage(classifier, context, progress)
         return
 
-    features = keep_activations(pool_backbone(classifier, context), feed, context)
-    labels, val_labels = collect_labels(feed.splits.train), collect_labels(feed.splits.val)
-    targets, weights = feed.smooth_labels(labels), feed.weigh_labels(labels)
+    network = pool_backbone(classifier, context)
+    features = keep_activations(network, feed, context)
+    labels = collect_labels(feed.splits.train)
+    val_labels = collect_labels(feed.splits.val)
+    path = solve_path(
+        features.train,
+        feed.smooth_labels(labels),
+        feed.weigh_labels(labels),
+    )
     metric = context.gate.metric
     probes: list[Probe] = []
     ranks: list[tuple[float, float]] = []
     with context.stop.deferred():
-        for number, probe in enumerate(solve_path(features.train, targets, weights), 1):
-            logits = probe.logits(features.val)
-            value, val_loss = score(metric, val_labels, logits), log_loss(val_labels, logits)
+        for number, probe in enumerate(path, 1):
+            val_logits = probe.logits(features.val)
+            value = score(metric, val_labels, val_logits)
+            val_loss = log_loss(val_labels, val_logits)
             loss = log_loss(labels, probe.logits(features.train))
             scores = {"val_loss": val_loss, f"val_{metric}": value}
-            row = {"stage": "probe", "epoch": number, "penalty": probe.penalty, "loss": loss}
-            progress.history.append(row | scores)
+            row = {
+                "stage": "probe",
+                "epoch": number,
+                "penalty": probe.penalty,
+                "loss": loss,
+                **scores,
+            }
+            progress.history.append(row)
             context.telemetry.emit(EpochEnded("probe", number, len(PENALTIES), scores))
             probes.append(probe)
+            # Among equal scores the lower loss is better, as in a stage of steps.
             ranks.append((value, -val_loss))
 
         # Of equals this is the first one, which has the stronger penalty.
         best = probes[ranks.index(max(ranks))]
         logits_layer = classifier.head.get_layer("logits")
         assign_arrays(logits_layer.variables, [best.kernel, best.bias])
-        end_stage(classifier, context, progress)
+        _end_stage(classifier, context, progress)
 
 
-def end_stage(classifier: Classifier, context: TrainingContext, progress: TrainingProgress) -> None:
+def _end_stage(
+    classifier: Classifier,
+    context: TrainingContext,
+    progress: TrainingProgress,
+) -> None:
     """Make the end of a stage durable in the bucket, and the weights the same for every worker."""
     variables = classifier.model.variables
     progress.end_stage()
     save_state(context, progress, model=variables)
     # The workers ask each other here, so the others also wait until the state is there.
     context.agree_to_stop()
-    if not context.workers.chief and (state := context.checkpoints.load()):
+    if context.workers.chief:
+        return
+    state = context.checkpoints.load()
+    if state is not None:
         assign_arrays(variables, state.arrays["model"])

@@ -86,25 +86,32 @@ def build_train_step(
 
     def compute_gradient(inputs: Any, targets: Any, weights: Any, scale: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
-            losses = tf.nn.softmax_cross_entropy_with_logits(targets, forward(inputs))
+            logits = forward(inputs)
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
             loss = tf.reduce_sum(weights * losses)
             scaled = loss * scale
-        return loss, tape.gradient(scaled, [variable.value for variable in variables])
+        sources = [variable.value for variable in variables]
+        return loss, tape.gradient(scaled, sources)
 
     differentiate = compute_gradient
     if settings.xla:
         differentiate = tf.function(compute_gradient, jit_compile=True, autograph=False)
 
     def run_device(
-        inputs: Any, targets: Any, weights: Any, scale: Any
+        inputs: Any,
+        targets: Any,
+        weights: Any,
+        scale: Any,
     ) -> tuple[Any, Any, list[Any]]:
         loss, scaled = differentiate(inputs, targets, weights, scale)
         # A layer that looks rows up has a sparse gradient, which cannot be divided.
         dense = [tf.convert_to_tensor(part) for part in scaled]
         gradient = [part / tf.cast(scale, part.dtype) for part in dense]
-        finite = tf.reduce_all(
-            [tf.reduce_all(tf.math.is_finite(part)) for part in (loss, *gradient)]
-        )
+        checks = []
+        for part in (loss, *gradient):
+            is_finite = tf.math.is_finite(part)
+            checks.append(tf.reduce_all(is_finite))
+        finite = tf.reduce_all(checks)
         if settings.clip_norm:
             # The norm that counts is that of the gradient summed over the devices: it is what one
             # device would see.
@@ -113,12 +120,14 @@ def build_train_step(
             norm = tf.linalg.global_norm(total)
             factor = settings.clip_norm / tf.maximum(norm, settings.clip_norm)
             gradient = [part * factor for part in gradient]
+        # As a number, since only numbers can be summed over the devices.
         return loss, tf.cast(finite, tf.float32), gradient
 
     def update_device(gradient: list[Any]) -> None:
         # Where a worker has one device, a gradient comes as a plain argument. What is made here has
         # a device to sum on.
-        optimizer.apply([tf.identity(part) for part in gradient], variables)
+        own = [tf.identity(part) for part in gradient]
+        optimizer.apply(own, variables)
 
     def add_up(values: Any) -> Any:
         return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
@@ -128,7 +137,8 @@ def build_train_step(
         arguments = (inputs, targets, weights, scale)
         losses, finite, gradients = strategy.run(run_device, args=arguments)
         loss = add_up(losses)
-        all_finite = tf.equal(add_up(finite), float(strategy.num_replicas_in_sync))
+        devices = float(strategy.num_replicas_in_sync)
+        all_finite = tf.equal(add_up(finite), devices)
         return loss, all_finite, gradients
 
     @tf.function(autograph=False)
