@@ -63,7 +63,11 @@ def write_all(
         ReleaseError: the tensors do not fit the architecture, or a format disagrees with the
             trained model.
     """
-    _configure_tensorflow(request.threads)
+    # As in training, but on the CPU: the exports are the same on every node, and the run keeps its
+    # GPU.
+    tf.config.set_visible_devices([], "GPU")
+    tf.config.threading.set_intra_op_parallelism_threads(request.threads)
+    tf.config.experimental.enable_op_determinism()
     kernel_bytes = 0
     arrays = []
     with np.load(export_folder.variables, allow_pickle=False) as stored:
@@ -106,11 +110,3 @@ def write_all(
     parity = check.measure("preprocess", script, received)
     results.append(parity)
     return results, seconds
-
-
-def _configure_tensorflow(threads: int) -> None:
-    """Configure as in training, but for the CPU alone."""
-    # The exports are the same on every node, and the run keeps its GPU.
-    tf.config.set_visible_devices([], "GPU")
-    tf.config.threading.set_intra_op_parallelism_threads(threads)
-    tf.config.experimental.enable_op_determinism()

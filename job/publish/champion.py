@@ -96,6 +96,12 @@ def write_pointer(
     Raises:
         StoreConflict: the pointer has changed since.
     """
+    previous = None
+    if champion and is_champion(manifest, champion):
+        # Chosen again by hand: the champion before it stays the one to go back to.
+        previous = champion.pointer.get("previous")
+    elif champion:
+        previous = {name: champion.pointer.get(name) for name in ("run_id", "manifest_sha256")}
     pointer = {
         "schema": SCHEMA,
         "run_id": manifest.run_id,
@@ -104,7 +110,7 @@ def write_pointer(
         "by": promotion["by"],
         "reason": promotion["reason"],
         "comparison": promotion["comparison"],
-        "previous": _describe_previous(manifest, champion),
+        "previous": previous,
     }
     if "choice" in promotion:
         # Unique: the same release chosen by hand once more is another pointer.
@@ -112,12 +118,3 @@ def write_pointer(
     raw = json.dumps(pointer, indent=2, ensure_ascii=False).encode() + b"\n"
     registry.write_if(POINTER, raw, champion.etag if champion else None)
     logger.info("Promoted.", extra={"fields": {"run_id": manifest.run_id, "by": promotion["by"]}})
-
-
-def _describe_previous(manifest: Manifest, champion: Champion | None) -> Any:
-    """The pointer's field `previous`: the champion before this release, None if there was none."""
-    if champion is None:
-        return None
-    if is_champion(manifest, champion):
-        return champion.pointer.get("previous")
-    return {name: champion.pointer.get(name) for name in ("run_id", "manifest_sha256")}

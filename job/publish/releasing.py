@@ -56,9 +56,15 @@ def release(folder: Path, fields: Mapping[str, Any], registry: Store) -> Release
         TemporaryError: other runs kept overwriting this release.
     """
     store = registry.child(folder_of(fields["run_id"]))
-    paths = _list_files(folder)
-    files = {name: _describe_file(path) for name, path in paths.items() if is_promised(name)}
-    ours = Manifest.compose(fields, files)
+    paths, described = {}, {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if not path.is_file() or name == MANIFEST:
+            continue
+        paths[name] = path
+        if is_promised(name):
+            described[name] = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
+    ours = Manifest.compose(fields, described)
 
     for _ in range(ATTEMPTS):
         first, etag = _read_existing(store)
@@ -117,20 +123,6 @@ def _is_overwritten(store: Store, first: Manifest, ours: Manifest) -> bool:
         if hash_object(store, name) != expected["sha256"]:
             return True
     return False
-
-
-def _list_files(folder: Path) -> dict[str, Path]:
-    """Every file below a folder but a manifest, by its path in the release, sorted."""
-    paths = {}
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name != MANIFEST:
-            paths[name] = path
-    return paths
-
-
-def _describe_file(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
 
 def _upload_files(store: Store, paths: Mapping[str, Path]) -> None:

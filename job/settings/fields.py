@@ -59,10 +59,6 @@ def _check_address(value: str) -> str:
     return value
 
 
-def _check_optional_address(value: str) -> str:
-    return _check_address(value) if value else value
-
-
 def _check_weights(value: str) -> str:
     if value not in ("imagenet", "none"):
         try:
@@ -81,7 +77,7 @@ def _check_backbone(value: str) -> str:
 
 
 Address = Annotated[str, AfterValidator(_check_address)]
-OptionalAddress = Annotated[str, AfterValidator(_check_optional_address)]
+OptionalAddress = Annotated[str, AfterValidator(lambda value: value and _check_address(value))]
 WeightsSource = Annotated[str, AfterValidator(_check_weights)]
 LocalFolder = Annotated[Path, AfterValidator(_expand_home)]
 BackboneName = Annotated[str, AfterValidator(_check_backbone)]

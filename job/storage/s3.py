@@ -104,10 +104,12 @@ class S3Store(Store):
             ) from error
         except StoreConflict as error:
             # The SDK repeats a request whose answer was lost, and then meets its own first success.
-            own_etag = self._find_own_etag(key, writer) if _was_repeated(error) else None
-            if not own_etag:
+            if not _error_answer(error).get("ResponseMetadata", {}).get("RetryAttempts", 0):
                 raise
-            return own_etag
+            present = self._send_request("head_object", key)
+            if present.get("Metadata", {}).get(WRITER) != writer:
+                raise
+            return _etag_of(present)
 
     def delete(self, prefix: str = "") -> int:
         count = 0
@@ -130,7 +132,13 @@ class S3Store(Store):
             value = answer.get(f"Checksum{algorithm.upper()}", "-")
             if "-" not in value and answer.get("ChecksumType") != "COMPOSITE":
                 return Checksum(algorithm, b64decode(value).hex())
-        return Checksum("md5", _etag_of(answer)) if _has_md5_etag(answer) else None
+
+        # The ETag is the MD5 of an object of one part that has no encryption key of its own.
+        own_key = "SSECustomerAlgorithm" in answer
+        if own_key or answer.get("ServerSideEncryption", "").startswith("aws:kms"):
+            return None
+        etag = _etag_of(answer)
+        return Checksum("md5", etag) if re.fullmatch("[0-9a-f]{32}", etag) else None
 
     def _address_of(self, key: str) -> str:
         return f"s3://{self._bucket}/{self._prefix}{key}"
@@ -185,11 +193,6 @@ class S3Store(Store):
                     return
                 yield piece
 
-    def _find_own_etag(self, key: str, writer: str) -> str | None:
-        """The object's ETag if `writer` wrote it."""
-        answer = self._send_request("head_object", key)
-        return _etag_of(answer) if answer.get("Metadata", {}).get(WRITER) == writer else None
-
     def _delete_keys(self, keys: Sequence[str]) -> None:
         """Delete exactly these objects, at most 1,000 of them."""
         objects = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
@@ -206,23 +209,9 @@ def _etag_of(answer: Mapping[str, Any]) -> str:
     return str(answer.get("ETag", "")).strip('"')
 
 
-def _has_md5_etag(answer: Mapping[str, Any]) -> bool:
-    """Whether the ETag is the MD5: one part, and not encrypted under a key of its own."""
-    if answer.get("ServerSideEncryption", "").startswith("aws:kms"):
-        return False
-    if "SSECustomerAlgorithm" in answer:
-        return False
-    return re.fullmatch("[0-9a-f]{32}", _etag_of(answer)) is not None
-
-
 def _error_code(error: JobError) -> str:
     """The S3 server's own code for the error, or nothing."""
     return _error_answer(error).get("Error", {}).get("Code", "")
-
-
-def _was_repeated(error: JobError) -> bool:
-    """Whether the SDK sent the request more than once."""
-    return _error_answer(error).get("ResponseMetadata", {}).get("RetryAttempts", 0) > 0
 
 
 def _error_answer(error: JobError) -> Any:
