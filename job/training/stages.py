@@ -67,7 +67,7 @@ def fit(classifier: Classifier, plan: Plan, feed: Feed, context: TrainingContext
             _solve_head(classifier, feed, context, progress)
         else:
             network = divide_classifier(classifier, plan, stage, feed, context)
-            # Not deferred: activations take minutes on a cold disk, and only complete ones are kept.
+            # Not deferred: activations take minutes on a cold disk. Only complete ones are kept.
             inputs = load_inputs(network, feed, context)
             with context.stop.deferred():
                 if train_stage(network, inputs, context, progress, state):
