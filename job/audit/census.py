@@ -1,12 +1,12 @@
 """Every image inspected once: what is kept, what is left out, and whether the rest is enough."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from job.audit.classes import find_class_problems, find_class_warnings
-from job.audit.verdicts import Verdict, judge_contents
+from job.audit.verdicts import judge_contents
 from job.dataset import Dataset, Record
 from job.dataset.names import first_names
 from job.errors import DatasetError
@@ -71,63 +71,57 @@ def inspect(dataset: Dataset, broken_share: float, cache_dir: Path, telemetry: T
     records = sorted(dataset.records, key=lambda record: (record.label, record.sha256, record.name))
     verdicts = judge_contents(records, cache_dir, telemetry)
 
-    decoding = [record for record in records if verdicts[record.sha256].kind == "decodes"]
-    conflicts = _find_conflicts(decoding)
-    kept = tuple(record for record in decoding if record.sha256 not in conflicts)
-    conflicting: list[Finding] = []
-    for findings in conflicts.values():
-        conflicting += findings
+    labels = set()
+    broken = []
+    unsupported = []
+    by_content = defaultdict(list)
+    for record in records:
+        # A class counts even if none of its images is usable: that must be reported, not hidden.
+        labels.add(record.label)
+        verdict = verdicts[record.sha256]
+        finding = Finding(record.name, verdict.reason)
+        match verdict.kind:
+            case "decodes":
+                by_content[record.sha256].append(record)
+            case "broken":
+                broken.append(finding)
+            case "unsupported":
+                unsupported.append(finding)
 
-    classes = tuple(sorted({record.label for record in records}))
+    kept: list[Record] = []
+    conflicting = []
+    duplicates = []
+    hashes = {}
+    for sha256, alike in by_content.items():
+        first, *others = alike
+        if any(other.label != first.label for other in others):
+            # Nobody can say which label is right, so none of these images is used.
+            places = ", ".join(f"{record.label!r} as {record.name}" for record in alike)
+            reason = f"one content under several labels: {places}"
+            for record in alike:
+                conflicting.append(Finding(record.name, reason))
+            continue
+
+        # Images of one label and content are neighbours in `records`, so `kept` is sorted too.
+        kept.extend(alike)
+        hashes[sha256] = verdicts[sha256].hash
+        reason = f"the same content as {first.name}"
+        for other in others:
+            duplicates.append(Finding(other.name, reason))
+
+    classes = tuple(sorted(labels))
     census = Census(
-        kept=kept,
+        kept=tuple(kept),
         classes=classes,
-        broken=_select_findings(records, verdicts, "broken"),
-        unsupported=_select_findings(records, verdicts, "unsupported"),
+        broken=tuple(broken),
+        unsupported=tuple(unsupported),
         conflicting=tuple(conflicting),
-        duplicates=_find_duplicates(kept),
+        duplicates=tuple(duplicates),
         warnings=find_class_warnings(classes, kept),
-        hashes={record.sha256: verdicts[record.sha256].hash for record in kept},
+        hashes=hashes,
     )
     _require_usable(census, len(records), broken_share)
     return census
-
-
-def _select_findings(
-    records: Iterable[Record], verdicts: Mapping[str, Verdict], kind: str
-) -> tuple[Finding, ...]:
-    findings = []
-    for record in records:
-        verdict = verdicts[record.sha256]
-        if verdict.kind == kind:
-            findings.append(Finding(record.name, verdict.reason))
-    return tuple(findings)
-
-
-def _group_by_content(records: Iterable[Record]) -> dict[str, list[Record]]:
-    groups: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        groups[record.sha256].append(record)
-    return groups
-
-
-def _find_conflicts(records: Iterable[Record]) -> dict[str, list[Finding]]:
-    """For each content under more than one label: a finding for each of its images."""
-    conflicts = {}
-    for sha256, alike in _group_by_content(records).items():
-        if len({record.label for record in alike}) > 1:
-            places = ", ".join(f"{record.label!r} as {record.name}" for record in alike)
-            reason = f"one content under several labels: {places}"
-            conflicts[sha256] = [Finding(record.name, reason) for record in alike]
-    return conflicts
-
-
-def _find_duplicates(kept: Iterable[Record]) -> tuple[Finding, ...]:
-    duplicates: list[Finding] = []
-    for first, *others in _group_by_content(kept).values():
-        reason = f"the same content as {first.name}"
-        duplicates += [Finding(other.name, reason) for other in others]
-    return tuple(duplicates)
 
 
 def _require_usable(census: Census, num_images: int, broken_share: float) -> None:
@@ -135,15 +129,18 @@ def _require_usable(census: Census, num_images: int, broken_share: float) -> Non
     problems = list(find_class_problems(census.classes, census.kept))
     num_broken = len(census.broken)
     if num_broken > broken_share * num_images:
+        found_share = num_broken / num_images
         problems.append(
-            f"{num_broken} of {num_images} images ({num_broken / num_images:.1%}) are broken; "
+            f"{num_broken} of {num_images} images ({found_share:.1%}) are broken; "
             f"at most {broken_share:.1%} may be"
         )
     if not problems:
         return
 
+    # What was left out may be why a class is too small, so it belongs to the message.
     left_out = (*census.broken, *census.unsupported, *census.conflicting)
-    problems += first_names([str(finding) for finding in left_out], LISTED_FINDINGS)
+    findings = list(map(str, left_out))
+    problems += first_names(findings, LISTED_FINDINGS)
     raise DatasetError(
         f"Received: a data set of {num_images} images that cannot be learnt from. "
         "Expected: at least 2 classes of at least 3 distinct images each, few of them broken.",

@@ -29,13 +29,18 @@ def find_class_problems(classes: Sequence[str], kept: Sequence[Record]) -> Itera
             )
 
     # Groups never straddle splits, so there must be enough of them, unless the split is given.
-    if any(record.split in ("val", "test") for record in kept):
+    given = {record.split for record in kept}
+    if "val" in given or "test" in given:
         return
-    num_units = Counter(label for unit in form_units(kept) for label in unit.labels)
+    num_units: Counter[str] = Counter()
+    for unit in form_units(kept):
+        num_units.update(unit.labels)
     for label, count in counts.items():
-        if num_units[label] < FEWEST_IMAGES <= count:
+        num_groups = num_units[label]
+        # A class of too few images was reported above.
+        if num_groups < FEWEST_IMAGES <= count:
             yield (
-                f"class {label!r} has {num_units[label]} group(s); "
+                f"class {label!r} has {num_groups} group(s); "
                 f"at least {FEWEST_IMAGES} are needed to split it"
             )
 
@@ -51,15 +56,23 @@ def find_class_warnings(classes: Sequence[str], kept: Sequence[Record]) -> tuple
     if counts:
         largest = max(counts, key=counts.__getitem__)
         smallest = min(counts, key=counts.__getitem__)
-        if counts[largest] > LARGE_RATIO * counts[smallest]:
+        most, fewest = counts[largest], counts[smallest]
+        if most > LARGE_RATIO * fewest:
             warnings.append(
-                f"the classes are unbalanced: {largest!r} has {counts[largest]} images, "
-                f"{smallest!r} has {counts[smallest]}"
+                f"the classes are unbalanced: {largest!r} has {most} images, "
+                f"{smallest!r} has {fewest}"
             )
     return tuple(warnings)
 
 
 def _count_distinct_images(classes: Sequence[str], kept: Sequence[Record]) -> dict[str, int]:
-    contents = {(record.label, record.sha256) for record in kept}
-    counts = Counter(label for label, _ in contents)
-    return {label: counts[label] for label in classes}
+    # Copies of one content teach nothing new, so they count once.
+    contents = set()
+    for record in kept:
+        contents.add((record.label, record.sha256))
+
+    # From the classes, not from the images: a class without any has a count of 0.
+    counts = dict.fromkeys(classes, 0)
+    for label, _ in contents:
+        counts[label] += 1
+    return counts

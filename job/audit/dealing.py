@@ -1,10 +1,16 @@
 """From units to parts: thresholds on their places, then repairs so that no class lacks a part."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from job.audit.units import Unit
 from job.settings import SplitName
+
+# The units of each class, by place.
+UnitsByLabel = Mapping[str, Sequence[Unit]]
+
+# For each part a place from 0 to 1.
+Thresholds = Mapping[SplitName, float]
 
 # In the order in which an image may be held out ever more strictly.
 PARTS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -17,7 +23,7 @@ LONGEST_CHAIN = 6
 CHOICES = 8
 
 
-def deal(units: Sequence[Unit], shares: Mapping[SplitName, float]) -> dict[str, SplitName]:
+def deal(units: Sequence[Unit], shares: Thresholds) -> dict[str, SplitName]:
     """Deal whole units out to the parts of a split.
 
     In each class, by place: the first part takes the units below its share, or the lowest unit if
@@ -33,102 +39,91 @@ def deal(units: Sequence[Unit], shares: Mapping[SplitName, float]) -> dict[str, 
     Returns:
         For each content (SHA-256) its part. A class of too few units may lack a part.
     """
-    by_label = _group_by_label(units)
-    parts: dict[str, SplitName] = {}
+    grouped = defaultdict(list)
+    parts = {}
     for unit in units:
         claims = [part for part, below in shares.items() if unit.place < below]
+        # The first part that claims a unit gets it.
         parts[unit.key] = claims[0] if claims else REST
+        for label in unit.labels:
+            grouped[label].append(unit)
+    # Sorted, so that the repairs depend on the names of the classes and not on a set's order.
+    by_label = dict(sorted(grouped.items()))
 
     # The first class that wants a unit elsewhere decides.
     repairs: dict[str, SplitName] = {}
     for members in by_label.values():
-        for unit, part in zip(members, _divide_class(members, shares), strict=True):
+        divided = _divide_class(members, shares)
+        for unit, part in zip(members, divided, strict=True):
             if part != parts[unit.key]:
                 repairs.setdefault(unit.key, part)
     parts |= repairs
 
     targets = {**shares, REST: 1.0}
-    # Each move fills a gap and makes none, so this ends. After a move, all places are tried again.
-    places = [(label, part) for label in by_label for part in targets]
-    while any(_fill_gap(label, part, targets, by_label, parts) for label, part in places):
+    # Each move fills a gap and makes none, so this ends.
+    while _fill_first_gap(by_label, parts, targets):
         pass
-    parts = _close_gaps(by_label, parts, targets)
 
-    dealt = {}
+    # The fewest moves that leave no gap win. Without such a deal, the gaps stay for the caller.
+    for moves in range(LONGEST_CHAIN + 1):
+        closed = _search_moves(by_label, parts, targets, moves)
+        if closed is not None:
+            parts = closed
+            break
+
+    dealt: dict[str, SplitName] = {}
     for unit in units:
-        for sha256 in unit.contents:
-            dealt[sha256] = parts[unit.key]
+        dealt.update(dict.fromkeys(unit.contents, parts[unit.key]))
     return dealt
 
 
-def _group_by_label(units: Sequence[Unit]) -> dict[str, list[Unit]]:
-    by_label: dict[str, list[Unit]] = defaultdict(list)
-    for unit in units:
-        for label in unit.labels:
-            by_label[label].append(unit)
-    return dict(sorted(by_label.items()))
-
-
-def _divide_class(members: Sequence[Unit], shares: Mapping[SplitName, float]) -> list[SplitName]:
+def _divide_class(members: Sequence[Unit], shares: Thresholds) -> list[SplitName]:
     """The parts of one class's units, which come by place."""
     parts: list[SplitName] = []
-    for index, (part, below) in enumerate(shares.items()):
+    num_following = len(shares)
+    for part, below in shares.items():
         left = members[len(parts) :]
         num_below = sum(unit.place < below for unit in left)
+        num_wanted = max(1, num_below)
         # One unit stays for each part that follows, training among them.
-        num_spare = len(left) - (len(shares) - index)
-        parts += [part] * max(0, min(max(1, num_below), num_spare))
-    parts += [REST] * (len(members) - len(parts))
+        num_spare = max(0, len(left) - num_following)
+        num_taken = min(num_wanted, num_spare)
+        parts.extend([part] * num_taken)
+        num_following -= 1
+
+    num_rest = len(members) - len(parts)
+    parts.extend([REST] * num_rest)
     return parts
 
 
-def _fill_gap(
-    label: str,
-    part: SplitName,
-    targets: Mapping[SplitName, float],
-    by_label: Mapping[str, Sequence[Unit]],
+def _fill_first_gap(
+    by_label: UnitsByLabel,
     parts: dict[str, SplitName],
+    targets: Thresholds,
 ) -> bool:
-    """Move the nearest unit, if the class lacks the part and a unit can be spared."""
-    members = by_label[label]
-    if any(parts[unit.key] == part for unit in members):
-        return False
-    movable = [unit for unit in members if not _is_last_of_part(unit, by_label, parts)]
-    if not movable:
-        return False
-    nearest = min(movable, key=lambda unit: abs(unit.place - targets[part]))
-    parts[nearest.key] = part
-    return True
+    """Move the nearest unit that can be spared into the first gap that has one."""
+    counts: Counter[tuple[str, SplitName]] = Counter()
+    for label, members in by_label.items():
+        for unit in members:
+            current = parts[unit.key]
+            counts[label, current] += 1
 
-
-def _is_last_of_part(
-    unit: Unit, by_label: Mapping[str, Sequence[Unit]], parts: Mapping[str, SplitName]
-) -> bool:
-    """Whether a class of the unit would lack the unit's part without it."""
-    for label in unit.labels:
-        alike = [other for other in by_label[label] if parts[other.key] == parts[unit.key]]
-        if len(alike) == 1:
-            return True
+    for label, part in _find_gaps(by_label, parts, targets):
+        by_distance = _sort_by_distance(by_label[label], targets[part])
+        for unit in by_distance:
+            current = parts[unit.key]
+            # The last unit of a class in its part would leave a gap behind.
+            fewest = min(counts[each, current] for each in unit.labels)
+            if fewest > 1:
+                parts[unit.key] = part
+                return True
     return False
 
 
-def _close_gaps(
-    by_label: Mapping[str, Sequence[Unit]],
-    parts: Mapping[str, SplitName],
-    targets: Mapping[SplitName, float],
-) -> dict[str, SplitName]:
-    """The parts after the fewest moves that leave no gap, or unchanged if there is no such deal."""
-    for moves in range(LONGEST_CHAIN + 1):
-        dealt = _search_moves(by_label, dict(parts), targets, moves)
-        if dealt is not None:
-            return dealt
-    return dict(parts)
-
-
 def _search_moves(
-    by_label: Mapping[str, Sequence[Unit]],
+    by_label: UnitsByLabel,
     parts: dict[str, SplitName],
-    targets: Mapping[SplitName, float],
+    targets: Thresholds,
     moves: int,
 ) -> dict[str, SplitName] | None:
     """The parts after at most so many moves, or None.
@@ -140,19 +135,27 @@ def _search_moves(
         return parts
     if moves == 0:
         return None
+
     label, part = gap
-    by_distance = sorted(by_label[label], key=lambda unit: abs(unit.place - targets[part]))
+    by_distance = _sort_by_distance(by_label[label], targets[part])
     for unit in by_distance[:CHOICES]:
-        dealt = _search_moves(by_label, {**parts, unit.key: part}, targets, moves - 1)
+        # A copy, because another branch of the search starts from the same parts.
+        moved = {**parts, unit.key: part}
+        dealt = _search_moves(by_label, moved, targets, moves - 1)
         if dealt is not None:
             return dealt
     return None
 
 
+def _sort_by_distance(units: Sequence[Unit], target: float) -> list[Unit]:
+    """The units, those first whose place is nearest to where the part begins or ends."""
+    return sorted(units, key=lambda unit: abs(unit.place - target))
+
+
 def _find_gaps(
-    by_label: Mapping[str, Sequence[Unit]],
+    by_label: UnitsByLabel,
     parts: Mapping[str, SplitName],
-    targets: Mapping[SplitName, float],
+    targets: Thresholds,
 ) -> Iterator[tuple[str, SplitName]]:
     """Each class and part without a unit."""
     for label, members in by_label.items():

@@ -76,7 +76,15 @@ def describe_unknown(head: bytes) -> str:
         return "empty (0 bytes)"
     if known := _match_format(NOT_IMAGES, head):
         return known
-    return "text, not an image" if _is_text(head) else "in no known image format"
+
+    # The last character may be cut in two, which is at most 3 bytes.
+    text = head.decode("utf-8", errors="ignore")
+    num_undecoded = len(head) - len(text.encode())
+    # `isprintable` is false for line breaks and tabs, which are in every text.
+    is_readable = "".join(text.split()).isprintable()
+    if num_undecoded <= 3 and is_readable:
+        return "text, not an image"
+    return "in no known image format"
 
 
 def _match_format(formats: tuple[ImageFormat, ...], head: bytes) -> str | None:
@@ -86,34 +94,41 @@ def _match_format(formats: tuple[ImageFormat, ...], head: bytes) -> str | None:
     return None
 
 
-def _is_text(head: bytes) -> bool:
-    # The last character may be cut in two, which is at most 3 bytes.
-    text = head.decode("utf-8", errors="ignore")
-    if len(text.encode()) < len(head) - 3:
-        return False
-    return all(character.isprintable() or character.isspace() for character in text)
-
-
 def read_dimensions(name: str, data: bytes) -> tuple[int, int]:
     """(width, height) from the header of a decodable file, or (0, 0) where it does not say."""
+    width, height = 0, 0
     try:
-        match name:
-            case "JPEG":
-                return _read_jpeg_dimensions(data)
-            case "PNG":
-                return struct.unpack_from(">II", data, 16)
-            case "GIF":
-                return struct.unpack_from("<HH", data, 6)
-            case "BMP":
+        # A WebP says which of its three kinds it is. The other formats ignore these bytes.
+        match name, data[12:16]:
+            case "JPEG", _:
+                width, height = _read_jpeg_dimensions(data)
+            case "PNG", _:
+                width, height = struct.unpack_from(">II", data, 16)
+            case "GIF", _:
+                width, height = struct.unpack_from("<HH", data, 6)
+            case "BMP", _:
                 width, height = struct.unpack_from("<ii", data, 18)
                 # A negative height means rows from top to bottom.
-                return abs(width), abs(height)
-            case "WebP":
-                return _read_webp_dimensions(data)
+                width, height = abs(width), abs(height)
+            case "WebP", b"VP8X":
+                # Extended: a canvas with 24 bits a side, less one.
+                low, high = struct.unpack_from("<xHB", data, 23)
+                width = 1 + low + (high << 16)
+                low, high = struct.unpack_from("<xHB", data, 26)
+                height = 1 + low + (high << 16)
+            case "WebP", b"VP8L":
+                # Lossless: 14 bits a side, less one.
+                (bits,) = struct.unpack_from("<I", data, 21)
+                width = 1 + (bits & 0x3FFF)
+                height = 1 + (bits >> 14 & 0x3FFF)
+            case "WebP", _:
+                # Lossy: 14 bits a side. The other 2 are a hint for display, which decoders ignore.
+                width, height = struct.unpack_from("<HH", data, 26)
+                width, height = width & 0x3FFF, height & 0x3FFF
     except struct.error:
-        # The header is cut short.
-        pass
-    return 0, 0
+        # The header is cut short. One side alone would be a wrong answer.
+        return 0, 0
+    return width, height
 
 
 def _read_jpeg_dimensions(data: bytes) -> tuple[int, int]:
@@ -129,41 +144,26 @@ def _read_jpeg_dimensions(data: bytes) -> tuple[int, int]:
     return 0, 0
 
 
-def _read_webp_dimensions(data: bytes) -> tuple[int, int]:
-    """For each of the three kinds of WebP."""
-    match data[12:16]:
-        case b"VP8X":
-            # Extended: a canvas with 24 bits a side, less one.
-            width_low, width_high = struct.unpack_from("<xHB", data, 23)
-            height_low, height_high = struct.unpack_from("<xHB", data, 26)
-            return 1 + width_low + (width_high << 16), 1 + height_low + (height_high << 16)
-        case b"VP8L":
-            # Lossless: 14 bits a side, less one.
-            (bits,) = struct.unpack_from("<I", data, 21)
-            return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
-        case _:
-            # Lossy: 14 bits a side.
-            width, height = struct.unpack_from("<HH", data, 26)
-            return width & 0x3FFF, height & 0x3FFF
-
-
 def explain_refusal(width: int, height: int) -> str | None:
     """Why an image of this size is refused before anything is allocated for it, or None."""
-    if width * height <= LARGEST_PIXELS:
+    pixels = width * height
+    if pixels <= LARGEST_PIXELS:
         return None
     return (
-        f"{width}x{height} = {width * height / 1e9:.1f} gigapixels; "
-        f"the limit is {LARGEST_PIXELS / 1e9:.2f}"
+        f"{width}x{height} = {pixels / 1e9:.1f} gigapixels; the limit is {LARGEST_PIXELS / 1e9:.2f}"
     )
 
 
 def describe_damage(name: str, data: bytes) -> str:
     """Why a file of a decodable format did not decode."""
     if name in END_MARKS:
-        is_short = not data.rstrip(b"\0\r\n").endswith(END_MARKS[name])
+        # Some writers pad a whole file, which is no damage.
+        trimmed = data.rstrip(b"\0\r\n")
+        is_short = not trimmed.endswith(END_MARKS[name])
     else:
         at, left_out = SIZE_FIELDS[name]
-        is_short = len(data) < int.from_bytes(data[at : at + 4], "little") + left_out
+        declared = int.from_bytes(data[at : at + 4], "little")
+        is_short = len(data) < declared + left_out
     if is_short:
         return f"a {name} image that is cut short"
     return f"a {name} image that is damaged, or of a rare kind"

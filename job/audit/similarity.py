@@ -1,17 +1,14 @@
 """Images that look alike though their bytes differ: a 64-bit difference hash, compared by split."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from job.audit.dealing import PARTS
 from job.audit.examples import Example
 from job.settings import SplitName
-
-Hashes = NDArray[np.uint64]
 
 # Hashes that differ in at most 3 of 64 bits are near: of their 4 bands of 16 bits at least one is
 # then equal.
@@ -54,9 +51,12 @@ def compute_difference_hash(image: Any) -> Any:
 
     # Now float32 [8, 9, 3]. Grey comes after the resize, because this image is small.
     small = tf.image.resize(image, [8, 9], "bilinear", antialias=True)
+    small = tf.cast(small, tf.float32)
     # Still float32, [8, 9].
-    grey = tf.tensordot(tf.cast(small, tf.float32), [0.299, 0.587, 0.114], 1)
-    return tf.reshape(grey[:, :-1] > grey[:, 1:] + NOISE, [64])
+    grey = tf.tensordot(small, [0.299, 0.587, 0.114], 1)
+    left = grey[:, :-1]
+    right = grey[:, 1:]
+    return tf.reshape(left > right + NOISE, [64])
 
 
 def find_near_duplicates(
@@ -66,50 +66,55 @@ def find_near_duplicates(
 
     Train comes before val, and val before test.
     """
-    examples: list[tuple[SplitName, Example]] = []
-    for part in PARTS:
-        examples += [(part, example) for example in parts[part]]
-    ranks = np.array([PARTS.index(part) for part, _ in examples], np.int64)
-    values = np.array([hashes[example.sha256] for _, example in examples], np.uint64)
+    examples = []
+    example_ranks = []
+    example_hashes = []
+    for rank, part in enumerate(PARTS):
+        for example in parts[part]:
+            examples.append((part, example))
+            example_ranks.append(rank)
+            example_hashes.append(hashes[example.sha256])
+    # The types are said, because numpy would guess others for an empty list and for a large number.
+    ranks = np.array(example_ranks, np.int64)
+    values = np.array(example_hashes, np.uint64)
 
     # By the index of the later image: the bits that differ, and the index of the earlier one.
     nearest: dict[int, tuple[int, int]] = {}
-    for later, earlier, bits in _find_close_pairs(values, ranks):
-        nearest[later] = min(nearest.get(later, (bits, earlier)), (bits, earlier))
-
-    found = []
-    for later, (bits, earlier) in sorted(nearest.items()):
-        part, example = examples[later]
-        other_part, other = examples[earlier]
-        found.append(
-            NearDuplicate(
-                name=example.name,
-                split=part,
-                other=other.name,
-                other_split=other_part,
-                bits=bits,
-            )
-        )
-    return tuple(found)
-
-
-def _find_close_pairs(values: Hashes, ranks: NDArray[np.int64]) -> Iterator[tuple[int, int, int]]:
-    """(later, earlier, bits): for each hash and band the nearest one of an earlier split.
-
-    Only hashes that share the band are compared. That is quadratic in a crowd (a thousand blank
-    pictures), but one row at a time: it costs no memory.
-    """
     for band in range(BANDS):
-        bits_of_band = values >> np.uint64(BAND_BITS * band) & np.uint64(0xFFFF)
+        shift = np.uint64(BAND_BITS * band)
+        bits_of_band = values >> shift & np.uint64(0xFFFF)
         # Sorted by band first, and among equal bands the earlier splits come first.
         keys = bits_of_band.astype(np.int64) * len(PARTS) + ranks
         order = np.argsort(keys, kind="stable")
         ordered_keys = keys[order]
         starts = np.searchsorted(ordered_keys, keys - ranks)
         ends = np.searchsorted(ordered_keys, keys)
-        for later in np.flatnonzero(starts < ends):
+
+        # Only hashes that share the band are compared. That is quadratic in a crowd (a thousand
+        # blank pictures), but one row at a time: it costs no memory.
+        for later in map(int, np.flatnonzero(starts < ends)):
             earlier = order[starts[later] : ends[later]]
             bits = np.bitwise_count(values[earlier] ^ values[later])
             best = np.argmin(bits)
-            if bits[best] <= CLOSE_BITS:
-                yield int(later), int(earlier[best]), int(bits[best])
+            if bits[best] > CLOSE_BITS:
+                continue
+            # Several bands can find a neighbour. Ties go to the lower index.
+            fewest = int(bits[best])
+            index = int(earlier[best])
+            candidate = (fewest, index)
+            known = nearest.get(later, candidate)
+            nearest[later] = min(known, candidate)
+
+    found = []
+    for later, (distance, index) in sorted(nearest.items()):
+        part, example = examples[later]
+        other_part, other = examples[index]
+        near_duplicate = NearDuplicate(
+            name=example.name,
+            split=part,
+            other=other.name,
+            other_split=other_part,
+            bits=distance,
+        )
+        found.append(near_duplicate)
+    return tuple(found)

@@ -1,7 +1,7 @@
 """The split: a function of the images themselves, so that new images do not move old ones."""
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from job.audit.census import Census, Finding
@@ -12,6 +12,8 @@ from job.audit.units import form_units
 from job.dataset import Record
 from job.errors import DatasetError
 from job.settings import SplitName
+
+Parts = dict[SplitName, list[Record]]
 
 # By the missing parts of a split: below which u an image goes where. If no split was given, both
 # are missing. Then test takes u < 0.15, and val takes u < 0.30 of the rest.
@@ -44,10 +46,15 @@ class Splits:
 
     def reorder_classes(self, classes: tuple[str, ...]) -> "Splits":
         """The same images, with the labels of another order of the classes."""
-        labels = [classes.index(name) for name in self.classes]
+        # By the old label: the new one.
+        labels = list(map(classes.index, self.classes))
 
         def relabel(part: tuple[Example, ...]) -> tuple[Example, ...]:
-            return tuple(replace(example, label=labels[example.label]) for example in part)
+            relabelled = []
+            for example in part:
+                new_label = labels[example.label]
+                relabelled.append(replace(example, label=new_label))
+            return tuple(relabelled)
 
         return replace(
             self,
@@ -69,24 +76,26 @@ def split(census: Census) -> Splits:
         DatasetError: a class without an image to train on, or groups that cannot be dealt out.
     """
     given = any(record.split for record in census.kept)
-    kept, leaks = _drop_leaks(census.kept)
-    parts = _carve_missing_parts(kept)
+    parts, leaks = _drop_leaks(census.kept)
+    missing = tuple(part for part in PARTS if not parts[part])
+    declared_train = parts["train"]
+    dealt = deal(form_units(declared_train), SHARES[missing])
+    parts["train"] = []
+    for record in declared_train:
+        part = dealt[record.sha256]
+        parts[part].append(record)
 
-    gaps = _find_gaps(census.classes, parts)
-    # Only a given split may lack a class in val or test.
-    faults = [(label, part) for label, part in gaps if part == "train" or not given]
+    faults, warnings = _find_gaps(parts, census.classes, given)
     if faults:
         raise DatasetError(
             "Received: images that leave a class without a part of the split. "
             "Expected: each class in each of them.",
             cure="Add images of these classes, in groups of their own, or say in the manifest "
             "which image goes where.",
-            problems=tuple(f"class {label!r} has no image for {part}" for label, part in faults),
+            problems=tuple(faults),
         )
-    warnings = [f"class {label!r} has no image in {part}" for label, part in gaps]
-    warnings += _find_separated_groups(parts)
 
-    examples = {part: tuple(_make_examples(parts[part], census.classes)) for part in PARTS}
+    examples = _make_examples(parts, census.classes)
     return Splits(
         classes=census.classes,
         train=examples["train"],
@@ -103,69 +112,73 @@ def _declared_part(record: Record) -> SplitName:
     return record.split or "train"
 
 
-def _drop_leaks(records: Sequence[Record]) -> tuple[list[Record], tuple[Finding, ...]]:
-    """The records without a content twice: it stays in the latest part of a given split only.
+def _drop_leaks(records: Sequence[Record]) -> tuple[Parts, tuple[Finding, ...]]:
+    """The declared parts without a content twice: it stays in the latest part only.
 
-    So the test score stays honest.
+    So the test score stays honest. Without a given split everything is in train.
     """
     by_part = sorted(records, key=lambda record: PARTS.index(_declared_part(record)))
+    # A later part overwrites an earlier one.
     latest = {record.sha256: record for record in by_part}
-    kept, leaks = [], []
+
+    parts: Parts = {part: [] for part in PARTS}
+    leaks = []
     for record in records:
         part = _declared_part(record)
         other = latest[record.sha256]
         other_part = _declared_part(other)
         if part == other_part:
-            kept.append(record)
+            parts[part].append(record)
         else:
             reason = f"left out of {part}: the same content as {other.name} in {other_part}"
             leaks.append(Finding(record.name, reason))
-    return kept, tuple(leaks)
+    return parts, tuple(leaks)
 
 
-def _carve_missing_parts(records: Sequence[Record]) -> dict[SplitName, list[Record]]:
-    """The records by part. What is missing of val and test comes from train."""
-    present = {_declared_part(record) for record in records}
-    missing = tuple(part for part in PARTS if part not in present)
-    declared_train = [record for record in records if _declared_part(record) == "train"]
-    dealt = deal(form_units(declared_train), SHARES[missing])
-
-    parts: dict[SplitName, list[Record]] = {part: [] for part in PARTS}
-    for record in records:
-        parts[dealt.get(record.sha256, _declared_part(record))].append(record)
-    return parts
-
-
-def _find_gaps(
-    classes: Sequence[str], parts: Mapping[SplitName, Sequence[Record]]
-) -> list[tuple[str, SplitName]]:
-    """Each class and part without an image."""
-    labels = {part: {record.label for record in parts[part]} for part in PARTS}
-    return [(label, part) for label in classes for part in PARTS if label not in labels[part]]
-
-
-def _find_separated_groups(parts: Mapping[SplitName, Sequence[Record]]) -> Iterator[str]:
-    """A warning about groups in two parts, which only a given split can have."""
-    places = set()
+def _find_gaps(parts: Parts, classes: Sequence[str], given: bool) -> tuple[list[str], list[str]]:
+    """(faults, warnings): classes that lack a part, and groups that a given split tears apart."""
+    labels = defaultdict(set)
+    places = defaultdict(set)
     for part in PARTS:
         for record in parts[part]:
+            labels[part].add(record.label)
             if record.group:
-                places.add((record.group, part))
-    counts = Counter(group for group, _ in places)
-    separated = sorted(group for group, count in counts.items() if count > 1)
+                places[record.group].add(part)
+
+    faults = []
+    warnings = []
+    for label in classes:
+        for part in PARTS:
+            if label in labels[part]:
+                continue
+            # Only a given split may lack a class in val or test.
+            if part == "train" or not given:
+                faults.append(f"class {label!r} has no image for {part}")
+            else:
+                warnings.append(f"class {label!r} has no image in {part}")
+
+    separated = sorted(group for group, found in places.items() if len(found) > 1)
     if separated:
-        yield f"the given split tears {len(separated)} group(s) apart, {separated[0]!r} for one"
+        first = separated[0]
+        warnings.append(f"the given split tears {len(separated)} group(s) apart, {first!r} for one")
+    return faults, warnings
 
 
-def _make_examples(records: Iterable[Record], classes: Sequence[str]) -> Iterator[Example]:
-    """The examples by (label, sha256, name)."""
+def _make_examples(parts: Parts, classes: Sequence[str]) -> dict[SplitName, tuple[Example, ...]]:
+    """The examples of each part by (label, sha256, name)."""
     labels = {name: label for label, name in enumerate(classes)}
-    ordered = sorted(records, key=lambda record: (labels[record.label], record.sha256, record.name))
-    for record in ordered:
-        yield Example(
-            path=record.path,
-            name=record.name,
-            label=labels[record.label],
-            sha256=record.sha256,
-            group=record.group,
-        )
+    examples = {}
+    for part in PARTS:
+        of_part = []
+        for record in parts[part]:
+            example = Example(
+                path=record.path,
+                name=record.name,
+                label=labels[record.label],
+                sha256=record.sha256,
+                group=record.group,
+            )
+            of_part.append(example)
+        of_part.sort(key=lambda example: (example.label, example.sha256, example.name))
+        examples[part] = tuple(of_part)
+    return examples

@@ -32,8 +32,10 @@ def compute_place(key: str) -> float:
     The key, in UTF-8, is a file's SHA-256 as 64 hexadecimal digits in lower case, or the name of
     its group.
     """
-    digest = hashlib.sha256(SALT + key.encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+    salted = SALT + key.encode()
+    digest = hashlib.sha256(salted).digest()
+    number = int.from_bytes(digest[:8], "big")
+    return number / 2**64
 
 
 def form_units(records: Iterable[Record]) -> list[Unit]:
@@ -42,30 +44,7 @@ def form_units(records: Iterable[Record]) -> list[Unit]:
     A content that is in two groups ties them together. Such a unit has the highest place of its
     keys: a tie to another group later can move an image towards train, never towards test.
     """
-    records = list(records)
-    roots = _find_roots({(_key_of(record), record.sha256) for record in records})
-    members: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        members[roots[_key_of(record)]].append(record)
-
-    units = []
-    for tied in members.values():
-        place, key = max((compute_place(key), key) for key in {_key_of(record) for record in tied})
-        labels = frozenset(record.label for record in tied)
-        contents = frozenset(record.sha256 for record in tied)
-        units.append(Unit(place, key, labels, contents))
-    return sorted(units)
-
-
-def _key_of(record: Record) -> str:
-    return record.group or record.sha256
-
-
-def _find_roots(ties: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """For each end of a tie, one representative of everything that it is tied to.
-
-    This is union-find with path halving.
-    """
+    # Union-find with path halving: each key and each content is a node, each record an edge.
     parents: dict[str, str] = {}
 
     def find_root(node: str) -> str:
@@ -74,6 +53,26 @@ def _find_roots(ties: Iterable[tuple[str, str]]) -> dict[str, str]:
             parents[node] = node = parents[parents[node]]
         return node
 
-    for one, other in ties:
-        parents[find_root(one)] = find_root(other)
-    return {node: find_root(node) for node in list(parents)}
+    records = list(records)
+    for record in records:
+        root = find_root(_key_of(record))
+        parents[root] = find_root(record.sha256)
+
+    members = defaultdict(list)
+    for record in records:
+        root = find_root(record.sha256)
+        members[root].append(record)
+
+    units = []
+    for tied in members.values():
+        keys = set(map(_key_of, tied))
+        key = max(keys, key=compute_place)
+        labels = frozenset(record.label for record in tied)
+        contents = frozenset(record.sha256 for record in tied)
+        unit = Unit(place=compute_place(key), key=key, labels=labels, contents=contents)
+        units.append(unit)
+    return sorted(units)
+
+
+def _key_of(record: Record) -> str:
+    return record.group or record.sha256

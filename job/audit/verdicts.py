@@ -47,62 +47,63 @@ def judge_contents(
     An interruption or an error keeps the verdicts so far, so that the next pod continues from
     there.
     """
-    contents = {record.sha256: record for record in records}
-    cache = VerdictCache(cache_dir / "audit.jsonl", _describe_version())
-    cached = cache.read()
-    verdicts = {sha256: cached[sha256] for sha256 in contents if sha256 in cached}
-    unknown = [record for sha256, record in contents.items() if sha256 not in verdicts]
-    try:
-        _judge_unknown(unknown, verdicts, telemetry)
-    finally:
-        if unknown:
-            cache.write(verdicts)
-    return verdicts
-
-
-def _judge_unknown(
-    unknown: Sequence[Record], verdicts: dict[str, Verdict], telemetry: Telemetry
-) -> None:
-    """Add a verdict for each unknown content to `verdicts`."""
-    total = len(verdicts) + len(unknown)
-    telemetry.emit(Progressed(len(verdicts), total, "images"))
-    if not unknown:
-        return
-    judge = _make_judge()
-    num_threads = min(MOST_THREADS, len(os.sched_getaffinity(0)))
-    with ThreadPoolExecutor(num_threads) as pool:
-        for start in range(0, len(unknown), BATCH):
-            batch = unknown[start : start + BATCH]
-            judged = pool.map(judge, [record.path for record in batch])
-            for record, verdict in zip(batch, judged, strict=True):
-                verdicts[record.sha256] = verdict
-            telemetry.emit(Progressed(len(verdicts), total, "images"))
-
-
-@functools.cache
-def _trace_decoder() -> Callable[[Any], Any]:
-    """The decoder followed by the hash, traced once: string [] -> bool [64]."""
+    # Late, because the rest of the audit needs no TensorFlow.
     import tensorflow as tf
 
     from job import images
 
-    def decode_and_hash(encoded: Any) -> Any:
-        return compute_difference_hash(images.decode(encoded))
+    # Another decoder may judge the same content differently.
+    version = f"audit 1, decoder {images.DECODER}, tensorflow {tf.__version__}"
+    cache = VerdictCache(cache_dir / "audit.jsonl", version)
+    cached = cache.read()
 
-    signature = [tf.TensorSpec([], tf.string)]
-    graph: Any = tf.function(decode_and_hash, input_signature=signature, autograph=False)
-    traced: Callable[[Any], Any] = graph.get_concrete_function()
-    return traced
+    verdicts: dict[str, Verdict] = {}
+    unknown: dict[str, Path] = {}
+    for record in records:
+        verdict = cached.get(record.sha256)
+        if verdict:
+            verdicts[record.sha256] = verdict
+        else:
+            unknown[record.sha256] = record.path
+
+    total = len(verdicts) + len(unknown)
+    telemetry.emit(Progressed(len(verdicts), total, "images"))
+    if not unknown:
+        return verdicts
+
+    judge = _make_judge()
+    num_threads = min(MOST_THREADS, len(os.sched_getaffinity(0)))
+    digests = list(unknown)
+    try:
+        with ThreadPoolExecutor(num_threads) as pool:
+            for start in range(0, len(digests), BATCH):
+                batch = digests[start : start + BATCH]
+                judged = pool.map(judge, map(unknown.__getitem__, batch))
+                verdicts.update(zip(batch, judged, strict=True))
+                telemetry.emit(Progressed(len(verdicts), total, "images"))
+    finally:
+        cache.write(verdicts)
+    return verdicts
 
 
+@functools.cache
 def _make_judge() -> Callable[[Path], Verdict]:
-    """A function of a file, for many threads.
+    """A function of a file, for many threads. Made once, because to trace its graph takes long.
 
     TensorFlow releases the interpreter's lock while it decodes.
     """
     import tensorflow as tf
 
-    decode_and_hash = _trace_decoder()
+    from job import images
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    def decode_and_hash(encoded: Any) -> Any:
+        """The difference hash of one image: string [] -> bool [64]."""
+        image = images.decode(encoded)
+        return compute_difference_hash(image)
+
+    # Traced here, in one thread. Otherwise all threads would trace it at their first image.
+    traced = decode_and_hash.get_concrete_function()
     alone = threading.Lock()
 
     def judge(path: Path) -> Verdict:
@@ -110,31 +111,27 @@ def _make_judge() -> Callable[[Path], Verdict]:
             head = file.read(formats.HEAD_BYTES)
             name = formats.find_decodable(head)
             if name is None:
-                if unsupported := formats.find_unsupported(head):
+                unsupported = formats.find_unsupported(head)
+                if unsupported:
                     return Verdict("unsupported", f"{unsupported} is not supported")
                 return Verdict("broken", formats.describe_unknown(head))
             data = head + file.read()
 
         width, height = formats.read_dimensions(name, data)
-        if reason := formats.explain_refusal(width, height):
-            return Verdict("broken", reason)
+        refusal = formats.explain_refusal(width, height)
+        if refusal:
+            return Verdict("broken", refusal)
+
+        is_large = width * height > LARGE_PIXELS
         try:
-            with alone if width * height > LARGE_PIXELS else nullcontext():
-                bits = decode_and_hash(tf.constant(data)).numpy()
+            with alone if is_large else nullcontext():
+                bits = traced(tf.constant(data)).numpy()
         except tf.errors.InvalidArgumentError:
             return Verdict("broken", formats.describe_damage(name, data))
-        return Verdict("decodes", hash=int.from_bytes(np.packbits(bits).tobytes(), "big"))
+        packed = np.packbits(bits).tobytes()
+        return Verdict("decodes", hash=int.from_bytes(packed, "big"))
 
     return judge
-
-
-def _describe_version() -> str:
-    """What the verdicts depend on. Those of another version are stale."""
-    import tensorflow as tf
-
-    from job import images
-
-    return f"audit 1, decoder {images.DECODER}, tensorflow {tf.__version__}"
 
 
 class VerdictCache:
@@ -171,10 +168,12 @@ class VerdictCache:
         """Replace the file as a whole, or leave it as it was."""
         lines = [json.dumps(self._version)]
         for sha256, verdict in verdicts.items():
-            lines.append(json.dumps([sha256, asdict(verdict)]))
+            fields = asdict(verdict)
+            lines.append(json.dumps([sha256, fields]))
+        text = "\n".join(lines) + "\n"
         try:
             with write_whole(self._path) as file:
-                file.write(("\n".join(lines) + "\n").encode())
+                file.write(text.encode())
         except OSError as error:
             logger.warning(
                 "The audit's cache was not written.", extra={"fields": {"cause": repr(error)}}

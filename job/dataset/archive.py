@@ -13,7 +13,7 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -56,14 +56,18 @@ class Member:
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class MemberHeader:
-    """What an archive says of one member. `fault` says why it may not be unpacked, if so."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArchivedFile:
+    """What an archive says of one member. `fault` says why it may not be unpacked, if so.
+
+    `open` may be called until the next member is read.
+    """
 
     name: str
     size: int
     is_file: bool
     fault: str | None
+    open: Callable[[], IO[bytes]]
 
 
 def list_members(path: Path, name: str) -> tuple[Member, ...]:
@@ -73,9 +77,44 @@ def list_members(path: Path, name: str) -> tuple[Member, ...]:
         DatasetError: the archive is corrupt, truncated or a bomb, or has members that are not plain
             files inside it.
     """
+    members: dict[str, Member] = {}
+    faults = []
+    total_bytes = 0
     with _report_damage(name):
-        headers = _read_zip_headers(path) if _is_zip(name) else _read_tar_headers(path)
-        return _require_plain_files(headers, name, path.stat().st_size)
+        packed_bytes = path.stat().st_size
+        most_bytes = max(HARMLESS_BYTES, MAX_RATIO * packed_bytes)
+        archived = _read_zip(path) if _is_zip(name) else _read_tar(path)
+        for count, found in enumerate(archived, start=1):
+            # Checked at each member, because to list all members of a bomb may itself do the harm.
+            total_bytes += found.size
+            if total_bytes > most_bytes:
+                raise _make_bomb_error(
+                    f"{name} would unpack to more than {MAX_RATIO} times its own "
+                    f"{packed_bytes:,} bytes"
+                )
+            if count > MAX_MEMBERS:
+                raise _make_bomb_error(f"{name} has more than {MAX_MEMBERS:,} members")
+
+            member = _normalise_name(found.name)
+            fault = found.fault
+            if fault is None:
+                fault = _find_name_fault(found.name)
+            # Of two members with one name, some tools keep the first and others the last.
+            if fault is None and member in members:
+                fault = "occurs twice"
+
+            if fault:
+                faults.append(f"{found.name} {fault}")
+            elif found.is_file:
+                members[member] = Member(member, found.size)
+
+    if faults:
+        raise DatasetError(
+            f"{name} has members that are not plain files inside it:",
+            "Pack only the image files, with relative names: `tar -C <folder> -cf <archive> .`",
+            first_names(faults),
+        )
+    return tuple(members.values())
 
 
 def unpack(
@@ -87,10 +126,11 @@ def unpack(
         DatasetError: the archive is corrupt.
     """
     with _report_damage(name):
-        members = _read_zip_members(path) if _is_zip(name) else _read_tar_members(path)
-        for member, open_file in members:
+        archived = _read_zip(path) if _is_zip(name) else _read_tar(path)
+        for found in archived:
+            member = _normalise_name(found.name)
             if member in wanted:
-                with open_file() as stream:
+                with found.open() as stream:
                     take(member, stream)
 
 
@@ -114,44 +154,9 @@ def _report_damage(name: str) -> Iterator[None]:
         ) from error
 
 
-def _require_plain_files(
-    headers: Iterable[MemberHeader], name: str, packed_bytes: int
-) -> tuple[Member, ...]:
-    """The files among the members, or an error that lists every member that is refused."""
-    members: dict[str, Member] = {}
-    faults: list[str] = []
-    total_bytes = 0
-    for count, header in enumerate(headers, start=1):
-        total_bytes += header.size
-        _refuse_bomb(name, count, total_bytes, packed_bytes)
-
-        member = _normalise_name(header.name)
-        fault = header.fault or _find_name_fault(header.name)
-        if fault is None and member in members:
-            fault = "occurs twice"
-
-        if fault:
-            faults.append(f"{header.name} {fault}")
-        elif header.is_file:
-            members[member] = Member(member, header.size)
-    if faults:
-        raise DatasetError(
-            f"{name} has members that are not plain files inside it:",
-            "Pack only the image files, with relative names: `tar -C <folder> -cf <archive> .`",
-            first_names(faults),
-        )
-    return tuple(members.values())
-
-
-def _refuse_bomb(name: str, count: int, total_bytes: int, packed_bytes: int) -> None:
-    if total_bytes > max(HARMLESS_BYTES, MAX_RATIO * packed_bytes):
-        found = f"would unpack to more than {MAX_RATIO} times its own {packed_bytes:,} bytes"
-    elif count > MAX_MEMBERS:
-        found = f"has more than {MAX_MEMBERS:,} members"
-    else:
-        return
-    raise DatasetError(
-        f"{name} {found}: it looks like a bomb.",
+def _make_bomb_error(found: str) -> DatasetError:
+    return DatasetError(
+        f"{found}: it looks like a bomb.",
         "Give the unpacked folder if it is meant to be so large.",
     )
 
@@ -168,69 +173,64 @@ def _find_name_fault(name: str) -> str | None:
     return None
 
 
-def _read_zip_headers(path: Path) -> Iterator[MemberHeader]:
+def _read_zip(path: Path) -> Iterator[ArchivedFile]:
+    """Every member of a ZIP archive."""
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
+            # The upper half is a Unix mode. It is 0 where another system made the archive.
+            kind = stat.S_IFMT(info.external_attr >> 16)
             fault = None
-            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 fault = "is a link or a device"
             elif info.flag_bits & 1:
                 fault = "is encrypted"
-            is_file = not info.filename.endswith("/")
-            yield MemberHeader(info.filename, info.file_size, is_file, fault)
+            yield ArchivedFile(
+                name=info.filename,
+                size=info.file_size,
+                is_file=not info.filename.endswith("/"),
+                fault=fault,
+                open=partial(archive.open, info),
+            )
 
 
-def _read_zip_members(path: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            yield _normalise_name(info.filename), partial(archive.open, info)
+def _read_tar(path: Path) -> Iterator[ArchivedFile]:
+    """Every member of a TAR archive, plain or compressed by gzip.
 
-
-def _read_tar_headers(path: Path) -> Iterator[MemberHeader]:
-    with _open_tar(path) as archive:
-        for info in _iterate_tar(archive):
-            fault = None if info.isreg() or info.isdir() else "is a link or a device"
-            yield MemberHeader(info.name, info.size, info.isreg(), fault)
-
-
-def _read_tar_members(path: Path) -> Iterator[tuple[str, Callable[[], IO[bytes]]]]:
-    with _open_tar(path) as archive:
-        for info in _iterate_tar(archive):
-            # Only plain files are ever opened, and they always have a content.
-            open_file = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))
-            yield _normalise_name(info.name), open_file
-
-
-@contextmanager
-def _open_tar(path: Path) -> Iterator[tarfile.TarFile]:
+    Raises where tarfile would end silently: a negative size, no end mark.
+    """
     with path.open("rb") as raw:
+        # The suffix may be wrong, so the first bytes decide.
         is_compressed = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
         raw.seek(0)
-        file = cast(IO[bytes], gzip.GzipFile(fileobj=raw) if is_compressed else raw)
-        bounded = cast(IO[bytes], BoundedReader(file))
-        with file, tarfile.open(fileobj=bounded, mode="r:") as archive:
-            yield archive
+        file = gzip.GzipFile(fileobj=raw) if is_compressed else raw
+        bounded = BoundedReader(cast(IO[bytes], file))
+        with file, tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r:") as archive:
+            while (info := archive.next()) is not None:
+                if info.size < 0:
+                    raise tarfile.ReadError(f"{info.name} has the size {info.size}")
+                # tarfile keeps what it has read, and millions of members fill the memory.
+                archive.members.clear()  # type: ignore[attr-defined]  # missing in the stubs
 
+                is_plain = info.isreg() or info.isdir()
+                # Only plain files are ever opened, and they always have a content.
+                open_file = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))
+                yield ArchivedFile(
+                    name=info.name,
+                    size=info.size,
+                    is_file=info.isreg(),
+                    fault=None if is_plain else "is a link or a device",
+                    open=open_file,
+                )
 
-def _iterate_tar(archive: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Every member. Raises where tarfile would end silently: a negative size, no end mark."""
-    while (info := archive.next()) is not None:
-        if info.size < 0:
-            raise tarfile.ReadError(f"{info.name} has the size {info.size}")
-        # tarfile keeps what it has read, and millions of members fill the memory.
-        archive.members.clear()  # type: ignore[attr-defined]  # missing in the stubs
-        yield info
+            bounded.seek(archive.offset)
+            if bounded.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+                raise tarfile.ReadError("its end mark is missing")
 
-    file = cast(IO[bytes], archive.fileobj)
-    file.seek(archive.offset)
-    if file.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-        raise tarfile.ReadError("its end mark is missing")
-
-    # Read on to the very end, where gzip keeps its checksum.
-    for _ in range(HARMLESS_BYTES // MAX_READ):
-        if not file.read(MAX_READ):
-            return
-    raise tarfile.ReadError("it goes on after its end mark")
+            # Read on to the very end, where gzip keeps its checksum.
+            for _ in range(HARMLESS_BYTES // MAX_READ):
+                if not bounded.read(MAX_READ):
+                    return
+            raise tarfile.ReadError("it goes on after its end mark")
 
 
 class BoundedReader:

@@ -53,12 +53,25 @@ def open_cache(folder: Path, limit: int | None, root: str) -> Iterator["DatasetC
             final name then.
     """
     folder = folder.expanduser()
-    index_folder = folder / "index" / hashlib.sha256(root.encode()).hexdigest()[:32]
-    with _report_disk_faults(folder), _hold_incoming_folder(folder / "incoming") as incoming:
-        with closing(ContentIndex(index_folder)) as index:
-            yield DatasetCache(folder, limit, index, incoming)
-        for left_over in incoming.iterdir():
-            left_over.unlink()
+    root_digest = hashlib.sha256(root.encode()).hexdigest()
+    index_folder = folder / "index" / root_digest[:32]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _hold_incoming_folder(folder / "incoming") as incoming:
+            with closing(ContentIndex(index_folder)) as index:
+                yield DatasetCache(folder, limit, index, incoming)
+            for left_over in incoming.iterdir():
+                left_over.unlink()
+    except OSError as error:
+        if error.errno in NO_SPACE:
+            raise SettingsError(
+                f"The disk of the cache {folder} is full: {error.strerror}.",
+                "Give GRAFT_CACHE_DIR a larger volume, or empty it.",
+            ) from error
+        raise SettingsError(
+            f"The cache {folder} cannot be used: {error}.",
+            "Set GRAFT_CACHE_DIR to a folder that the job may write to.",
+        ) from error
 
 
 class DatasetCache:
@@ -92,14 +105,17 @@ class DatasetCache:
     def incoming_path(self, entry: Entry) -> Path:
         """Where this version of the object arrives, in this run and in one that continues it."""
         version = json.dumps([entry.key, entry.size, entry.etag])
-        return self._incoming / hashlib.sha256(version.encode()).hexdigest()
+        # A digest, because a key may be too long for a file name, or lead out of the folder.
+        digest = hashlib.sha256(version.encode()).hexdigest()
+        return self._incoming / digest
 
     def keep(self, path: Path) -> File:
         """Move a whole file to the name of its content."""
         content = sha256(path)
+        size = path.stat().st_size
         final = self._path_of(content)
         final.parent.mkdir(parents=True, exist_ok=True)
-        size = path.stat().st_size
+        # Another run may keep the same content at the same time: both files are equal.
         path.replace(final)
         return File(final, content, size)
 
@@ -124,7 +140,8 @@ class DatasetCache:
         arrived = 0
         for path in self._incoming.iterdir():
             # A partial download has the name of its target and a suffix.
-            if path.name.partition(".")[0] in names:
+            target, _, _ = path.name.partition(".")
+            if target in names:
                 arrived += path.stat().st_size
         return arrived
 
@@ -142,7 +159,13 @@ class DatasetCache:
         received = f"{what} need {needed:,} more bytes in {self._folder}"
 
         if self._limit is not None:
-            least = self._count_used_bytes() + needed
+            # Everything that is cached counts, whichever run or data set it came with.
+            used = 0
+            for folder, _, names in os.walk(self._folder):
+                for name in names:
+                    size = _read_size(Path(folder) / name)
+                    used += _round_to_blocks(size or 0)
+            least = used + needed
             if least > self._limit:
                 raise SettingsError(
                     f"{received}, and GRAFT_CACHE_LIMIT={self._limit} does not allow it.",
@@ -159,14 +182,6 @@ class DatasetCache:
 
     def _path_of(self, content: str) -> Path:
         return self._folder / "objects" / content[:2] / content
-
-    def _count_used_bytes(self) -> int:
-        """Bytes on the disk of everything that is cached, by every room."""
-        used = 0
-        for folder, _, names in os.walk(self._folder):
-            for name in names:
-                used += _round_to_blocks(_read_size(Path(folder) / name) or 0)
-        return used
 
 
 def _read_size(path: Path) -> int | None:
@@ -199,6 +214,7 @@ class ContentIndex:
                 try:
                     key, size, etag, content = json.loads(line)
                 except ValueError:
+                    # Another run is writing this line now, or a crash cut it short.
                     continue
                 self._contents[key, size, etag] = content
 
@@ -210,8 +226,9 @@ class ContentIndex:
         with self._lock:
             if self._file is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
+                path = self._folder / f"{uuid.uuid4().hex}.jsonl"
                 # Unbuffered: each line is in the file when the call returns.
-                self._file = (self._folder / f"{uuid.uuid4().hex}.jsonl").open("xb", buffering=0)
+                self._file = path.open("xb", buffering=0)
             self._file.write(line.encode())
             self._contents[entry.key, entry.size, entry.etag] = content
 
@@ -236,21 +253,3 @@ def _hold_incoming_folder(folder: Path) -> Iterator[Path]:
                 continue
             yield incoming
             return
-
-
-@contextmanager
-def _report_disk_faults(folder: Path) -> Iterator[None]:
-    """Make the folder, and raise a SettingsError for any OSError in the block."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        yield
-    except OSError as error:
-        if error.errno in NO_SPACE:
-            raise SettingsError(
-                f"The disk of the cache {folder} is full: {error.strerror}.",
-                "Give GRAFT_CACHE_DIR a larger volume, or empty it.",
-            ) from error
-        raise SettingsError(
-            f"The cache {folder} cannot be used: {error}.",
-            "Set GRAFT_CACHE_DIR to a folder that the job may write to.",
-        ) from error

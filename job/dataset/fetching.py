@@ -10,9 +10,8 @@ import io
 import itertools
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -95,13 +94,19 @@ def fetch(
     """
     uri = dataset.uri
     store = connect(listing.root)
-    fetch_files = _fetch_archive if listing.archive else _fetch_folder
-    with (
-        report_as_dataset_error(uri),
-        _report_changes(uri),
-        open_cache(cache.dir, cache.limit, store.uri) as opened_cache,
-    ):
-        arrival = fetch_files(listing, store, opened_cache, telemetry)
+    with report_as_dataset_error(uri):
+        try:
+            with open_cache(cache.dir, cache.limit, store.uri) as opened_cache:
+                if listing.archive:
+                    arrival = _fetch_archive(listing, store, opened_cache, telemetry)
+                else:
+                    arrival = _fetch_folder(listing, store, opened_cache, telemetry)
+        except (StoreConflict, StoreNotFound) as error:
+            # What was listed a moment ago is gone or different, so another listing may help.
+            raise TemporaryError(
+                f"The data set {printable(uri)} changed while it was read: {error.message}",
+                "Try again. What has arrived is kept.",
+            ) from error
 
     ignored = arrival.ignored
     if ignored:
@@ -110,12 +115,16 @@ def fetch(
             len(ignored),
             "; ".join(first_names(ignored)),
         )
-    records = sorted(
-        _make_records(arrival), key=lambda record: (record.label, record.sha256, record.name)
-    )
+    records = _make_records(arrival)
+    rows = []
+    for record in records:
+        row = [record.label, record.sha256, record.split, record.group]
+        rows.append(json.dumps(row))
+    # Sorted by content, so that neither the files' names nor the store's order matters.
+    text = "\n".join(sorted(rows))
     return Dataset(
         records=tuple(records),
-        digest=_digest_records(records),
+        digest=hashlib.sha256(text.encode()).hexdigest(),
         listing=listing.digest,
         ignored=tuple(map(printable, ignored)),
     )
@@ -132,14 +141,24 @@ def _fetch_folder(
 
     present: dict[str, File | None] = {}
     absent = []
+    sizes = []
     for entry in images:
-        if file := cache.find(entry):
+        file = cache.find(entry)
+        if file:
             present[entry.key] = file
         else:
             absent.append(entry)
-    sizes = [entry.size for entry in absent]
-    cache.require_space(sizes, f"{len(absent):,} images", cache.count_arrived_bytes(absent))
-    arrived = _run_all(lambda entry: _download_image(store, entry, cache), absent, telemetry)
+            sizes.append(entry.size)
+    num_arrived_bytes = cache.count_arrived_bytes(absent)
+    cache.require_space(sizes, f"{len(absent):,} images", num_arrived_bytes)
+
+    def download_image(entry: Entry) -> File:
+        path = _download_entry(store, entry, cache)
+        file = cache.keep(path)
+        cache.remember(entry, file.sha256)
+        return file
+
+    arrived = _run_all(download_image, absent, telemetry)
     return Arrival(present | dict(arrived), listing.places, listing.ignored)
 
 
@@ -148,10 +167,14 @@ def _fetch_archive(
 ) -> Arrival:
     (entry,) = listing.entries
     contents = _find_unpacked(entry, cache)
-    found = layout.read(contents, wrapped=True) if contents else None
-    if found is None or not all(contents[name] for name in found.places):
-        contents = _unpack_archive(entry, store, cache, telemetry)
+    if contents:
         found = layout.read(contents, wrapped=True)
+        images = map(contents.__getitem__, found.places)
+        if all(images):
+            return Arrival(contents, found.places, found.ignored)
+
+    contents = _unpack_archive(entry, store, cache, telemetry)
+    found = layout.read(contents, wrapped=True)
     return Arrival(contents, found.places, found.ignored)
 
 
@@ -162,6 +185,7 @@ def _find_unpacked(entry: Entry, cache: DatasetCache) -> dict[str, File | None]:
     """
     known = cache.find_sha256(entry)
     table = cache.get(known) if known else None
+    # Hashed again, because a damaged table would be taken for another archive.
     if table is None or files.sha256(table.path) != known:
         return {}
     contents = {}
@@ -179,18 +203,29 @@ def _unpack_archive(
         path = folder / entry.key
         require_as_listed(path, entry)
     else:
-        path = _download_archive(store, entry, cache)
+        # Twice its size, since photographs do not shrink when they are packed.
+        cache.require_space(
+            [entry.size, entry.size],
+            f"{name} and what is in it",
+            cache.count_arrived_bytes([entry]),
+        )
+        path = _download_entry(store, entry, cache)
 
     members = archive.list_members(path, name)
     wanted = layout.read([member.name for member in members], wrapped=True).places
-    sizes = [member.size for member in members if member.name in wanted]
+    contents: dict[str, File | None] = {}
+    sizes = []
+    for member in members:
+        # Also what is ignored has its row in the table, so that a later run reads the same layout.
+        contents[member.name] = None
+        if member.name in wanted:
+            sizes.append(member.size)
     cache.require_space(sizes, f"The {len(wanted):,} images in {name}")
 
-    contents: dict[str, File | None] = {member.name: None for member in members}
     done = itertools.count(1)
 
-    def keep(member: str, stream: IO[bytes]) -> None:
-        contents[member] = cache.keep_stream(stream)
+    def keep(image: str, stream: IO[bytes]) -> None:
+        contents[image] = cache.keep_stream(stream)
         telemetry.emit(Progressed(next(done), len(wanted), "images"))
 
     archive.unpack(path, name, wanted, keep)
@@ -199,33 +234,25 @@ def _unpack_archive(
         require_as_listed(path, entry)
 
     # The content that the index records for an archive is the table of what is in it.
-    rows = [[member, file and file.sha256, file and file.size] for member, file in contents.items()]
-    table = cache.keep_stream(io.BytesIO(json.dumps(rows).encode()))
+    rows: list[list[str | int | None]] = []
+    for image, file in contents.items():
+        if file:
+            rows.append([image, file.sha256, file.size])
+        else:
+            rows.append([image, None, None])
+    table_bytes = json.dumps(rows).encode()
+    table = cache.keep_stream(io.BytesIO(table_bytes))
     cache.remember(entry, table.sha256)
     return contents
 
 
-def _download_archive(store: Store, entry: Entry, cache: DatasetCache) -> Path:
-    path = cache.incoming_path(entry)
-    # Twice its size, since photographs do not shrink when they are packed.
-    cache.require_space(
-        [entry.size, entry.size],
-        f"{printable(entry.key)} and what is in it",
-        cache.count_arrived_bytes([entry]),
-    )
-    if not path.exists():
-        download(store, entry.key, path, entry)
-    return path
-
-
-def _download_image(store: Store, entry: Entry, cache: DatasetCache) -> File:
+def _download_entry(store: Store, entry: Entry, cache: DatasetCache) -> Path:
+    """The object as a whole local file that is not yet kept."""
     path = cache.incoming_path(entry)
     # The file is there if a run ended between its download and `keep`.
     if not path.exists():
         download(store, entry.key, path, entry)
-    file = cache.keep(path)
-    cache.remember(entry, file.sha256)
-    return file
+    return path
 
 
 def _run_all(
@@ -237,34 +264,26 @@ def _run_all(
         for start in range(0, len(entries), BATCH):
             keys = {}
             for entry in entries[start : start + BATCH]:
-                keys[pool.submit(task, entry)] = entry.key
+                future = pool.submit(task, entry)
+                keys[future] = entry.key
             try:
                 for future in as_completed(keys):
                     yield keys[future], future.result()
                     telemetry.emit(Progressed(next(done), len(entries), "images"))
             except BaseException:
+                # Also at Ctrl-C, and when the caller stops iterating: no download goes on unseen.
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
 
 
-@contextmanager
-def _report_changes(uri: str) -> Iterator[None]:
-    """Raise a TemporaryError for data that changed during the block."""
-    try:
-        yield
-    except (StoreConflict, StoreNotFound) as error:
-        raise TemporaryError(
-            f"The data set {printable(uri)} changed while it was read: {error.message}",
-            "Try again. What has arrived is kept.",
-        ) from error
-
-
-def _make_records(arrival: Arrival) -> Iterator[Record]:
+def _make_records(arrival: Arrival) -> list[Record]:
+    """The records of all images, by (label, sha256, name)."""
+    records = []
     for name, file in arrival.files.items():
         place = arrival.places.get(name)
         if file is None or place is None:
             continue
-        yield Record(
+        record = Record(
             path=file.path,
             name=printable(name),
             label=place.label,
@@ -273,10 +292,5 @@ def _make_records(arrival: Arrival) -> Iterator[Record]:
             split=place.split,
             group=place.group,
         )
-
-
-def _digest_records(records: Iterable[Record]) -> str:
-    lines = sorted(
-        json.dumps([record.label, record.sha256, record.split, record.group]) for record in records
-    )
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+        records.append(record)
+    return sorted(records, key=lambda record: (record.label, record.sha256, record.name))

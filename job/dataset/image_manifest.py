@@ -48,13 +48,11 @@ def read(data: bytes, name: str) -> ImageManifest:
             f"{name}, line {line}: not UTF-8.", "Save the manifest as UTF-8."
         ) from error
     is_json = name.lower().endswith(".jsonl")
-    return _collect_places(_read_json_rows(text) if is_json else _read_csv_rows(text, name))
+    rows = _read_json_rows(text) if is_json else _read_csv_rows(text, name)
 
-
-def _collect_places(rows: Iterator[Row]) -> ImageManifest:
     places: dict[str, Place] = {}
     lines: dict[str, int] = {}
-    problems: list[str] = []
+    problems = []
     for line, row in rows:
         try:
             if isinstance(row, ValueError):
@@ -62,14 +60,18 @@ def _collect_places(rows: Iterator[Row]) -> ImageManifest:
             image, place = _parse_row(row)
             if image in places:
                 raise ValueError(f"names {image} again, after line {lines[image]}")
-            places[image], lines[image] = place, line
         except ValueError as error:
             problems.append(f"line {line} {error}")
+        else:
+            places[image] = place
+            lines[image] = line
 
+    # Half a split is a mistake: nobody can know where the other images should go.
     without = [image for image, place in places.items() if place.split is None]
     if without and len(without) < len(places):
+        first_line = lines[without[0]]
         problems.append(
-            f"line {lines[without[0]]} has no split although other rows have one "
+            f"line {first_line} has no split although other rows have one "
             f"({len(without):,} such rows)"
         )
     return ImageManifest(places, tuple(problems))
@@ -80,7 +82,8 @@ def _parse_row(row: Mapping[str, Any]) -> tuple[str, Place]:
     cells = {}
     for key, value in row.items():
         if key is not None:
-            cells[str(key).strip().lower()] = _parse_text(value)
+            column = str(key).strip().lower()
+            cells[column] = _parse_text(value)
     image = cells.get("image", "")
     label = cells.get("label", "")
     split = cells.get("split", "")
@@ -91,13 +94,16 @@ def _parse_row(row: Mapping[str, Any]) -> tuple[str, Place]:
     if split and split.lower() not in SPLITS:
         raise ValueError(f"has the split {split!r}; expected {', '.join(SPLITS)} or nothing")
 
+    # See the head of this file: the table must not point out of its folder.
     path = image.removeprefix("./")
-    if path.startswith("/") or "://" in path or ".." in path.split("/"):
+    leads_outside = ".." in path.split("/")
+    if path.startswith("/") or "://" in path or leads_outside:
         raise ValueError(
             f"names {image}; expected a path relative to the manifest's folder, inside it"
         )
 
     place = Place(
+        # One spelling, so that "é" of a Mac and of a PC are one class.
         label=unicodedata.normalize("NFC", label),
         split=SPLITS.get(split.lower()),
         group=cells.get("group") or None,
@@ -110,12 +116,15 @@ def _parse_text(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return value.strip()
+    # True and False are integers in Python, but no labels.
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"has {json.dumps(value)[:40]}; expected text")
+    shown = json.dumps(value)[:40]
+    raise ValueError(f"has {shown}; expected text")
 
 
 def _read_json_rows(text: str) -> Iterator[Row]:
+    # Not `splitlines`, which also splits at characters that JSON strings may hold.
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
@@ -123,7 +132,10 @@ def _read_json_rows(text: str) -> Iterator[Row]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
-        yield number, row if isinstance(row, dict) else ValueError("is not a JSON object")
+        if isinstance(row, dict):
+            yield number, row
+        else:
+            yield number, ValueError("is not a JSON object")
 
 
 def _read_csv_rows(text: str, name: str) -> Iterator[Row]:
@@ -132,17 +144,17 @@ def _read_csv_rows(text: str, name: str) -> Iterator[Row]:
         found = [str(field).strip().lower() for field in reader.fieldnames or ()]
         missing = [column for column in REQUIRED_COLUMNS if column not in found]
         if missing:
+            columns = " and no column ".join(missing)
             header = ", ".join(found)[:80] or "nothing"
             raise DatasetError(
-                f"{name} has no column {' and no column '.join(missing)}; its header is: {header}.",
+                f"{name} has no column {columns}; its header is: {header}.",
                 CURE,
             )
         for row in reader:
             # csv keeps the cells without a column under the key None.
-            has_extra = bool(row.get(None))
-            yield (
-                reader.line_num,
-                ValueError("has more cells than the header") if has_extra else row,
-            )
+            if row.get(None):
+                yield reader.line_num, ValueError("has more cells than the header")
+            else:
+                yield reader.line_num, row
     except csv.Error as error:
         yield reader.reader.line_num, ValueError(f"is not valid CSV: {error}")

@@ -106,8 +106,16 @@ def read(names: Collection[str], *, wrapped: bool = False) -> Layout:
     """
     paths = {}
     for name in names:
-        if path := _parse_image_path(name):
-            paths[name] = path
+        path = tuple(filter(None, name.split("/")))
+        # macOS adds `__MACOSX` to its archives, with a shadow of each file.
+        is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in path)
+        if is_hidden or not path:
+            continue
+        _, _, extension = path[-1].lower().rpartition(".")
+        has_extension = "." in path[-1]
+        if has_extension and extension in NOT_IMAGES:
+            continue
+        paths[name] = path
     if wrapped:
         paths = _unwrap_folder(paths)
 
@@ -115,11 +123,16 @@ def read(names: Collection[str], *, wrapped: bool = False) -> Layout:
     places = {}
     for name, path in paths.items():
         # A file beside the class folders has no class.
-        if len(path) > depth + 1:
-            label = unicodedata.normalize("NFC", path[depth])
-            places[name] = Place(label, SPLITS[path[0].lower()] if depth else None)
+        if len(path) <= depth + 1:
+            continue
+        # One spelling, because file systems differ in how they write an accent.
+        label = unicodedata.normalize("NFC", path[depth])
+        split = SPLITS[path[0].lower()] if depth else None
+        places[name] = Place(label, split)
     require_classes(places, names)
-    return Layout(places, tuple(sorted(name for name in names if name not in places)))
+
+    ignored = sorted(set(names) - set(places))
+    return Layout(places, tuple(ignored))
 
 
 def require_classes(places: Mapping[str, Place], names: Collection[str]) -> None:
@@ -132,8 +145,13 @@ def require_classes(places: Mapping[str, Place], names: Collection[str]) -> None
         found = "; ".join(first_names(sorted(names))) or "nothing"
         raise DatasetError(f"No image is in a class folder. Found: {found}.", EXPECTED)
 
-    labels = {place.label for place in places.values()}
-    unprintable = [ascii(label) for label in sorted(labels) if UNPRINTABLE.search(label)]
+    labels = set()
+    splits = set()
+    for place in places.values():
+        labels.add(place.label)
+        splits.add(place.split)
+
+    unprintable = list(map(ascii, filter(UNPRINTABLE.search, sorted(labels))))
     if unprintable:
         raise DatasetError(
             "Names of classes must be printable text:",
@@ -141,23 +159,13 @@ def require_classes(places: Mapping[str, Place], names: Collection[str]) -> None
             first_names(unprintable),
         )
 
-    splits = {place.split for place in places.values()}
+    # Images without a split count as train.
     if splits.isdisjoint({"train", None}):
-        given = ", ".join(sorted(split for split in splits if split))
+        given = ", ".join(sorted(filter(None, splits)))
         raise DatasetError(
             f"The split has images in {given} but none in train.",
             "Add a train part, or give no split.",
         )
-
-
-def _parse_image_path(name: str) -> tuple[str, ...]:
-    """The folders and the file name, or nothing if it is hidden or clearly not an image."""
-    path = tuple(part for part in name.split("/") if part)
-    if any(part.startswith(".") or part == "__MACOSX" for part in path):
-        return ()
-    if path and "." in path[-1] and path[-1].lower().rpartition(".")[2] in NOT_IMAGES:
-        return ()
-    return path
 
 
 def _top_folders(paths: Mapping[str, tuple[str, ...]]) -> set[str]:
@@ -167,8 +175,10 @@ def _top_folders(paths: Mapping[str, tuple[str, ...]]) -> set[str]:
 def _unwrap_folder(paths: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
     """The paths without the one folder around everything, if there is one."""
     folders = _top_folders(paths)
+    # Without folders inside, the one folder is a class. If it is called `train`, it is a split.
     has_inner_folders = any(len(path) > 2 for path in paths.values())
-    if len(folders) != 1 or not has_inner_folders or folders <= _find_split_folders(folders):
+    is_split = folders == _find_split_folders(folders)
+    if len(folders) != 1 or not has_inner_folders or is_split:
         return paths
     return {name: path[1:] for name, path in paths.items() if len(path) > 1}
 
@@ -187,10 +197,10 @@ def _is_split(folders: set[str]) -> bool:
         return bool(parts)
     kinds = {SPLITS[folder.lower()] for folder in parts}
     if "train" in kinds and len(kinds) > 1:
+        given = ", ".join(sorted(map(printable, parts)))
         others = "; ".join(first_names(sorted(folders - parts)))
         raise DatasetError(
-            f"The top folders are a split ({', '.join(sorted(map(printable, parts)))}) "
-            f"beside others: {others}.",
+            f"The top folders are a split ({given}) beside others: {others}.",
             "Move the other folders elsewhere, or rename the classes that are called like a split.",
         )
     return False

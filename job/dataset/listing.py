@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from os.path import commonprefix
@@ -63,7 +63,13 @@ def survey(dataset: DatasetSettings) -> Listing:
                 return _list_object(uri, folder, store, entry)
 
         store = connect(uri)
-        entries = _list_entries(store, uri)
+        try:
+            entries = tuple(store.list())
+        except StoreNotFound:
+            # At the URI of a file a bucket lists nothing, but a folder raises.
+            if not _is_object(uri):
+                raise
+            entries = ()
         visible = [entry for entry in entries if not entry.key.startswith(".")]
         if len(visible) == 1 and visible[0].key.lower().endswith(archive.SUFFIXES):
             return _list_object(uri, uri, store, visible[0])
@@ -99,25 +105,15 @@ def _list_folder(uri: str, entries: tuple[Entry, ...]) -> Listing:
         raise DatasetError(f"{printable(uri)} {problem}.", layout.EXPECTED)
 
     found = layout.read([entry.key for entry in entries])
-    images = tuple(entry for entry in entries if entry.key in found.places)
+    images = [entry for entry in entries if entry.key in found.places]
     return Listing(
         uri=uri,
-        entries=images,
+        entries=tuple(images),
         digest=_digest_entries(images),
         root=uri,
         places=found.places,
         ignored=found.ignored,
     )
-
-
-def _list_entries(store: Store, uri: str) -> tuple[Entry, ...]:
-    """Every entry, or none if the URI is a file: a bucket lists nothing there, a folder raises."""
-    try:
-        return tuple(store.list())
-    except StoreNotFound:
-        if _is_object(uri):
-            return ()
-        raise
 
 
 def _is_object(uri: str) -> bool:
@@ -128,10 +124,23 @@ def _is_object(uri: str) -> bool:
 def _list_manifest(uri: str, root: str, store: Store, entry: Entry) -> Listing:
     content = b"".join(store.stream(entry.key, etag=entry.etag))
     table = image_manifest.read(content, printable(uri))
-    listed = {found.key: found for found in store.list(_find_common_folder(table.places))}
 
-    absent = [f"{image} is not a file there" for image in table.places if image not in listed]
-    if problems := (*table.problems, *absent):
+    # The deepest folder with all images: a table in a large bucket need not list all of it.
+    # Character by character is right here: keys are not paths, and `//` counts.
+    shared = commonprefix(list(table.places))  # noqa: RUF071  (for paths it would be wrong)
+    folder, _, _ = shared.rpartition("/")
+    listed = {}
+    ignored = []
+    for found in store.list(folder.rstrip("/")):
+        listed[found.key] = found
+        if found.key not in table.places and found.key != entry.key:
+            ignored.append(found.key)
+
+    problems = list(table.problems)
+    for image in table.places:
+        if image not in listed:
+            problems.append(f"{image} is not a file there")
+    if problems:
         raise DatasetError(
             f"{printable(uri)} has {len(problems):,} rows that cannot be used:",
             image_manifest.CURE,
@@ -139,25 +148,25 @@ def _list_manifest(uri: str, root: str, store: Store, entry: Entry) -> Listing:
         )
     layout.require_classes(table.places, listed)
 
-    entries = (entry, *(listed[image] for image in sorted(table.places)))
-    ignored = tuple(key for key in listed if key not in table.places and key != entry.key)
+    # The manifest is an entry too, so that a change of its labels changes the digest.
+    entries = [entry]
+    for image in sorted(table.places):
+        entries.append(listed[image])
     return Listing(
         uri=uri,
-        entries=entries,
+        entries=tuple(entries),
         digest=_digest_entries(entries),
         root=root,
         places=table.places,
-        ignored=ignored,
+        ignored=tuple(ignored),
     )
 
 
-def _find_common_folder(images: Mapping[str, Place]) -> str:
-    """The deepest folder with all images: a table in a large bucket need not list all of it."""
-    # Character by character is right here: keys are not paths, and `//` counts.
-    shared = commonprefix(list(images))  # noqa: RUF071  (for paths it would be wrong)
-    return shared.rpartition("/")[0].rstrip("/")
-
-
-def _digest_entries(entries: tuple[Entry, ...]) -> str:
-    lines = sorted(json.dumps([entry.key, entry.size, entry.etag]) for entry in entries)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def _digest_entries(entries: Sequence[Entry]) -> str:
+    lines = []
+    for entry in entries:
+        version = [entry.key, entry.size, entry.etag]
+        lines.append(json.dumps(version))
+    # Sorted, because stores list in different orders.
+    text = "\n".join(sorted(lines))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -37,7 +37,8 @@ def decode(encoded: Tensor) -> Tensor:
     Raises:
         tf.errors.InvalidArgumentError: the bytes are not such an image, or a damaged one.
     """
-    pixels = tf.io.decode_image(_make_harmless(encoded), channels=0, expand_animations=False)
+    harmless = _make_harmless(encoded)
+    pixels = tf.io.decode_image(harmless, channels=0, expand_animations=False)
     # uint8 [h, w, 1 to 4]: the rank is not known to `decode_image`.
     pixels = tf.ensure_shape(pixels, [None, None, None])
     rgb = tf.cond(
@@ -46,7 +47,8 @@ def decode(encoded: Tensor) -> Tensor:
         lambda: _composite_on_white(pixels),
     )
     rgb = tf.ensure_shape(rgb, [None, None, 3])
-    return _turn_upright(rgb, read_orientation(encoded))
+    orientation = read_orientation(encoded)
+    return _turn_upright(rgb, orientation)
 
 
 def _make_harmless(encoded: Tensor) -> Tensor:
@@ -58,13 +60,35 @@ def _make_harmless(encoded: Tensor) -> Tensor:
     - It allocates what a JPEG XL header says, without a limit. That format is not promised, so it
       is replaced by bytes in no format.
     """
-    is_jpeg_xl = _has_magic(encoded, 0, b"\xff\x0a") | _has_magic(encoded, 0, b"\0\0\0\x0cJXL ")
+    is_bare_jpeg_xl = _has_magic(encoded, 0, b"\xff\x0a")
+    is_boxed_jpeg_xl = _has_magic(encoded, 0, b"\0\0\0\x0cJXL ")
+    is_jpeg_xl = is_bare_jpeg_xl | is_boxed_jpeg_xl
     is_webp = _has_magic(encoded, 8, b"WEBPVP8X")
-    is_extended_webp = is_webp & (tf.strings.length(encoded) > WEBP_FLAGS)
+    # A file that ends before its flags has none to read.
+    has_flags = tf.strings.length(encoded) > WEBP_FLAGS
+    is_extended_webp = is_webp & has_flags
+
+    def set_alpha_flag() -> Tensor:
+        """The bytes of an extended WebP, with the alpha flag if it is animated."""
+        byte = tf.strings.substr(encoded, WEBP_FLAGS, 1)
+        byte = tf.io.decode_raw(byte, tf.uint8)[0]
+        flags = tf.cast(byte, tf.int32)
+        is_animated = tf.not_equal(flags & WEBP_ANIMATED, 0)
+        # No operation makes a string of a number, so the new byte comes from a table.
+        table = [bytes([flag | WEBP_ALPHA]) for flag in range(256)]
+        patched = tf.gather(table, flags)
+        head = tf.strings.substr(encoded, 0, WEBP_FLAGS)
+        tail = tf.strings.substr(encoded, WEBP_FLAGS + 1, TO_THE_END)
+        return tf.cond(
+            is_animated,
+            lambda: tf.strings.join([head, patched, tail]),
+            lambda: encoded,
+        )
+
     return tf.case(
         [
             (is_jpeg_xl, lambda: tf.constant(b"JPEG XL")),
-            (is_extended_webp, lambda: _set_alpha_flag(encoded)),
+            (is_extended_webp, set_alpha_flag),
         ],
         default=lambda: encoded,
     )
@@ -72,20 +96,10 @@ def _make_harmless(encoded: Tensor) -> Tensor:
 
 def _has_magic(encoded: Tensor, at: int, magic: bytes) -> Tensor:
     # A start beyond the end is an error, so it is moved to the end.
-    start = tf.minimum(at, tf.strings.length(encoded))
-    return tf.equal(tf.strings.substr(encoded, start, len(magic)), magic)
-
-
-def _set_alpha_flag(encoded: Tensor) -> Tensor:
-    """The bytes of an extended WebP, with the alpha flag if it is animated."""
-    byte = tf.io.decode_raw(tf.strings.substr(encoded, WEBP_FLAGS, 1), tf.uint8)[0]
-    flags = tf.cast(byte, tf.int32)
-    is_animated = tf.not_equal(flags & WEBP_ANIMATED, 0)
-    # No operation makes a string of a number, so the new byte comes from a table.
-    patched = tf.gather([bytes([flag | WEBP_ALPHA]) for flag in range(256)], flags)
-    head = tf.strings.substr(encoded, 0, WEBP_FLAGS)
-    tail = tf.strings.substr(encoded, WEBP_FLAGS + 1, TO_THE_END)
-    return tf.cond(is_animated, lambda: tf.strings.join([head, patched, tail]), lambda: encoded)
+    length = tf.strings.length(encoded)
+    start = tf.minimum(at, length)
+    found = tf.strings.substr(encoded, start, len(magic))
+    return tf.equal(found, magic)
 
 
 def _composite_on_white(pixels: Tensor) -> Tensor:
@@ -102,8 +116,10 @@ def _composite_on_white(pixels: Tensor) -> Tensor:
         # Both products and their sum fit 16 bits, which is half the memory of floats.
         colour = tf.cast(rgb, tf.uint16)
         alpha = tf.cast(alpha, tf.uint16)
+        weighted = colour * alpha + 255 * (255 - alpha)
         # Half of the divisor is added, so the result is rounded to the nearest level.
-        return tf.cast((colour * alpha + 255 * (255 - alpha) + 127) // 255, tf.uint8)
+        level = (weighted + 127) // 255
+        return tf.cast(level, tf.uint8)
 
     return tf.cond(channels % 2 == 0, composite, lambda: rgb)
 
@@ -115,23 +131,28 @@ def _correct_bmp(pixels: Tensor, encoded: Tensor) -> Tensor:
     alpha.
     """
     channels = tf.shape(pixels)[-1]
+
+    def look_up_palette() -> Tensor:
+        # The palette follows the information header, which begins with its own size.
+        size_bytes = tf.strings.substr(encoded, BMP_HEADER, 4)
+        header_size = tf.io.decode_raw(size_bytes, tf.int32)[0]
+        # A false size must not fail the image: it is cut to the file.
+        most = tf.strings.length(encoded) - BMP_HEADER
+        start = tf.clip_by_value(header_size, 0, most) + BMP_HEADER
+        table = tf.strings.substr(encoded, start, PALETTE_BYTES)
+        table = tf.io.decode_raw(table, tf.uint8)
+        num_missing = PALETTE_BYTES - tf.shape(table)[0]
+        table = tf.pad(table, [[0, num_missing]])
+        # Stored as blue, green, red, unused.
+        palette = tf.reshape(table, [256, 4])[:, 2::-1]
+        indices = tf.cast(pixels[..., 0], tf.int32)
+        return tf.gather(palette, indices)
+
     return tf.cond(
         tf.equal(channels, 1),
-        lambda: tf.gather(_read_bmp_palette(encoded), tf.cast(pixels[..., 0], tf.int32)),
+        look_up_palette,
         lambda: pixels[..., :3],
     )
-
-
-def _read_bmp_palette(encoded: Tensor) -> Tensor:
-    """uint8 [256, 3], RGB. It follows the information header, which begins with its own size."""
-    header_size = tf.io.decode_raw(tf.strings.substr(encoded, BMP_HEADER, 4), tf.int32)[0]
-    # A false size must not fail the image: it is cut to the file.
-    most = tf.strings.length(encoded) - BMP_HEADER
-    start = tf.clip_by_value(header_size, 0, most) + BMP_HEADER
-    table = tf.io.decode_raw(tf.strings.substr(encoded, start, PALETTE_BYTES), tf.uint8)
-    table = tf.pad(table, [[0, PALETTE_BYTES - tf.shape(table)[0]]])
-    # Stored as blue, green, red, unused.
-    return tf.reshape(table, [256, 4])[:, 2::-1]
 
 
 def _turn_upright(image: Tensor, value: Tensor) -> Tensor:

@@ -3,7 +3,6 @@
 The resize is bilinear with antialias. Its result stays float32 and is never rounded to levels.
 """
 
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import tensorflow as tf
@@ -12,6 +11,8 @@ from job.images.decoding import decode
 from job.settings import ImageFit
 
 Tensor = Any
+
+FITS: tuple[ImageFit, ...] = ("letterbox", "crop", "squash")
 
 # The colour of margins, as a level.
 WHITE = 255.0
@@ -36,9 +37,16 @@ def prepare(encoded: Tensor, size: int, fit: ImageFit) -> Tensor:
         float32 [size, size, 3], RGB, 0 to 255.
     """
     if fit not in FITS:
-        raise ValueError(f"Received: fit={fit!r}. Expected: {', '.join(map(repr, FITS))}.")
-    fit_image = FITS[fit]
-    return tf.ensure_shape(fit_image(decode(encoded), size), [size, size, 3])
+        expected = ", ".join(map(repr, FITS))
+        raise ValueError(f"Received: fit={fit!r}. Expected: {expected}.")
+    image = decode(encoded)
+    if fit == "letterbox":
+        fitted = _fit_letterbox(image, size)
+    else:
+        if fit == "crop":
+            image = _crop_to_square(image)
+        fitted = _resize_image(image, [size, size])
+    return tf.ensure_shape(fitted, [size, size, 3])
 
 
 def prepare_batch(encoded: Tensor, size: int, fit: ImageFit) -> Tensor:
@@ -48,7 +56,9 @@ def prepare_batch(encoded: Tensor, size: int, fit: ImageFit) -> Tensor:
 
 
 def _resize_image(image: Tensor, sides: Any) -> Tensor:
-    return tf.cast(tf.image.resize(image, sides, "bilinear", antialias=True), tf.float32)
+    resized = tf.image.resize(image, sides, "bilinear", antialias=True)
+    # An image that has the size already comes back as it is, in integers.
+    return tf.cast(resized, tf.float32)
 
 
 def _fit_letterbox(image: Tensor, size: int) -> Tensor:
@@ -59,24 +69,16 @@ def _fit_letterbox(image: Tensor, size: int) -> Tensor:
     scaled = tf.cast(tf.maximum(rounded, 1), tf.int32)
     before = (size - scaled) // 2
     # Shape [2, 2]: top and bottom, then left and right.
-    margins = tf.stack([before, size - scaled - before], axis=1)
+    after = size - scaled - before
+    margins = tf.stack([before, after], axis=1)
     resized = _resize_image(image, scaled)
-    return tf.pad(resized, tf.concat([margins, [[0, 0]]], axis=0), constant_values=WHITE)
+    # The channels have no margin.
+    margins = tf.concat([margins, [[0, 0]]], axis=0)
+    return tf.pad(resized, margins, constant_values=WHITE)
 
 
-def _fit_crop(image: Tensor, size: int) -> Tensor:
+def _crop_to_square(image: Tensor) -> Tensor:
     sides = tf.shape(image)[:2]
     side = tf.reduce_min(sides)
     top, left = tf.unstack((sides - side) // 2)
-    return _resize_image(image[top : top + side, left : left + side], [size, size])
-
-
-def _fit_squash(image: Tensor, size: int) -> Tensor:
-    return _resize_image(image, [size, size])
-
-
-FITS: Mapping[ImageFit, Callable[[Tensor, int], Tensor]] = {
-    "letterbox": _fit_letterbox,
-    "crop": _fit_crop,
-    "squash": _fit_squash,
-}
+    return image[top : top + side, left : left + side]

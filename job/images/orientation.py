@@ -67,44 +67,66 @@ def read_orientation(encoded: Tensor) -> Tensor:
         ],
         default=lambda: tf.constant(b""),
     )
-    return tf.cond(tf.equal(exif, b""), lambda: UPRIGHT, lambda: _parse_exif(exif))
+    is_empty = tf.equal(exif, b"")
+    return tf.cond(is_empty, lambda: UPRIGHT, lambda: _parse_exif(exif))
 
 
 def _has_bytes(text: Tensor, at: Any, magic: bytes) -> Tensor:
     length = tf.strings.length(text)
     # A start beyond the end is an error, so it is moved to the end.
-    start = tf.minimum(tf.cast(at, tf.int32), length)
-    return tf.equal(tf.strings.substr(text, start, len(magic)), magic)
+    start = tf.cast(at, tf.int32)
+    start = tf.minimum(start, length)
+    found = tf.strings.substr(text, start, len(magic))
+    return tf.equal(found, magic)
 
 
 def _find_exif(
     encoded: Tensor, start: int, read_block: Callable[[Tensor, Tensor, Tensor], Block]
 ) -> Tensor:
     """The payload of the first EXIF block, or nothing: string []."""
-    length = tf.cast(tf.strings.length(encoded), tf.int64)
+    length = tf.strings.length(encoded)
+    length = tf.cast(length, tf.int64)
 
     def step(at: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:
-        head_bytes = tf.io.decode_raw(tf.strings.substr(encoded, at, HEAD_BYTES), tf.uint8)
-        block = read_block(encoded, tf.cast(head_bytes, tf.int64), at)
-        size = tf.where(block.is_exif, tf.maximum(block.size, 0), 0)
+        head = tf.strings.substr(encoded, at, HEAD_BYTES)
+        head = tf.io.decode_raw(head, tf.uint8)
+        head = tf.cast(head, tf.int64)
+        block = read_block(encoded, head, at)
+        # A damaged block may have a negative size, which `substr` would refuse.
+        size = tf.maximum(block.size, 0)
+        size = tf.where(block.is_exif, size, 0)
         payload = tf.strings.substr(encoded, block.start, size)
         # To go to the end of the file ends the loop.
-        return tf.where(block.is_exif | block.is_last, length, block.following), payload
+        is_done = block.is_exif | block.is_last
+        following = tf.where(is_done, length, block.following)
+        return following, payload
 
-    begin = (tf.constant(start, tf.int64), tf.constant(b""))
-    return tf.while_loop(lambda at, _: at + HEAD_BYTES <= length, step, begin)[1]
+    first = tf.constant(start, tf.int64)
+    nothing = tf.constant(b"")
+    _, payload = tf.while_loop(
+        lambda at, _: at + HEAD_BYTES <= length,
+        step,
+        (first, nothing),
+    )
+    return payload
 
 
 def _read_jpeg_segment(encoded: Tensor, head: Tensor, at: Tensor) -> Block:
     """FF, marker, length (2 bytes, counting itself), payload."""
-    marker, length = head[1], head[2] * 256 + head[3]
-    is_exif = tf.equal(marker, 0xE1) & _has_bytes(encoded, at + 4, b"Exif\0\0")
+    marker = head[1]
+    length = head[2] * 256 + head[3]
+    is_app1 = tf.equal(marker, 0xE1)
+    is_exif = is_app1 & _has_bytes(encoded, at + 4, b"Exif\0\0")
     # The scan (DA) ends the headers, and D9 the file.
     is_last = tf.not_equal(head[0], 0xFF) | tf.equal(marker, 0xDA) | tf.equal(marker, 0xD9)
     # FF FF is padding: the next byte may be the marker.
     following = tf.where(tf.equal(marker, 0xFF), at + 1, at + 2 + length)
     return Block(
-        is_exif=is_exif, is_last=is_last, start=at + 4, size=length - 2, following=following
+        is_exif=is_exif,
+        is_last=is_last,
+        start=at + 4,
+        size=length - 2,
+        following=following,
     )
 
 
@@ -142,34 +164,38 @@ def _parse_exif(exif: Tensor) -> Tensor:
     prefixed = _has_bytes(exif, 0, b"Exif\0\0")
     tiff = tf.cond(prefixed, lambda: tf.strings.substr(exif, 6, MOST_EXIF_BYTES), lambda: exif)
     is_little = _has_bytes(tiff, 0, b"II")
-    data = tf.cast(tf.io.decode_raw(tiff, tf.uint8), tf.int64)
+    data = tf.io.decode_raw(tiff, tf.uint8)
+    data = tf.cast(data, tf.int64)
     directory = _read_number(data, 4, 4, is_little)
     num_entries = _read_number(data, directory, 2, is_little)
     entries = data[directory + 2 : directory + 2 + ENTRY_BYTES * num_entries]
     # The last entry may be cut short.
-    entries = tf.reshape(
-        entries[: tf.size(entries) // ENTRY_BYTES * ENTRY_BYTES], [-1, ENTRY_BYTES]
-    )
+    whole_bytes = tf.size(entries) // ENTRY_BYTES * ENTRY_BYTES
+    entries = tf.reshape(entries[:whole_bytes], [-1, ENTRY_BYTES])
 
     def read_column(at: int) -> Tensor:
         """The 16-bit numbers at one place of each entry."""
-        first, second = entries[:, at], entries[:, at + 1]
+        first = entries[:, at]
+        second = entries[:, at + 1]
         return tf.where(is_little, second * 256 + first, first * 256 + second)
 
-    found = tf.boolean_mask(
-        read_column(8),
-        tf.equal(read_column(0), ORIENTATION_TAG) & tf.equal(read_column(2), SHORT),
-    )
+    values = read_column(8)
+    is_orientation = tf.equal(read_column(0), ORIENTATION_TAG)
+    is_short = tf.equal(read_column(2), SHORT)
+    found = tf.boolean_mask(values, is_orientation & is_short)
     # Where there is none, the appended default comes first.
     value = tf.concat([found, [UPRIGHT]], axis=0)[0]
-    makes_sense = (value >= 1) & (value <= 8) & (is_little | _has_bytes(tiff, 0, b"MM"))
-    return tf.cast(tf.where(makes_sense, value, UPRIGHT), tf.int32)
+    is_in_range = (value >= 1) & (value <= 8)
+    is_tiff = is_little | _has_bytes(tiff, 0, b"MM")
+    value = tf.where(is_in_range & is_tiff, value, UPRIGHT)
+    return tf.cast(value, tf.int32)
 
 
 def _read_number(data: Tensor, at: Any, size: int, is_little: Tensor) -> Tensor:
     """int64 []: the unsigned number of `size` bytes at `at`. Bytes beyond the end count as zero."""
     part = data[at : at + size]
-    part = tf.pad(part, [[0, size - tf.size(part)]])
+    num_missing = size - tf.size(part)
+    part = tf.pad(part, [[0, num_missing]])
     part = tf.where(is_little, part, part[::-1])
     weights = tf.constant([256**power for power in range(size)], tf.int64)
     return tf.reduce_sum(part * weights)

@@ -76,7 +76,14 @@ def compare(
     # On images that it was trained on, the champion would look better than it is.
     inventory = download_verified(store, manifest, INVENTORY, cache)
     learnt = list_learnt_images(inventory.read_bytes())
-    rows = [row for row, example in enumerate(challenger.examples) if example.sha256 not in learnt]
+    rows = []
+    images = []
+    example_labels = []
+    for row, example in enumerate(challenger.examples):
+        if example.sha256 not in learnt:
+            rows.append(row)
+            images.append(example.path)
+            example_labels.append(example.label)
     if not rows:
         return Comparison(
             run_id=manifest.run_id,
@@ -92,12 +99,13 @@ def compare(
     from job.evaluation import compare_paired
     from job.publish.serving import ServedModel
 
-    examples = [challenger.examples[row] for row in rows]
-    labels = np.array([example.label for example in examples])
-    model = ServedModel(download_verified(store, manifest, "saved_model", cache) / "1")
-    theirs = model.classify([example.path for example in examples])
-    aligned = align(theirs, manifest.classes, challenger.classes)
-    result = compare_paired(labels, challenger.probabilities[rows], aligned, metric)
+    labels = np.array(example_labels)
+    ours = challenger.probabilities[rows]
+    # The SavedModel, because it is what users of the champion run.
+    folder = download_verified(store, manifest, "saved_model", cache)
+    model = ServedModel(folder / "1")
+    theirs = align(model.classify(images), manifest.classes, challenger.classes)
+    result = compare_paired(labels, ours, theirs, metric)
     return Comparison(run_id=manifest.run_id, metric=metric, **result._asdict())
 
 
@@ -121,4 +129,6 @@ def align(probabilities: FloatArray, theirs: Sequence[str], ours: Sequence[str])
         if name in theirs:
             aligned[:, column] = probabilities[:, theirs.index(name)]
     mass = aligned.sum(axis=1, keepdims=True)
-    return np.asarray(aligned / np.where(mass > 0, mass, 1), np.float32)
+    # Where nothing is left, 0 is divided by 1 and stays 0.
+    divisor = np.where(mass > 0, mass, 1)
+    return np.asarray(aligned / divisor, np.float32)

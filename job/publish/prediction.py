@@ -62,5 +62,10 @@ def _predict_image(
         probabilities = model.classify_one(image)
     except JobError as error:
         return Prediction(image, (), error.message)
+    # Stable, so that equal probabilities have the same order on every machine.
     best = probabilities.argsort(kind="stable")[::-1][:top]
-    return Prediction(image, tuple((classes[index], float(probabilities[index])) for index in best))
+    found = []
+    for index in best:
+        probability = float(probabilities[index])
+        found.append((classes[index], probability))
+    return Prediction(image, tuple(found))

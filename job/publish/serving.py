@@ -1,5 +1,6 @@
 """Run the SavedModel of a release on encoded images. The one part that imports TensorFlow."""
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,10 @@ class ServedModel:
         for start in range(0, len(images), BATCH):
             encoded = [image.read_bytes() for image in images[start : start + BATCH]]
             # One fixed batch size, because another one changes the last bits of the results.
-            padded = [encoded[index % len(encoded)] for index in range(BATCH)]
-            parts.append(self._compute_probabilities(padded)[: len(encoded)])
+            repeated = itertools.cycle(encoded)
+            padded = list(itertools.islice(repeated, BATCH))
+            probabilities = self._compute_probabilities(padded)
+            parts.append(probabilities[: len(encoded)])
         return np.concatenate(parts)
 
     def classify_one(self, image: Path) -> npt.NDArray[np.float32]:
@@ -47,16 +50,15 @@ class ServedModel:
             JobError: the file cannot be read or decoded.
         """
         try:
-            probabilities: npt.NDArray[np.float32] = self._compute_probabilities(
-                [image.read_bytes()]
-            )[0]
+            probabilities = self._compute_probabilities([image.read_bytes()])
         except OSError as error:
             raise JobError(f"cannot be read: {error.strerror}") from error
         except tf.errors.InvalidArgumentError as error:
             raise JobError(
                 "is not an image that decodes; expected JPEG, PNG, BMP, GIF or WebP"
             ) from error
-        return probabilities
+        first: npt.NDArray[np.float32] = probabilities[0]
+        return first
 
     def _compute_probabilities(self, encoded: list[bytes]) -> npt.NDArray[np.float32]:
         outputs = self._signature(images=tf.constant(encoded))

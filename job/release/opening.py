@@ -45,6 +45,7 @@ def follow_pointer(registry: Store, pointer: Mapping[str, Any]) -> tuple[Store, 
     """
     store = registry.child(pointer["release"])
     manifest = read_manifest(store)
+    # The pointer holds the hash, so that a release that was rewritten since is not taken for it.
     if manifest.sha256 != pointer["manifest_sha256"]:
         raise ReleaseError(
             f"{store.uri} has another {MANIFEST} (sha256 {manifest.sha256}) "

@@ -19,5 +19,6 @@ def in_parallel(function: Callable[[T], R], items: Iterable[T]) -> list[R]:
         try:
             return list(pool.map(function, items))
         except BaseException:
+            # SIGTERM raises here as well. The calls that still wait would outlast the grace period.
             pool.shutdown(cancel_futures=True)
             raise

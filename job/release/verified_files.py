@@ -26,6 +26,7 @@ def download_verified(store: Store, manifest: Manifest, part: str, cache: Path) 
         raise ReleaseError(
             f"{store.uri} has no {part}.", "Export it: add it to GRAFT_EXPORT_FORMATS."
         )
+    # Named by content: two releases of one run id, such as in two buckets, share nothing.
     folder = cache / "releases" / manifest.sha256
 
     def download_file(name: str) -> None:

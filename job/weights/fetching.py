@@ -26,6 +26,7 @@ def fetch_from_store(store: Store, key: str, folder: Path) -> Path:
     entry = store.head(key)
     if entry is None:
         raise StoreNotFound(f"There is no object {store.uri}/{key}.")
+    # The version is part of the name, so that a replaced object is downloaded again.
     path = _cache_path(folder, f"{store.uri}/{key} {entry.etag} {entry.size}", key)
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,6 +57,7 @@ def _download_url(url: str, target: IO[bytes], cure: str) -> None:
             if answer.length:
                 raise IncompleteRead(b"", answer.length)
     except urllib.error.HTTPError as error:
+        # The error holds the open connection.
         error.close()
         kind = (
             TemporaryError

@@ -98,6 +98,7 @@ def require_same(weights: Weights, noted: str) -> None:
     Raises:
         WeightsError: the file has changed since.
     """
+    # Without this, a file that was replaced at its address would train another model unnoticed.
     if weights.sha256 != noted:
         raise WeightsError(
             f"The weights from {weights.origin} have changed. Received SHA-256 {weights.sha256}; "
@@ -126,6 +127,7 @@ def _locate_release(uri: str, entry: Backbone, cache_dir: Path) -> Weights:
     return Weights(
         kind="release",
         path=path,
+        # `download_verified` has compared the file with it.
         sha256=manifest.files[MODEL]["sha256"],
         origin=f"{RELEASE}{store.uri}",
         licence=entry.licence,
@@ -173,8 +175,10 @@ def _locate_imagenet(
 
 
 def _locate_file(backbone: BackboneSettings, folder: Path) -> Weights:
-    uri, expected = backbone.weights, backbone.weights_sha256 or None
-    if uri.endswith(TORCH_SUFFIXES):  # before the download: it could not be read after it
+    uri = backbone.weights
+    expected = backbone.weights_sha256 or None
+    # Before the download, which may be large and could not be read.
+    if uri.endswith(TORCH_SUFFIXES):
         raise WeightsError(
             f"The weights at {uri} are a PyTorch file. Expected a `.weights.h5`, `.h5` or `.keras` "
             "file.",
