@@ -48,10 +48,8 @@ class Backbone:
     parameters: int
 
 
-def _read_catalogue() -> Mapping[str, Backbone]:
-    table = json.loads(resources.files("job").joinpath("catalogue.json").read_text("utf-8"))
-    # Read-only, because every importer shares it.
-    return MappingProxyType({row["name"]: Backbone(**row) for row in table})
-
-
-BACKBONES: Final[Mapping[str, Backbone]] = _read_catalogue()
+TABLE = json.loads(resources.files("job").joinpath("catalogue.json").read_text("utf-8"))
+# Read-only, because every importer shares it.
+BACKBONES: Final[Mapping[str, Backbone]] = MappingProxyType(
+    {row["name"]: Backbone(**row) for row in TABLE}
+)

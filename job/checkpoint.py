@@ -5,13 +5,14 @@ and one JSON text. Its name carries its number and its digest, so a torn or dama
 mistaken for a state.
 """
 
+import functools
 import hashlib
 import io
 import json
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -142,7 +143,12 @@ class CheckpointStore:
     def _read_latest(self) -> bytes | None:
         for name in self._list_names():
             number, _, digest = name.removesuffix(".npz").partition("-")
-            for data in self._read_copies(name):
+            # The disk first: it is nearer. A damaged copy there does not hide the bucket's one.
+            local = self.folder / name
+            reads = [local.read_bytes] if local.exists() else []
+            reads.append(functools.partial(self.store.read, name))
+            for read in reads:
+                data = read()
                 if hashlib.sha256(data).hexdigest() == digest:
                     # The next state counts on from here, whichever process saved this one.
                     self._number = int(number)
@@ -157,10 +163,3 @@ class CheckpointStore:
             if NAME.fullmatch(entry.key):
                 names.append(entry.key)
         return sorted(names, reverse=True)
-
-    def _read_copies(self, name: str) -> Iterator[bytes]:
-        # The disk first: it is nearer. A damaged copy there does not hide the one in the bucket.
-        local = self.folder / name
-        if local.exists():
-            yield local.read_bytes()
-        yield self.store.read(name)

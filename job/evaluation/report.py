@@ -134,8 +134,16 @@ def judge(
         "before": {"error": compute_calibration_error(before), "bins": before},
         "after": {"error": error, "bins": after},
     }
+    # The accuracy of always naming the class with most training images.
+    baseline = 0.0
+    if splits.train and splits.test:
+        # A Counter, because among equal counts it takes the class that comes first in the data.
+        counts = Counter(example.label for example in splits.train)
+        commonest, _ = counts.most_common(1)[0]
+        baseline = float(np.mean(_collect_labels(splits.test) == commonest))
+
     data = {
-        "test": test | {"baseline": _measure_baseline(splits)},
+        "test": test | {"baseline": baseline},
         "calibration": calibration,
         "coverage": compute_coverage(labels, probabilities),
         "abstention": find_abstention_thresholds(labels, probabilities),
@@ -206,17 +214,6 @@ def write(report: Report, context: ReportContext, folder: Path) -> None:
 def _collect_labels(examples: Sequence["Example"]) -> Labels:
     # With the type given, no image at all makes an array of integers too.
     return np.array([example.label for example in examples], dtype=np.int64)
-
-
-def _measure_baseline(splits: "Splits") -> float:
-    """Measure the accuracy of always naming the class with most training images."""
-    if not splits.train or not splits.test:
-        return 0.0
-    # A Counter, because among equal counts it takes the class that comes first in the data.
-    counts = Counter(example.label for example in splits.train)
-    commonest, _ = counts.most_common(1)[0]
-    is_right = _collect_labels(splits.test) == commonest
-    return float(np.mean(is_right))
 
 
 def _count_images(splits: "Splits") -> list[dict[str, Any]]:

@@ -92,18 +92,14 @@ def build_error(
             kind = ClusterUnavailable
         case _:
             kind = ClusterUnavailable if status >= 500 else SettingsError
-    message = _extract_message(body) or reason or f"the API server answered {status}"
-    return kind(f"Could not {action}: {message.rstrip('.')}.", CURES[kind])
-
-
-def _extract_message(body: bytes | str | None) -> str:
-    """Return the message of a `Status` object, or the first 300 characters of any other body."""
     text = body.decode("utf-8", "replace") if isinstance(body, bytes) else body or ""
     try:
-        return str(json.loads(text)["message"])
-    # The page of a proxy, for example, is not JSON.
+        message = str(json.loads(text)["message"])
+    # The page of a proxy, for example, is not a `Status` object.
     except (ValueError, KeyError, TypeError):
-        return text.strip()[:300]
+        message = text.strip()[:300]
+    message = message or reason or f"the API server answered {status}"
+    return kind(f"Could not {action}: {message.rstrip('.')}.", CURES[kind])
 
 
 def _find_cause(error: BaseException) -> str:

@@ -34,16 +34,38 @@ class CheckResult:
 
 def check(settings: Settings, keras_home: Path) -> Iterator[CheckResult]:
     """Test each thing that a run needs. What fails does not hide the next one."""
-    tests: dict[str, Callable[[Settings, Path], str]] = {
-        "settings": _check_settings,
-        "output": _check_output,
-        "devices": _check_devices,  # before TensorFlow has computed anything
-        "dataset": _check_dataset,
-        "weights": _check_weights,
+
+    def describe_settings() -> str:
+        backbone = f"{settings.backbone.name} at {settings.image_size} px"
+        return f"{settings.name}: {backbone}, transfer {settings.transfer.mode}"
+
+    def probe_output() -> str:
+        registry = storage.connect(settings.output.uri).child(settings.name)
+        registry.probe()
+        return f"{registry.uri} can be listed and written, and refuses what it should"
+
+    def join_devices() -> str:
+        from job import workers
+
+        return ", ".join(workers.join(settings.devices).devices)
+
+    def locate_weights() -> str:
+        from job import weights
+
+        entry = BACKBONES[settings.backbone.name]
+        found = weights.locate(settings.backbone, entry, settings.cache.dir, keras_home)
+        return f"{found.origin}, sha256 {found.sha256[:16]}" if found.path else found.origin
+
+    tests: dict[str, Callable[[], str]] = {
+        "settings": describe_settings,
+        "output": probe_output,
+        "devices": join_devices,  # before TensorFlow has computed anything
+        "dataset": lambda: _check_dataset(settings),
+        "weights": locate_weights,
     }
     for name, test in tests.items():
         try:
-            yield CheckResult(name, test(settings, keras_home))
+            yield CheckResult(name, test())
         except JobError as error:
             yield CheckResult(name, str(error).replace("\n", "\n" + " " * 20), error)
 
@@ -80,24 +102,7 @@ def plan(settings: Settings, keras_home: Path) -> str:
     return "\n".join(lines)
 
 
-def _check_settings(settings: Settings, _: Path) -> str:
-    backbone = f"{settings.backbone.name} at {settings.image_size} px"
-    return f"{settings.name}: {backbone}, transfer {settings.transfer.mode}"
-
-
-def _check_output(settings: Settings, _: Path) -> str:
-    registry = storage.connect(settings.output.uri).child(settings.name)
-    registry.probe()
-    return f"{registry.uri} can be listed and written, and refuses what it should"
-
-
-def _check_devices(settings: Settings, _: Path) -> str:
-    from job import workers
-
-    return ", ".join(workers.join(settings.devices).devices)
-
-
-def _check_dataset(settings: Settings, _: Path) -> str:
+def _check_dataset(settings: Settings) -> str:
     """What the listing says, and whether a sample of the images decodes."""
     listing = dataset.survey(settings.dataset)
     if listing.archive:
@@ -125,14 +130,6 @@ def _check_dataset(settings: Settings, _: Path) -> str:
     classes = len({place.label for place in listing.places.values()})
     decoded = f"{len(sample.places) - len(broken)} of {len(sample.places)} sampled decode"
     return f"{images:,} images in {classes} classes; {decoded}"
-
-
-def _check_weights(settings: Settings, keras_home: Path) -> str:
-    from job import weights
-
-    entry = BACKBONES[settings.backbone.name]
-    found = weights.locate(settings.backbone, entry, settings.cache.dir, keras_home)
-    return f"{found.origin}, sha256 {found.sha256[:16]}" if found.path else found.origin
 
 
 def _find_broken(data: Dataset) -> list[str]:

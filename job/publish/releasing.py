@@ -79,7 +79,12 @@ def release(folder: Path, fields: Mapping[str, Any], registry: Store) -> Release
             )
             return Release(store, first, ours=False)
 
-        _upload_files(store, paths)
+        in_parallel(lambda name: store.upload(name, paths[name]), paths)
+        # What an earlier attempt left under other names. The whole list first: a store need not
+        # list well what is deleted meanwhile.
+        for entry in list(store.list()):
+            if entry.key not in paths and is_promised(entry.key):
+                store.delete(entry.key)
         try:
             store.write_if(MANIFEST, ours.raw, etag)
         except StoreConflict:
@@ -123,12 +128,3 @@ def _is_overwritten(store: Store, first: Manifest, ours: Manifest) -> bool:
         if hash_object(store, name) != expected["sha256"]:
             return True
     return False
-
-
-def _upload_files(store: Store, paths: Mapping[str, Path]) -> None:
-    """Upload in parallel, and remove what an earlier attempt left under other names."""
-    in_parallel(lambda name: store.upload(name, paths[name]), paths)
-    # The whole list first: a store need not list well what is deleted meanwhile.
-    for entry in list(store.list()):
-        if entry.key not in paths and is_promised(entry.key):
-            store.delete(entry.key)

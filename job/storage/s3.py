@@ -71,10 +71,14 @@ class S3Store(Store):
         while (answer := self._request_content(key, position, etag)) is not None:
             etag = _etag_of(answer)
             try:
-                for piece in self._read_pieces(key, answer["Body"]):
-                    position, breaks = position + len(piece), 0
-                    yield piece
-                return
+                with closing(answer["Body"]) as body:
+                    while True:
+                        with translate_errors(self._address_of(key)):
+                            piece = body.read(PIECE_BYTES)
+                        if not piece:
+                            return
+                        position, breaks = position + len(piece), 0
+                        yield piece
             except StoreUnavailable as error:
                 breaks += 1
                 if breaks == MAX_BREAKS or isinstance(error.__cause__, FlexibleChecksumError):
@@ -183,15 +187,6 @@ class S3Store(Store):
                 f"{self._address_of(key)}: the server ignored the range from byte {start} on."
             )
         return answer
-
-    def _read_pieces(self, key: str, body: Any) -> Iterator[bytes]:
-        with closing(body):
-            while True:
-                with translate_errors(self._address_of(key)):
-                    piece = body.read(PIECE_BYTES)
-                if not piece:
-                    return
-                yield piece
 
     def _delete_keys(self, keys: Sequence[str]) -> None:
         """Delete exactly these objects, at most 1,000 of them."""

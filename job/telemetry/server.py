@@ -127,7 +127,12 @@ class _Listener(ThreadingHTTPServer):
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Answer one request inside its deadline."""
-        deadline = threading.Timer(DEADLINE_SECONDS, _close_connection, (request,))
+
+        def close_connection() -> None:
+            with contextlib.suppress(OSError):
+                request.shutdown(socket.SHUT_RDWR)
+
+        deadline = threading.Timer(DEADLINE_SECONDS, close_connection)
         deadline.daemon = True
         deadline.start()
         try:
@@ -140,11 +145,6 @@ class _Listener(ThreadingHTTPServer):
         """Log a fault of ours. A client that went away is not one."""
         if not isinstance(sys.exception(), OSError):
             logger.warning("the telemetry port could not answer a request", exc_info=True)
-
-
-def _close_connection(request: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        request.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from job.batches import Feed, collect_labels
-from job.checkpoint import TrainingState
 from job.errors import TemporaryError
 from job.model import Classifier
 from job.scores import log_loss, score
@@ -44,8 +43,16 @@ def fit(classifier: Classifier, plan: Plan, feed: Feed, context: TrainingContext
         SettingsError: the GPU's memory is too small.
         TemporaryError: the workers do not start from one state.
     """
+    state = context.checkpoints.load()
+    latest = context.checkpoints.latest
+    if not context.workers.agree(latest):
+        raise TemporaryError(
+            f"This worker starts from {latest}, another one from elsewhere; expected one state for "
+            "all. They see other data or states.",
+            "Start all of them again.",
+        )
+
     progress = TrainingProgress(stages=len(plan.stages))
-    state = _load_common_state(context)
     if state is not None:
         progress = TrainingProgress.from_facts(state.facts)
         assign_arrays(classifier.model.variables, state.arrays["model"])
@@ -78,19 +85,6 @@ def fit(classifier: Classifier, plan: Plan, feed: Feed, context: TrainingContext
         history=tuple(progress.history),
         exact=len(progress.fingerprints) == 1,
     )
-
-
-def _load_common_state(context: TrainingContext) -> TrainingState | None:
-    """Load the latest state, which must be one and the same for every worker."""
-    state = context.checkpoints.load()
-    latest = context.checkpoints.latest
-    if not context.workers.agree(latest):
-        raise TemporaryError(
-            f"This worker starts from {latest}, another one from elsewhere; expected one state for "
-            "all. They see other data or states.",
-            "Start all of them again.",
-        )
-    return state
 
 
 def _solve_head(
