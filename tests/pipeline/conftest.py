@@ -147,7 +147,7 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def once(folder: Path, make: Callable[[Path], object]) -> Path:
-    """`folder`, made by whoever of the workers comes first."""
+    """`folder`, made by the first worker that needs it."""
     with folder.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (done := folder.with_suffix(".done")).exists():

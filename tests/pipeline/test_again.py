@@ -240,7 +240,7 @@ def test_a_model_below_the_gate_is_kept_and_not_promoted(tiny: dict[str, str], t
 
     lower = graft(
         "run", **settings | {"GRAFT_GATE_MIN_SCORE": "0"}
-    )  # whoever lowers the gate promotes by hand
+    )  # a person who lowers the gate promotes by hand
     assert (lower.code, lower.result["status"], lower.result["promoted"]) == (0, "unchanged", False)
     assert graft("promote", ended.result["release"]).code == 0
     assert pointer(tmp_path / "colours")["by"] == "manual"

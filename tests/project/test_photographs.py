@@ -1,4 +1,4 @@
-"""The real photographs and the real weights arrive whole, once, whoever asks and however often."""
+"""The real photographs and weights arrive complete, once, however many ask and however often."""
 
 import subprocess
 import sys
