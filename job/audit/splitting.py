@@ -77,7 +77,8 @@ def split(census: Census) -> Splits:
     """
     given = any(record.split for record in census.kept)
     parts, leaks = _drop_leaks(census.kept)
-    missing = tuple(part for part in PARTS if not parts[part])
+    # An empty train is not carved from anything: it is found below, as a fault of every class.
+    missing = tuple(part for part in PARTS if part != "train" and not parts[part])
     declared_train = parts["train"]
     dealt = deal(form_units(declared_train), SHARES[missing])
     parts["train"] = []

@@ -353,6 +353,16 @@ def test_a_class_without_a_train_image_in_a_given_split_is_an_error() -> None:
         split(census(records))
 
 
+def test_a_given_split_whose_train_images_are_all_in_test_too_is_an_error() -> None:
+    records = given_split(train=6, val=4, test=12)
+    tested = [record for record in records if record.split == "test"]
+    others = [record for record in records if record.split != "train"]
+    copies = [replace(record, name=f"train/{record.name}", split="train") for record in tested]
+    with pytest.raises(DatasetError, match="leave a class without a part") as caught:
+        split(census([*others, *copies]))
+    assert any("no image for train" in problem for problem in caught.value.problems)
+
+
 def test_a_class_without_a_test_image_in_a_given_split_is_a_warning() -> None:
     records = [
         *given_split(train=20, val=5, test=5),
