@@ -96,9 +96,9 @@ def train_stage(  # noqa: C901, PLR0915 - one loop reads best in one place.
     def load_batches(_: Any) -> tf.data.Dataset:
         return inputs.load_epoch(stage.epoch, stage.step)
 
-    # A state may be of the end of the last epoch: then only the best weights are put back.
     while not stage.is_over(settings):
-        # A new data set in each epoch: its batches depend on the epoch and the step.
+        # A new data set in each epoch: its batches depend on the epoch and the step. A state may be
+        # of the end of an epoch: then there are no batches, and validation follows.
         batches = workers.strategy.distribute_datasets_from_function(load_batches)
         for batch in batches:
             if context.agree_to_stop():
