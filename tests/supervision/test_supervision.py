@@ -18,6 +18,8 @@ import pytest
 
 from job.supervision import LONGEST_LINE, last_explanations
 
+# For what takes a moment: only a failure, or a machine with much other work, takes so long.
+SECONDS = 90
 COMMAND = """
 import ctypes, json, logging, os, signal, subprocess, sys, threading, time
 from job import __main__ as command, telemetry
@@ -48,7 +50,7 @@ def started(body: str, *verb: str, **options: Any) -> subprocess.Popen[str]:
 def ended(body: str, *verb: str, **options: Any) -> tuple[int, list[dict[str, Any]]]:
     """Its exit code, and its stderr, which has to be JSON objects."""
     process = started(body, *verb, **options)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=SECONDS)
     return process.returncode, [json.loads(line) for line in err.splitlines()]
 
 
@@ -218,7 +220,7 @@ def test_a_stop_is_passed_on(number: signal.Signals):
     assert process.stderr
     assert "ready" in process.stderr.readline()
     process.send_signal(number)
-    process.communicate(timeout=20)
+    process.communicate(timeout=SECONDS)
     assert process.returncode == 42
 
 
@@ -227,7 +229,7 @@ def test_a_stop_before_the_work_has_a_handler_is_an_interrupted_run():
     assert process.stderr
     assert "ready" in process.stderr.readline()
     process.terminate()
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=SECONDS)
     assert process.returncode == 75
     assert json.loads(err.splitlines()[-1])["status"] == "interrupted"
 
@@ -248,7 +250,7 @@ def test_a_stop_at_any_moment_of_the_start_is_lost_to_nobody():
                 break
         time.sleep(delay)
         process.terminate()
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=SECONDS)
         assert process.returncode in (75, 2)  # 2: without settings it had come to its end
         assert json.loads(err.splitlines()[-1])["status"] in ("interrupted", "failed")
 
@@ -290,7 +292,7 @@ def test_the_work_dies_with_a_started_process_that_is_killed():
     worker = int(json.loads(process.stderr.readline())["message"])
     assert worker != process.pid
     process.kill()
-    process.communicate(timeout=20)
+    process.communicate(timeout=SECONDS)
     deadline = time.monotonic() + 10
     while (
         Path(f"/proc/{worker}").exists()
@@ -309,7 +311,7 @@ def test_a_reader_that_is_gone_does_not_end_the_work(tmp_path: Path):
     )
     os.close(write)
     os.close(read)
-    process.communicate(timeout=30)
+    process.communicate(timeout=SECONDS)
     assert process.returncode == 0
     assert done.exists()
 
