@@ -77,7 +77,7 @@ rendered: helm
 
 .PHONY: test
 test: .venv/ready photographs chromium ## Run the tests, with the coverage of job/.
-	$(PYTEST_PARALLEL) --cov --cov-report term $(ARGS)
+	$(PYTEST_PARALLEL) --cov --cov-report term --durations 12 $(ARGS)
 
 .PHONY: slow
 slow: .venv/ready photographs chromium ## Run the tests that take minutes each: every backbone, every format.
