@@ -9,7 +9,7 @@ divide evenly.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -25,6 +25,18 @@ FLIP, PLACE, BRIGHTNESS, CONTRAST, SATURATION = range(5)
 # In parallel, but in order: another order would be another training.
 PARALLEL_MAP: dict[str, Any] = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 BATCHES_AHEAD = 2
+
+
+class Rows(Protocol):
+    """One row for each image [n, ...]: an array, or something that is read from the disk."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+    def __getitem__(self, places: Any, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +108,7 @@ class Feed:
         self,
         epoch: int,
         start: int = 0,
-        features: np.ndarray | None = None,
+        features: Rows | None = None,
         shard: Shard = WHOLE,
     ) -> tf.data.Dataset:
         """Batches (inputs, targets, weights) of an epoch, one for each device of the shard.
@@ -249,12 +261,12 @@ def _read_image(path: tf.Tensor, size: int, fit: ImageFit) -> tf.Tensor:
     return images.prepare(encoded, size, fit)
 
 
-def _load_features(rows: np.ndarray, features: np.ndarray) -> tf.data.Dataset:
+def _load_features(rows: np.ndarray, features: Rows) -> tf.data.Dataset:
     """Batches of features by their row numbers, [steps, size]."""
     shape = (rows.shape[1], *features.shape[1:])
 
     def read_rows(numbers: np.ndarray) -> np.ndarray:
-        # Features are a memory map: they are read step by step, never whole.
+        # Features may be on the disk: they are read step by step, never whole.
         return np.asarray(features[numbers])
 
     def look_up(numbers: tf.Tensor) -> tf.Tensor:

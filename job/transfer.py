@@ -1,27 +1,24 @@
-"""Retrain none, a part or all of the backbone: chosen from the data, with the reason written down.
+"""Retrain none, a part or all of the backbone: as a plan of stages, with the reason written down.
 
 The lecture behind this project has four quadrants: much or little data, like or unlike what the
-backbone has seen. The size axis uses published thresholds: BiT's (arXiv 1912.11370: small below 20k
-images, large from 500k on).
+backbone has seen. `selection` measures where the data are. This room has what needs no measurement:
+the modes that are asked for, and the size axis for heads that cannot be solved.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from job.audit import Splits
 from job.batches import collect_labels
-from job.model import Classifier, Cut
-from job.settings import TransferMode, TransferSettings
+from job.model import Classifier, Cut, find_stage_ends
+from job.settings import Pooling, TransferMode, TransferSettings
 
 SMALL, LARGE = 20_000, 500_000
 # Below this many images in the median class a freed backbone learns the images by heart.
 FEW_PER_CLASS = 50
-# Inverted bottlenecks widen by 3 to 6 inside a block; from stage to stage a network widens by 2 at
-# most.
-WIDENING = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,10 +32,27 @@ class Stage:
         solved: the head is not trained by steps, but computed.
     """
 
-    name: Literal["probe", "tune"]
+    name: str
     frees: TransferMode
     rate: float
     solved: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """How much of the backbone is retrained.
+
+    Attributes:
+        mode: none, part or all of it.
+        cut: the boundary of `part`: everything before it stays frozen. Other modes have none.
+        reason: a sentence with the numbers that decided.
+        rule: who decided, or where the thresholds come from.
+    """
+
+    mode: TransferMode
+    cut: Cut | None
+    reason: str
+    rule: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +61,7 @@ class Plan:
 
     Attributes:
         mode: what the last stage frees.
+        pooling: of the head.
         reason: a sentence with the numbers that decided.
         rule: where the thresholds come from.
         cut: the boundary of `part`: everything before it stays frozen. Other modes have none.
@@ -56,6 +71,7 @@ class Plan:
     """
 
     mode: TransferMode
+    pooling: Pooling
     reason: str
     rule: str
     cut: Cut | None
@@ -71,6 +87,7 @@ class Plan:
             stages.append(f"{stage.name}{suffix}")
         return {
             "mode": self.mode,
+            "pooling": self.pooling,
             "reason": self.reason,
             "rule": self.rule,
             # By name: the tensor of a cut is not JSON.
@@ -86,55 +103,55 @@ def choose_plan(
     classifier: Classifier,
     splits: Splits,
     pretrained: bool = True,
-) -> Plan:
-    """Decide what is retrained.
+) -> Plan | None:
+    """Decide what is retrained, where that needs no measurement.
 
     Args:
         settings: the `transfer` group.
         classifier: with its places to cut.
-        splits: the images, whose number decides in mode `auto`.
+        splits: the images, whose number decides where a head cannot be solved.
         pretrained: whether the backbone has seen anything. Random weights are worth nothing frozen.
-    """
-    mode, reason, rule = _choose_mode(settings, splits, pretrained)
-    cut = None
-    if mode == "part":
-        cut = choose_cut(classifier.cuts, settings.stages)
 
-    stages: tuple[Stage, ...]
-    probe = Stage(
-        name="probe",
-        frees="none",
-        rate=1.0,
-        solved=is_solvable(classifier),
-    )
+    Returns:
+        None in mode `auto`, where a race of several candidates decides.
+    """
+    if settings.mode != "auto":
+        reason = f"GRAFT_TRANSFER_MODE={settings.mode} asks for it."
+        choice = Choice(settings.mode, None, reason, "setting")
+    elif not pretrained:
+        reason = "The backbone has random weights: nothing to keep."
+        choice = Choice("all", None, reason, "random weights")
+    elif classifier.solvable:
+        return None
+    else:
+        choice = _choose_by_size(splits)
+    if choice.mode == "part":
+        choice = replace(choice, cut=choose_cut(classifier.cuts, settings.stages))
+    return make_plan(settings, classifier, choice)
+
+
+def make_plan(settings: TransferSettings, classifier: Classifier, choice: Choice) -> Plan:
+    """Plan the stages of a mode that has been chosen."""
+    mode = choice.mode
+    probe = Stage(name="probe", frees="none", rate=1.0, solved=classifier.solvable)
+    # Where the head is good already, large steps would spoil what the backbone knows.
+    rate = settings.rate_factor if settings.probe else 1.0
+    tune = Stage(name="tune", frees=mode, rate=rate, solved=False)
+    stages: tuple[Stage, ...] = (tune,)
     if mode == "none":
         stages = (probe,)
     elif settings.probe:
-        # The head is good by then, and large steps would spoil what the backbone knows.
-        tune = Stage(
-            name="tune",
-            frees=mode,
-            rate=settings.rate_factor,
-            solved=False,
-        )
         stages = (probe, tune)
-    else:
-        tune = Stage(
-            name="tune",
-            frees=mode,
-            rate=1.0,
-            solved=False,
-        )
-        stages = (tune,)
 
     trainable = 0
-    for variable in select_variables(classifier, mode, cut):
+    for variable in select_variables(classifier, mode, choice.cut):
         trainable += int(np.prod(variable.shape))
     return Plan(
         mode=mode,
-        reason=reason,
-        rule=rule,
-        cut=cut,
+        pooling=classifier.spec.head.pooling,
+        reason=choice.reason,
+        rule=choice.rule,
+        cut=choice.cut,
         stages=stages,
         trainable=trainable,
         total=classifier.model.count_params(),
@@ -156,17 +173,8 @@ def select_variables(classifier: Classifier, frees: TransferMode, cut: Cut | Non
     return [*freed.trainable_variables, *head]
 
 
-def _choose_mode(
-    settings: TransferSettings,
-    splits: Splits,
-    pretrained: bool,
-) -> tuple[TransferMode, str, str]:
-    """Choose (mode, reason, rule)."""
-    if settings.mode != "auto":
-        return settings.mode, f"GRAFT_TRANSFER_MODE={settings.mode} asks for it.", "setting"
-    if not pretrained:
-        return "all", "The backbone has random weights: nothing to keep.", "random weights"
-
+def _choose_by_size(splits: Splits) -> Choice:
+    """Choose by the number of images alone, with published thresholds (BiT, arXiv 1912.11370)."""
     images = len(splits.train)
     labels = collect_labels(splits.train)
     counts = np.bincount(labels, minlength=len(splits.classes))
@@ -175,48 +183,18 @@ def _choose_mode(
     facts = f"{images:,} training images, {typical:,} in the median class"
     if images < SMALL:
         advice = "too few to retrain the backbone without forgetting what it knows"
-        return "none", f"{facts}: {advice}.", "size (BiT)"
+        return Choice("none", None, f"{facts}: {advice}.", "size (BiT)")
     if typical < FEW_PER_CLASS:
         advice = "too few per class to retrain the backbone without learning them by heart"
-        return "none", f"{facts}: {advice}.", "size per class"
+        return Choice("none", None, f"{facts}: {advice}.", "size per class")
     if images < LARGE:
         advice = "enough for the last stage, which is the most specific to ImageNet"
-        return "part", f"{facts}: {advice}.", "size (BiT)"
+        return Choice("part", None, f"{facts}: {advice}.", "size (BiT)")
     advice = "enough to retrain everything from ImageNet's weights"
-    return "all", f"{facts}: {advice}.", "size (BiT)"
-
-
-def is_solvable(classifier: Classifier) -> bool:
-    """Whether the head is one linear layer on pooled features: then its optimum can be computed."""
-    layers = [layer for layer in classifier.head.layers if layer.count_params()]
-    # `flatten` gives so many features that the solver's matrices would not fit into memory.
-    return len(layers) == 1 and classifier.pooling != "flatten"
+    return Choice("all", None, f"{facts}: {advice}.", "size (BiT)")
 
 
 def choose_cut(cuts: Sequence[Cut], stages: int) -> Cut:
-    """Choose the cut before the last `stages` resolutions of a backbone.
-
-    It is the narrow end of the stage before. A stage is everything at one spatial size that has
-    weights: the last pooling of VGG has none. The block that shrinks the picture belongs to the
-    stage that it opens, and so does a layer that pads or widens the tensor for it.
-    """
-    # Where a layer pads, the size grows again for a moment: such cuts are inside a block.
-    unpadded: list[Cut] = []
-    last_of_size: dict[int, Cut] = {}
-    for cut in cuts:
-        if not unpadded or cut.size <= unpadded[-1].size:
-            unpadded.append(cut)
-            last_of_size[cut.size] = cut
-
-    sizes = [size for size, cut in last_of_size.items() if cut.parameters_above]
-    place = max(0, len(sizes) - stages)
-    size_before = sizes[place]
-    chosen, *earlier = [cut for cut in reversed(unpadded) if cut.size == size_before]
-    numbers = np.prod(chosen.shape)
-    for cut in earlier:
-        earlier_numbers = np.prod(cut.shape)
-        if earlier_numbers != numbers:
-            # A wide tensor belongs to the block that opens the next stage.
-            widened = numbers > WIDENING * earlier_numbers
-            return cut if widened else chosen
-    return chosen
+    """Choose the cut before the last `stages` resolutions of a backbone, or the first one."""
+    ends = find_stage_ends(cuts)
+    return ends[max(0, len(ends) - stages)]

@@ -12,18 +12,7 @@ from job.errors import ReleaseError
 from job.export.reference import decode, read_padded
 from job.export.request import ExportRequest
 from job.settings import ImageFit
-from job.weights import Weights
-
-# The tensors come from the run, so the architecture is built without any weights file.
-NO_WEIGHTS = Weights(
-    kind="none",
-    path=None,
-    sha256="",
-    origin="",
-    licence="",
-    classes=(),
-    published=False,
-)
+from job.weights import NO_WEIGHTS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +49,7 @@ def rebuild_classifier(request: ExportRequest, arrays: list[npt.NDArray[Any]]) -
         classes=request.classes,
         seed=request.seed,
     )
+    # The tensors come from the run, so no weights file is needed.
     classifier = backbones.build(spec, NO_WEIGHTS)
     assign_variables(classifier.model, arrays)
     size = classifier.image_size

@@ -4,7 +4,25 @@ A foreign model is data: the architecture comes from code, and only tensors of t
 read into it.
 """
 
-from job.model.classifier import Classifier, ClassifierSpec, build, fold_temperature, summarize
-from job.model.cuts import Cut
+from job.model.classifier import (
+    Classifier,
+    ClassifierSpec,
+    build,
+    fold_temperature,
+    pool_stages,
+    replace_pooling,
+    summarize,
+)
+from job.model.cuts import Cut, find_stage_ends
 
-__all__ = ["Classifier", "ClassifierSpec", "Cut", "build", "fold_temperature", "summarize"]
+__all__ = [
+    "Classifier",
+    "ClassifierSpec",
+    "Cut",
+    "build",
+    "find_stage_ends",
+    "fold_temperature",
+    "pool_stages",
+    "replace_pooling",
+    "summarize",
+]

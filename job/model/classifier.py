@@ -3,23 +3,27 @@
 The parts share their weights with the graph.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 from keras import initializers, layers
 
 from job.catalogue import BACKBONES
+from job.linear import Group
 from job.model import architecture, tensors
-from job.model.cuts import Cut, find_cuts
+from job.model.cuts import Cut, find_cuts, find_stage_ends
 from job.settings import BackboneSettings, DtypePolicy, HeadSettings, Pooling
 from job.weights import Weights
 
-POOLINGS: dict[Pooling, type[keras.Layer]] = {
+# How the feature map at the end of the backbone becomes one vector.
+POOLINGS: Mapping[Pooling, type[keras.Layer]] = {
     "avg": layers.GlobalAveragePooling2D,
     "max": layers.GlobalMaxPooling2D,
     "flatten": layers.Flatten,
+    # Together with the averages of the earlier stages.
+    "stages": layers.GlobalAveragePooling2D,
 }
 
 
@@ -52,12 +56,13 @@ class Classifier:
         model: images float32 [batch, size, size, 3], RGB 0..255 -> probabilities float32 [batch,
             classes].
         backbone: images -> feature map [batch, h, w, channels], with the preprocessing inside.
-        pool: feature map -> features float32 [batch, d].
+        pool: feature map -> its vector float32 [batch, c].
+        features: images -> features float32 [batch, d], which the head takes: the pooled feature
+            map, or the pooled ends of all stages.
         head: features -> logits float32 [batch, classes]. Its last layer is a Dense named "logits".
         cuts: where the backbone can be divided, from the images to the feature map.
         image_size: side of the square input in pixels.
-        classes: class names in the order of the outputs.
-        pooling: the kind of `pool`.
+        spec: what it was built from.
         initial_weights: names the weights that it was built with: the backbone, and the SHA-256 of
             their file or the seed of random ones.
     """
@@ -65,12 +70,24 @@ class Classifier:
     model: keras.Model
     backbone: keras.Model
     pool: keras.Model
+    features: keras.Model
     head: keras.Model
     cuts: tuple[Cut, ...]
     image_size: int
-    classes: tuple[str, ...]
-    pooling: Pooling
+    spec: ClassifierSpec
     initial_weights: str
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of the outputs."""
+        return self.spec.classes
+
+    @property
+    def solvable(self) -> bool:
+        """Whether the head is one linear layer on pooled features: its optimum can be computed."""
+        # `flatten` gives so many features that the solver's matrices would not fit into memory.
+        head = self.spec.head
+        return not head.units and head.pooling != "flatten"
 
     def trunk(self, cut: Cut) -> keras.Model:
         """The part below a cut: images -> its tensor."""
@@ -112,10 +129,12 @@ def build(spec: ClassifierSpec, weights: Weights) -> Classifier:
         initial_weights = f"{entry.name} {weights.sha256 or spec.seed}"
         classifier = _put_head_on(network, spec, initial_weights)
         if weights.kind == "release":
+            # Dropout has no tensors, and the release's may be another one. Its pooling may have
+            # been chosen by measurement.
+            changes = {"dropout": 0.0, "pooling": weights.pooling or spec.head.pooling}
             former_spec = ClassifierSpec(
                 backbone=spec.backbone,
-                # Dropout has no tensors, and the release's may be another one.
-                head=spec.head.model_copy(update={"dropout": 0.0}),
+                head=spec.head.model_copy(update=changes),
                 classes=weights.classes,
                 seed=spec.seed,
             )
@@ -127,6 +146,34 @@ def build(spec: ClassifierSpec, weights: Weights) -> Classifier:
     finally:
         keras.config.set_dtype_policy(policy_before)
     return classifier
+
+
+def pool_stages(classifier: Classifier) -> tuple[keras.Model, tuple[Group, ...]]:
+    """Pool the end of every stage of the backbone, all of them in one pass over an image.
+
+    Returns:
+        images -> features float32 [batch, d], and the columns of each stage. The last stage is the
+        feature map as the classifier pools it.
+    """
+    backbone = classifier.backbone
+    last = classifier.pool(backbone.output)
+    pooled = [*_pool_earlier_stages(classifier.cuts), last]
+    sizes = [end.size for end in find_stage_ends(classifier.cuts)]
+    sizes.append(backbone.output.shape[1])
+    groups = []
+    start = 0
+    for size, tensor in zip(sizes, pooled, strict=True):
+        stop = start + tensor.shape[1]
+        groups.append(Group(f"{size} px", start, stop))
+        start = stop
+    return keras.Model(backbone.input, _join_features(pooled)), tuple(groups)
+
+
+def replace_pooling(classifier: Classifier, pooling: Pooling) -> Classifier:
+    """Put a new head with another pooling on the backbone of a classifier, which both share."""
+    head = classifier.spec.head.model_copy(update={"pooling": pooling})
+    spec = replace(classifier.spec, head=head)
+    return _put_head_on(classifier.backbone, spec, classifier.initial_weights)
 
 
 def fold_temperature(classifier: Classifier, temperature: float) -> None:
@@ -164,6 +211,10 @@ def _put_head_on(network: keras.Model, spec: ClassifierSpec, initial_weights: st
         name="feature_map",
     )
     pool = keras.Model(feature_map, pooling(feature_map), name="pool")
+    cuts = find_cuts(network)
+    pooled = pooling(output)
+    if settings.pooling == "stages":
+        pooled = _join_features([*_pool_earlier_stages(cuts), pooled])
 
     # Seeds differ, or two layers of one shape would start alike.
     stack: list[keras.Layer] = []
@@ -187,23 +238,38 @@ def _put_head_on(network: keras.Model, spec: ClassifierSpec, initial_weights: st
     )
     stack.append(logits)
 
-    features = keras.Input(pool.output.shape[1:], dtype="float32", name="features")
-    head = keras.Model(features, _apply_layers(stack, features), name="head")
+    inputs = keras.Input(pooled.shape[1:], dtype="float32", name="features")
+    head = keras.Model(inputs, _apply_layers(stack, inputs), name="head")
     softmax = layers.Softmax(dtype="float32", name="probabilities")
     # The layers once more on the backbone itself: one flat graph, which any Keras can load.
-    flat_logits = _apply_layers(stack, pooling(output))
+    flat_logits = _apply_layers(stack, pooled)
     model = keras.Model(network.input, softmax(flat_logits), name="classifier")
     return Classifier(
         model=model,
         backbone=network,
         pool=pool,
+        features=keras.Model(network.input, pooled),
         head=head,
-        cuts=find_cuts(network),
+        cuts=cuts,
         image_size=network.input.shape[1],
-        classes=spec.classes,
-        pooling=settings.pooling,
+        spec=spec,
         initial_weights=initial_weights,
     )
+
+
+def _pool_earlier_stages(cuts: Sequence[Cut]) -> list[Any]:
+    """The average of each channel at the end of each stage but the last."""
+    pooled = []
+    for end in find_stage_ends(cuts):
+        average = layers.GlobalAveragePooling2D(dtype="float32", name=f"pooling_{end.name}")
+        pooled.append(average(end.tensor))
+    return pooled
+
+
+def _join_features(pooled: Sequence[Any]) -> Any:
+    if len(pooled) == 1:
+        return pooled[0]
+    return layers.Concatenate(dtype="float32", name="features")(pooled)
 
 
 def _apply_layers(stack: Sequence[keras.Layer], x: Any) -> Any:
@@ -232,6 +298,9 @@ def _continue_release(former: Classifier, classifier: Classifier, weights: Weigh
             former_place = former.classes.index(name)
             places.append((place, former_place))
 
+    if former.head.input.shape != classifier.head.input.shape:
+        # A head on other features: only the backbone is carried over.
+        return
     for layer in classifier.head.layers:
         known_weights = former.head.get_layer(layer.name).weights
         for variable, known in zip(layer.weights, known_weights, strict=True):

@@ -1,7 +1,7 @@
 """Where a backbone can be cut in two: where a single tensor carries everything that comes after."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from math import inf, prod
 from typing import Any
@@ -10,6 +10,10 @@ import keras
 
 # Between a lower-case letter and a capital, and before the last capital of an abbreviation.
 WORD_BOUNDARY = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+# Inverted bottlenecks widen by 3 to 6 inside a block; from stage to stage a network widens by 2 at
+# most.
+WIDENING = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +64,42 @@ def find_cuts(backbone: keras.Model) -> tuple[Cut, ...]:
             )
             found.append(cut)
     return tuple(found)
+
+
+def find_stage_ends(cuts: Sequence[Cut]) -> tuple[Cut, ...]:
+    """Find the end of each resolution stage that something follows, from the images on.
+
+    A stage is everything at one spatial size that has weights: the last pooling of VGG has none.
+    The block that shrinks the picture belongs to the stage that it opens, and so does a layer that
+    pads or widens the tensor for it.
+    """
+    # Where a layer pads, the size grows again for a moment: such cuts are inside a block.
+    unpadded: list[Cut] = []
+    last_of_size: dict[int, Cut] = {}
+    for cut in cuts:
+        if not unpadded or cut.size <= unpadded[-1].size:
+            unpadded.append(cut)
+            last_of_size[cut.size] = cut
+
+    ends = []
+    for size, last in last_of_size.items():
+        if last.parameters_above:
+            same_size = [cut for cut in unpadded if cut.size == size]
+            ends.append(_find_narrow_end(same_size))
+    return tuple(ends)
+
+
+def _find_narrow_end(cuts: Sequence[Cut]) -> Cut:
+    """The last of the cuts of one size, or the one before it if the last is a widened tensor."""
+    chosen, *earlier = reversed(cuts)
+    numbers = prod(chosen.shape)
+    for cut in earlier:
+        earlier_numbers = prod(cut.shape)
+        if earlier_numbers != numbers:
+            # A wide tensor belongs to the block that opens the next stage.
+            widened = numbers > WIDENING * earlier_numbers
+            return cut if widened else chosen
+    return chosen
 
 
 def _find_bottlenecks(backbone: keras.Model) -> Iterator[tuple[int, Any, Any, int]]:

@@ -38,6 +38,7 @@ PHASES = (
     "audit",
     "weights",
     "model",
+    "measurement",
     "training",
     "evaluation",
     "export",
@@ -132,9 +133,15 @@ def train(inputs: RunInputs, context: RunContext, history: History) -> "TrainedC
     with context.phase("model"):
         network = phases.build_classifier(settings, splits, weights, workers)
         telemetry.emit(phases.describe_plan(settings, network, workers))
+        training = phases.make_training_context(inputs, workers, context)
+    with context.phase("measurement"):
+        measured = phases.measure_data(network, training)
     with context.phase("training"):
-        fitted = phases.train_classifier(inputs, network, workers, context)
-    return TrainedClassifier(workers, census, network, fitted)
+        fitted = phases.train_classifier(settings.transfer, network, measured, training)
+        telemetry.emit(phases.describe_choice(fitted))
+    return TrainedClassifier(
+        workers=workers, census=census, network=network, measured=measured, fitted=fitted
+    )
 
 
 def _train_with_other_workers(inputs: RunInputs, context: RunContext) -> None:

@@ -12,6 +12,7 @@ from job.export import Bundle
 from job.model import Classifier
 from job.pipeline.inputs import RunInputs
 from job.publish import History
+from job.selection import MeasuredData
 from job.training import Fitted
 from job.transfer import Plan
 from job.weights import Weights
@@ -20,30 +21,39 @@ from job.workers import Workers
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A classifier, the weights that it starts from, its batches, and what is retrained."""
+    """A classifier, the weights that it starts from, its batches, and what is retrained.
+
+    Attributes:
+        plan: None where a race of several candidates decides.
+    """
 
     classifier: Classifier
     weights: Weights
     feed: Feed
-    plan: Plan
+    plan: Plan | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedClassifier:
-    """A trained classifier, and what it was trained on, from and by."""
+    """A trained classifier, and what it was trained on, from and by.
+
+    Attributes:
+        measured: None where the head cannot be solved, and for workers that are not the chief.
+    """
 
     workers: Workers
     census: Census
     network: Network
+    measured: MeasuredData | None
     fitted: Fitted
 
     @property
     def classifier(self) -> Classifier:
-        return self.network.classifier
+        return self.fitted.classifier
 
     @property
     def plan(self) -> Plan:
-        return self.network.plan
+        return self.fitted.plan
 
     @property
     def splits(self) -> Splits:

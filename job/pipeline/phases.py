@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import softmax
 
-from job import audit, batches, evaluation, export, model, publish, training, transfer
+from job import audit, batches, evaluation, export, model, publish, selection, training, transfer
 from job import weights as pretrained
 from job import workers as devices
 from job.audit import Census, Splits
@@ -28,7 +28,8 @@ from job.pipeline.inputs import RunInputs
 from job.pipeline.outcome import Network, RunOutcome, TrainedClassifier
 from job.publish import Challenger, Comparison, Decision, Release
 from job.release import Manifest
-from job.settings import Settings
+from job.selection import MeasuredData
+from job.settings import Settings, TransferSettings
 from job.storage import Store
 from job.telemetry import FactsFound, Telemetry
 from job.training import Fitted, TrainingContext
@@ -100,15 +101,16 @@ def describe_plan(settings: Settings, network: Network, workers: Workers) -> Fac
     return FactsFound(records.live_facts(settings, network, workers))
 
 
-def train_classifier(
-    inputs: RunInputs, network: Network, workers: Workers, context: RunContext
-) -> Fitted:
-    """Run the stages of the plan, from the latest checkpoint on."""
+def make_training_context(
+    inputs: RunInputs, workers: Workers, context: RunContext
+) -> TrainingContext:
+    """What every stage of the training works with."""
     settings = inputs.settings
+    settings.cache.dir.mkdir(parents=True, exist_ok=True)
     # Features may take half of what is left, so that the images keep theirs.
     free_bytes = shutil.disk_usage(settings.cache.dir).free
     limit = min(free_bytes, settings.cache.limit or free_bytes) // 2
-    training_context = TrainingContext(
+    return TrainingContext(
         settings=settings.training,
         gate=settings.gate,
         workers=workers,
@@ -118,7 +120,37 @@ def train_classifier(
         telemetry=context.telemetry,
         stop=context.stop,
     )
-    return training.fit(network.classifier, network.plan, network.feed, training_context)
+
+
+def measure_data(network: Network, context: TrainingContext) -> MeasuredData | None:
+    """What heads on the pre-trained backbone tell of the data.
+
+    None where the head cannot be solved or is not asked for, and for workers that are not the
+    chief.
+    """
+    plan = network.plan
+    is_solved = network.classifier.solvable if plan is None else plan.stages[0].solved
+    if not is_solved or not context.workers.chief:
+        return None
+    return selection.measure_data(network.classifier, network.feed, context)
+
+
+def train_classifier(
+    settings: TransferSettings,
+    network: Network,
+    measured: MeasuredData | None,
+    context: TrainingContext,
+) -> Fitted:
+    """Run the stages of the plan, or a race where there is none, from the latest checkpoint on."""
+    classifier, feed = network.classifier, network.feed
+    if network.plan is None:
+        return selection.race(classifier, feed, settings, measured, context)
+    return training.fit(classifier, network.plan, feed, context)
+
+
+def describe_choice(fitted: Fitted) -> FactsFound:
+    """What people who watch the run see of the plan that the training ended with."""
+    return FactsFound({"plan": fitted.plan.mode, "reason": fitted.plan.reason})
 
 
 def evaluate(trained: TrainedClassifier) -> tuple[Report, Challenger]:
@@ -147,7 +179,7 @@ def export_classifier(settings: Settings, trained: TrainedClassifier, folder: Pa
     exact = float32 and "GPU" not in workers.devices[0]
     request = ExportRequest(
         backbone=settings.backbone,
-        head=settings.head,
+        head=trained.classifier.spec.head,
         classes=trained.splits.classes,
         formats=settings.export.formats,
         seed=settings.seed,

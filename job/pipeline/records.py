@@ -40,8 +40,8 @@ def live_facts(settings: Settings, network: Network, workers: Workers) -> Mappin
         "backbone": f"{settings.backbone.name} at {settings.image_size} px",
         "classes": len(splits.classes),
         "images": f"{len(splits.train)} train, {len(splits.val)} val, {len(splits.test)} test",
-        "plan": plan.mode,
-        "reason": plan.reason,
+        "plan": plan.mode if plan else "auto",
+        "reason": plan.reason if plan else "Several candidates are trained, and the best is kept.",
         "devices": ", ".join(workers.devices),
     }
 

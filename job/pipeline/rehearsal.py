@@ -6,19 +6,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from job import dataset, storage, telemetry
+from job import dataset, identity, storage, telemetry
 from job.catalogue import BACKBONES
 from job.context import RunContext
 from job.dataset import Dataset
 from job.errors import DatasetError, JobError
+from job.pipeline.inputs import RunInputs
 from job.settings import Settings
 from job.workers import Stop
 
 if TYPE_CHECKING:
+    from job.measurement import Measurement
     from job.pipeline.outcome import Network
+    from job.transfer import Plan
 
 # How many images `check` decodes, evenly spread over the data set.
 SAMPLE = 32
+# Characters of a bar that stands for a score of 1.
+BAR = 30
 # How many images `plan` times the network with.
 TIMED_BATCH = 8
 
@@ -83,23 +88,81 @@ def plan(settings: Settings, keras_home: Path) -> str:
     _, splits = phases.audit_images(settings, data, quiet)
     weights, splits = phases.locate_weights(settings, splits, keras_home)
     network = phases.build_classifier(settings, splits, weights, workers)
+    run_id = identity.make_run_id(settings.shaping_values(), data.digest)
+    inputs = RunInputs(settings=settings, data=data, run_id=run_id)
+    training_context = phases.make_training_context(inputs, workers, context)
+    measured = phases.measure_data(network, training_context)
 
     chosen = network.plan
-    trained = transfer.select_variables(network.classifier, chosen.mode, chosen.cut)
-    boundary = {
-        "none": "before the head",
-        "part": chosen.cut and chosen.cut.name,
-        "all": "none, everything is freed",
-    }
+    mode, cut = (chosen.mode, chosen.cut) if chosen else ("none", None)
+    trained = transfer.select_variables(network.classifier, mode, cut)
     lines = [
         model.summarize(network.classifier, trained),
         f"Images:    {len(splits.train)} train, {len(splits.val)} val, {len(splits.test)} test",
-        f"Retrain:   {chosen.mode} of the backbone ({chosen.rule}). {chosen.reason}",
-        f"Boundary:  {boundary[chosen.mode]}",
-        f"Trainable: {chosen.trainable:,} of {chosen.total:,} parameters",
-        f"Time here: about {_estimate_seconds(settings, network):,.0f} s of computing, at most",
     ]
+    if measured:
+        lines += _describe_measurement(measured.measurement)
+    if chosen:
+        lines += _describe_plan(chosen)
+    elif measured:
+        lines += _describe_race(settings, network, measured.measurement)
+    seconds = _estimate_seconds(settings, network)
+    lines.append(f"Time here: about {seconds:,.0f} s of computing, at most")
     return "\n".join(lines)
+
+
+def _describe_plan(plan: "Plan") -> list[str]:
+    boundary = {
+        "none": "before the head",
+        "part": plan.cut and plan.cut.name,
+        "all": "none, everything is freed",
+    }
+    return [
+        f"Retrain:   {plan.mode} of the backbone ({plan.rule}). {plan.reason}",
+        f"Boundary:  {boundary[plan.mode]}",
+        f"Trainable: {plan.trainable:,} of {plan.total:,} parameters",
+    ]
+
+
+def _describe_measurement(measurement: "Measurement") -> list[str]:
+    """The profile of the stages and the learning curve."""
+    kind = "like ImageNet" if measurement.kind == "like" else "unlike ImageNet"
+    gain = measurement.earlier_stages_add
+    lines = [
+        f"Kind:      {kind}: all stages together score {gain:+.3f} against the last one",
+    ]
+    metric = measurement.metric.replace("_", " ")
+    for row in measurement.profile:
+        bar = "#" * round(BAR * row.score)
+        lines.append(f"           {row.stage:<12}{row.score:.3f} {bar}")
+    lines.append(
+        f"Amount:    {measurement.amount}: twice the images would bring about "
+        f"{measurement.doubling:+.3f} {metric}"
+    )
+    for point in measurement.curve:
+        bar = "#" * round(BAR * point.score)
+        lines.append(f"           {point.images:<12,}{point.score:.3f} {bar}")
+    return lines
+
+
+def _describe_race(settings: Settings, network: "Network", measurement: "Measurement") -> list[str]:
+    """What mode `auto` would train, and what each candidate costs."""
+    from job import selection
+
+    boundaries = selection.choose_boundaries(measurement)
+    splits, epochs = network.feed.splits, settings.training.epochs
+    candidates = selection.list_candidates(network.classifier, boundaries, splits, epochs)
+    budget = settings.transfer.budget
+    lines = [f"Race:      the work is a multiple of one run of `all`, the budget is {budget:g}"]
+    for candidate in candidates:
+        work = f"work {candidate.work:.2f}"
+        lines.append(f"           {candidate.name:<18}{work}")
+    rungs = selection.plan_race(candidates, epochs, budget)
+    for rung in rungs:
+        lines.append(f"           {rung.candidates} trained by steps up to epoch {rung.until}")
+    if not rungs:
+        lines.append("           none is trained by steps: the budget is too small")
+    return lines
 
 
 def _check_dataset(settings: Settings) -> str:
@@ -160,6 +223,8 @@ def _estimate_seconds(settings: Settings, network: "Network") -> float:
 
     splits = network.feed.splits
     once = len(splits.train) + 2 * len(splits.val) + len(splits.test)
-    epochs = settings.training.epochs if network.plan.mode != "none" else 0
     # A training step costs three forward passes: the way back takes about twice the way forward.
-    return forward * (once + epochs * (3 * len(splits.train) + len(splits.val)))
+    steps = settings.training.epochs * (3 * len(splits.train) + len(splits.val))
+    if network.plan is None:
+        return forward * (once + settings.transfer.budget * steps)
+    return forward * (once + (steps if network.plan.mode != "none" else 0))

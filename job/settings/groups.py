@@ -74,7 +74,8 @@ class HeadSettings(Group):
 
     pooling: Pooling = shapes("avg")
     """How the feature map becomes one vector. `avg` and `max` ignore positions and keep the head
-    small. `flatten` keeps positions."""
+    small. `flatten` keeps positions. `stages` adds the averages of the earlier stages of a backbone
+    that stays frozen."""
     units: int = shapes(0, ge=0, le=65536)
     """Width of a hidden ReLU layer. 0 means no hidden layer, so that the best head can be solved
     for instead of trained."""
@@ -87,8 +88,11 @@ class TransferSettings(Group):
     """How much of the pre-trained network is retrained."""
 
     mode: Literal["auto", "none", "part", "all"] = shapes("auto")
-    """Retrain none, a part or all of the backbone. `auto` chooses by the data and records the
-    reason."""
+    """Retrain none, a part or all of the backbone. `auto` measures which is best on the validation
+    images, and records the reason."""
+    budget: float = shapes(1.5, ge=0, le=100, allow_inf_nan=False)
+    """What `auto` may spend on the choice and the training, as a multiple of the work of one run of
+    `all`. The work is counted in images times layers. 0 never retrains the backbone."""
     probe: bool = shapes(True)
     """Fit the head on the frozen backbone first, so that the gradients of a random head do not
     damage the backbone."""

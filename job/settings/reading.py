@@ -112,6 +112,11 @@ def _find_contradictions(settings: Settings) -> Iterator[str]:
             "GRAFT_TRANSFER_MODE=none keeps GRAFT_BACKBONE_WEIGHTS=none as they are, random: "
             "use `all`."
         )
+    if settings.head.pooling == "stages" and settings.transfer.mode in ("part", "all"):
+        yield (
+            f"GRAFT_HEAD_POOLING=stages needs a frozen backbone, and GRAFT_TRANSFER_MODE="
+            f"{settings.transfer.mode} retrains it: use `none`, or another pooling."
+        )
     formats = settings.export.formats
     if "saved_model" not in formats:
         yield f"GRAFT_EXPORT_FORMATS={','.join(formats)} lacks saved_model: add it."

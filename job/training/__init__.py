@@ -1,12 +1,42 @@
 """Training: the head first on the frozen backbone, then what the plan frees.
 
-`stages` runs the plan: a head that can be solved is solved by `probe`, everything else is trained
-by `loop` in steps. `network` divides the classifier for a stage, `inputs` loads what enters it.
+`stages` runs a plan: a head that can be solved is solved by `head`, everything else is trained by
+`loop` in steps, and `refinement` improves the result. `network` divides the classifier for a stage,
+`inputs` and `stage_features` load what enters it. `session` knows how far the training is.
 """
 
 from job.training.context import TrainingContext
+from job.training.head import SolvedHead, solve_head
 from job.training.history import write_history
+from job.training.inputs import load_inputs
+from job.training.loop import StageTrainer
+from job.training.network import divide_classifier
 from job.training.prediction import predict
-from job.training.stages import Fitted, fit
+from job.training.progress import Rank, StageProgress
+from job.training.refinement import refine
+from job.training.session import TrainingSession, assign_arrays, read_arrays
+from job.training.stage_features import StageFeatures, load_stage_features
+from job.training.stages import Fitted, conclude, fit, solve_plain_head
 
-__all__ = ["Fitted", "TrainingContext", "fit", "predict", "write_history"]
+__all__ = [
+    "Fitted",
+    "Rank",
+    "SolvedHead",
+    "StageFeatures",
+    "StageProgress",
+    "StageTrainer",
+    "TrainingContext",
+    "TrainingSession",
+    "assign_arrays",
+    "conclude",
+    "divide_classifier",
+    "fit",
+    "load_inputs",
+    "load_stage_features",
+    "predict",
+    "read_arrays",
+    "refine",
+    "solve_head",
+    "solve_plain_head",
+    "write_history",
+]

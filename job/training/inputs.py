@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from job.audit import Example
-from job.batches import EVALUATION_BATCH, Feed, Shard, pad_rows
+from job.batches import EVALUATION_BATCH, Feed, Rows, Shard, pad_rows
 from job.features import FrozenNetwork
 from job.training.context import TrainingContext
 from job.training.network import StageNetwork
@@ -40,8 +40,8 @@ class KeptInputs:
 
     feed: Feed
     shard: Shard
-    train: np.ndarray
-    val: np.ndarray
+    train: Rows
+    val: Rows
 
     def load_epoch(self, epoch: int, start: int) -> tf.data.Dataset:
         """As `ImageInputs.load_epoch`."""
@@ -52,7 +52,7 @@ class KeptInputs:
         for number in numbers:
             first = number * EVALUATION_BATCH
             last = first + EVALUATION_BATCH
-            # From the memory map into memory, a batch at a time.
+            # From the disk into memory, a batch at a time.
             rows = np.asarray(self.val[first:last])
             # Every batch has one size: another size would give other last bits.
             yield pad_rows(rows, EVALUATION_BATCH)

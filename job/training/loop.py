@@ -3,6 +3,7 @@
 import logging
 import operator
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
@@ -10,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from job.batches import collect_labels
-from job.checkpoint import TrainingState
 from job.errors import DivergedError, SettingsError
 from job.scores import log_loss, score
 from job.settings import TrainingSettings
@@ -19,137 +19,161 @@ from job.training.context import TrainingContext
 from job.training.inputs import StageInputs
 from job.training.network import StageNetwork
 from job.training.prediction import predict_validation
-from job.training.progress import TrainingProgress, assign_arrays, read_arrays, save_state
+from job.training.progress import STATES_KEPT, Rank, StageProgress
+from job.training.session import Arrays, TrainingSession, assign_arrays, read_arrays
 from job.training.step import LossScale, TrainStep, build_train_step
 
 logger = logging.getLogger(__name__)
 
 
-def train_stage(  # noqa: C901, PLR0915 - one loop reads best in one place.
-    network: StageNetwork,
-    inputs: StageInputs,
-    context: TrainingContext,
-    progress: TrainingProgress,
-    state: TrainingState | None,
-) -> bool:
-    """Train a stage to its end, and leave the best weights in the model.
+class StageTrainer:
+    """Trains one stage, at once or in several legs between which other networks are trained.
 
     Args:
         network: what is trained.
         inputs: what it is trained on.
         context: with the settings of the training.
-        progress: is updated with every step.
-        state: of the middle of this stage, from which it goes on; None at its beginning.
-
-    Returns:
-        False if a stop was requested first. The state is durable by then.
-
-    Raises:
-        DivergedError: a gradient is not finite.
-        SettingsError: the GPU's memory is too small.
     """
-    settings = context.settings
-    workers = context.workers
-    telemetry = context.telemetry
-    metric = context.gate.metric
-    name = network.stage.name
-    steps = inputs.feed.steps
-    labels = collect_labels(inputs.feed.splits.val)
-    stage = progress.current
-    scale = stage.loss_scale or LossScale.for_precision(context.precision)
-    # It is part of the state: a resumed stage goes on with the factor that it had.
-    stage.loss_scale = scale
-    best: list[np.ndarray] = []
 
-    def forward(batch: tf.Tensor) -> tf.Tensor:
-        return network.compute_logits(batch, training=True)
+    def __init__(
+        self, network: StageNetwork, inputs: StageInputs, context: TrainingContext
+    ) -> None:
+        self.network = network
+        self._inputs = inputs
+        self._context = context
+        self._labels = collect_labels(inputs.feed.splits.val)
+        # The best states so far, the best first: values of the trained variables.
+        self.best: list[list[np.ndarray]] = []
 
-    @tf.function
-    def infer(batch: tf.Tensor) -> tf.Tensor:
-        return network.compute_logits(batch, training=False)
+        def forward(batch: tf.Tensor) -> tf.Tensor:
+            return network.compute_logits(batch, training=True)
 
-    with workers.strategy.scope():
-        rate = _build_schedule(settings, network.stage.rate, steps)
-        optimizer = keras.optimizers.Adam(rate)
-        # Built before the first step, so that a state can be assigned to its variables.
-        optimizer.build(network.variables)
-    train_step = build_train_step(
-        workers.strategy,
-        forward,
-        network.variables,
-        optimizer,
-        settings,
-    )
-    if state is not None:
-        assign_arrays(optimizer.variables, state.arrays["optimizer"])
-        best = list(state.arrays["best"])
+        @tf.function
+        def infer(batch: tf.Tensor) -> tf.Tensor:
+            return network.compute_logits(batch, training=False)
 
-    def save_checkpoint() -> None:
-        save_state(
-            context,
-            progress,
-            model=network.classifier.model.variables,
-            optimizer=optimizer.variables,
-            best=best,
+        self._infer = infer
+        with context.workers.strategy.scope():
+            rate = _build_schedule(context.settings, network.stage.rate, inputs.feed.steps)
+            self._optimizer = keras.optimizers.Adam(rate)
+            # Built before the first step, so that a state can be assigned to its variables.
+            self._optimizer.build(network.variables)
+        self._train_step = build_train_step(
+            context.workers.strategy,
+            forward,
+            network.variables,
+            self._optimizer,
+            context.settings,
         )
 
-    def load_batches(_: Any) -> tf.data.Dataset:
-        return inputs.load_epoch(stage.epoch, stage.step)
+    def read_running(self) -> Arrays:
+        """The optimizer and the best states: with the model, all that the middle of a stage is."""
+        best = [array for state in self.best for array in state]
+        return {"optimizer": read_arrays(self._optimizer.variables), "best": best}
 
-    while not stage.is_over(settings):
-        # A new data set in each epoch: its batches depend on the epoch and the step. A state may be
-        # of the end of an epoch: then there are no batches, and validation follows.
-        batches = workers.strategy.distribute_datasets_from_function(load_batches)
-        for batch in batches:
-            if context.agree_to_stop():
-                save_checkpoint()
-                # A worker that starts again before the chief has saved would read an older state.
-                workers.wait()
-                return False
+    def restore_running(self, arrays: Mapping[str, Sequence[np.ndarray]]) -> None:
+        """The inverse of `read_running`."""
+        assign_arrays(self._optimizer.variables, arrays["optimizer"])
+        width = len(self.network.variables)
+        flat = arrays["best"]
+        self.best = [list(flat[first : first + width]) for first in range(0, len(flat), width)]
 
-            started = time.monotonic()
-            try:
-                loss, finite, gradients = train_step.compute_gradients(
-                    *batch,
-                    tf.constant(scale.value),
-                )
-            except tf.errors.ResourceExhaustedError as error:
-                raise _explain_out_of_memory(train_step, batch, context) from error
-            if finite:
-                train_step.update(gradients)
-                scale.record_success()
-                stage.loss += float(loss)
-            elif scale.reduce_after_overflow():
-                # The loss was scaled too much for float16: the step is skipped.
-                logger.info("float16 overflowed", extra={"fields": {"scale": scale.value}})
-            else:
-                save_checkpoint()
-                raise _explain_divergence(name, progress, settings)
-            stage.step += 1
-            seconds = time.monotonic() - started
-            mean_loss = stage.loss / stage.step
-            telemetry.emit(StepTaken(seconds, mean_loss))
-            telemetry.emit(Progressed(stage.step, steps, "steps"))
-            if context.checkpoints.should_save():
-                save_checkpoint()
+    def train(self, session: TrainingSession, until: int) -> bool:
+        """Train until so many epochs are complete, or the stage has run out of patience.
 
-        logits = predict_validation(infer, inputs, workers)
-        value = score(metric, labels, logits)
-        validation_loss = log_loss(labels, logits)
+        Args:
+            session: whose `progress.current` is updated with every step.
+            until: epochs since the beginning of the stage.
+
+        Returns:
+            False if a stop was requested first. The state is durable by then.
+
+        Raises:
+            DivergedError: a gradient is not finite.
+            SettingsError: the GPU's memory is too small.
+        """
+        context = self._context
+        strategy = context.workers.strategy
+        progress = session.progress.current
+        scale = progress.loss_scale or LossScale.for_precision(context.precision)
+        # It is part of the state: a resumed stage goes on with the factor that it had.
+        progress.loss_scale = scale
+
+        def load_batches(_: Any) -> tf.data.Dataset:
+            return self._inputs.load_epoch(progress.epoch, progress.step)
+
+        while progress.epoch < until and not progress.is_over(context.settings):
+            # A new data set in each epoch: its batches depend on the epoch and the step. A state
+            # may be of the end of an epoch: then there are no batches, and validation follows.
+            for batch in strategy.distribute_datasets_from_function(load_batches):
+                if context.agree_to_stop():
+                    session.save(self.read_running())
+                    # A worker that starts again before the chief has saved would read an older
+                    # state.
+                    context.workers.wait()
+                    return False
+                self._take_step(batch, scale, session)
+                if context.checkpoints.should_save():
+                    session.save(self.read_running())
+            self._end_epoch(session)
+        return True
+
+    def judge(self) -> tuple[Rank, np.ndarray]:
+        """Judge the present weights on the validation images.
+
+        Returns:
+            (score, -loss), which is larger for better weights, and the logits float32 [n, classes].
+        """
+        logits = predict_validation(self._infer, self._inputs, self._context.workers)
+        value = score(self._context.gate.metric, self._labels, logits)
+        return (value, -log_loss(self._labels, logits)), logits
+
+    def _take_step(self, batch: Any, scale: LossScale, session: TrainingSession) -> None:
+        context = self._context
+        telemetry = context.telemetry
+        progress = session.progress.current
+        started = time.monotonic()
+        try:
+            loss, finite, gradients = self._train_step.compute_gradients(
+                *batch,
+                tf.constant(scale.value),
+            )
+        except tf.errors.ResourceExhaustedError as error:
+            raise _explain_out_of_memory(self._train_step, batch, context) from error
+        if finite:
+            self._train_step.update(gradients)
+            scale.record_success()
+            progress.loss += float(loss)
+        elif scale.reduce_after_overflow():
+            # The loss was scaled too much for float16: the step is skipped.
+            logger.info("float16 overflowed", extra={"fields": {"scale": scale.value}})
+        else:
+            session.save(self.read_running())
+            raise _explain_divergence(self.network.stage.name, progress, context.settings)
+        progress.step += 1
+        mean_loss = progress.loss / progress.step
+        telemetry.emit(StepTaken(time.monotonic() - started, mean_loss))
+        telemetry.emit(Progressed(progress.step, self._inputs.feed.steps, "steps"))
+
+    def _end_epoch(self, session: TrainingSession) -> None:
+        """Judge an epoch, and keep its weights if they are among the best."""
+        context = self._context
+        progress = session.progress.current
+        name = self.network.stage.name
+        (value, negative_loss), _ = self.judge()
         scores = {
-            "loss": stage.loss / steps,
-            "val_loss": validation_loss,
-            f"val_{metric}": value,
+            "loss": progress.loss / self._inputs.feed.steps,
+            "val_loss": -negative_loss,
+            f"val_{context.gate.metric}": value,
         }
-        if stage.end_epoch(value, validation_loss):
-            best = read_arrays(network.variables)
-        row = {"stage": name, "epoch": stage.epoch, **scores}
-        progress.history.append(row)
-        shown = {**scores, "learning_rate": float(optimizer.learning_rate)}
-        telemetry.emit(EpochEnded(name, stage.epoch, settings.epochs, shown))
-
-    assign_arrays(network.variables, best)
-    return True
+        place = progress.end_epoch(value, -negative_loss)
+        if place is not None:
+            self.best.insert(place, read_arrays(self.network.variables))
+            del self.best[STATES_KEPT:]
+        session.progress.history.append({"stage": name, "epoch": progress.epoch, **scores})
+        shown = {**scores, "learning_rate": float(self._optimizer.learning_rate)}
+        telemetry = context.telemetry
+        telemetry.emit(EpochEnded(name, progress.epoch, context.settings.epochs, shown))
 
 
 def _build_schedule(settings: TrainingSettings, factor: float, steps: int) -> Any:
@@ -169,13 +193,12 @@ def _build_schedule(settings: TrainingSettings, factor: float, steps: int) -> An
 
 def _explain_divergence(
     name: str,
-    progress: TrainingProgress,
+    progress: StageProgress,
     settings: TrainingSettings,
 ) -> DivergedError:
     """The error for a gradient that is not finite, where float16 is not to blame."""
-    stage = progress.current
     return DivergedError(
-        f"The gradient is not finite at step {stage.step} of epoch {stage.epoch + 1}, "
+        f"The gradient is not finite at step {progress.step} of epoch {progress.epoch + 1}, "
         f"stage {name}; the last good state is kept.",
         f"Lower GRAFT_TRAINING_LEARNING_RATE (now {settings.learning_rate:g}) or set "
         "GRAFT_TRAINING_CLIP_NORM=1.",

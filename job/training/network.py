@@ -8,9 +8,9 @@ import tensorflow as tf
 
 from job.batches import Feed
 from job.features import FrozenNetwork
-from job.model import Classifier
+from job.model import Classifier, Cut
 from job.training.context import TrainingContext
-from job.transfer import Plan, Stage, select_variables
+from job.transfer import Stage, select_variables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,14 +51,21 @@ class StageNetwork:
 
 def divide_classifier(
     classifier: Classifier,
-    plan: Plan,
     stage: Stage,
+    cut: Cut | None,
     feed: Feed,
     context: TrainingContext,
 ) -> StageNetwork:
-    """Divide a classifier for a stage, and keep as much as can be kept."""
+    """Divide a classifier for a stage, and keep as much as can be kept.
+
+    Args:
+        classifier: as it is at the beginning of the stage.
+        stage: what is trained.
+        cut: the boundary, where a part of the backbone is freed.
+        feed: the images.
+        context: knows what can be kept.
+    """
     kept = live = freed = None
-    cut = plan.cut
     if stage.frees == "none":
         # Whatever the augmentation and the limit are: features are small, and a head on a frozen
         # backbone sees plain images.
@@ -68,7 +75,7 @@ def divide_classifier(
     else:
         trunk = classifier.trunk(cut)
         freed = classifier.top(cut)
-        key = _name_activations(classifier, trunk, f"cut at {cut.name}", context)
+        key = name_activations(classifier, trunk, f"cut at {cut.name}", context)
         frozen = FrozenNetwork(trunk, key)
         images = len(feed.splits.train) + len(feed.splits.val)
         fits = frozen.count_bytes(images) <= context.cache.limit
@@ -88,16 +95,14 @@ def divide_classifier(
 
 
 def pool_backbone(classifier: Classifier, context: TrainingContext) -> FrozenNetwork:
-    """The backbone with its pooling: images -> features float32 [batch, d]."""
-    backbone = classifier.backbone
-    pooled = classifier.pool(backbone.output)
-    model = keras.Model(backbone.input, pooled)
-    place = f"pooled by {classifier.pooling}"
-    key = _name_activations(classifier, model, place, context)
+    """What the head takes of a frozen backbone: images -> features float32 [batch, d]."""
+    model = classifier.features
+    place = f"pooled by {classifier.spec.head.pooling}"
+    key = name_activations(classifier, model, place, context)
     return FrozenNetwork(model, key)
 
 
-def _name_activations(
+def name_activations(
     classifier: Classifier,
     model: keras.Model,
     place: str,

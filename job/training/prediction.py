@@ -17,8 +17,7 @@ def predict(classifier: Classifier, feed: Feed, examples: Sequence[Example]) -> 
 
     @tf.function
     def infer(images: tf.Tensor) -> tf.Tensor:
-        feature_map = classifier.backbone(images, training=False)
-        features = classifier.pool(feature_map)
+        features = classifier.features(images, training=False)
         return classifier.head(features, training=False)
 
     batches = [infer(images).numpy() for images in feed.load_images(examples)]

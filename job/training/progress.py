@@ -1,16 +1,15 @@
-"""How far a training is: everything that a resumed run needs, as JSON and as arrays."""
+"""How far a training is: everything that a resumed run needs, as JSON."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
-import numpy as np
-
-from job.checkpoint import TrainingState
 from job.settings import TrainingSettings
-from job.telemetry import CheckpointSaved
-from job.training.context import TrainingContext
 from job.training.step import LossScale
+
+# So many of the best states of a stage are kept. Their mean may be better than each of them.
+STATES_KEPT = 3
+Rank = tuple[float, float]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -21,8 +20,7 @@ class StageProgress:
         epoch: complete epochs.
         step: complete steps of the epoch that runs.
         loss: summed over these steps.
-        best_score: of the gate's metric on the validation images.
-        best_loss: on the validation images, at the best score.
+        ranks: (score, -loss) on the validation images of the best epochs, the best first.
         stale: epochs since the best one.
         loss_scale: None until the first step.
     """
@@ -30,107 +28,85 @@ class StageProgress:
     epoch: int = 0
     step: int = 0
     loss: float = 0.0
-    best_score: float = -1.0
-    best_loss: float = float("inf")
+    ranks: list[Rank] = field(default_factory=list)
     stale: int = 0
     loss_scale: LossScale | None = None
+
+    @classmethod
+    def from_facts(cls, facts: Mapping[str, Any]) -> Self:
+        """The inverse of `dataclasses.asdict`."""
+        values = dict(facts)
+        values["ranks"] = [tuple(rank) for rank in facts["ranks"]]
+        # A state of the end of a stage has none.
+        if facts["loss_scale"] is not None:
+            values["loss_scale"] = LossScale(**facts["loss_scale"])
+        return cls(**values)
 
     def is_over(self, settings: TrainingSettings) -> bool:
         """Whether no further epoch follows."""
         out_of_patience = 0 < settings.patience <= self.stale
         return self.epoch >= settings.epochs or out_of_patience
 
-    def end_epoch(self, score: float, loss: float) -> bool:
-        """Count an epoch with its validation score and loss; True if it is the best so far."""
+    def end_epoch(self, score: float, loss: float) -> int | None:
+        """Count an epoch with its validation score and loss.
+
+        Returns:
+            its place among the best states, from 0, or None if it is not one of them.
+        """
         self.epoch += 1
         self.step = 0
         self.loss = 0.0
         # Among equal scores the lower loss is better: a score of few images is coarse.
         rank = (score, -loss)
-        is_best = rank > (self.best_score, -self.best_loss)
-        if is_best:
-            self.best_score = score
-            self.best_loss = loss
-            self.stale = 0
-        else:
-            self.stale += 1
-        return is_best
+        # Of equals the earlier epoch is better.
+        place = sum(rank <= better for better in self.ranks)
+        self.stale = 0 if place == 0 else self.stale + 1
+        self.ranks.insert(place, rank)
+        del self.ranks[STATES_KEPT:]
+        return place if place < STATES_KEPT else None
 
 
 @dataclass(slots=True, kw_only=True)
 class TrainingProgress:
-    """How far all stages are.
+    """How far a training is.
 
     Attributes:
-        stages: their number.
-        stage: the number of the stage that runs, from 0.
-        current: how far this stage is.
-        over: all stages are complete. `CheckpointStore` reads it.
+        stage: the number of stages that are complete.
+        current: how far the stage is that runs.
+        over: the training is complete. `CheckpointStore` reads it.
         history: one row per epoch, or per penalty of a solved head.
         fingerprints: of the machines that took part.
+        refinements: what was tried on the trained weights, and what it brought.
+        boundaries: of a race: how many of the last stages its candidates of `part` free.
+        rungs: of a race: the names of the candidates that take part in each of its rungs so far.
+        legs: of a race: how many times a candidate has been trained up to the end of a rung.
+        parked: how far the candidates are that do not run at present.
+        outcome: of a race: the plan that won, and how every candidate did.
     """
 
-    stages: int
     stage: int = 0
     current: StageProgress = field(default_factory=StageProgress)
     over: bool = False
     history: list[dict[str, Any]] = field(default_factory=list)
     fingerprints: list[str] = field(default_factory=list)
+    refinements: list[dict[str, Any]] = field(default_factory=list)
+    boundaries: list[int] = field(default_factory=list)
+    rungs: list[list[str]] = field(default_factory=list)
+    legs: int = 0
+    parked: dict[str, StageProgress] = field(default_factory=dict)
+    outcome: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
         """The inverse of `dataclasses.asdict`."""
-        current = dict(facts["current"])
-        scale = current["loss_scale"]
-        # A state of the end of a stage has none.
-        if scale is not None:
-            current["loss_scale"] = LossScale(**scale)
         values = dict(facts)
-        values["current"] = StageProgress(**current)
+        values["current"] = StageProgress.from_facts(facts["current"])
+        parked = {}
+        for name, stage in facts["parked"].items():
+            parked[name] = StageProgress.from_facts(stage)
+        values["parked"] = parked
         return cls(**values)
 
     def end_stage(self) -> None:
         self.stage += 1
         self.current = StageProgress()
-        self.over = self.stage == self.stages
-
-
-def save_state(
-    context: TrainingContext,
-    progress: TrainingProgress,
-    *,
-    model: Sequence[Any],
-    optimizer: Sequence[Any] = (),
-    best: Sequence[np.ndarray] = (),
-) -> None:
-    """Make the state of the training durable, if this worker is the chief.
-
-    Args:
-        context: with the checkpoints.
-        progress: how far the training is.
-        model: all variables of the model. The state of Dropout's random numbers is among a model's
-            `variables`, not among its `weights`.
-        optimizer: its variables; none at the end of a stage.
-        best: values of the trained variables at the best epoch so far.
-    """
-    if not context.workers.chief:
-        return
-    arrays = {
-        "model": read_arrays(model),
-        "optimizer": read_arrays(optimizer),
-        "best": best,
-    }
-    state = TrainingState(arrays, asdict(progress))
-    context.checkpoints.save(state)
-    context.telemetry.emit(CheckpointSaved())
-
-
-def read_arrays(variables: Sequence[Any]) -> list[np.ndarray]:
-    """The values of variables, in their order."""
-    return [variable.numpy() for variable in variables]
-
-
-def assign_arrays(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
-    """Assign values to variables by order: names change between processes, the order does not."""
-    for variable, array in zip(variables, arrays, strict=True):
-        variable.assign(array)

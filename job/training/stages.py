@@ -1,36 +1,41 @@
 """The stages of a plan, one after the other."""
 
-import logging
 from dataclasses import dataclass
 from typing import Any
 
-from job.batches import Feed, collect_labels
-from job.errors import TemporaryError
+from job.batches import Feed
 from job.model import Classifier
-from job.scores import log_loss, score
 from job.telemetry import EpochEnded
 from job.training.context import TrainingContext
-from job.training.inputs import keep_activations, load_inputs
-from job.training.loop import train_stage
-from job.training.network import divide_classifier, pool_backbone
-from job.training.probe import PENALTIES, Probe, solve_path
-from job.training.progress import TrainingProgress, assign_arrays, save_state
-from job.transfer import Plan
+from job.training.head import SolvedHead, solve_head, take_columns
+from job.training.inputs import load_inputs
+from job.training.loop import StageTrainer
+from job.training.network import divide_classifier
+from job.training.refinement import refine
+from job.training.session import TrainingSession, assign_arrays, read_arrays
+from job.training.stage_features import StageFeatures, load_stage_features
+from job.transfer import Plan, Stage
 
-logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fitted:
-    """The outcome of training; the weights are in the classifier.
+    """The outcome of training.
 
     Attributes:
+        classifier: with its weights.
+        plan: what was retrained and why.
         history: one row per epoch, or per penalty of a solved head.
+        refinements: what was tried on the trained weights, and what it brought.
+        candidates: of a race: how each of them did.
         exact: whether one kind of machine computed all of it. Only then would the same run give
             the same bytes.
     """
 
+    classifier: Classifier
+    plan: Plan
     history: tuple[dict[str, Any], ...]
+    refinements: tuple[dict[str, Any], ...]
+    candidates: tuple[dict[str, Any], ...]
     exact: bool
 
 
@@ -43,115 +48,71 @@ def fit(classifier: Classifier, plan: Plan, feed: Feed, context: TrainingContext
         SettingsError: the GPU's memory is too small.
         TemporaryError: the workers do not start from one state.
     """
-    state = context.checkpoints.load()
-    latest = context.checkpoints.latest
-    if not context.workers.agree(latest):
-        raise TemporaryError(
-            f"This worker starts from {latest}, another one from elsewhere; expected one state for "
-            "all. They see other data or states.",
-            "Start all of them again.",
-        )
-
-    progress = TrainingProgress(stages=len(plan.stages))
-    if state is not None:
-        progress = TrainingProgress.from_facts(state.facts)
-        assign_arrays(classifier.model.variables, state.arrays["model"])
-        logger.info(
-            "resumed at stage %d, epoch %d, step %d",
-            progress.stage + 1,
-            progress.current.epoch + 1,
-            progress.current.step,
-        )
-        if not state.arrays["optimizer"]:
-            # It was saved at the end of a stage: the next one begins afresh.
-            state = None
-    fingerprint = context.workers.fingerprint
-    if fingerprint not in progress.fingerprints:
-        progress.fingerprints.append(fingerprint)
-
-    for stage in plan.stages[progress.stage :]:
+    session = TrainingSession(classifier=classifier, feed=feed, context=context)
+    session.resume()
+    for stage in plan.stages[session.progress.stage :]:
         if stage.solved:
-            _solve_head(classifier, feed, context, progress)
+            _run_probe(session)
         else:
-            network = divide_classifier(classifier, plan, stage, feed, context)
-            # Not deferred: activations take minutes on a cold disk. Only complete ones are kept.
-            inputs = load_inputs(network, feed, context)
-            with context.stop.deferred():
-                if train_stage(network, inputs, context, progress, state):
-                    _end_stage(classifier, context, progress)
-        # Only the first of these stages can have been interrupted in its middle.
-        state = None
+            _run_steps(session, plan, stage)
+        last = stage is plan.stages[-1]
+        with context.stop.deferred():
+            session.end_stage(last=last)
+    return conclude(session, plan)
+
+
+def conclude(session: TrainingSession, plan: Plan) -> Fitted:
+    """What a session that is over has brought."""
+    progress = session.progress
     return Fitted(
+        classifier=session.classifier,
+        plan=plan,
         history=tuple(progress.history),
+        refinements=tuple(progress.refinements),
+        candidates=tuple(progress.outcome.get("candidates", ())),
         exact=len(progress.fingerprints) == 1,
     )
 
 
-def _solve_head(
-    classifier: Classifier,
-    feed: Feed,
-    context: TrainingContext,
-    progress: TrainingProgress,
-) -> None:
-    """Solve the head for each penalty, and keep the one that is best on the validation images."""
-    if not context.workers.chief:
-        # One worker solves a head as fast as many: the others wait, and take what it finds.
-        with context.stop.deferred():
-            _end_stage(classifier, context, progress)
-        return
+def solve_plain_head(session: TrainingSession, features: StageFeatures) -> SolvedHead:
+    """Solve the classifier's own head, and tell of each penalty."""
+    group = features.groups[-1]
+    train, val = features.train, features.val
+    if session.classifier.spec.head.pooling != "stages":
+        train, val = take_columns(train, group), take_columns(val, group)
+    metric = session.context.gate.metric
+    solved = solve_head(train, val, metric)
+    for number, row in enumerate(solved.rows, 1):
+        session.progress.history.append({"epoch": number, **row})
+        scores = {name: row[name] for name in ("val_loss", f"val_{metric}")}
+        event = EpochEnded("probe", number, len(solved.rows), scores)
+        session.context.telemetry.emit(event)
+    return solved
 
-    network = pool_backbone(classifier, context)
-    features = keep_activations(network, feed, context)
-    labels = collect_labels(feed.splits.train)
-    val_labels = collect_labels(feed.splits.val)
-    path = solve_path(
-        features.train,
-        feed.smooth_labels(labels),
-        feed.weigh_labels(labels),
-    )
-    metric = context.gate.metric
-    probes: list[Probe] = []
-    ranks: list[tuple[float, float]] = []
+
+def _run_probe(session: TrainingSession) -> None:
+    # One worker solves a head as fast as many: the others wait, and take what it finds.
+    if not session.context.workers.chief:
+        return
+    features = load_stage_features(session.classifier, session.feed, session.context)
+    probe = solve_plain_head(session, features).probe
+    logits = session.classifier.head.get_layer("logits")
+    assign_arrays(logits.variables, [probe.kernel, probe.bias])
+
+
+def _run_steps(session: TrainingSession, plan: Plan, stage: Stage) -> None:
+    context = session.context
+    network = divide_classifier(session.classifier, stage, plan.cut, session.feed, context)
+    # Not deferred: activations take minutes on a cold disk. What is complete is kept.
+    inputs = load_inputs(network, session.feed, context)
+    trainer = StageTrainer(network, inputs, context)
+    if session.running:
+        trainer.restore_running(session.running)
+    else:
+        session.kept["start"] = read_arrays(network.variables)
     with context.stop.deferred():
-        for number, probe in enumerate(path, 1):
-            val_logits = probe.logits(features.val)
-            value = score(metric, val_labels, val_logits)
-            val_loss = log_loss(val_labels, val_logits)
-            loss = log_loss(labels, probe.logits(features.train))
-            scores = {"val_loss": val_loss, f"val_{metric}": value}
-            row = {
-                "stage": "probe",
-                "epoch": number,
-                "penalty": probe.penalty,
-                "loss": loss,
-                **scores,
-            }
-            progress.history.append(row)
-            context.telemetry.emit(EpochEnded("probe", number, len(PENALTIES), scores))
-            probes.append(probe)
-            # Among equal scores the lower loss is better, as in a stage of steps.
-            ranks.append((value, -val_loss))
-
-        # Of equals this is the first one, which has the stronger penalty.
-        best = probes[ranks.index(max(ranks))]
-        logits_layer = classifier.head.get_layer("logits")
-        assign_arrays(logits_layer.variables, [best.kernel, best.bias])
-        _end_stage(classifier, context, progress)
-
-
-def _end_stage(
-    classifier: Classifier,
-    context: TrainingContext,
-    progress: TrainingProgress,
-) -> None:
-    """Make the end of a stage durable in the bucket, and the weights the same for every worker."""
-    variables = classifier.model.variables
-    progress.end_stage()
-    save_state(context, progress, model=variables)
-    # The workers ask each other here, so the others also wait until the state is there.
-    context.agree_to_stop()
-    if context.workers.chief:
-        return
-    state = context.checkpoints.load()
-    if state is not None:
-        assign_arrays(variables, state.arrays["model"])
+        if trainer.train(session, context.settings.epochs):
+            # What follows can be repeated from here.
+            session.save(trainer.read_running())
+    session.running = {}
+    refine(trainer, session, session.kept.pop("start"))

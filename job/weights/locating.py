@@ -9,7 +9,7 @@ from typing import Literal
 from job.catalogue import Backbone
 from job.errors import ReleaseError, StoreNotFound, WeightsError
 from job.release import download_verified, open_release
-from job.settings import BackboneSettings
+from job.settings import BackboneSettings, Pooling
 from job.storage import connect, split_uri
 from job.weights.fetching import fetch_from_origin, fetch_from_store
 from job.weights.hashes import Hashes
@@ -34,6 +34,7 @@ class Weights:
         origin: where it comes from, for people.
         licence: the licence of the weights.
         classes: the classes of a release in the order of its outputs, else ().
+        pooling: how a release pools its features, where its manifest tells.
         published: whether its hash was known before the file was read. If not, the hash was noted
             on first use, and `require_same` holds the next run to it.
     """
@@ -45,6 +46,19 @@ class Weights:
     licence: str
     classes: tuple[str, ...]
     published: bool
+    pooling: Pooling | None = None
+
+
+# Random initialisation. An export fills the architecture with the tensors of the run.
+NO_WEIGHTS = Weights(
+    kind="none",
+    path=None,
+    sha256="",
+    origin="random initialisation",
+    licence="",
+    classes=(),
+    published=True,
+)
 
 
 def locate(
@@ -64,15 +78,7 @@ def locate(
         StoreUnavailable, TemporaryError: the store or the network cannot be reached.
     """
     if backbone.weights == "none":
-        return Weights(
-            kind="none",
-            path=None,
-            sha256="",
-            origin="random initialisation",
-            licence="",
-            classes=(),
-            published=True,
-        )
+        return NO_WEIGHTS
     if backbone.weights.startswith(RELEASE):
         return _locate_release(backbone.weights.removeprefix(RELEASE), entry, cache_dir)
     if backbone.weights == "imagenet":
@@ -133,6 +139,7 @@ def _locate_release(uri: str, entry: Backbone, cache_dir: Path) -> Weights:
         licence=entry.licence,
         classes=manifest.classes,
         published=True,
+        pooling=manifest.fields.get("plan", {}).get("pooling"),
     )
 
 

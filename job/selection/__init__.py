@@ -1,0 +1,26 @@
+"""Choose by measurement how much of the backbone is retrained.
+
+`measuring` finds out the kind and the amount of the data. `candidates` lists what could be done,
+with the work of each. `schedule` plans a race of them by successive halving (arXiv 1502.07943)
+inside a budget. `race` runs it. `rule` picks the winner.
+"""
+
+from job.selection.candidates import Candidate, choose_boundaries, list_candidates
+from job.selection.measuring import MeasuredData, measure_data
+from job.selection.race import race
+from job.selection.rule import Judged, choose_winner
+from job.selection.schedule import Rung, plan_race, plan_rungs
+
+__all__ = [
+    "Candidate",
+    "Judged",
+    "MeasuredData",
+    "Rung",
+    "choose_boundaries",
+    "choose_winner",
+    "list_candidates",
+    "measure_data",
+    "plan_race",
+    "plan_rungs",
+    "race",
+]

@@ -1,0 +1,107 @@
+"""What could be retrained, and the work that each choice takes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from job.audit import Splits
+from job.measurement import Measurement
+from job.model import Classifier, Cut, find_stage_ends
+from job.settings import Pooling, TransferMode
+
+# A training step costs three passes over the layers that are freed: the way back takes about twice
+# the way forward.
+PASSES_OF_A_STEP = 3
+# How many of the last stages the candidates of mode `part` free, besides those that the profile
+# points to.
+USUAL_STAGES = (1, 3)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One way to train a classifier.
+
+    Attributes:
+        name: for people, and unique.
+        mode: what is retrained of the backbone.
+        pooling: of the head.
+        cut: the boundary of mode `part`.
+        work: of all its epochs, counted in images times layers, as a share of one run of `all`.
+    """
+
+    name: str
+    mode: TransferMode
+    pooling: Pooling
+    cut: Cut | None
+    work: float
+
+
+def list_candidates(
+    classifier: Classifier, boundaries: Sequence[int], splits: Splits, epochs: int
+) -> tuple[Candidate, ...]:
+    """List the candidates of a race, those of mode `none` first and `all` last.
+
+    Args:
+        classifier: with a head that can be solved.
+        boundaries: as `choose_boundaries` gives them.
+        splits: their images count.
+        epochs: of a candidate that is trained by steps.
+    """
+    layers = classifier.cuts[-1].depth
+    train, val = len(splits.train), len(splits.val)
+
+    def count_work(frozen: int) -> float:
+        """Images times layers of all epochs, with so many layers frozen."""
+        of_training = train * (frozen + PASSES_OF_A_STEP * (layers - frozen))
+        return float(epochs * (of_training + val * layers))
+
+    most = count_work(0)
+    solved = (train + val) * layers / most
+    pooling = classifier.spec.head.pooling
+    found = [Candidate(name="none", mode="none", pooling=pooling, cut=None, work=solved)]
+    ends = find_stage_ends(classifier.cuts)
+    if pooling == "avg" and ends:
+        stages: Pooling = "stages"
+        found.append(
+            Candidate(
+                name="none, all stages",
+                mode="none",
+                pooling=stages,
+                cut=None,
+                work=solved,
+            )
+        )
+    if pooling == "stages":
+        # A head on all stages needs a frozen backbone.
+        return tuple(found)
+    for count in boundaries:
+        cut = ends[-count]
+        noun = "stage" if count == 1 else "stages"
+        found.append(
+            Candidate(
+                name=f"part, {count} {noun}",
+                mode="part",
+                pooling=pooling,
+                cut=cut,
+                work=count_work(cut.depth) / most,
+            )
+        )
+    found.append(Candidate(name="all", mode="all", pooling=pooling, cut=None, work=1.0))
+    return tuple(found)
+
+
+def choose_boundaries(measurement: Measurement) -> list[int]:
+    """Choose how many of the last stages the candidates of mode `part` free, the fewest first.
+
+    Args:
+        measurement: its profile points to one of the boundaries.
+    """
+    # Without the row of all stages together.
+    scores = [row.score for row in measurement.profile[:-1]]
+    ends = len(scores) - 1
+    counts = {count for count in USUAL_STAGES if count <= ends}
+    best = scores.index(max(scores))
+    # What comes after the stage that knows most of these classes has to be learnt again.
+    after_best = len(scores) - 1 - best
+    if after_best:
+        counts.add(after_best)
+    return sorted(counts)

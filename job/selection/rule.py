@@ -1,0 +1,107 @@
+"""Which candidate wins: the best on the validation images, unless a cheaper one is as good."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from job.scores import Labels, log_loss, score
+
+# A candidate that is worse by more than this is never as good as the best, however few images
+# judge.
+MOST_GIVEN_AWAY = 0.01
+# From this ratio of the largest to the smallest class on, each class counts the same.
+UNBALANCED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """A trained candidate.
+
+    Attributes:
+        name: of the candidate.
+        work: that it cost.
+        logits: of the validation images, float32 [n, classes].
+    """
+
+    name: str
+    work: float
+    logits: np.ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The name of the candidate that won, and a sentence why."""
+
+    name: str
+    reason: str
+
+
+def choose_metric(metric: str, labels: Labels) -> str:
+    """The metric that compares candidates: the gate's, but never plain accuracy of unequal classes.
+
+    Args:
+        metric: of the gate.
+        labels: of the training images.
+    """
+    counts = np.bincount(labels)
+    counts = counts[counts > 0]
+    if metric == "accuracy" and counts.max() > UNBALANCED * counts.min():
+        return "balanced_accuracy"
+    return metric
+
+
+def choose_winner(judged: Sequence[Judged], labels: Labels, metric: str) -> Winner:
+    """Choose the candidate with the best score, or the cheapest that is as good.
+
+    As good means: worse by at most one standard error of the paired difference, and by at most
+    `MOST_GIVEN_AWAY`. Among equal scores the lower loss is better.
+
+    Args:
+        judged: at least one.
+        labels: of the validation images, int [n].
+        metric: a key of `METRICS`.
+    """
+    scores = {one.name: score(metric, labels, one.logits) for one in judged}
+    best = max(judged, key=lambda one: (scores[one.name], -log_loss(labels, one.logits)))
+    unit = f"{metric.replace('_', ' ')} on {len(labels)} validation images"
+    top = f"{best.name} reaches {scores[best.name]:.3f}"
+    for one in sorted(judged, key=lambda one: one.work):
+        if one.work >= best.work:
+            break
+        behind = scores[best.name] - scores[one.name]
+        error = compute_paired_error(one.logits, best.logits, labels, metric)
+        if behind <= min(error, MOST_GIVEN_AWAY):
+            own = f"{one.name} reaches {scores[one.name]:.3f}"
+            return Winner(
+                one.name,
+                f"{own} and {top} ({unit}). That is within one standard error, and {one.name} is "
+                "cheaper.",
+            )
+    others = [scores[one.name] for one in judged if one is not best]
+    if not others:
+        return Winner(best.name, "The budget allows no other candidate.")
+    return Winner(best.name, f"{top}, the next best candidate {max(others):.3f} ({unit}).")
+
+
+def compute_paired_error(one: np.ndarray, other: np.ndarray, labels: Labels, metric: str) -> float:
+    """The standard error of the difference between two scores on the same images.
+
+    For macro-F1 it is that of the balanced accuracy, which is close to it.
+
+    Args:
+        one: logits float32 [n, classes].
+        other: the same of another candidate.
+        labels: int [n].
+        metric: a key of `METRICS`.
+    """
+    difference = (one.argmax(axis=1) == labels).astype(float)
+    difference -= other.argmax(axis=1) == labels
+    if metric == "accuracy":
+        return float(difference.std() / np.sqrt(len(labels)))
+    counts = np.bincount(labels)
+    classes = np.flatnonzero(counts)
+    variance = 0.0
+    for label in classes:
+        variance += difference[labels == label].var() / counts[label]
+    return float(np.sqrt(variance) / len(classes))

@@ -1,0 +1,86 @@
+"""Successive halving inside a budget: in each rung the better half of the candidates goes on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from job.selection.candidates import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """A part of a race.
+
+    Attributes:
+        candidates: how many take part.
+        until: the epoch, counted from the beginning, that each of them is trained to.
+    """
+
+    candidates: int
+    until: int
+
+
+def plan_race(candidates: Sequence[Candidate], epochs: int, budget: float) -> tuple[Rung, ...]:
+    """Plan the rungs of the candidates that are trained by steps.
+
+    Args:
+        candidates: as `list_candidates` gives them.
+        epochs: of a full training.
+        budget: the `transfer` group's, which pays for the solved heads too.
+    """
+    solved = candidates[0].work
+    works = [candidate.work for candidate in order_by_steps(candidates)]
+    return plan_rungs(works, epochs, budget - solved)
+
+
+def order_by_steps(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates that are trained by steps, in the order in which the budget takes them."""
+    tuned = [candidate for candidate in candidates if candidate.mode != "none"]
+    # `all` first: it differs most from `none`.
+    return tuned[-1:] + tuned[:-1]
+
+
+def plan_rungs(works: Sequence[float], epochs: int, budget: float) -> tuple[Rung, ...]:
+    """Plan the rungs of a race.
+
+    The plan assumes that the most expensive candidates survive, so the budget holds whoever wins.
+
+    Args:
+        works: of all epochs of each candidate, in the order in which they may take part. The last
+            ones are left out where the budget is too small for all.
+        epochs: of a full training.
+        budget: what all of them together may cost, in the unit of `works`.
+
+    Returns:
+        the rungs, of which the last one ends after `epochs`. None where the budget does not reach
+        for the full training of one candidate.
+    """
+    for count in range(len(works), 0, -1):
+        taking_part = sorted(works[:count], reverse=True)
+        if sum(taking_part) <= budget:
+            return (Rung(count, epochs),)
+        sizes = _halve_down(count)
+        # The longest first rungs that fit: the longer they are, the surer is the choice.
+        for length in range(epochs // len(sizes), 0, -1):
+            ends = [length * number for number in range(1, len(sizes))]
+            rungs = [Rung(size, end) for size, end in zip(sizes, [*ends, epochs], strict=True)]
+            if _bound_cost(rungs, taking_part, epochs) <= budget:
+                return tuple(rungs)
+    return ()
+
+
+def _halve_down(count: int) -> list[int]:
+    sizes = [count]
+    while sizes[-1] > 1:
+        sizes.append((sizes[-1] + 1) // 2)
+    return sizes
+
+
+def _bound_cost(rungs: Sequence[Rung], works: Sequence[float], epochs: int) -> float:
+    """The most that the rungs may cost. `works` begins with the most expensive candidate."""
+    cost = 0.0
+    begin = 0
+    for rung in rungs:
+        share = (rung.until - begin) / epochs
+        cost += share * sum(works[: rung.candidates])
+        begin = rung.until
+    return cost

@@ -1,0 +1,65 @@
+"""The features that heads are solved on: the pooled end of every stage of the backbone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from job.audit import Example
+from job.batches import Feed, collect_labels
+from job.features import FrozenNetwork
+from job.linear import Group, Sample
+from job.model import Classifier, pool_stages
+from job.training.context import TrainingContext
+from job.training.network import name_activations
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageFeatures:
+    """Features of all images.
+
+    Attributes:
+        groups: the columns of each stage. The last one is what a plain head takes.
+        train: features float32 [n, d], labels, targets and weights of the training images.
+        val, test: the same of the other images.
+    """
+
+    groups: tuple[Group, ...]
+    train: Sample
+    val: Sample
+    test: Sample
+
+
+def load_stage_features(
+    classifier: Classifier, feed: Feed, context: TrainingContext
+) -> StageFeatures:
+    """Load the features of all stages. Those of new images are computed first.
+
+    The backbone must still have its initial weights, which is what the features are kept under.
+    """
+    model, groups = pool_stages(classifier)
+    place = f"stages, the last one pooled by {classifier.spec.head.pooling}"
+    key = name_activations(classifier, model, place, context)
+    network = FrozenNetwork(model, key)
+
+    def load_sample(examples: Sequence[Example]) -> Sample:
+        rows = context.cache.load(network, feed, examples, context.telemetry)
+        return make_sample(rows[:], feed, examples)
+
+    return StageFeatures(
+        groups=groups,
+        train=load_sample(feed.splits.train),
+        val=load_sample(feed.splits.val),
+        test=load_sample(feed.splits.test),
+    )
+
+
+def make_sample(features: np.ndarray, feed: Feed, examples: Sequence[Example]) -> Sample:
+    """Features [n, d] of examples, with the targets and weights that training gives them."""
+    labels = collect_labels(examples)
+    return Sample(
+        features=features,
+        labels=labels,
+        targets=feed.smooth_labels(labels),
+        weights=feed.weigh_labels(labels),
+    )
