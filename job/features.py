@@ -10,9 +10,10 @@ A shard counts once its list of images is there, which is written last.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import IO, Any
 
@@ -34,7 +35,7 @@ logger = logging.getLogger(__name__)
 SHARD_IMAGES = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FrozenNetwork:
     """A network whose activations are kept.
 
@@ -46,6 +47,11 @@ class FrozenNetwork:
 
     model: keras.Model
     key: str
+
+    @cached_property
+    def infer(self) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Images -> activations, as one graph that is traced once."""
+        return tf.function(lambda pixels: self.model(pixels, training=False))
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -85,6 +91,10 @@ class Activations:
 
     def __len__(self) -> int:
         return len(self.row)
+
+    def select(self, places: slice) -> "Activations":
+        """Select a part of the images, and read nothing."""
+        return replace(self, shard=self.shard[places], row=self.row[places])
 
     def __getitem__(self, places: np.ndarray | slice) -> np.ndarray:
         """Read the activations of some images into memory: [len(places), ...]."""
@@ -160,11 +170,10 @@ def compute_activations(
     examples: Sequence[Example],
 ) -> Iterator[np.ndarray]:
     """Run a network over images, batch by batch: [up to `EVALUATION_BATCH`, ...]."""
-    run = tf.function(lambda pixels: network.model(pixels, training=False))
     left = len(examples)
     for pixels in feed.load_images(examples):
         # The last batch is filled up with copies of its last image.
-        yield run(pixels).numpy()[:left]
+        yield network.infer(pixels).numpy()[:left]
         left -= EVALUATION_BATCH
 
 

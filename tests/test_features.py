@@ -69,13 +69,16 @@ def cached(tmp_path: Path, feed: Feed) -> Caching:
     def cache(trunk: Any = None, key: str = "key", batches: Feed = feed, n: int = 40) -> np.ndarray:
         frozen = FrozenNetwork(trunk or network(), key)
         kept = FeatureCache(tmp_path / "features", 10**9)
-        return kept.load(frozen, batches, feed.splits.train[:n], telemetry.silent())
+        rows = kept.load(frozen, batches, feed.splits.train[:n], telemetry.silent())
+        assert rows.shape == (n, 4, 4, 4)
+        assert len(rows) == n
+        return rows[:]
 
     return cache
 
 
-def files(folder: Path) -> list[Path]:
-    return sorted((folder / "features").glob("*"))
+def shards(folder: Path) -> list[Path]:
+    return sorted((folder / "features").rglob("*.npy"))
 
 
 def test_the_cache_holds_what_the_network_gives_in_the_order_of_the_examples(
@@ -90,27 +93,65 @@ def test_the_cache_holds_what_the_network_gives_in_the_order_of_the_examples(
 def test_warm_and_cold_are_equal_bytes_and_warm_computes_nothing(
     cached: Caching, tmp_path: Path
 ) -> None:
-    cold = np.array(cached())
-    (file,) = files(tmp_path)
+    cold = cached()
+    (file,) = shards(tmp_path)
     written = file.stat().st_mtime_ns
     assert np.array_equal(cached(), cold)
     assert file.stat().st_mtime_ns == written
-    file.unlink()
+    file.with_suffix(".txt").unlink()
     assert np.array_equal(cached(), cold)
+
+
+def test_a_new_image_costs_its_own_activations_alone(
+    cached: Caching, feed: Feed, tmp_path: Path
+) -> None:
+    cached(n=36)
+    (first,) = shards(tmp_path)
+    rows = cached(n=40)
+    (second,) = set(shards(tmp_path)) - {first}
+    assert len(np.load(second)) == 4
+    for shard in (first, second):
+        shard.with_suffix(".txt").unlink()
+    assert np.array_equal(rows, cached(n=40))
+
+
+def test_the_activations_of_an_image_are_found_wherever_it_stands(
+    feed: Feed, tmp_path: Path
+) -> None:
+    cache = FeatureCache(tmp_path / "features", 10**9)
+    frozen = FrozenNetwork(network(), "key")
+    images = feed.splits.train
+    rows = cache.load(frozen, feed, images[:30], telemetry.silent())[:]
+    mixed = (images[35], images[3], images[31], images[3])
+    found = cache.load(frozen, feed, mixed, telemetry.silent())
+    assert np.array_equal(found[np.array([1, 3])], rows[[3, 3]])
+    assert np.array_equal(found[2:], found[:][2:])
+    assert found[np.array([], int)].shape == (0, 4, 4, 4)
+
+
+def test_a_pass_that_is_cut_off_keeps_its_complete_shards(
+    feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("job.features.SHARD_IMAGES", 16)
+    missing = replace(feed.splits.train[-1], path=tmp_path / "gone.png", sha256="0" * 64)
+    examples = (*feed.splits.train[:35], missing)
+    cache = FeatureCache(tmp_path / "features", 10**9)
+    with pytest.raises(tf.errors.NotFoundError):
+        cache.load(FrozenNetwork(network(), "key"), feed, examples, telemetry.silent())
+    assert [len(np.load(shard)) for shard in shards(tmp_path)] == [16, 16]
 
 
 def test_an_image_has_the_same_bytes_whatever_images_come_with_it(cached: Caching) -> None:
     assert np.array_equal(cached(n=7), cached(n=40)[:7])
 
 
-def test_each_thing_that_decides_the_bytes_has_a_file_of_its_own(
+def test_each_thing_that_decides_the_bytes_has_a_folder_of_its_own(
     cached: Caching, feed: Feed, tmp_path: Path
 ) -> None:
     cached()
     cached(key="other")
-    cached(n=5)
     cached(batches=replace(feed, image_fit="crop"))
-    assert len(files(tmp_path)) == 4
+    assert len({shard.parent for shard in shards(tmp_path)}) == 3
 
 
 def test_the_feed_of_the_training_does_not_matter_to_it(
@@ -118,7 +159,7 @@ def test_the_feed_of_the_training_does_not_matter_to_it(
 ) -> None:
     cached()
     cached(batches=replace(feed, batch_size=9, seed=8, augmentation="light", label_smoothing=0.1))
-    assert len(files(tmp_path)) == 1
+    assert len(shards(tmp_path)) == 1
 
 
 def test_bfloat16_is_kept_as_it_is(cached: Caching) -> None:
@@ -135,7 +176,7 @@ def test_a_run_that_dies_on_the_way_leaves_nothing(feed: Feed, tmp_path: Path) -
     kept = FeatureCache(tmp_path / "features", 10**9)
     with pytest.raises(tf.errors.NotFoundError):
         kept.load(FrozenNetwork(network(), "key"), feed, examples, telemetry.silent())
-    assert files(tmp_path) == []
+    assert shards(tmp_path) == []
 
 
 def test_a_folder_that_cannot_be_written_is_an_error_with_a_cure(
@@ -156,4 +197,4 @@ def test_a_full_disk_is_an_error_with_a_cure_and_leaves_nothing(
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(SettingsError, match="No space left on device"):
         cached()
-    assert files(tmp_path) == []
+    assert shards(tmp_path) == []

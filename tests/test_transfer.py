@@ -9,17 +9,7 @@ import pytest
 from job import model, transfer
 from job.audit import Example, Splits
 from job.settings import BackboneSettings, HeadSettings, TransferSettings
-from job.weights import Weights
-
-RANDOM = Weights(
-    kind="none",
-    path=None,
-    sha256="",
-    origin="random initialisation",
-    licence="",
-    classes=(),
-    published=True,
-)
+from job.weights import NO_WEIGHTS
 
 
 def build(name: str = "EfficientNetLite0", size: int = 64, **head: Any) -> model.Classifier:
@@ -27,7 +17,7 @@ def build(name: str = "EfficientNetLite0", size: int = 64, **head: Any) -> model
     spec = model.ClassifierSpec(
         backbone=backbone, head=HeadSettings(**head), classes=("a", "b"), seed=0
     )
-    return model.build(spec, RANDOM)
+    return model.build(spec, NO_WEIGHTS)
 
 
 @pytest.fixture(scope="module")
@@ -53,41 +43,61 @@ def splits(*counts: int) -> Splits:
     )
 
 
+def choose_plan(classifier: model.Classifier, **settings: Any) -> transfer.Plan:
+    plan = transfer.choose_plan(TransferSettings(**settings), classifier, splits(5, 5))
+    assert plan
+    return plan
+
+
+@pytest.fixture(scope="module")
+def unsolvable() -> model.Classifier:
+    return build(units=8)
+
+
 @pytest.mark.parametrize(
-    ("counts", "pretrained", "mode"),
+    ("counts", "mode"),
     [
-        ((15, 15), True, "none"),
-        ((10_000, 9_999), True, "none"),
-        ((10_000, 10_000), True, "part"),
-        ((30_000, 49, 40), True, "none"),
-        ((30_000, 50, 40), True, "part"),
-        ((250_000, 249_999), True, "part"),
-        ((250_000, 250_000), True, "all"),
-        ((15, 15), False, "all"),
+        ((15, 15), "none"),
+        ((10_000, 9_999), "none"),
+        ((10_000, 10_000), "part"),
+        ((30_000, 49, 40), "none"),
+        ((30_000, 50, 40), "part"),
+        ((250_000, 249_999), "part"),
+        ((250_000, 250_000), "all"),
     ],
 )
-def test_auto_follows_the_published_sizes(
-    classifier: model.Classifier, counts: tuple[int, ...], pretrained: bool, mode: str
+def test_auto_follows_the_published_sizes_where_a_head_cannot_be_solved(
+    unsolvable: model.Classifier, counts: tuple[int, ...], mode: str
 ) -> None:
-    plan = transfer.choose_plan(TransferSettings(), classifier, splits(*counts), pretrained)
+    plan = transfer.choose_plan(TransferSettings(), unsolvable, splits(*counts))
+    assert plan
     assert plan.mode == mode
-    assert plan.rule.startswith("size" if pretrained else "random weights")
-    assert (f"{sum(counts):,}" in plan.reason) is pretrained
+    assert plan.rule.startswith("size")
+    assert f"{sum(counts):,}" in plan.reason
+
+
+def test_auto_leaves_the_choice_to_a_race_where_a_head_can_be_solved(
+    classifier: model.Classifier,
+) -> None:
+    assert transfer.choose_plan(TransferSettings(), classifier, splits(15, 15)) is None
+
+
+def test_auto_retrains_all_of_random_weights(classifier: model.Classifier) -> None:
+    plan = transfer.choose_plan(TransferSettings(), classifier, splits(15, 15), pretrained=False)
+    assert plan
+    assert (plan.mode, plan.rule) == ("all", "random weights")
 
 
 @pytest.mark.parametrize("mode", ["none", "part", "all"])
 def test_a_setting_decides_whatever_the_data(classifier: model.Classifier, mode: Any) -> None:
-    plan = transfer.choose_plan(TransferSettings(mode=mode), classifier, splits(5, 5))
+    plan = choose_plan(classifier, mode=mode)
     assert (plan.mode, plan.rule) == (mode, "setting")
     assert mode in plan.reason
     assert (plan.cut is not None) is (mode == "part")
 
 
 def test_more_is_trainable_from_none_to_all(classifier: model.Classifier) -> None:
-    plans = {
-        mode: transfer.choose_plan(TransferSettings(mode=mode), classifier, splits(5, 5))
-        for mode in ("none", "part", "all")
-    }
+    plans = {mode: choose_plan(classifier, mode=mode) for mode in ("none", "part", "all")}
     head = 1280 * 2 + 2
     assert plans["none"].trainable == head < plans["part"].trainable < plans["all"].trainable
     moving = sum(v.shape[0] for v in classifier.model.non_trainable_variables if "moving" in v.path)
@@ -99,7 +109,7 @@ def test_the_stages_of_a_plan_go_from_the_probe_to_the_tuning_at_a_lower_rate(
     classifier: model.Classifier,
 ) -> None:
     def stages(**settings: Any) -> list[tuple[Any, ...]]:
-        plan = transfer.choose_plan(TransferSettings(**settings), classifier, splits(5, 5))
+        plan = choose_plan(classifier, **settings)
         return [(stage.name, stage.frees, stage.rate, stage.solved) for stage in plan.stages]
 
     probe = ("probe", "none", 1.0, True)
@@ -111,14 +121,14 @@ def test_the_stages_of_a_plan_go_from_the_probe_to_the_tuning_at_a_lower_rate(
 def test_a_head_is_solvable_if_it_is_linear_on_pooled_features(
     classifier: model.Classifier,
 ) -> None:
-    assert transfer.is_solvable(classifier)
-    assert transfer.is_solvable(build(dropout=0.0, pooling="max"))
-    assert not transfer.is_solvable(build(units=8))
-    assert not transfer.is_solvable(build(pooling="flatten"))
+    assert classifier.solvable
+    assert build(dropout=0.0, pooling="max").solvable
+    assert not build(units=8).solvable
+    assert not build(pooling="flatten").solvable
 
 
 def test_the_plan_is_facts_for_json(classifier: model.Classifier) -> None:
-    plan = transfer.choose_plan(TransferSettings(mode="part"), classifier, splits(5, 5))
+    plan = choose_plan(classifier, mode="part")
     facts = plan.facts()
     assert facts["stages"] == ["probe (solved)", "tune"]
     assert plan.cut is not None

@@ -191,8 +191,7 @@ class _Race:
                 progress.parked[name] = progress.current
                 progress.current = StageProgress()
                 progress.legs += 1
-                if context.checkpoints.should_save():
-                    session.save()
+                session.save()
 
     def _get_trainer(self, candidate: Candidate) -> StageTrainer:
         """The trainer of a candidate, with the model at the start of all candidates."""

@@ -70,15 +70,13 @@ def load_inputs(network: StageNetwork, feed: Feed, context: TrainingContext) -> 
 
 def keep_activations(network: FrozenNetwork, feed: Feed, context: TrainingContext) -> KeptInputs:
     """Load the activations of a frozen network. Those that are not kept yet are computed here."""
-    splits = feed.splits
-    cache = context.cache
-    train = cache.load(network, feed, splits.train, context.telemetry)
-    val = cache.load(network, feed, splits.val, context.telemetry)
+    train, val = feed.splits.train, feed.splits.val
+    rows = context.cache.load(network, feed, [*train, *val], context.telemetry)
     return KeptInputs(
         feed=feed,
         shard=_find_shard(context),
-        train=train,
-        val=val,
+        train=rows.select(slice(len(train))),
+        val=rows.select(slice(len(train), None)),
     )
 
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from job.audit import Example
 from job.features import FrozenNetwork, compute_activations
 from job.training.head import solve_head
 from job.training.loop import StageTrainer
@@ -94,11 +93,10 @@ def _solve_again(trainer: StageTrainer, session: TrainingSession) -> Iterator[tu
     if not classifier.solvable or size > MOST_FEATURE_BYTES or context.workers.count > 1:
         return
 
-    def compute_features(examples: Sequence[Example]) -> np.ndarray:
-        return np.concatenate(list(compute_activations(network, session.feed, examples)))
-
-    train = make_sample(compute_features(splits.train), session.feed, splits.train)
-    val = make_sample(compute_features(splits.val), session.feed, splits.val)
+    examples = [*splits.train, *splits.val]
+    rows = np.concatenate(list(compute_activations(network, session.feed, examples)))
+    train = make_sample(rows[: len(splits.train)], session.feed, splits.train)
+    val = make_sample(rows[len(splits.train) :], session.feed, splits.val)
     probe = solve_head(train, val, context.gate.metric).probe
     # The head's own variables are the last ones.
     backbone = read_arrays(trainer.network.variables)[:-2]

@@ -42,15 +42,15 @@ def load_stage_features(
     key = name_activations(classifier, model, place, context)
     network = FrozenNetwork(model, key)
 
-    def load_sample(examples: Sequence[Example]) -> Sample:
-        rows = context.cache.load(network, feed, examples, context.telemetry)
-        return make_sample(rows[:], feed, examples)
-
+    splits = feed.splits
+    examples = [*splits.train, *splits.val, *splits.test]
+    rows = context.cache.load(network, feed, examples, context.telemetry)[:]
+    train, val, test = np.split(rows, [len(splits.train), len(splits.train) + len(splits.val)])
     return StageFeatures(
         groups=groups,
-        train=load_sample(feed.splits.train),
-        val=load_sample(feed.splits.val),
-        test=load_sample(feed.splits.test),
+        train=make_sample(train, feed, splits.train),
+        val=make_sample(val, feed, splits.val),
+        test=make_sample(test, feed, splits.test),
     )
 
 

@@ -1,6 +1,6 @@
 """The stages of a plan, one after the other."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from job.batches import Feed
@@ -31,7 +31,8 @@ class Fitted:
             the same bytes.
     """
 
-    classifier: Classifier
+    # Two classifiers are compared by their weights.
+    classifier: Classifier = field(compare=False)
     plan: Plan
     history: tuple[dict[str, Any], ...]
     refinements: tuple[dict[str, Any], ...]

@@ -16,9 +16,16 @@ from job.audit import Example, Splits
 from job.batches import Feed
 from job.checkpoint import CheckpointStore
 from job.features import FeatureCache
-from job.model import Classifier
+from job.model import Classifier, ClassifierSpec
 from job.model.cuts import find_cuts
-from job.settings import GateSettings, Pooling, TrainingSettings, TransferMode
+from job.settings import (
+    BackboneSettings,
+    GateSettings,
+    HeadSettings,
+    Pooling,
+    TrainingSettings,
+    TransferMode,
+)
 from job.training import TrainingContext
 from job.transfer import Plan, Stage
 from job.workers import Stop, Workers
@@ -55,15 +62,21 @@ def build_classifier(
     y = layers.Dropout(dropout, seed=seed)(features) if dropout else features
     y = layers.Dense(units, "relu")(y) if units else y
     head = keras.Model(features, layers.Dense(3, dtype=head_dtype, name="logits")(y))
+    spec = ClassifierSpec(
+        backbone=BackboneSettings(),
+        head=HeadSettings(pooling=pooling, units=units, dropout=dropout),
+        classes=CLASSES,
+        seed=seed,
+    )
     return Classifier(
         model=keras.Model(images, layers.Softmax()(head(pool(backbone(images))))),
         backbone=backbone,
         pool=pool,
+        features=keras.Model(backbone.input, pool(backbone.output)),
         head=head,
         cuts=find_cuts(backbone),
         image_size=SIZE,
-        classes=CLASSES,
-        pooling=pooling,
+        spec=spec,
         initial_weights=f"small {seed}",
     )
 
@@ -77,6 +90,7 @@ def build_plan(
         stages += (Stage("tune", mode, 0.1 if probe else 1.0, False),)
     return Plan(
         mode=mode,
+        pooling=classifier.spec.head.pooling,
         reason="asked",
         rule="setting",
         cut=classifier.cuts[0] if mode == "part" else None,
