@@ -6,6 +6,7 @@ from typing import Any
 
 from job.batches import Feed, collect_labels
 from job.errors import TemporaryError
+from job.linear import PENALTIES, Probe, solve_path
 from job.model import Classifier
 from job.scores import log_loss, score
 from job.telemetry import EpochEnded
@@ -13,7 +14,6 @@ from job.training.context import TrainingContext
 from job.training.inputs import keep_activations, load_inputs
 from job.training.loop import train_stage
 from job.training.network import divide_classifier, pool_backbone
-from job.training.probe import PENALTIES, Probe, solve_path
 from job.training.progress import TrainingProgress, assign_arrays, save_state
 from job.transfer import Plan
 

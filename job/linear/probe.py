@@ -35,7 +35,12 @@ class Probe:
         return features @ self.kernel + self.bias
 
 
-def solve_path(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> Iterator[Probe]:
+def solve_path(
+    features: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    factors: np.ndarray | None = None,
+) -> Iterator[Probe]:
     """Multinomial logistic regression with an L2 penalty, along a path of penalties.
 
     Features are standardised, and the standardisation is folded into the result.
@@ -44,12 +49,18 @@ def solve_path(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -
         features: float32 [n, d].
         targets: float32 [n, classes], rows that sum to 1 (soft targets are fine).
         weights: float32 [n].
+        factors: float [d], by which the standardised features are multiplied. A factor f divides
+            the penalty of its feature by f squared. A feature of factor 0 is left out: its row of
+            the kernel is 0. None is 1 for all.
     """
-    mean = features.mean(axis=0, dtype=np.float64)
-    scale = features.std(axis=0, dtype=np.float64)
-    largest = np.abs(features).max(axis=0)
-    # A constant feature is not divided: its deviation is only rounding.
-    scale[scale <= LEAST_VARIATION * largest] = 1.0
+    columns = features.shape[1]
+    kept = np.arange(columns)
+    if factors is not None:
+        kept = np.flatnonzero(factors)
+        features = features[:, kept]
+    mean, scale = measure_columns(features)
+    if factors is not None:
+        scale = scale / factors[kept]
     standardised = (features - mean) / scale
     targets = targets.astype(np.float64)
     # A mean, so that a penalty means the same for few images as for many.
@@ -87,8 +98,20 @@ def solve_path(features: np.ndarray, targets: np.ndarray, weights: np.ndarray) -
         solution = found.x.reshape(shape)
         kernel = solution[:-1] / scale[:, None]
         bias = solution[-1] - mean @ kernel
+        whole = np.zeros((columns, shape[1]), np.float32)
+        whole[kept] = kernel
         yield Probe(
-            kernel=kernel.astype(np.float32),
+            kernel=whole,
             bias=bias.astype(np.float32),
             penalty=penalty,
         )
+
+
+def measure_columns(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and deviation of each feature, float64 [d]; the deviation of a constant is 1."""
+    mean = features.mean(axis=0, dtype=np.float64)
+    scale = features.std(axis=0, dtype=np.float64)
+    largest = np.abs(features).max(axis=0)
+    # A constant feature is not divided: its deviation is only rounding.
+    scale[scale <= LEAST_VARIATION * largest] = 1.0
+    return mean, scale
