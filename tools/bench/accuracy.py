@@ -142,7 +142,7 @@ def _solve_head(
 
 
 def _solve_probes(train: np.ndarray, truth: np.ndarray) -> Iterator[Any]:
-    from job.training.probe import solve_path
+    from job.linear import solve_path
 
     targets = np.eye(truth.max() + 1, dtype=np.float32)[truth]
     return solve_path(train, targets, np.ones(len(truth), np.float32))

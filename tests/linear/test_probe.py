@@ -5,7 +5,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from job.training.probe import PENALTIES, solve_path
+from job.linear import PENALTIES, solve_path
 
 
 def sample(

@@ -1,0 +1,60 @@
+"""Linear heads on features: solved, not trained. With them the penalty and the folds."""
+
+from job.linear.bench import Bench, set_up_bench
+from job.linear.choices import (
+    COARSE_PENALTIES,
+    MOST_COMPONENTS,
+    FactorChoice,
+    PenaltyChoice,
+    PenaltyRow,
+    choose_factors,
+    choose_penalty,
+    choose_penalty_by_folds,
+    find_best,
+    follow_path,
+    out_of_fold,
+)
+from job.linear.probe import PENALTIES, Probe, solve_path
+from job.linear.quick import Head, solve
+from job.linear.sample import Group, Sample, join, spread
+from job.linear.trial import (
+    FOLDS,
+    LEAST_JUDGED,
+    Round,
+    Trial,
+    assign_folds,
+    set_folds,
+    set_trial,
+)
+
+__all__ = [
+    "COARSE_PENALTIES",
+    "FOLDS",
+    "LEAST_JUDGED",
+    "MOST_COMPONENTS",
+    "PENALTIES",
+    "Bench",
+    "FactorChoice",
+    "Group",
+    "Head",
+    "PenaltyChoice",
+    "PenaltyRow",
+    "Probe",
+    "Round",
+    "Sample",
+    "Trial",
+    "assign_folds",
+    "choose_factors",
+    "choose_penalty",
+    "choose_penalty_by_folds",
+    "find_best",
+    "follow_path",
+    "join",
+    "out_of_fold",
+    "set_folds",
+    "set_trial",
+    "set_up_bench",
+    "solve",
+    "solve_path",
+    "spread",
+]

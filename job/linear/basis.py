@@ -1,0 +1,120 @@
+"""Features in fewer dimensions: the principal components of each group.
+
+A rotation leaves the L2 penalty as it is, so a head solved on all components is the head solved on
+the features. Heads on many subsets of the images, groups and penalties share one rotation.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+
+from job.linear.probe import Probe, measure_columns
+from job.linear.sample import Group
+
+FloatArray = NDArray[np.float32]
+
+# A component with a smaller share of the largest variance is rounding of float32.
+LEAST_VARIANCE = 1e-7
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basis:
+    """Standardised features, rotated within each group.
+
+    Attributes:
+        groups: which columns belong together.
+        mean, scale: float64 [d].
+        rotations: float32 [columns of the group, components] for each group.
+        variances: float32 [components of all groups].
+        group_of: int [components of all groups], the number of the group.
+    """
+
+    groups: tuple[Group, ...]
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    rotations: tuple[FloatArray, ...]
+    variances: FloatArray
+    group_of: NDArray[np.int64]
+
+    def project(self, features: FloatArray) -> FloatArray:
+        """float32 [n, d] -> float32 [n, components]."""
+        parts = []
+        for group, rotation in zip(self.groups, self.rotations, strict=True):
+            columns = slice(group.start, group.stop)
+            standardised = (features[:, columns] - self.mean[columns]) / self.scale[columns]
+            parts.append(standardised.astype(np.float32) @ rotation)
+        return np.concatenate(parts, axis=1)
+
+    def unfold(self, kernel: FloatArray, bias: FloatArray, penalty: float) -> Probe:
+        """Return the head on raw features that a head on the components is.
+
+        Args:
+            kernel: float32 [components, classes].
+            bias: float32 [classes].
+            penalty: noted in the head.
+        """
+        whole = np.zeros((len(self.mean), kernel.shape[1]))
+        for number, (group, rotation) in enumerate(zip(self.groups, self.rotations, strict=True)):
+            rows = kernel[self.group_of == number]
+            scale = self.scale[group.start : group.stop, None]
+            whole[group.start : group.stop] = (rotation @ rows) / scale
+        folded = bias - self.mean @ whole
+        return Probe(
+            kernel=whole.astype(np.float32),
+            bias=folded.astype(np.float32),
+            penalty=penalty,
+        )
+
+
+def find_basis(
+    features: FloatArray,
+    groups: Sequence[Group],
+    most_components: int | None = None,
+) -> Basis:
+    """Find the principal components of each group.
+
+    Args:
+        features: float32 [n, d].
+        groups: which columns belong together.
+        most_components: of one group. None keeps all, and then nothing is lost.
+    """
+    mean, scale = measure_columns(features)
+    rotations = []
+    variances = []
+    for group in groups:
+        columns = slice(group.start, group.stop)
+        standardised = ((features[:, columns] - mean[columns]) / scale[columns]).astype(np.float32)
+        rotation, variance = _find_components(standardised, most_components)
+        rotations.append(rotation)
+        variances.append(variance)
+    sizes = [len(variance) for variance in variances]
+    return Basis(
+        groups=tuple(groups),
+        mean=mean,
+        scale=scale,
+        rotations=tuple(rotations),
+        variances=np.concatenate(variances),
+        group_of=np.repeat(np.arange(len(groups)), sizes),
+    )
+
+
+def _find_components(
+    standardised: FloatArray, most_components: int | None
+) -> tuple[FloatArray, FloatArray]:
+    """Return rotation float32 [d, components] and variances float32 [components], falling."""
+    images, dimensions = standardised.shape
+    is_wide = images < dimensions
+    # The smaller of the two Gram matrices: both have the same eigenvalues.
+    gram = standardised @ standardised.T if is_wide else standardised.T @ standardised
+    size = len(gram)
+    first = 0 if most_components is None else max(size - most_components, 0)
+    values, vectors = eigh(gram, subset_by_index=(first, size - 1), overwrite_a=True)
+    values, vectors = values[::-1], vectors[:, ::-1]
+    kept = values > LEAST_VARIANCE * max(values[0], np.finfo(np.float32).tiny)
+    values, vectors = values[kept], vectors[:, kept]
+    if is_wide:
+        vectors = standardised.T @ (vectors / np.sqrt(values))
+    return np.ascontiguousarray(vectors), values / np.float32(images)
