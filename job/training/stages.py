@@ -8,12 +8,12 @@ from job.batches import Feed, collect_labels
 from job.errors import TemporaryError
 from job.model import Classifier
 from job.scores import log_loss, score
-from job.telemetry import EpochEnded
+from job.telemetry import HeadSolved
 from job.training.context import TrainingContext
 from job.training.inputs import keep_activations, load_inputs
 from job.training.loop import train_stage
 from job.training.network import divide_classifier, pool_backbone
-from job.training.probe import PENALTIES, Probe, solve_path
+from job.training.probe import Probe, solve_path
 from job.training.progress import TrainingProgress, assign_arrays, save_state
 from job.transfer import Plan
 
@@ -25,7 +25,7 @@ class Fitted:
     """The outcome of training; the weights are in the classifier.
 
     Attributes:
-        history: one row per epoch, or per penalty of a solved head.
+        history: one row per epoch, or per penalty of a solved head, whose epoch is None.
         exact: whether one kind of machine computed all of it. Only then would the same run give
             the same bytes.
     """
@@ -113,7 +113,7 @@ def _solve_head(
     probes: list[Probe] = []
     ranks: list[tuple[float, float]] = []
     with context.stop.deferred():
-        for number, probe in enumerate(path, 1):
+        for probe in path:
             val_logits = probe.logits(features.val)
             value = score(metric, val_labels, val_logits)
             val_loss = log_loss(val_labels, val_logits)
@@ -121,19 +121,22 @@ def _solve_head(
             scores = {"val_loss": val_loss, f"val_{metric}": value}
             row = {
                 "stage": "probe",
-                "epoch": number,
+                # A penalty is not an epoch.
+                "epoch": None,
                 "penalty": probe.penalty,
                 "loss": loss,
                 **scores,
             }
             progress.history.append(row)
-            context.telemetry.emit(EpochEnded("probe", number, len(PENALTIES), scores))
             probes.append(probe)
             # Among equal scores the lower loss is better, as in a stage of steps.
             ranks.append((value, -val_loss))
 
         # Of equals this is the first one, which has the stronger penalty.
-        best = probes[ranks.index(max(ranks))]
+        value, negative_loss = max(ranks)
+        best = probes[ranks.index((value, negative_loss))]
+        scores = {"val_loss": -negative_loss, f"val_{metric}": value}
+        context.telemetry.emit(HeadSolved("probe", best.penalty, scores))
         logits_layer = classifier.head.get_layer("logits")
         assign_arrays(logits_layer.variables, [best.kernel, best.bias])
         _end_stage(classifier, context, progress)
