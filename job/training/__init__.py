@@ -6,7 +6,14 @@ by `loop` in steps. `network` divides the classifier for a stage, `inputs` loads
 
 from job.training.context import TrainingContext
 from job.training.history import write_history
-from job.training.prediction import predict
+from job.training.prediction import compute_feature_maps, predict
 from job.training.stages import Fitted, fit
 
-__all__ = ["Fitted", "TrainingContext", "fit", "predict", "write_history"]
+__all__ = [
+    "Fitted",
+    "TrainingContext",
+    "compute_feature_maps",
+    "fit",
+    "predict",
+    "write_history",
+]
