@@ -27,7 +27,7 @@ SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 # Widths of the window in pixels.
 WIDTHS = {"desktop": 1280, "phone": 390}
 # The first sections of the page, as far as one picture stays readable in the README.
-LAST_SECTION = "#curves"
+LAST_SECTION = "#square"
 
 
 def open_report(browser: Browser, report: Path, width: int, scheme: Scheme) -> Page:

@@ -54,7 +54,7 @@ CANDIDATES: tuple[dict[str, Any], ...] = (
         "epochs": 0,
         "of_epochs": 0,
         "chosen": False,
-        "reason": "It is 1.2 points below the best, by more than one standard error.",
+        "reason": "It is 3.6 points below the best.",
     },
     {
         "name": "none, all stages",
@@ -67,22 +67,22 @@ CANDIDATES: tuple[dict[str, Any], ...] = (
         "work": 0.02,
         "epochs": 0,
         "of_epochs": 0,
-        "chosen": True,
-        "reason": "It is the cheapest within one standard error (0.9 points) of the best score.",
+        "chosen": False,
+        "reason": "It is 2.4 points below the best, which is more than one standard error.",
     },
     {
         "name": "part from 14 px",
         "mode": "part",
         "pooling": "avg",
         "cut": "088_block4a_expand",
-        "score": 0.927,
-        "low": 0.789,
-        "high": 0.979,
+        "score": 0.945,
+        "low": 0.812,
+        "high": 0.987,
         "work": 0.46,
         "epochs": 20,
         "of_epochs": 20,
-        "chosen": False,
-        "reason": "It has the best score. 0.6 points are less than one standard error.",
+        "chosen": True,
+        "reason": "It has the best score, and no cheaper one is within one standard error of it.",
     },
     {
         "name": "all",
@@ -102,22 +102,22 @@ CANDIDATES: tuple[dict[str, Any], ...] = (
 REFINEMENTS: tuple[dict[str, Any], ...] = (
     {
         "name": "line between probe and tuned weights",
-        "before": 0.909,
-        "after": 0.921,
+        "before": 0.945,
+        "after": 0.957,
         "kept": True,
         "detail": "alpha 0.6",
     },
     {
         "name": "mean of the best three states",
-        "before": 0.921,
-        "after": 0.915,
+        "before": 0.957,
+        "after": 0.951,
         "kept": False,
         "detail": "epochs 6, 9 and 11",
     },
     {
         "name": "head solved again on the tuned features",
-        "before": 0.921,
-        "after": 0.921,
+        "before": 0.957,
+        "after": 0.957,
         "kept": True,
         "detail": "penalty 0.032, at 256 px",
     },
@@ -151,7 +151,7 @@ def write_sample(photographs: Path, folder: Path) -> None:
     generator = np.random.default_rng(6)
     logits = []
     for part in (splits.test, splits.val):
-        rows = generator.normal(size=(len(part), len(splits.classes))) * 1.6
+        rows = generator.normal(size=(len(part), len(splits.classes))) * 2.0
         for row, example in zip(rows, part, strict=True):
             row[example.label] += 3.2
         logits.append(rows.astype(np.float32))
@@ -201,7 +201,7 @@ def _add_evidence(report: Report, generator: np.random.Generator) -> Report:
 
 
 def _make_context(splits: Splits) -> ReportContext:
-    reason = "None, all stages is the cheapest candidate within one standard error of the best."
+    reason = "4 candidates were compared. Part from 14 px has the best validation score."
     suspects = []
     for rank, example in enumerate(splits.train[3::9]):
         suspects.append(
@@ -220,14 +220,14 @@ def _make_context(splits: Splits) -> ReportContext:
         backbone="EfficientNetLite0",
         image_size=224,
         plan={
-            "mode": "none",
+            "mode": "part",
             "reason": reason,
             "rule": "race",
-            "cut": None,
+            "cut": "088_block4a_expand",
             "stages": ["probe (solved)", "tune"],
-            "trainable": 7_365,
+            "trainable": 2_911_205,
             "total": 3_378_437,
-            "pooling": "stages",
+            "pooling": "avg",
         },
         gate={"metric": "accuracy", "min_score": 0.6},
         weights={
@@ -298,7 +298,7 @@ def _list_epochs() -> list[dict[str, Any]]:
                 "epoch": epoch,
                 "loss": 0.5 * math.exp(-epoch / 5),
                 "val_loss": 0.34 + 0.0012 * (epoch - 11) ** 2,
-                "val_accuracy": 0.927 - 0.0006 * (epoch - 11) ** 2,
+                "val_accuracy": 0.945 - 0.0006 * (epoch - 11) ** 2,
             }
         )
     return rows

@@ -11,7 +11,7 @@ from typing import Any
 from job.evaluation.charts import Axis, Chart, Dot, Series, make_amount_axis, make_score_axis
 from job.evaluation.intervals import Interval, IntervalChart, list_bounds
 from job.evaluation.plots import Rows
-from job.evaluation.wording import SPACE, format_gain, format_percent, name_metric
+from job.evaluation.wording import SPACE, format_gain, format_percent, format_tenths, name_metric
 
 # Of the width of an axis: two ticks nearer than this would touch.
 LEAST_DISTANCE = 0.12
@@ -105,7 +105,7 @@ def plot_candidates(candidates: Rows) -> IntervalChart | None:
                 value=row["score"],
                 low=row["score"] if row["low"] is None else row["low"],
                 high=row["score"] if row["high"] is None else row["high"],
-                text=format_percent(row["score"]),
+                text=format_tenths(row["score"]),
                 is_chosen=row["chosen"],
             )
         )

@@ -34,6 +34,7 @@ from job.evaluation.wording import (
     format_percent,
     format_points,
     format_range,
+    format_tenths,
     name_metric,
 )
 
@@ -218,6 +219,7 @@ def _make_environment(*, autoescape: bool) -> Environment:
     )
     environment.filters |= {
         "percent": format_percent,
+        "tenths": format_tenths,
         "points": format_points,
         "gain": format_gain,
         "metric_name": name_metric,

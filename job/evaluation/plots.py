@@ -187,7 +187,7 @@ def _collect_columns(
 
 
 def _list_values(columns: Mapping[str, Points]) -> list[float]:
-    values = []
+    values: list[float] = []
     for points in columns.values():
         values.extend(value for _, value in points)
     return values

@@ -26,7 +26,7 @@ UPPER_TEXT, LOWER_TEXT = 20, 92
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quadrant:
-    """One kind and amount of data. `lines` are its name and the advice, from (`x`, `y`) on."""
+    """One kind and amount of data, from (`x`, `y`) on. `lines` are its name and the advice."""
 
     x: float
     y: float
@@ -34,7 +34,7 @@ class Quadrant:
     height: float
     text_y: float
     lines: tuple[str, ...]
-    style: str
+    is_here: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,5 +100,5 @@ def _place_quadrant(kind: str, amount: str, dot_y: float | None) -> Quadrant:
         height=height,
         text_y=y + (LOWER_TEXT if is_below else UPPER_TEXT),
         lines=(f"{kind}, {amount}", *LINES[kind, amount]),
-        style="quadrant" if dot_y is None else "quadrant here",
+        is_here=dot_y is not None,
     )

@@ -23,6 +23,13 @@ def format_percent(value: float | None) -> str:
     return f"{_format_hundredths(value)}{SPACE}%"
 
 
+def format_tenths(value: float | None) -> str:
+    """Format a share as `91.4 %`, where it is compared with others that are close to it."""
+    if value is None:
+        return DASH
+    return f"{100 * value:.1f}{SPACE}%"
+
+
 def format_range(low: float | None, high: float | None) -> str:
     """Format two shares as `80-96 %`, with an en dash."""
     if low is None or high is None:

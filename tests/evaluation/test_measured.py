@@ -193,7 +193,7 @@ def test_the_page_tells_the_numbers_in_words(page_text: str) -> None:
         "add 1.2 points to what the last one knows of these classes, so the images are like",
         "Twice the images would bring about 2.1 points.",
         "The choice is weak: 33 images judged it, in 5 folds, fewer than 200.",
-        "none, all stages was kept. It is the cheapest",
+        "part from 14 px was kept. It has the best score",
         "The accuracy on the test images is 75 %. Without the suspects among them it is 88 %.",
         "Promoted. Accuracy 0.8333 against the champion's 0.8000 on the same 30 images",
     ):
@@ -263,7 +263,7 @@ def test_the_dot_is_in_its_quadrant_and_covers_no_text(
         "amount": amount,
     }
     square = draw_square(measurement)
-    (here,) = [quadrant for quadrant in square.quadrants if "here" in quadrant.style]
+    (here,) = [quadrant for quadrant in square.quadrants if quadrant.is_here]
     assert here.lines[0] == f"{kind}, {amount}"
     assert here.x <= square.dot.x <= here.x + here.width
     assert here.y <= square.dot.y <= here.y + here.height
@@ -328,7 +328,7 @@ def test_a_candidate_that_was_never_judged_has_no_dot() -> None:
     chart = plot_candidates((*CANDIDATES, unjudged))
     assert chart is not None
     assert [row.full_name for row in chart.rows] == [row["name"] for row in CANDIDATES]
-    assert [row.style for row in chart.rows].index("main") == 1
+    assert [row.style for row in chart.rows].index("main") == 2
     assert plot_candidates((unjudged,)) is None
 
 

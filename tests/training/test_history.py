@@ -2,12 +2,13 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 from tensorflow.python.summary.summary_iterator import summary_iterator
 
 from job.training import write_history
 
-HISTORY = [
+HISTORY: list[dict[str, Any]] = [
     {"stage": "probe", "epoch": None, "penalty": 10.0, "val_accuracy": 0.5},
     {"stage": "probe", "epoch": None, "penalty": 1.0, "val_accuracy": 0.625},
     {"stage": "tune", "epoch": 1, "val_accuracy": 0.75},
@@ -18,7 +19,7 @@ HISTORY = [
 def read_points(folder: Path) -> list[tuple[int, str]]:
     """The step and the name of each value that TensorBoard would draw."""
     (events,) = folder.iterdir()
-    points = []
+    points: list[tuple[int, str]] = []
     for event in summary_iterator(str(events)):
         points.extend((event.step, value.tag) for value in event.summary.value)
     return points
