@@ -1,7 +1,9 @@
 """Measure a model on held-out images and write JSON, an HTML page and a model card about it."""
 
 from job.evaluation.calibration import fit_temperature
-from job.evaluation.report import Mistake, Report, ReportContext, judge, write
+from job.evaluation.class_maps import compute_class_maps
+from job.evaluation.context import ReportContext
+from job.evaluation.report import Mistake, Report, judge, write
 from job.evaluation.scores import PairedComparison, compare_paired, compute_scores
 
 __all__ = [
@@ -10,6 +12,7 @@ __all__ = [
     "Report",
     "ReportContext",
     "compare_paired",
+    "compute_class_maps",
     "compute_scores",
     "fit_temperature",
     "judge",

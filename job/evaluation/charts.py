@@ -10,6 +10,7 @@ from dataclasses import dataclass
 # Edges of the plotted area within the view box of `chart.html`, 360 by 240.
 LEFT, RIGHT, TOP, BOTTOM = 44, 348, 14, 202
 
+MINUS = "\N{MINUS SIGN}"
 Points = Sequence[tuple[float, float]]
 
 
@@ -41,29 +42,50 @@ class Series:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Axis:
-    """A range of values with ticks at `low` and at the multiples of `step`."""
+    """A range of values with ticks at `low` and at the multiples of `step`.
+
+    Attributes:
+        label: below the axis.
+        low, high: its ends. Above 0 where it is logarithmic.
+        step: between two ticks.
+        unit: `%` shows a share as a percentage.
+        places: the ticks, where they are not multiples of a step.
+        is_logarithmic: equal distances are equal factors.
+    """
 
     label: str
     low: float
     high: float
-    step: float
+    step: float = 1.0
     unit: str = ""
+    places: tuple[float, ...] = ()
+    is_logarithmic: bool = False
+
+    def locate(self, value: float) -> float:
+        """How far along the axis a value is, from 0 to 1."""
+        if self.is_logarithmic:
+            return math.log(value / self.low) / math.log(self.high / self.low)
+        return (value - self.low) / (self.high - self.low)
 
     def list_ticks(self) -> list[tuple[float, str]]:
         """The value and the text of each tick, in ascending order."""
+        if self.places:
+            return [(value, f"{value:,.10g}") for value in self.places]
         # The small amount keeps a multiple that rounding has moved just outside the range.
         first = math.ceil(self.low / self.step - 1e-9)
         last = math.floor(self.high / self.step + 1e-9)
-        values = {self.low}
+        values = []
+        if first * self.step > self.low + 1e-9 * self.step:
+            values.append(self.low)
         for index in range(first, last + 1):
-            values.add(index * self.step)
+            values.append(index * self.step)
 
         ticks = []
-        for value in sorted(values):
+        for value in values:
             text = f"{value:.10g}"
             if self.unit == "%":
                 text = f"{100 * value:.0f}"
-            ticks.append((value, text))
+            ticks.append((value, text.replace("-", MINUS)))
         return ticks
 
 
@@ -97,11 +119,9 @@ class Chart:
         """Map values to the picture's coordinates."""
         width = RIGHT - LEFT
         height = BOTTOM - TOP
-        right = (x - self.x.low) / (self.x.high - self.x.low)
-        up = (y - self.y.low) / (self.y.high - self.y.low)
-        left = LEFT + right * width
+        left = LEFT + self.x.locate(x) * width
         # SVG counts downwards.
-        top = BOTTOM - up * height
+        top = BOTTOM - self.y.locate(y) * height
         # Less than a tenth cannot be seen, and more digits would make the page larger.
         return round(left, 1), round(top, 1)
 
@@ -121,6 +141,26 @@ def make_percent_axis(label: str) -> Axis:
         low=0.0,
         high=1.0,
         step=0.25,
+        unit="%",
+    )
+
+
+def make_score_axis(label: str, scores: Sequence[float]) -> Axis:
+    """Make an axis of percentages around some scores, between whole tens."""
+    # The small amount keeps a whole ten that rounding has moved just outside the range.
+    low = max(0, math.floor(10 * min(scores, default=0) + 1e-9))
+    high = min(10, math.ceil(10 * max(scores, default=1) - 1e-9))
+    if high - low < 2:
+        # Differences within less than 20 points would look large.
+        low = max(0, low - 1)
+        high = min(10, low + 2)
+    span = high - low
+    step = 0.05 if span <= 2 else 0.1 if span <= 5 else 0.2
+    return Axis(
+        label=label,
+        low=low / 10,
+        high=high / 10,
+        step=step,
         unit="%",
     )
 

@@ -1,13 +1,42 @@
 """Render the content of report.json as the HTML page and the model card."""
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from job.evaluation.plots import plot_abstention, plot_history, plot_reliability
+from job.evaluation.measured import (
+    plot_candidates,
+    plot_difference,
+    plot_learning_curve,
+    plot_profile,
+)
+from job.evaluation.pictures import PagePictures
+from job.evaluation.plots import (
+    plot_abstention,
+    plot_history,
+    plot_penalties,
+    plot_reliability,
+)
+from job.evaluation.square import draw_square
+from job.evaluation.wording import (
+    ADVICE,
+    SPACE,
+    describe_amount,
+    describe_doubling,
+    describe_evidence,
+    describe_kind,
+    describe_promotion,
+    escape_markdown,
+    format_count,
+    format_gain,
+    format_percent,
+    format_points,
+    format_range,
+    format_tenths,
+    name_metric,
+)
 
 # With more classes, the page shows no confusion matrix and folds the long tables.
 READABLE_CLASSES = 30
@@ -16,7 +45,6 @@ WEAKEST_CLASSES = 20
 # Rows of the table of confusions.
 WORST_CONFUSIONS = 8
 
-SPACE, DASH = "\N{NO-BREAK SPACE}", "\N{EN DASH}"
 MODES = {
     "none": "None of the backbone was retrained",
     "part": "Part of the backbone was retrained",
@@ -31,14 +59,13 @@ FORMATS = {
 }
 
 
-def render_page(content: Mapping[str, Any], thumbnails: Sequence[str | None]) -> str:
+def render_page(content: Mapping[str, Any], pictures: PagePictures) -> str:
     """Render the HTML page. It is self-contained, has no script, and escapes every name.
 
     Args:
         content: the content of report.json.
-        thumbnails: a data: URI, or None, for each of its mistakes.
+        pictures: those of its mistakes and suspects.
     """
-    history = content["history"]
     cells = {}
     for cell in content["test"]["confusion"]:
         key = (cell["true"], cell["predicted"])
@@ -54,24 +81,30 @@ def render_page(content: Mapping[str, Any], thumbnails: Sequence[str | None]) ->
         second = f"{pair['other']} ({pair['other_split']})"
         near_duplicates.append(f"{first} and {second}")
 
-    gallery = zip(content["mistakes"], thumbnails, strict=True)
+    gallery = zip(content["mistakes"], pictures.mistakes, pictures.evidence, strict=True)
+    suspects = content["suspects"] or {"rows": ()}
+    suspect_gallery = zip(suspects["rows"], pictures.suspects, strict=False)
+    history = content["history"]
+    metric = content["gate"].get("metric", "accuracy")
     values = {
         "readable": len(content["images"]) <= READABLE_CLASSES,
         "weakest": WEAKEST_CLASSES,
-        # Only a row of a solved head has a penalty.
-        "is_solved": any("penalty" in row for row in history),
         "cells": cells,
         "leaked": leaks,
         "alike": near_duplicates,
         # A list: an empty zip would count as true in the template.
         "gallery": list(gallery),
-        "loss_and_score": plot_history(history, content["gate"]["metric"]),
+        "has_evidence": any(pictures.evidence),
+        "suspect_gallery": list(suspect_gallery),
+        "penalties": plot_penalties(history, metric),
+        "epochs": plot_history(history, metric),
         "reliability": plot_reliability(content["calibration"]),
         "abstaining": plot_abstention(content["coverage"]),
     }
     environment = _make_environment(autoescape=True)
     template = environment.get_template("page.html")
-    return template.render(content, **_summarise_content(content), **values)
+    summary = _summarise_content(content)
+    return template.render(content, **summary, **values, **_draw_measurement(content))
 
 
 def render_card(content: Mapping[str, Any]) -> str:
@@ -86,18 +119,26 @@ def summarise_result(content: Mapping[str, Any]) -> str:
     """Say in one sentence how good the model is."""
     test = content["test"]
     classes = len(content["images"])
-    task = f"Graft learnt to tell {classes} classes apart"
+    # A release that is evaluated again was not planned here, nor are its images held out.
+    is_trained = bool(content["plan"])
+    if is_trained:
+        task = f"Graft learnt to tell {classes} classes apart"
+    else:
+        task = f"A model for {classes} classes was judged on other images"
+    kind = "held-out image" if is_trained else "image"
     if not test["images"]:
-        return f"{task}. There was no held-out image to judge it."
+        return f"{task}. There was no {kind} to judge it."
     accuracy = format_percent(test["accuracy"])
-    images = format_count(test["images"], "held-out image")
+    images = format_count(test["images"], kind)
     interval = format_range(test["accuracy_low"], test["accuracy_high"])
     return f"{task}: {accuracy} of {images} right (95{SPACE}% interval {interval})."
 
 
 def describe_gate(content: Mapping[str, Any]) -> str:
-    """Say in one sentence whether the model passes the gate."""
+    """Say in one sentence whether the model passes the gate; nothing where there is none."""
     gate = content["gate"]
+    if not gate or not content["plan"]:
+        return ""
     metric = gate["metric"]
     least = gate["min_score"]
     if not least:
@@ -126,35 +167,6 @@ def find_worst_confusions(test: Mapping[str, Any]) -> list[dict[str, Any]]:
     return confusions[:WORST_CONFUSIONS]
 
 
-def format_percent(value: float | None) -> str:
-    """Format a share as `91 %`. It reads `0 %` or `100 %` only where it is exactly that."""
-    if value is None:
-        return DASH
-    return f"{_format_hundredths(value)}{SPACE}%"
-
-
-def format_range(low: float, high: float) -> str:
-    """Format two shares as `80-96 %`, with an en dash."""
-    lowest = _format_hundredths(low)
-    highest = _format_hundredths(high)
-    return f"{lowest}{DASH}{highest}{SPACE}%"
-
-
-def format_count(count: int, noun: str, plural: str = "") -> str:
-    """Format a count with its noun: `1 image`, `1,024 images`."""
-    if count == 1:
-        return f"{count:,} {noun}"
-    plural = plural or f"{noun}s"
-    return f"{count:,} {plural}"
-
-
-def name_metric(name: str) -> str:
-    """The name of a metric for people: `macro_f1` is `macro-F1`."""
-    if name == "macro_f1":
-        return "macro-F1"
-    return name.replace("_", " ")
-
-
 def _summarise_content(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the page and the card both say beside the content."""
     return {
@@ -164,14 +176,23 @@ def _summarise_content(content: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _format_hundredths(share: float) -> str:
-    """Format with as few decimals as tell the share from 0 and from 1."""
-    percent = 100 * share
-    for decimals in range(7):
-        text = f"{percent:.{decimals}f}"
-        if share in (0, 1) or float(text) not in (0, 100):
-            return text
-    return f"{percent:.0f}"
+def _draw_measurement(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the charts of what was measured. None where it was not measured."""
+    values: dict[str, Any] = {
+        "square": None,
+        "profile": None,
+        "learning_curve": None,
+        "candidate_scores": plot_candidates(content["candidates"]),
+        "difference": None,
+    }
+    measurement = content["measurement"]
+    if measurement:
+        values["square"] = draw_square(measurement)
+        values["profile"] = plot_profile(measurement)
+        values["learning_curve"] = plot_learning_curve(measurement)
+    if content["promotion"]:
+        values["difference"] = plot_difference(content["promotion"])
+    return values
 
 
 def _flatten_groups(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -186,22 +207,6 @@ def _flatten_groups(groups: Mapping[str, Any], prefix: str = "") -> Iterator[tup
             yield path, value
 
 
-def _escape_markdown(text: object) -> str:
-    """Make a name inert in Markdown and in the HTML that Markdown lets through."""
-    # A line break would end a table's row or a list's entry.
-    words = str(text).split()
-    line = " ".join(words)
-    # The ampersand first, or it would escape the other two a second time.
-    entities = {
-        "&": "&amp;",
-        "<": "&lt;",
-        ">": "&gt;",
-    }
-    for character, entity in entities.items():
-        line = line.replace(character, entity)
-    return re.sub(r"([\\`*_\[\]|~])", r"\\\1", line)
-
-
 def _make_environment(*, autoescape: bool) -> Environment:
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
@@ -214,11 +219,23 @@ def _make_environment(*, autoescape: bool) -> Environment:
     )
     environment.filters |= {
         "percent": format_percent,
+        "tenths": format_tenths,
+        "points": format_points,
+        "gain": format_gain,
+        "metric_name": name_metric,
         "format_count": format_count,
         "flat": _flatten_groups,
-        "markdown": _escape_markdown,
+        "markdown": escape_markdown,
         "describe_mode": lambda mode: MODES.get(mode, mode),
         "format_name": lambda name: FORMATS.get(name, name),
     }
-    environment.globals |= {"format_range": format_range}
+    environment.globals |= {
+        "advice": ADVICE,
+        "describe_amount": describe_amount,
+        "describe_doubling": describe_doubling,
+        "describe_evidence": describe_evidence,
+        "describe_kind": describe_kind,
+        "describe_promotion": describe_promotion,
+        "format_range": format_range,
+    }
     return environment

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from job.evaluation.charts import (
+    Axis,
     Chart,
     Dot,
     Points,
@@ -13,6 +14,7 @@ from job.evaluation.charts import (
     Tick,
     make_amount_axis,
     make_percent_axis,
+    make_score_axis,
     make_step_axis,
 )
 
@@ -20,44 +22,85 @@ Rows = Sequence[Mapping[str, Any]]
 
 # Radius of a dot: the least, and what is added for the bin with most images.
 LEAST_RADIUS, EXTRA_RADIUS = 3, 8
+# Radius of the dot that marks what was kept.
+KEPT_RADIUS = 5
 
 
 def plot_history(history: Rows, metric: str) -> tuple[Chart, ...]:
-    """Plot loss and score by epoch over all stages; no chart for fewer than two rows.
+    """Plot loss and score by epoch over all trained stages; no chart for fewer than two epochs.
 
     Losses are the columns that end in `loss`. Scores are the columns that end in the gate's metric
-    or in `accuracy`.
+    or in `accuracy`. A dot marks the best epoch of each stage, whose weights were kept.
     """
-    if len(history) < 2:
+    trained = [row for row in history if row.get("penalty") is None]
+    if len(trained) < 2:
         return ()
-    losses = _collect_columns(history, ("loss",))
-    scores = _collect_columns(history, (metric, "accuracy"))
-    largest_loss = 0.0
-    for points in losses.values():
-        for _, loss in points:
-            largest_loss = max(largest_loss, loss)
-
-    # A solved head has no epochs: its rows are steps along the path of penalties.
-    is_solved = any("penalty" in row for row in history)
-    axis = make_step_axis("step" if is_solved else "epoch", len(history))
-    loss_chart = Chart(
-        title="Loss",
-        x=axis,
-        y=make_amount_axis("", largest_loss),
-    )
-    score_chart = Chart(
-        title="Score, %",
-        x=axis,
-        y=make_percent_axis(""),
-    )
+    axis = make_step_axis("epoch", len(trained))
+    places = [float(epoch) for epoch in range(1, len(trained) + 1)]
+    kept = []
+    for stage in _divide_stages(trained):
+        best = find_best_row(trained[stage.start : stage.stop], metric)
+        if best is not None:
+            kept.append(places[stage.start + best])
 
     charts = []
-    for chart, columns in ((loss_chart, losses), (score_chart, scores)):
-        if columns:
-            series = _plot_columns(chart, columns)
-            marks = _mark_stages(chart, history)
-            charts.append(replace(chart, series=series, marks=marks))
+    for chart, columns in _draw_columns(trained, places, axis, metric):
+        label = "best epoch, whose weights were kept"
+        marks = _mark_stages(chart, trained)
+        charts.append(_mark_kept(replace(chart, marks=marks), columns, kept, label))
     return tuple(charts)
+
+
+def plot_penalties(history: Rows, metric: str) -> tuple[Chart, ...]:
+    """Plot loss and score of the last solved head over its penalties, with the kept one marked.
+
+    There is no chart for fewer than two penalties.
+    """
+    solved = [row for row in history if row.get("penalty") is not None]
+    stages = _divide_stages(solved)
+    if not stages or len(stages[-1]) < 2:
+        return ()
+    rows = solved[stages[-1].start : stages[-1].stop]
+    places = [row["penalty"] for row in rows]
+    low, high = min(places), max(places)
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    axis = Axis(
+        label="penalty",
+        low=low,
+        high=high,
+        # A penalty of 10 ** -3.5 is between two ticks.
+        places=tuple(10.0**power for power in decades if low <= 10.0**power <= high),
+        is_logarithmic=True,
+    )
+    best = find_best_row(rows, metric)
+    kept = [] if best is None else [places[best]]
+    charts = []
+    for chart, columns in _draw_columns(rows, places, axis, metric):
+        label = "" if best is None else f"kept: penalty {places[best]:.2g}"
+        charts.append(_mark_kept(chart, columns, kept, label))
+    return tuple(charts)
+
+
+def find_best_row(rows: Rows, metric: str) -> int | None:
+    """Find the row of a stage whose weights were kept: None if no row has its score.
+
+    A row with `kept` says so itself. Otherwise it is the first one with the highest validation
+    score, and among equal scores with the lowest validation loss, as in the training.
+    """
+    best = None
+    best_rank = (-math.inf, -math.inf)
+    for index, row in enumerate(rows):
+        if row.get("kept"):
+            return index
+        score = row.get(f"val_{metric}")
+        if score is None:
+            continue
+        loss = row.get("val_loss")
+        rank = (score, -math.inf if loss is None else -loss)
+        if best is None or rank > best_rank:
+            best = index
+            best_rank = rank
+    return best
 
 
 def plot_reliability(calibration: Mapping[str, Any]) -> Chart:
@@ -100,16 +143,73 @@ def plot_abstention(coverage: Rows) -> Chart:
     return replace(chart, series=series)
 
 
-def _collect_columns(history: Rows, endings: tuple[str, ...]) -> dict[str, Points]:
-    """Collect the points of each column with such an ending, by epoch counted over all stages."""
+def _divide_stages(rows: Rows) -> list[range]:
+    """Divide rows into runs of one stage."""
+    stages: list[range] = []
+    for index, row in enumerate(rows):
+        if stages and rows[stages[-1].start]["stage"] == row["stage"]:
+            stages[-1] = range(stages[-1].start, index + 1)
+        else:
+            stages.append(range(index, index + 1))
+    return stages
+
+
+def _draw_columns(
+    rows: Rows,
+    places: Sequence[float],
+    axis: Axis,
+    metric: str,
+) -> Iterator[tuple[Chart, dict[str, Points]]]:
+    """Yield a chart of the losses and one of the scores, each with the columns that it shows."""
+    losses = _collect_columns(rows, places, ("loss",))
+    scores = _collect_columns(rows, places, (metric, "accuracy"))
+    loss_axis = make_amount_axis("", max(_list_values(losses), default=0.0))
+    score_axis = make_score_axis("", _list_values(scores))
+    named = (("Loss", loss_axis, losses), ("Score, %", score_axis, scores))
+    for title, y, columns in named:
+        if columns:
+            chart = Chart(title=title, x=axis, y=y)
+            yield replace(chart, series=_plot_columns(chart, columns)), columns
+
+
+def _collect_columns(
+    rows: Rows, places: Sequence[float], endings: tuple[str, ...]
+) -> dict[str, Points]:
+    """Collect the points of each column with such an ending, at the place of each row."""
     columns: dict[str, list[tuple[float, float]]] = {}
-    for epoch, row in enumerate(history, 1):
+    for place, row in zip(places, rows, strict=True):
         for name, value in row.items():
             if name.endswith(endings) and value is not None:
                 points = columns.setdefault(name, [])
-                points.append((epoch, value))
+                points.append((place, value))
     # In the order of the names, whatever column the first row has.
     return dict(sorted(columns.items()))
+
+
+def _list_values(columns: Mapping[str, Points]) -> list[float]:
+    values: list[float] = []
+    for points in columns.values():
+        values.extend(value for _, value in points)
+    return values
+
+
+def _mark_kept(
+    chart: Chart,
+    columns: Mapping[str, Points],
+    places: Sequence[float],
+    label: str,
+) -> Chart:
+    """Put dots on the first validation curve, at these places along the axis."""
+    dots = []
+    validation = [name for name in columns if name.startswith("val_")]
+    for name in validation[:1]:
+        for place, value in columns[name]:
+            if place in places:
+                x, y = chart.locate(place, value)
+                dots.append(Dot(x, y, KEPT_RADIUS, label))
+    if not dots:
+        return chart
+    return replace(chart, series=(*chart.series, Series(label, "kept", dots=tuple(dots))))
 
 
 def _plot_columns(chart: Chart, columns: Mapping[str, Points]) -> tuple[Series, ...]:

@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,8 +19,9 @@ from job.evaluation.calibration import (
     find_abstention_thresholds,
     fit_temperature,
 )
+from job.evaluation.context import ReportContext
 from job.evaluation.page import render_card, render_page
-from job.evaluation.pictures import make_thumbnail
+from job.evaluation.pictures import PagePictures, draw_evidence, make_thumbnail
 from job.evaluation.scores import Probabilities, compute_scores
 from job.scores import Labels
 
@@ -32,17 +33,31 @@ if TYPE_CHECKING:
 SCHEMA = 1
 # Mistakes that the report shows at most.
 MOST_MISTAKES = 24
+# Suspects that the report shows a picture of at most. Its table lists all that it is given.
+MOST_SUSPECTS = 12
+# Fields of the context that are null in report.json where nothing was measured.
+MEASURED = ("measurement", "suspects", "promotion")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mistake:
-    """A test image that the model calls by a wrong name; `path` is its file on this machine."""
+    """A test image that the model calls by a wrong name.
+
+    Attributes:
+        path: its file on this machine.
+        name: its name in the data set.
+        true, predicted: names of classes.
+        confidence: the probability of the predicted class.
+        evidence: float32 [h, w], where in the square picture something speaks for the predicted
+            class rather than for the true one. None where the head does not tell.
+    """
 
     path: Path
     name: str
     true: str
     predicted: str
     confidence: float
+    evidence: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,49 +76,12 @@ class Report:
     data: dict[str, Any]
     mistakes: tuple[Mistake, ...]
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportContext:
-    """What the report says beside the scores: plain values, without times and host names.
-
-    Attributes:
-        name, run_id: of the run.
-        backbone: its Keras name.
-        image_size: side of the square input in pixels.
-        plan: mode (none | part | all), reason, rule (who decided), cut (a layer or None), stages,
-            and the number of trainable and total parameters, as `transfer.Plan.facts` gives them.
-        gate: metric (a key of `METRICS`) and min_score.
-        weights: origin, licence and sha256 of the pre-trained weights.
-        source, digest: the data set's address and the digest of its content.
-        left_out: (image, reason) of each image that was not used.
-        duplicates: (image, reason) of each image whose content occurred before.
-        warnings: sentences about the data.
-        history: rows in order: stage, epoch, loss and scores, among them val_loss and val_<metric>.
-            A row of a solved head has a penalty too.
-        exports: format, path, max_difference of a probability, top1_agreement and bytes, as
-            `export.Parity` has them.
-        judged_before: earlier releases that were judged on these very test images.
-        settings: the values used, nested by group.
-        versions: by package.
-    """
-
-    name: str
-    run_id: str
-    backbone: str
-    image_size: int
-    plan: Mapping[str, Any]
-    gate: Mapping[str, Any]
-    weights: Mapping[str, str]
-    source: str
-    digest: str
-    left_out: tuple[tuple[str, str], ...] = ()
-    duplicates: tuple[tuple[str, str], ...] = ()
-    warnings: tuple[str, ...] = ()
-    history: tuple[Mapping[str, Any], ...] = ()
-    exports: tuple[Mapping[str, Any], ...] = ()
-    judged_before: int = 0
-    settings: Mapping[str, Any]
-    versions: Mapping[str, str]
+    def with_evidence(self, maps: NDArray[np.float32]) -> "Report":
+        """Add the maps of the mistakes: float32 [mistakes, h, w], in their order."""
+        mistakes = []
+        for mistake, evidence in zip(self.mistakes, maps, strict=True):
+            mistakes.append(replace(mistake, evidence=evidence))
+        return replace(self, mistakes=tuple(mistakes))
 
 
 def judge(
@@ -171,21 +149,24 @@ def write(report: Report, context: ReportContext, folder: Path) -> None:
     Equal reports and contexts give equal bytes.
     """
     mistakes = []
-    thumbnails = []
     for mistake in report.mistakes:
-        thumbnails.append(make_thumbnail(mistake.path))
         row = _list_fields(mistake)
-        # It differs from machine to machine.
-        del row["path"]
+        # A path differs from machine to machine, and the page shows the evidence.
+        del row["path"], row["evidence"]
         mistakes.append(row)
-    content = _convert_to_json(
-        {
-            "schema": SCHEMA,
-            **report.data,
-            **_list_fields(context),
-            "mistakes": mistakes,
-        }
-    )
+    values = {
+        "schema": SCHEMA,
+        **report.data,
+        **_list_fields(context),
+        "mistakes": mistakes,
+    }
+    for name in MEASURED:
+        values[name] = values[name] or None
+    if context.suspects:
+        rows = [_remove_path(row) for row in context.suspects["rows"]]
+        values["suspects"] = {**context.suspects, "rows": rows}
+    content = _convert_to_json(values)
+    pictures = _make_pictures(report, context)
     text = json.dumps(
         content,
         indent=2,
@@ -196,7 +177,7 @@ def write(report: Report, context: ReportContext, folder: Path) -> None:
 
     files = {
         "report.json": text + "\n",
-        "report.html": render_page(content, thumbnails),
+        "report.html": render_page(content, pictures),
         "model-card.md": render_card(content),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -209,6 +190,30 @@ def write(report: Report, context: ReportContext, folder: Path) -> None:
             errors="backslashreplace",
             newline="\n",
         )
+
+
+def _make_pictures(report: Report, context: ReportContext) -> PagePictures:
+    """Make the pictures of the page. Files that cannot be read have none."""
+    thumbnails = []
+    evidence = []
+    for mistake in report.mistakes:
+        thumbnails.append(make_thumbnail(mistake.path))
+        layer = None if mistake.evidence is None else draw_evidence(mistake.evidence)
+        evidence.append(layer)
+    suspects = []
+    for row in context.suspects.get("rows", ())[:MOST_SUSPECTS]:
+        path = row.get("path")
+        suspects.append(make_thumbnail(Path(path)) if path else None)
+    return PagePictures(
+        mistakes=tuple(thumbnails),
+        evidence=tuple(evidence),
+        suspects=tuple(suspects),
+    )
+
+
+def _remove_path(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of suspects without its file on this machine."""
+    return {name: value for name, value in row.items() if name != "path"}
 
 
 def _collect_labels(examples: Sequence["Example"]) -> Labels:

@@ -56,6 +56,7 @@ def report_context(outcome: RunOutcome) -> ReportContext:
         run_id=inputs.run_id,
         backbone=settings.backbone.name,
         image_size=settings.image_size,
+        image_fit=settings.backbone.image_fit,
         plan=trained.plan.facts(),
         gate={"metric": settings.gate.metric, "min_score": settings.gate.min_score},
         weights=_describe_weights(trained.network.weights),

@@ -49,6 +49,18 @@ class EpochEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class HeadSolved:
+    """The linear head of a stage was solved, once for each penalty. `penalty` was kept.
+
+    It has no epochs. `scores` are those of the kept head, named as in `EpochEnded`.
+    """
+
+    stage: str
+    penalty: float
+    scores: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class StepTaken:
     """A training step took `seconds`. `loss` is the newest training loss, if it is known."""
 
@@ -89,6 +101,7 @@ Event = (
     | PhaseEnded
     | Progressed
     | EpochEnded
+    | HeadSolved
     | StepTaken
     | CheckpointSaved
     | FactsFound

@@ -43,6 +43,7 @@ def live_json(snapshot: RunStateSnapshot) -> bytes:
         "stage_seconds_left": snapshot.stage_seconds_left,
         "loss": snapshot.steps.loss,
         "history": [asdict(epoch) for epoch in snapshot.history],
+        "solved": asdict(snapshot.solved) if snapshot.solved else None,
         "facts": snapshot.facts,
         "lines": [asdict(line) for line in snapshot.lines],
         "outcome": snapshot.outcome,

@@ -130,16 +130,15 @@ def _score_metric(snapshot: RunStateSnapshot) -> Metric:
     scores = {}
     for name, score in outcome_scores(snapshot.outcome).items():
         scores["test", name] = score
-    if snapshot.history:
-        for name, score in snapshot.history[-1].scores.items():
-            # `val_loss` is the loss of the split val, `loss` that of train.
-            split, _, metric = name.partition("_")
-            if name == "learning_rate":  # it has a metric of its own
-                continue
-            if split in SPLITS:
-                scores[split, metric] = score
-            else:
-                scores["train", name] = score
+    for name, score in snapshot.scores.items():
+        # `val_loss` is the loss of the split val, `loss` that of train.
+        split, _, metric = name.partition("_")
+        if name == "learning_rate":  # it has a metric of its own
+            continue
+        if split in SPLITS:
+            scores[split, metric] = score
+        else:
+            scores["train", name] = score
 
     labels = ("split", "metric")
     family = GaugeMetricFamily("graft_score", "Newest score of a split.", labels=labels)

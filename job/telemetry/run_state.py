@@ -14,6 +14,7 @@ from job.telemetry.events import (
     EpochEnded,
     Event,
     FactsFound,
+    HeadSolved,
     LineLogged,
     PhaseBegan,
     PhaseEnded,
@@ -99,8 +100,8 @@ class RunState:
                     self._change_snapshot(progress=None)
                 case Progressed():
                     self._count_progress(event)
-                case EpochEnded():
-                    self._add_epoch(event)
+                case EpochEnded() | HeadSolved():
+                    self._add_scores(event)
                 case StepTaken():
                     self._change_snapshot(steps=self._snapshot.steps.add(event.seconds, event.loss))
                 case CheckpointSaved():
@@ -139,8 +140,14 @@ class RunState:
         self._phase_end = self._pace.estimate_end(progress.done, progress.total, now)
         self._change_snapshot(progress=progress)
 
-    def _add_epoch(self, event: EpochEnded) -> None:
+    def _add_scores(self, event: EpochEnded | HeadSolved) -> None:
         now = self._clock()
+        if isinstance(event, HeadSolved):
+            # It is not an epoch: the pace of the epochs before it says nothing about what follows.
+            self._stage_end = None
+            self._epoch_began = now
+            self._change_snapshot(solved=event, scores=event.scores)
+            return
         history = self._snapshot.history
         last = history[-1] if history else None
         if last is None or last.stage != event.stage or event.epoch <= last.epoch:
@@ -148,7 +155,8 @@ class RunState:
             self._stage_pace = Pace(event.epoch - 1, self._epoch_began)
         self._epoch_began = now
         self._stage_end = self._stage_pace.estimate_end(event.epoch, event.epochs, now)
-        self._change_snapshot(history=(*history, event)[-EPOCHS_KEPT:])
+        newest = (*history, event)[-EPOCHS_KEPT:]
+        self._change_snapshot(history=newest, scores=event.scores)
 
     def _find_phase(self, name: str) -> Phase:
         for phase in self._snapshot.phases:

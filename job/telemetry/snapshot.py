@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from job.telemetry.events import EpochEnded, LineLogged, Progressed
+from job.telemetry.events import EpochEnded, HeadSolved, LineLogged, Progressed
 
 PhaseState = Literal["to come", "running", "done", "stopped"]
 
@@ -63,7 +63,8 @@ class StepDurations:
 class RunStateSnapshot:
     """The whole run at one instant.
 
-    Times are seconds since 1970. `…seconds_left` is None until it can be estimated.
+    Times are seconds since 1970. `…seconds_left` is None until it can be estimated. `solved` is the
+    newest solved head, and `scores` are the newest ones of the training, of an epoch or of a head.
     """
 
     name: str
@@ -74,6 +75,8 @@ class RunStateSnapshot:
     seconds_left: float | None = None
     stage_seconds_left: float | None = None
     history: tuple[EpochEnded, ...] = ()
+    solved: HeadSolved | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
     steps: StepDurations = StepDurations()
     checkpointed: float | None = None
     facts: Mapping[str, object] = field(default_factory=dict)

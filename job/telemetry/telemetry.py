@@ -5,7 +5,7 @@ import logging
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Self, TextIO
 
@@ -13,7 +13,15 @@ from prometheus_client import CollectorRegistry
 
 from job.settings import TelemetrySettings
 from job.telemetry.bar import Bar
-from job.telemetry.events import EpochEnded, Event, PhaseBegan, PhaseEnded, Progressed, RunEnded
+from job.telemetry.events import (
+    EpochEnded,
+    Event,
+    HeadSolved,
+    PhaseBegan,
+    PhaseEnded,
+    Progressed,
+    RunEnded,
+)
 from job.telemetry.logs import RunStateHandler
 from job.telemetry.metrics import register
 from job.telemetry.push import push
@@ -121,10 +129,13 @@ class RunTelemetry(Telemetry):
             case Progressed():
                 self._show_progress()
             case EpochEnded():
-                scores = "  ".join(f"{name} {score:.4g}" for name, score in event.scores.items())
-                values = (event.stage, event.epoch, event.epochs, scores)
+                values = (event.stage, event.epoch, event.epochs, _format_scores(event.scores))
                 fields = asdict(event)
                 logger.info("%s: epoch %d of %d  %s", *values, extra={"fields": fields})
+            case HeadSolved():
+                solved = (event.stage, event.penalty, _format_scores(event.scores))
+                fields = asdict(event)
+                logger.info("%s: solved, penalty %.4g  %s", *solved, extra={"fields": fields})
             case RunEnded() if self._push_url:
                 seconds = time.monotonic() - self._run_began
                 push(self._push_url, self.state.snapshot().name, event.result, seconds)
@@ -176,6 +187,10 @@ def serve(
 def silent() -> RunTelemetry:
     """Telemetry that serves nothing: for the quick verbs and for tests."""
     return RunTelemetry(RunState(""))
+
+
+def _format_scores(scores: Mapping[str, float]) -> str:
+    return "  ".join(f"{name} {score:.4g}" for name, score in scores.items())
 
 
 def _log_progress(snapshot: RunStateSnapshot) -> None:

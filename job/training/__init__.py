@@ -11,7 +11,7 @@ from job.training.history import write_history
 from job.training.inputs import load_inputs
 from job.training.loop import StageTrainer
 from job.training.network import divide_classifier
-from job.training.prediction import predict
+from job.training.prediction import compute_feature_maps, predict
 from job.training.progress import Rank, StageProgress
 from job.training.refinement import refine
 from job.training.session import TrainingSession, assign_arrays, read_arrays
@@ -28,6 +28,7 @@ __all__ = [
     "TrainingContext",
     "TrainingSession",
     "assign_arrays",
+    "compute_feature_maps",
     "conclude",
     "divide_classifier",
     "fit",

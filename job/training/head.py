@@ -56,6 +56,8 @@ def solve_head(
             rows.append(
                 {
                     "stage": "probe",
+                    # A penalty is not an epoch.
+                    "epoch": None,
                     "penalty": row.penalty,
                     "val_loss": row.loss,
                     f"val_{metric}": row.score,
@@ -78,6 +80,7 @@ def solve_head(
         rows.append(
             {
                 "stage": "probe",
+                "epoch": None,
                 "penalty": probe.penalty,
                 "loss": loss,
                 "val_loss": val_loss,

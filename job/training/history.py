@@ -18,7 +18,8 @@ def write_history(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
     """Write `history.csv` and `logs/tensorboard` into a folder.
 
     Args:
-        history: one row per epoch: stage, epoch and scores.
+        history: one row per epoch: stage, epoch and scores. A row of a solved head has a penalty,
+            and None in the place of the epoch.
         folder: of the release.
     """
     # Dictionaries instead of sets: they keep the order in which names first occur.
@@ -35,13 +36,15 @@ def write_history(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
         writer.writeheader()
         writer.writerows(history)
 
-    # A folder per stage: TensorBoard draws each as a curve of its own, from its epoch 1 on.
+    # A folder per stage: TensorBoard draws each as a curve of its own, from its epoch 1 on. The
+    # step of a solved head is the place of its penalty, which is a curve too: TensorBoard has no
+    # other axis, and a release has the same files whichever way its head was found.
     for stage, rows in stages.items():
         curves = folder / "logs" / "tensorboard" / stage
         summaries = tf.summary.create_file_writer(str(curves))
         with summaries.as_default():
-            for row in rows:
-                epoch = row["epoch"]
+            for place, row in enumerate(rows, 1):
+                step = row["epoch"] or place
                 for name in sorted(row.keys() - {"stage", "epoch"}):
                     value = tf.constant(row[name], tf.float32)
-                    tf.summary.write(name, value, epoch, SCALAR)
+                    tf.summary.write(name, value, step, SCALAR)

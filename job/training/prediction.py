@@ -26,6 +26,21 @@ def predict(classifier: Classifier, feed: Feed, examples: Sequence[Example]) -> 
     return logits[: len(examples)]
 
 
+def compute_feature_maps(
+    classifier: Classifier, feed: Feed, examples: Sequence[Example]
+) -> np.ndarray:
+    """Compute what the backbone gives for some images: float32 [n, h, w, channels]."""
+
+    @tf.function
+    def infer(images: tf.Tensor) -> tf.Tensor:
+        feature_map = classifier.backbone(images, training=False)
+        return tf.cast(feature_map, tf.float32)
+
+    batches = [infer(images).numpy() for images in feed.load_images(examples)]
+    feature_maps = np.concatenate(batches)
+    return feature_maps[: len(examples)]
+
+
 def predict_validation(
     infer: Callable[[tf.Tensor], tf.Tensor],
     inputs: StageInputs,

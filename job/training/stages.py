@@ -5,7 +5,7 @@ from typing import Any
 
 from job.batches import Feed
 from job.model import Classifier
-from job.telemetry import EpochEnded
+from job.telemetry import HeadSolved
 from job.training.context import TrainingContext
 from job.training.head import SolvedHead, solve_head, take_columns
 from job.training.inputs import load_inputs
@@ -24,7 +24,7 @@ class Fitted:
     Attributes:
         classifier: with its weights.
         plan: what was retrained and why.
-        history: one row per epoch, or per penalty of a solved head.
+        history: one row per epoch, or per penalty of a solved head, whose epoch is None.
         refinements: what was tried on the trained weights, and what it brought.
         candidates: of a race: how each of them did.
         exact: whether one kind of machine computed all of it. Only then would the same run give
@@ -76,18 +76,17 @@ def conclude(session: TrainingSession, plan: Plan) -> Fitted:
 
 
 def solve_plain_head(session: TrainingSession, features: StageFeatures) -> SolvedHead:
-    """Solve the classifier's own head, and tell of each penalty."""
+    """Solve the classifier's own head, and write each penalty into the history."""
     group = features.groups[-1]
     train, val = features.train, features.val
     if session.classifier.spec.head.pooling != "stages":
         train, val = take_columns(train, group), take_columns(val, group)
     metric = session.context.gate.metric
     solved = solve_head(train, val, metric)
-    for number, row in enumerate(solved.rows, 1):
-        session.progress.history.append({"epoch": number, **row})
-        scores = {name: row[name] for name in ("val_loss", f"val_{metric}")}
-        event = EpochEnded("probe", number, len(solved.rows), scores)
-        session.context.telemetry.emit(event)
+    session.progress.history += solved.rows
+    (kept,) = [row for row in solved.rows if row["penalty"] == solved.probe.penalty]
+    scores = {name: kept[name] for name in ("val_loss", f"val_{metric}")}
+    session.context.telemetry.emit(HeadSolved("probe", solved.probe.penalty, scores))
     return solved
 
 

@@ -4,8 +4,6 @@ import base64
 import io
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -15,15 +13,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from job.audit import Example, NearDuplicate, Splits
 from job.audit.census import Finding
 from job.evaluation import Report, ReportContext, judge, write
 from job.evaluation.charts import make_amount_axis
-from job.evaluation.page import describe_gate, format_percent, summarise_result
+from job.evaluation.page import describe_gate, summarise_result
 from job.evaluation.pictures import SIDE, make_thumbnail
 from job.evaluation.plots import plot_history
+from job.evaluation.wording import format_percent
 
 SCRIPT = "<script>alert(1)</script>"
 CLASSES = ("birds", SCRIPT, "flowers & fruit", "trees | *tall*", "vehicles")
@@ -87,7 +86,7 @@ def history() -> tuple[dict[str, Any], ...]:
     solved = [
         {
             "stage": "probe",
-            "epoch": step,
+            "epoch": None,
             "penalty": 0.1**step,
             "loss": 2 / step,
             "val_loss": 2.2 / step,
@@ -235,6 +234,7 @@ def test_a_file_name_that_is_not_unicode_is_written_too(tmp_path: Path):
 def test_the_result_is_one_sentence():
     content = {
         "images": CLASSES,
+        "plan": CONTEXT.plan,
         "test": {"images": 46, "accuracy": 42 / 46, "accuracy_low": 0.797, "accuracy_high": 0.966},
     }
     sentence = summarise_result(content)
@@ -253,7 +253,8 @@ def test_the_result_is_one_sentence():
     ],
 )
 def test_the_page_says_whether_the_gate_is_passed(least: float, sentence: str):
-    content = {"gate": {"metric": "macro_f1", "min_score": least}, "test": {"macro_f1": 0.92}}
+    gate = {"metric": "macro_f1", "min_score": least}
+    content = {"gate": gate, "plan": CONTEXT.plan, "test": {"macro_f1": 0.92}}
     assert sentence in describe_gate(content).replace("\N{NO-BREAK SPACE}", " ")
 
 
@@ -357,16 +358,6 @@ def test_a_mistake_whose_picture_cannot_be_read_keeps_its_place(tmp_path: Path):
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert page.count("no preview") == 2
     assert page.count("<img ") == len(report.mistakes) - 2
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"), args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
 
 
 def watch_page(page: Page, file: Path) -> list[str]:

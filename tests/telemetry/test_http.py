@@ -25,6 +25,7 @@ from job.telemetry.events import (
     CheckpointSaved,
     EpochEnded,
     FactsFound,
+    HeadSolved,
     Progressed,
     RunEnded,
     StepTaken,
@@ -144,6 +145,17 @@ def test_a_scrape_sees_training_and_outcome(telemetry: RunTelemetry):
     assert steps["graft_step_seconds_sum"] == pytest.approx(20.2)
     assert values(families["graft_run_status"])[("released",)] == 1
     assert values(families["graft_run_status"])[("running",)] == 0
+
+
+def test_a_solved_head_has_scores_and_no_epochs(telemetry: RunTelemetry) -> None:
+    with telemetry.phase("training"):
+        telemetry.emit(HeadSolved("probe", 0.01, {"val_loss": 0.5, "val_accuracy": 0.9}))
+    families = scrape(telemetry)
+    assert "graft_epoch" not in families
+    assert "graft_epochs" not in families
+    assert values(families["graft_score"]) == {("accuracy", "val"): 0.9, ("loss", "val"): 0.5}
+    solved = json.loads(ask(telemetry, "/live.json")[1])["solved"]
+    assert solved["penalty"] == 0.01
 
 
 def test_there_are_at_most_120_series(telemetry: RunTelemetry):

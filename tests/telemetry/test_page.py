@@ -12,7 +12,14 @@ from prometheus_client import CollectorRegistry
 from job.errors import DatasetError
 from job.result import Result, failed
 from job.telemetry import RunTelemetry
-from job.telemetry.events import CheckpointSaved, EpochEnded, FactsFound, Progressed, RunEnded
+from job.telemetry.events import (
+    CheckpointSaved,
+    EpochEnded,
+    FactsFound,
+    HeadSolved,
+    Progressed,
+    RunEnded,
+)
 from job.telemetry.run_state import RunState
 from job.telemetry.server import Server
 
@@ -120,6 +127,20 @@ def test_the_page_follows_the_run(visit: Visit):
         expect(page.locator("#about")).to_contain_text("cat, dog")
         expect(page.locator("#log .warning")).to_contain_text("warning: one image is broken")
         expect(page.locator("#phases .done")).to_have_count(1)
+        assert visit.overflow() <= 0
+    assert visit.complaints == []
+
+
+def test_a_solved_head_is_told_without_epochs(visit: Visit) -> None:
+    page, telemetry = visit.page, visit.telemetry
+    with telemetry.phase("training"):
+        telemetry.emit(HeadSolved("probe", 0.01, {"val_loss": 0.5, "val_accuracy": 0.9}))
+        expect(page.locator("#about")).to_contain_text(
+            "penalty 0.01, val loss 0.5, val accuracy 0.9"
+        )
+        expect(page.locator("#headline")).to_have_text("training")
+        expect(page.locator("#epochs")).to_be_hidden()
+        expect(page.locator("#curves")).to_be_hidden()
         assert visit.overflow() <= 0
     assert visit.complaints == []
 

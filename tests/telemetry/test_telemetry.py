@@ -21,6 +21,7 @@ from job.telemetry.events import (
     CheckpointSaved,
     EpochEnded,
     FactsFound,
+    HeadSolved,
     LineLogged,
     PhaseBegan,
     PhaseEnded,
@@ -163,6 +164,34 @@ def test_epochs_tell_how_long_the_stage_will_take_at_most(state: RunState, clock
     assert state.snapshot().stage_seconds_left == pytest.approx(80)
     state.apply(PhaseEnded("training"))
     assert state.snapshot().stage_seconds_left is None
+
+
+def test_a_solved_head_is_not_an_epoch(state: RunState, clock: Clock) -> None:
+    state.apply(PhaseBegan("training"))
+    state.apply(EpochEnded("tune", 1, 4, {"val_accuracy": 0.5}))
+    clock.now += 10
+    state.apply(HeadSolved("probe", 0.01, {"val_accuracy": 0.75}))
+    view = state.snapshot()
+    assert len(view.history) == 1
+    assert view.solved == HeadSolved("probe", 0.01, {"val_accuracy": 0.75})
+    assert view.scores == {"val_accuracy": 0.75}
+    assert view.stage_seconds_left is None
+    clock.now += 20
+    state.apply(EpochEnded("part", 1, 3, {"val_accuracy": 0.875}))
+    view = state.snapshot()
+    assert view.scores == {"val_accuracy": 0.875}
+    # The time that the head took is not part of the first epoch.
+    assert view.stage_seconds_left == pytest.approx(40)
+
+
+def test_a_solved_head_is_one_line_of_the_log(state: RunState, logs: None) -> None:
+    stream = io.StringIO()
+    configure_logs(stream, terminal=False)
+    RunTelemetry(state).emit(HeadSolved("probe", 10**-1.5, {"val_loss": 0.25}))
+    (record,) = records(stream)
+    assert record["message"] == "probe: solved, penalty 0.03162  val_loss 0.25"
+    assert record["fields"]["penalty"] == 10**-1.5
+    assert "epoch" not in record["fields"]
 
 
 def test_the_board_does_not_grow_with_the_run(state: RunState):
