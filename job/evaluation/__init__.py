@@ -1,7 +1,14 @@
 """Measure a model on held-out images and write JSON, an HTML page and a model card about it."""
 
 from job.evaluation.calibration import fit_temperature
-from job.evaluation.report import Mistake, Report, ReportContext, judge, write
+from job.evaluation.report import (
+    Mistake,
+    Report,
+    ReportContext,
+    judge,
+    judge_probabilities,
+    write,
+)
 from job.evaluation.scores import PairedComparison, compare_paired, compute_scores
 
 __all__ = [
@@ -13,5 +20,6 @@ __all__ = [
     "compute_scores",
     "fit_temperature",
     "judge",
+    "judge_probabilities",
     "write",
 ]

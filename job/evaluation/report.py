@@ -4,7 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,9 +82,13 @@ class ReportContext:
             A row of a solved head has a penalty too.
         exports: format, path, max_difference of a probability, top1_agreement and bytes, as
             `export.Parity` has them.
+        promotion: decision (promote | keep), by, reason, comparison and against, as
+            `publish.Decision.record` gives them. None where nothing is promoted.
         judged_before: earlier releases that were judged on these very test images.
         settings: the values used, nested by group.
         versions: by package.
+        evaluated: URI of a release that was judged on other images than those of its run. Then
+            there is no history, no export and no gate. None in the report of a run.
     """
 
     name: str
@@ -101,9 +105,11 @@ class ReportContext:
     warnings: tuple[str, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
     exports: tuple[Mapping[str, Any], ...] = ()
+    promotion: Mapping[str, Any] | None = None
     judged_before: int = 0
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
+    evaluated: str | None = None
 
 
 def judge(
@@ -120,27 +126,47 @@ def judge(
         logits_val: float32 [m, classes], rows in the order of `splits.val`.
         splits: the images, their labels and the classes.
     """
-    labels = _collect_labels(splits.test)
     temperature = fit_temperature(logits_val, _collect_labels(splits.val))
     uncalibrated = softmax(logits_test, axis=1)
     probabilities = softmax(logits_test / temperature, axis=1)
-
-    test = compute_scores(labels, probabilities, splits.classes)
-    before = compute_reliability(labels, uncalibrated)
-    after = compute_reliability(labels, probabilities)
-    error = compute_calibration_error(after)
-    calibration = {
-        "temperature": temperature,
-        "before": {"error": compute_calibration_error(before), "bins": before},
-        "after": {"error": error, "bins": after},
-    }
-    # The accuracy of always naming the class with most training images.
-    baseline = 0.0
-    if splits.train and splits.test:
+    commonest = None
+    if splits.train:
         # A Counter, because among equal counts it takes the class that comes first in the data.
         counts = Counter(example.label for example in splits.train)
         commonest, _ = counts.most_common(1)[0]
-        baseline = float(np.mean(_collect_labels(splits.test) == commonest))
+    report = judge_probabilities(probabilities, splits, commonest)
+
+    before = compute_reliability(_collect_labels(splits.test), uncalibrated)
+    calibration = report.data["calibration"] | {
+        "temperature": temperature,
+        "before": {"error": compute_calibration_error(before), "bins": before},
+    }
+    data = report.data | {"calibration": calibration}
+    return replace(report, temperature=temperature, data=data)
+
+
+def judge_probabilities(
+    probabilities: Probabilities, splits: "Splits", commonest: int | None
+) -> Report:
+    """Measure a model that gives calibrated probabilities, such as a released one.
+
+    Args:
+        probabilities: float32 [n, classes], rows in the order of `splits.test`.
+        splits: the images, their labels and the classes.
+        commonest: the class with most training images, an index into `splits.classes`. None if that
+            is not known.
+    """
+    labels = _collect_labels(splits.test)
+    test = compute_scores(labels, probabilities, splits.classes)
+    bins = compute_reliability(labels, probabilities)
+    error = compute_calibration_error(bins)
+    # No temperature divides these probabilities: before and after are the same.
+    measured = {"error": error, "bins": bins}
+    calibration = {"temperature": 1.0, "before": measured, "after": measured}
+    # The accuracy of always naming the class with most training images.
+    baseline = 0.0
+    if commonest is not None and splits.test:
+        baseline = float(np.mean(labels == commonest))
 
     data = {
         "test": test | {"baseline": baseline},
@@ -159,14 +185,14 @@ def judge(
         scores["calibration_error"] = error
     return Report(
         scores=scores,
-        temperature=temperature,
+        temperature=1.0,
         data=data,
         mistakes=_find_mistakes(splits, labels, probabilities),
     )
 
 
 def write(report: Report, context: ReportContext, folder: Path) -> None:
-    """Write report.json, report.html and model-card.md into `folder`.
+    """Write report.json, report.html and, for a run, model-card.md into `folder`.
 
     Equal reports and contexts give equal bytes.
     """
@@ -197,8 +223,9 @@ def write(report: Report, context: ReportContext, folder: Path) -> None:
     files = {
         "report.json": text + "\n",
         "report.html": render_page(content, thumbnails),
-        "model-card.md": render_card(content),
     }
+    if context.evaluated is None:
+        files["model-card.md"] = render_card(content)
     folder.mkdir(parents=True, exist_ok=True)
     for name, file_text in files.items():
         path = folder / name
