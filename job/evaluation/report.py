@@ -1,10 +1,9 @@
 """Judge a model, and write report.json, report.html and model-card.md."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from job.evaluation.calibration import (
 )
 from job.evaluation.page import render_card, render_page
 from job.evaluation.pictures import make_thumbnail
+from job.evaluation.plain_values import convert_to_json, list_fields
 from job.evaluation.scores import Probabilities, compute_scores
 from job.scores import Labels
 
@@ -175,8 +175,8 @@ def judge_probabilities(
         "abstention": find_abstention_thresholds(labels, probabilities),
         "images": _count_images(splits),
         "given_split": splits.given,
-        "leaks": [_list_fields(finding) for finding in splits.leaks],
-        "near_duplicates": [_list_fields(pair) for pair in splits.near_duplicates],
+        "leaks": [list_fields(finding) for finding in splits.leaks],
+        "near_duplicates": [list_fields(pair) for pair in splits.near_duplicates],
     }
 
     # Neither counts nor tables nor what could not be measured.
@@ -200,15 +200,15 @@ def write(report: Report, context: ReportContext, folder: Path) -> None:
     thumbnails = []
     for mistake in report.mistakes:
         thumbnails.append(make_thumbnail(mistake.path))
-        row = _list_fields(mistake)
+        row = list_fields(mistake)
         # It differs from machine to machine.
         del row["path"]
         mistakes.append(row)
-    content = _convert_to_json(
+    content = convert_to_json(
         {
             "schema": SCHEMA,
             **report.data,
-            **_list_fields(context),
+            **list_fields(context),
             "mistakes": mistakes,
         }
     )
@@ -285,39 +285,3 @@ def _find_mistakes(
             )
         )
     return tuple(mistakes)
-
-
-def _list_fields(value: Any) -> dict[str, Any]:
-    """Return a dataclass as a dict, its values untouched.
-
-    `dataclasses.asdict` would copy the values, which a read-only mapping does not allow.
-    """
-    values = {}
-    for field in fields(value):
-        values[field.name] = getattr(value, field.name)
-    return values
-
-
-def _convert_to_json(value: Any) -> Any:
-    """Convert to JSON's own types.
-
-    NumPy's numbers become Python's, a number that is not finite becomes null, and any other value
-    becomes its text.
-    """
-    match value:
-        case Mapping():
-            converted = {}
-            for key, item in value.items():
-                converted[str(key)] = _convert_to_json(item)
-            return converted
-        case list() | tuple():
-            return [_convert_to_json(item) for item in value]
-        case np.generic():
-            return _convert_to_json(value.item())
-        case float():
-            # JSON has neither NaN nor infinity.
-            return value if math.isfinite(value) else None
-        case None | bool() | int() | str():
-            return value
-        case _:
-            return str(value)

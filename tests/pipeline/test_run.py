@@ -126,6 +126,8 @@ def test_the_reason_of_a_decision_stands_wherever_a_run_reports(released: Releas
     assert released.ended.result["reason"] == reason
     assert report["promotion"] == released.manifest["promotion"]
     assert report["promotion"]["reason"] == reason
+    facts = json.loads(released.ended.seen["/live.json"])["facts"]
+    assert facts["promotion"] == f"promoted: {reason}"
     said = [line["message"] for line in released.ended.log]
     assert said.count(f"promoted: {reason}") == 1
 
