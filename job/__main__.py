@@ -105,6 +105,21 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
     predict.add_argument("--top", type=int, default=3, help="classes to print for each image (3)")
     predict.add_argument("--json", action="store_true", help="print one JSON object a line")
 
+    evaluate = add_verb(
+        "evaluate", releases.evaluate, "Judge a release on other images, and write a report."
+    )
+    evaluate.add_argument("release", help=RELEASE)
+    evaluate.add_argument(
+        "data", help="address of labelled images, as GRAFT_DATASET_URI takes it: all of them judge"
+    )
+    evaluate.add_argument(
+        "--output",
+        type=Path,
+        default=Path("evaluation"),
+        metavar="FOLDER",
+        help="where report.html and report.json are written (./evaluation)",
+    )
+
     promote = add_verb(
         "promote",
         releases.promote,

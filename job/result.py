@@ -67,8 +67,8 @@ class Failure:
 class Result:
     """The outcome of a run.
 
-    `scores` are shares from 0 to 1, `seconds` the time spent in each phase. `reason` says why the
-    champion is another release, where a run has nothing to do. An empty one is not written.
+    `scores` are shares from 0 to 1, `seconds` the time spent in each phase. `reason` says why
+    the release was promoted or not. An empty one is not written.
     """
 
     status: Status
@@ -116,15 +116,7 @@ class Result:
     def summary(self) -> str:
         """The same for a person at a terminal: the outcome, then what matters next."""
         lines = [f"{self.status.replace('_', ' ')} in {sum(self.seconds.values()):.1f} s"]
-        for name, score in self.scores.items():
-            base = name.removesuffix("_low").removesuffix("_high")
-            if base != name and base in self.scores:
-                continue  # the end of an interval is shown beside its score
-            low, high = self.scores.get(f"{name}_low"), self.scores.get(f"{name}_high")
-            interval = ""
-            if low is not None and high is not None:
-                interval = f"  (95 %: {low:.4f} to {high:.4f})"
-            lines.append(f"  {name:<20}{score:.4f}{interval}")
+        lines += format_scores(self.scores)
         if self.release:
             promoted = "promoted" if self.promoted else "not promoted"
             lines.append(f"  {'release':<20}{self.release} ({promoted})")
@@ -136,6 +128,21 @@ class Result:
             lines += [f"  - {problem}" for problem in self.error.problems]
             lines.append(self.error.cure)
         return "\n".join(line for line in lines if line)
+
+
+def format_scores(scores: Mapping[str, float]) -> list[str]:
+    """One line for each score, with its 95 % interval where there is one."""
+    lines = []
+    for name, score in scores.items():
+        base = name.removesuffix("_low").removesuffix("_high")
+        if base != name and base in scores:
+            continue  # the end of an interval is shown beside its score
+        low, high = scores.get(f"{name}_low"), scores.get(f"{name}_high")
+        interval = ""
+        if low is not None and high is not None:
+            interval = f"  (95 %: {low:.4f} to {high:.4f})"
+        lines.append(f"  {name:<20}{score:.4f}{interval}")
+    return lines
 
 
 def failed(error: BaseException, run_id: str | None = None) -> Result:

@@ -55,7 +55,14 @@ class Census:
         return len(self.broken) + len(self.unsupported) + len(self.conflicting)
 
 
-def inspect(dataset: Dataset, broken_share: float, cache_dir: Path, telemetry: Telemetry) -> Census:
+def inspect(
+    dataset: Dataset,
+    broken_share: float,
+    cache_dir: Path,
+    telemetry: Telemetry,
+    *,
+    for_training: bool = True,
+) -> Census:
     """Decode every image as the exported graph would, and judge what it finds.
 
     Args:
@@ -63,10 +70,12 @@ def inspect(dataset: Dataset, broken_share: float, cache_dir: Path, telemetry: T
         broken_share: of all images, 0 to 1. With more broken ones than that nothing is trained.
         cache_dir: a folder where verdicts are remembered by content.
         telemetry: receives how many images were inspected.
+        for_training: whether a model is to learn from them. Images that only judge one need not be
+            enough for that.
 
     Raises:
-        DatasetError: too many broken, fewer than 2 classes, a class of fewer than 3 distinct
-            images: all problems at once.
+        DatasetError: too many broken, none usable, or, for training, fewer than 2 classes or a
+            class of fewer than 3 distinct images: all problems at once.
     """
     records = sorted(dataset.records, key=lambda record: (record.label, record.sha256, record.name))
     verdicts = judge_contents(records, cache_dir, telemetry)
@@ -120,13 +129,24 @@ def inspect(dataset: Dataset, broken_share: float, cache_dir: Path, telemetry: T
         warnings=find_class_warnings(classes, kept),
         hashes=hashes,
     )
-    _require_usable(census, len(records), broken_share)
+    _require_usable(census, len(records), broken_share, for_training=for_training)
     return census
 
 
-def _require_usable(census: Census, num_images: int, broken_share: float) -> None:
+def _require_usable(
+    census: Census, num_images: int, broken_share: float, *, for_training: bool
+) -> None:
     """Raise every problem of the data set at once."""
-    problems = list(find_class_problems(census.classes, census.kept))
+    problems: list[str] = []
+    if for_training:
+        use = "learnt from"
+        expected = "at least 2 classes of at least 3 distinct images each, few of them broken"
+        problems += find_class_problems(census.classes, census.kept)
+    else:
+        use = "judged on"
+        expected = "at least 1 image that decodes, few of them broken"
+        if not census.kept:
+            problems.append("no image is usable")
     num_broken = len(census.broken)
     if num_broken > broken_share * num_images:
         found_share = num_broken / num_images
@@ -142,8 +162,7 @@ def _require_usable(census: Census, num_images: int, broken_share: float) -> Non
     findings = list(map(str, left_out))
     problems += first_names(findings, LISTED_FINDINGS)
     raise DatasetError(
-        f"Received: a data set of {num_images} images that cannot be learnt from. "
-        "Expected: at least 2 classes of at least 3 distinct images each, few of them broken.",
+        f"Received: a data set of {num_images} images that cannot be {use}. Expected: {expected}.",
         cure="Repair, replace or remove what is named here. "
         "GRAFT_DATASET_BROKEN_SHARE says how many may be broken.",
         problems=tuple(problems),

@@ -109,6 +109,26 @@ def split(census: Census) -> Splits:
     )
 
 
+def hold_out(census: Census, classes: tuple[str, ...]) -> Splits:
+    """Every kept image is a test image of a model that knows these classes.
+
+    Args:
+        census: of images whose classes are all among `classes`.
+        classes: of the model, in the order of its outputs.
+    """
+    parts: Parts = {"train": [], "val": [], "test": list(census.kept)}
+    examples = _make_examples(parts, classes)
+    return Splits(
+        classes=classes,
+        train=(),
+        val=(),
+        test=examples["test"],
+        near_duplicates=(),
+        leaks=(),
+        given=False,
+    )
+
+
 def _declared_part(record: Record) -> SplitName:
     return record.split or "train"
 

@@ -1,9 +1,12 @@
-"""Verbs about releases: `verify`, `predict`, `promote`."""
+"""Verbs about releases: `verify`, `predict`, `evaluate`, `promote`."""
 
 import argparse
 import json
+import logging
 import os
+import sys
 
+from job import console
 from job.errors import DatasetError
 
 
@@ -42,6 +45,30 @@ def predict(arguments: argparse.Namespace) -> int:
             top = ", ".join(f"{name} {probability:.1%}" for name, probability in prediction.top)
             print(f"{prediction.image}: {prediction.error or top}")
     return code
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """Judge a release on other images, and write a report of it."""
+    from job import publish, settings, telemetry
+    from job.result import format_scores
+    from job.settings import TelemetrySettings
+
+    folder = arguments.output.absolute()
+    given = {"GRAFT_DATASET_URI": arguments.data, "GRAFT_OUTPUT_URI": folder.as_uri()}
+    loaded = settings.load({**os.environ, **given})
+    terminal = sys.stderr if sys.stderr.isatty() else None
+    with telemetry.serve(TelemetrySettings(port=0), loaded.name, (), terminal) as shown:
+        evaluation = publish.evaluate(arguments.release, loaded, folder, shown)
+        seconds = sum(shown.seconds.values())
+
+    for warning in evaluation.warnings:
+        console.print_note(warning, logging.WARNING)
+    print(f"evaluated in {seconds:.1f} s")
+    print("\n".join(format_scores(evaluation.scores)))
+    print(f"  {'images':<20}{evaluation.images:,} of {evaluation.classes} classes")
+    print(f"  {'release':<20}{evaluation.release}")
+    print(f"  {'report':<20}{folder / 'report.html'}")
+    return 0
 
 
 def promote(arguments: argparse.Namespace) -> int:

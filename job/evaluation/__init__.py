@@ -3,7 +3,7 @@
 from job.evaluation.calibration import fit_temperature
 from job.evaluation.class_maps import compute_class_maps
 from job.evaluation.context import ReportContext
-from job.evaluation.report import Mistake, Report, judge, write
+from job.evaluation.report import Mistake, Report, judge, judge_probabilities, write
 from job.evaluation.scores import PairedComparison, compare_paired, compute_scores
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "compute_scores",
     "fit_temperature",
     "judge",
+    "judge_probabilities",
     "write",
 ]

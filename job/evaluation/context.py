@@ -41,6 +41,8 @@ class ReportContext:
             and, where the page shows it, the `path` of its file on this machine), images, accuracy
             and accuracy_without on the test images.
         promotion: `publish.Decision.record()`.
+        evaluated: URI of a release that was judged on other images than those of its run. None in
+            the report of a run.
     """
 
     name: str
@@ -66,3 +68,4 @@ class ReportContext:
     refinements: tuple[Mapping[str, Any], ...] = ()
     suspects: Mapping[str, Any] = field(default_factory=dict)
     promotion: Mapping[str, Any] = field(default_factory=dict)
+    evaluated: str | None = None

@@ -119,13 +119,11 @@ def summarise_result(content: Mapping[str, Any]) -> str:
     """Say in one sentence how good the model is."""
     test = content["test"]
     classes = len(content["images"])
-    # A release that is evaluated again was not planned here, nor are its images held out.
-    is_trained = bool(content["plan"])
-    if is_trained:
-        task = f"Graft learnt to tell {classes} classes apart"
-    else:
+    task = f"Graft learnt to tell {classes} classes apart"
+    kind = "held-out image"
+    if content["evaluated"]:
         task = f"A model for {classes} classes was judged on other images"
-    kind = "held-out image" if is_trained else "image"
+        kind = "image"
     if not test["images"]:
         return f"{task}. There was no {kind} to judge it."
     accuracy = format_percent(test["accuracy"])
@@ -137,7 +135,7 @@ def summarise_result(content: Mapping[str, Any]) -> str:
 def describe_gate(content: Mapping[str, Any]) -> str:
     """Say in one sentence whether the model passes the gate; nothing where there is none."""
     gate = content["gate"]
-    if not gate or not content["plan"]:
+    if content["evaluated"]:
         return ""
     metric = gate["metric"]
     least = gate["min_score"]

@@ -1,10 +1,9 @@
 """Judge a model, and write report.json, report.html and model-card.md."""
 
 import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from job.evaluation.calibration import (
 from job.evaluation.context import ReportContext
 from job.evaluation.page import render_card, render_page
 from job.evaluation.pictures import PagePictures, draw_evidence, make_thumbnail
+from job.evaluation.plain_values import convert_to_json, list_fields
 from job.evaluation.scores import Probabilities, compute_scores
 from job.scores import Labels
 
@@ -98,27 +98,47 @@ def judge(
         logits_val: float32 [m, classes], rows in the order of `splits.val`.
         splits: the images, their labels and the classes.
     """
-    labels = _collect_labels(splits.test)
     temperature = fit_temperature(logits_val, _collect_labels(splits.val))
     uncalibrated = softmax(logits_test, axis=1)
     probabilities = softmax(logits_test / temperature, axis=1)
-
-    test = compute_scores(labels, probabilities, splits.classes)
-    before = compute_reliability(labels, uncalibrated)
-    after = compute_reliability(labels, probabilities)
-    error = compute_calibration_error(after)
-    calibration = {
-        "temperature": temperature,
-        "before": {"error": compute_calibration_error(before), "bins": before},
-        "after": {"error": error, "bins": after},
-    }
-    # The accuracy of always naming the class with most training images.
-    baseline = 0.0
-    if splits.train and splits.test:
+    commonest = None
+    if splits.train:
         # A Counter, because among equal counts it takes the class that comes first in the data.
         counts = Counter(example.label for example in splits.train)
         commonest, _ = counts.most_common(1)[0]
-        baseline = float(np.mean(_collect_labels(splits.test) == commonest))
+    report = judge_probabilities(probabilities, splits, commonest)
+
+    before = compute_reliability(_collect_labels(splits.test), uncalibrated)
+    calibration = report.data["calibration"] | {
+        "temperature": temperature,
+        "before": {"error": compute_calibration_error(before), "bins": before},
+    }
+    data = report.data | {"calibration": calibration}
+    return replace(report, temperature=temperature, data=data)
+
+
+def judge_probabilities(
+    probabilities: Probabilities, splits: "Splits", commonest: int | None
+) -> Report:
+    """Measure a model that gives calibrated probabilities, such as a released one.
+
+    Args:
+        probabilities: float32 [n, classes], rows in the order of `splits.test`.
+        splits: the images, their labels and the classes.
+        commonest: the class with most training images, an index into `splits.classes`. None if that
+            is not known.
+    """
+    labels = _collect_labels(splits.test)
+    test = compute_scores(labels, probabilities, splits.classes)
+    bins = compute_reliability(labels, probabilities)
+    error = compute_calibration_error(bins)
+    # No temperature divides these probabilities: before and after are the same.
+    measured = {"error": error, "bins": bins}
+    calibration = {"temperature": 1.0, "before": measured, "after": measured}
+    # The accuracy of always naming the class with most training images.
+    baseline = 0.0
+    if commonest is not None and splits.test:
+        baseline = float(np.mean(labels == commonest))
 
     data = {
         "test": test | {"baseline": baseline},
@@ -127,8 +147,8 @@ def judge(
         "abstention": find_abstention_thresholds(labels, probabilities),
         "images": _count_images(splits),
         "given_split": splits.given,
-        "leaks": [_list_fields(finding) for finding in splits.leaks],
-        "near_duplicates": [_list_fields(pair) for pair in splits.near_duplicates],
+        "leaks": [list_fields(finding) for finding in splits.leaks],
+        "near_duplicates": [list_fields(pair) for pair in splits.near_duplicates],
     }
 
     # Neither counts nor tables nor what could not be measured.
@@ -137,27 +157,27 @@ def judge(
         scores["calibration_error"] = error
     return Report(
         scores=scores,
-        temperature=temperature,
+        temperature=1.0,
         data=data,
         mistakes=_find_mistakes(splits, labels, probabilities),
     )
 
 
 def write(report: Report, context: ReportContext, folder: Path) -> None:
-    """Write report.json, report.html and model-card.md into `folder`.
+    """Write report.json, report.html and, for a run, model-card.md into `folder`.
 
     Equal reports and contexts give equal bytes.
     """
     mistakes = []
     for mistake in report.mistakes:
-        row = _list_fields(mistake)
+        row = list_fields(mistake)
         # A path differs from machine to machine, and the page shows the evidence.
         del row["path"], row["evidence"]
         mistakes.append(row)
     values = {
         "schema": SCHEMA,
         **report.data,
-        **_list_fields(context),
+        **list_fields(context),
         "mistakes": mistakes,
     }
     for name in MEASURED:
@@ -165,7 +185,7 @@ def write(report: Report, context: ReportContext, folder: Path) -> None:
     if context.suspects:
         rows = [_remove_path(row) for row in context.suspects["rows"]]
         values["suspects"] = {**context.suspects, "rows": rows}
-    content = _convert_to_json(values)
+    content = convert_to_json(values)
     pictures = _make_pictures(report, context)
     text = json.dumps(
         content,
@@ -178,8 +198,9 @@ def write(report: Report, context: ReportContext, folder: Path) -> None:
     files = {
         "report.json": text + "\n",
         "report.html": render_page(content, pictures),
-        "model-card.md": render_card(content),
     }
+    if context.evaluated is None:
+        files["model-card.md"] = render_card(content)
     folder.mkdir(parents=True, exist_ok=True)
     for name, file_text in files.items():
         path = folder / name
@@ -263,39 +284,3 @@ def _find_mistakes(
             )
         )
     return tuple(mistakes)
-
-
-def _list_fields(value: Any) -> dict[str, Any]:
-    """Return a dataclass as a dict, its values untouched.
-
-    `dataclasses.asdict` would copy the values, which a read-only mapping does not allow.
-    """
-    values = {}
-    for field in fields(value):
-        values[field.name] = getattr(value, field.name)
-    return values
-
-
-def _convert_to_json(value: Any) -> Any:
-    """Convert to JSON's own types.
-
-    NumPy's numbers become Python's, a number that is not finite becomes null, and any other value
-    becomes its text.
-    """
-    match value:
-        case Mapping():
-            converted = {}
-            for key, item in value.items():
-                converted[str(key)] = _convert_to_json(item)
-            return converted
-        case list() | tuple():
-            return [_convert_to_json(item) for item in value]
-        case np.generic():
-            return _convert_to_json(value.item())
-        case float():
-            # JSON has neither NaN nor infinity.
-            return value if math.isfinite(value) else None
-        case None | bool() | int() | str():
-            return value
-        case _:
-            return str(value)

@@ -22,7 +22,7 @@ from job.release import Manifest, folder_of
 from job.result import Result, Status
 from job.settings import Settings
 from job.storage import Store
-from job.telemetry import record_log
+from job.telemetry import FactsFound, record_log
 from job.workers import Terminated
 
 if TYPE_CHECKING:
@@ -105,15 +105,20 @@ def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Pat
         )
         release, decision = phases.publish_release(outcome, challenger)
         inputs.checkpoints.clear()
+        ending = "promoted" if decision.promote else "not promoted"
+        logger.info("%s: %s", ending, decision.reason)
+        facts = {"promotion": f"{ending}: {decision.reason}"}
+        context.telemetry.emit(FactsFound(facts))
 
-    passed = report.scores[settings.gate.metric] >= settings.gate.min_score
+    missed = publish.explain_missed_gate(settings.gate, report.scores[settings.gate.metric])
     return Result(
-        status="released" if passed else "below_gate",
+        status="below_gate" if missed else "released",
         run_id=inputs.run_id,
         release=release.uri,
         promoted=decision.promote,
         scores=report.scores,
         plan=trained.plan.mode,
+        reason=decision.reason,
     )
 
 
@@ -183,7 +188,8 @@ def _wait_for_release(inputs: RunInputs, context: RunContext) -> Result:
                 )
             time.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
-    return _describe_release(inputs.settings, registry, manifest, "released", manifest.won)
+    result = _describe_release(inputs.settings, registry, manifest, "released", manifest.won)
+    return replace(result, reason=manifest.fields["promotion"].get("reason", ""))
 
 
 def _leave_unchanged(settings: Settings, registry: Store, manifest: Manifest) -> Result:
@@ -205,12 +211,13 @@ def _describe_release(
 ) -> Result:
     """The result of a run whose release exists already."""
     scores = manifest.fields["scores"]
-    passed = scores[settings.gate.metric] >= settings.gate.min_score
+    missed = publish.explain_missed_gate(settings.gate, scores[settings.gate.metric])
     return Result(
-        status=status if passed else "below_gate",
+        status="below_gate" if missed else status,
         run_id=manifest.run_id,
         release=registry.child(folder_of(manifest.run_id)).uri,
         promoted=promoted,
         scores=scores,
         plan=manifest.fields["plan"]["mode"],
+        reason=missed,
     )

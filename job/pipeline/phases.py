@@ -212,7 +212,11 @@ def export_classifier(settings: Settings, trained: TrainedClassifier, folder: Pa
 
 
 def publish_release(outcome: RunOutcome, challenger: Challenger) -> tuple[Release, Decision]:
-    """Write the report, publish the release and, if it wins, promote it."""
+    """Decide, write the report, publish the release and, if it wins, promote it.
+
+    Report and manifest record the decision that was made before they were written. The one that is
+    returned is the last one: it is made again if another champion came in between.
+    """
     inputs, report, folder = outcome.inputs, outcome.report, outcome.bundle.folder
     settings, gate = inputs.settings, inputs.settings.gate
     registry, score = inputs.registry, report.scores[gate.metric]
@@ -223,15 +227,18 @@ def publish_release(outcome: RunOutcome, challenger: Challenger) -> tuple[Releas
     def decide_again(champion: publish.Champion | None) -> Decision:
         return publish.decide(gate, score, champion, compare)
 
-    training.write_history(outcome.trained.fitted.history, folder)
-    evaluation.write(report, records.report_context(outcome), folder)
-    (folder / publish.INVENTORY).write_bytes(publish.compose_inventory(outcome.trained.splits))
-
     champion = publish.read_champion(registry)
     decision = publish.decide(gate, score, champion, compare)
+    training.write_history(outcome.trained.fitted.history, folder)
+    evaluation.write(report, records.report_context(outcome, decision), folder)
+    (folder / publish.INVENTORY).write_bytes(publish.compose_inventory(outcome.trained.splits))
+
     release = publish.release(folder, records.manifest_fields(outcome, decision), registry)
     if not release.ours:  # another run of the same id came first: its scores decide
         standing = publish.finish_promotion(registry, release.manifest)
-        return release, replace(decision, promote=standing.promoted)
+        reason = release.manifest.fields["promotion"].get("reason", "")
+        if standing.promoted != release.manifest.won:
+            reason = standing.reason or "it was chosen by hand"
+        return release, replace(decision, promote=standing.promoted, reason=reason)
     decision = publish.promote(registry, release.manifest, decision, decide_again)
     return release, decision

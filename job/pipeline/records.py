@@ -46,7 +46,7 @@ def live_facts(settings: Settings, network: Network, workers: Workers) -> Mappin
     }
 
 
-def report_context(outcome: RunOutcome) -> ReportContext:
+def report_context(outcome: RunOutcome, decision: Decision) -> ReportContext:
     """For the report."""
     inputs, trained = outcome.inputs, outcome.trained
     settings, census, splits = inputs.settings, trained.census, trained.splits
@@ -67,6 +67,7 @@ def report_context(outcome: RunOutcome) -> ReportContext:
         warnings=(*census.warnings, *splits.warnings),
         history=trained.fitted.history,
         exports=tuple(asdict(parity) for parity in outcome.bundle.parity),
+        promotion=decision.record(),
         judged_before=outcome.history.count_judged_on(_digest_test_split(splits)),
         settings=settings.model_dump(mode="json", include=SHOWN_SETTINGS),
         versions=_package_versions(),

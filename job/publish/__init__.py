@@ -5,9 +5,10 @@ Everywhere in this room `registry` is the store rooted at `<output uri>/<name>`.
 
 from job.publish.champion import Champion, read_champion
 from job.publish.comparison import Challenger, Comparison, compare
-from job.publish.decision import Decision, decide
+from job.publish.decision import Decision, decide, explain_missed_gate
 from job.publish.history import History, read_history
 from job.publish.inventory import INVENTORY, compose_inventory
+from job.publish.judging import Evaluation, evaluate
 from job.publish.prediction import predict
 from job.publish.promotion import finish_promotion, promote, promote_manually
 from job.publish.releasing import Release, find, release
@@ -19,11 +20,14 @@ __all__ = [
     "Champion",
     "Comparison",
     "Decision",
+    "Evaluation",
     "History",
     "Release",
     "compare",
     "compose_inventory",
     "decide",
+    "evaluate",
+    "explain_missed_gate",
     "find",
     "finish_promotion",
     "predict",

@@ -117,4 +117,5 @@ def write_pointer(
         pointer["choice"] = promotion["choice"]
     raw = json.dumps(pointer, indent=2, ensure_ascii=False).encode() + b"\n"
     registry.write_if(POINTER, raw, champion.etag if champion else None)
-    logger.info("Promoted.", extra={"fields": {"run_id": manifest.run_id, "by": promotion["by"]}})
+    fields = {"run_id": manifest.run_id, "by": promotion["by"]}
+    logger.info("%s names this release now.", POINTER, extra={"fields": fields})

@@ -58,7 +58,7 @@ def decide(
 ) -> Decision:
     """Promote a challenger that passes the gate and is not worse than the champion.
 
-    Worse means: by more than the tolerance.
+    Worse means: by more than the tolerance, by the evidence that the gate asks for.
 
     Args:
         gate: the settings of the gate.
@@ -67,9 +67,8 @@ def decide(
         compare: evaluates the champion's release on today's images. Called only where its answer
             counts.
     """
-    if score < gate.min_score:
-        reason = f"{gate.metric} {score:.4f} is below the gate of {gate.min_score:.4f}."
-        return Decision(promote=False, by="gate", reason=reason, comparison=None, champion=champion)
+    if missed := explain_missed_gate(gate, score):
+        return Decision(promote=False, by="gate", reason=missed, comparison=None, champion=champion)
     if champion is None:
         return _promote_by_gate("It passes the gate, and there is no champion yet.", None)
     if champion.store is None or champion.manifest is None:
@@ -82,26 +81,50 @@ def decide(
         return _promote_by_gate(
             f"{GATE_ALONE} the champion cannot be judged: {error.message}", champion
         )
-    return _decide_by_comparison(gate, comparison, champion)
+    return decide_by_comparison(gate, comparison, champion)
 
 
-def _decide_by_comparison(
-    gate: GateSettings, comparison: Comparison, champion: Champion
+def explain_missed_gate(gate: GateSettings, score: float) -> str:
+    """Why a test score does not pass the gate, as a sentence. Empty if it passes."""
+    if score >= gate.min_score:
+        return ""
+    return f"{gate.metric} {score:.4f} is below the gate of {gate.min_score:.4f}."
+
+
+def decide_by_comparison(
+    gate: GateSettings, comparison: Comparison, champion: Champion | None
 ) -> Decision:
+    """Decide by the scores of both models on the same images, if there are enough of them.
+
+    Args:
+        gate: the settings of the gate, which the challenger passes.
+        comparison: both models on the same images.
+        champion: the one that was compared.
+    """
     ours, theirs = comparison.challenger, comparison.champion
-    if ours is None or theirs is None or comparison.images < LEAST_COMPARABLE:
+    low, high = comparison.low, comparison.high
+    few = comparison.images < LEAST_COMPARABLE
+    if few or ours is None or theirs is None or low is None or high is None:
         reason = (
             f"{GATE_ALONE} {comparison.images} of today's test images are new to the champion, "
             f"fewer than {LEAST_COMPARABLE}."
         )
         return _promote_by_gate(reason, champion, comparison)
 
-    wins = ours >= theirs - gate.tolerance
-    verb = "against" if wins else "does not reach"
-    reason = (
-        f"{gate.metric} {ours:.4f} {verb} the champion's {theirs:.4f} on the same "
-        f"{comparison.images} images (tolerance {gate.tolerance:g})."
-    )
+    scores = f"{gate.metric} {ours:.4f}"
+    rival = f"the champion's {theirs:.4f} on the same {comparison.images} images"
+    if gate.evidence == "interval":
+        # Strictly, so that without a tolerance a model that changes nothing is not promoted.
+        wins = low > -gate.tolerance
+        verb = "is above" if wins else "is not above"
+        reason = (
+            f"{scores} against {rival}. The lower end of the difference, {low:+.4f} to "
+            f"{high:+.4f} (95 %), {verb} minus the tolerance of {gate.tolerance:g}."
+        )
+    else:
+        wins = ours >= theirs - gate.tolerance
+        verb = "against" if wins else "does not reach"
+        reason = f"{scores} {verb} {rival} (tolerance {gate.tolerance:g})."
     return Decision(
         promote=wins, by="comparison", reason=reason, comparison=comparison, champion=champion
     )

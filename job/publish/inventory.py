@@ -1,6 +1,8 @@
 """dataset.json: which image was in which split, by content, so that later comparisons are fair."""
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from job.errors import ReleaseError
@@ -35,9 +37,35 @@ def list_learnt_images(raw: bytes) -> frozenset[str]:
     Raises:
         ReleaseError: the content is not an inventory.
     """
+    return frozenset(image["sha256"] for image in _parse_inventory(raw) if image["split"] != "test")
+
+
+def find_commonest_class(raw: bytes, classes: Sequence[str]) -> int | None:
+    """The class with most training images, as an index. Among equal ones it is the first.
+
+    Args:
+        raw: the content of dataset.json.
+        classes: of the release, in the order of its outputs.
+
+    Returns:
+        None if no image was trained on.
+
+    Raises:
+        ReleaseError: the content is not an inventory.
+    """
+    counts = Counter(image["label"] for image in _parse_inventory(raw) if image["split"] == "train")
+    if not counts:
+        return None
+    return max(range(len(classes)), key=lambda index: counts[classes[index]])
+
+
+def _parse_inventory(raw: bytes) -> list[dict[str, str]]:
+    """One row for each image: sha256, label and split."""
     try:
-        images = json.loads(raw)["images"]
-        return frozenset(image["sha256"] for image in images if image["split"] != "test")
+        rows = []
+        for image in json.loads(raw)["images"]:
+            rows.append({name: image[name] for name in ("sha256", "label", "split")})
+        return rows
     except (ValueError, KeyError, TypeError) as error:
         raise ReleaseError(
             f"{INVENTORY} of the release is not readable: {error!r}.", "Promote an intact release."

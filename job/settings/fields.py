@@ -13,6 +13,7 @@ from job.catalogue import BACKBONES
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Formats = tuple[Literal["saved_model", "keras", "onnx", "litert"], ...]
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
+Evidence = Literal["point", "interval"]
 ImageFit = Literal["letterbox", "crop", "squash"]
 Pooling = Literal["avg", "max", "flatten", "stages"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]

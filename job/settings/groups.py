@@ -12,6 +12,7 @@ from pydantic_settings import NoDecode
 from job.settings.fields import (
     Address,
     BackboneName,
+    Evidence,
     Formats,
     Fraction,
     Group,
@@ -146,6 +147,9 @@ class GateSettings(Group):
     """Least test score. Below it the release is kept but not promoted, and the exit code is 6."""
     tolerance: Fraction = runs(0.0)
     """How much worse than the champion a challenger may be and still be promoted."""
+    evidence: Evidence = runs("point")
+    """How sure it must be that a challenger is not worse: `point` compares the two scores,
+    `interval` the lower end of the paired 95 % interval of their difference."""
 
 
 class ExportSettings(Group):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from job.audit import Census, formats, inspect
+from job.audit import Census, formats, hold_out, inspect
 from job.dataset import Dataset, Record
 from job.errors import DatasetError, Interrupted
 from job.telemetry import Progressed
@@ -67,10 +67,13 @@ class Folder:
         for seed in range(first, first + count):
             self.add(f"{label}/{seed}.png", encode(picture(seed), "PNG"))
 
-    def inspect(self, broken_share: float = 1.0, telemetry: Any = None) -> Census:
+    def inspect(
+        self, broken_share: float = 1.0, telemetry: Any = None, *, for_training: bool = True
+    ) -> Census:
         dataset = Dataset(records=tuple(self.records), digest="", listing="", ignored=())
         recorder: Any = telemetry or RecordedProgress()
-        return inspect(dataset, broken_share, self.path / "cache", recorder)
+        cache = self.path / "cache"
+        return inspect(dataset, broken_share, cache, recorder, for_training=for_training)
 
 
 @pytest.fixture
@@ -266,6 +269,20 @@ def test_one_class_is_not_enough(tmp_path: Path) -> None:
     with pytest.raises(DatasetError) as caught:
         folder.inspect()
     assert caught.value.problems == ("the classes are: 'cat'; a classifier needs at least 2",)
+
+
+def test_one_image_is_enough_to_judge_a_model_and_none_is_not(tmp_path: Path) -> None:
+    folder = Folder(tmp_path)
+    folder.add("cat/a.png", encode(picture(1), "PNG"))
+    splits = hold_out(folder.inspect(for_training=False), ("ape", "cat"))
+    assert (splits.train, splits.val) == ((), ())
+    assert [(example.name, example.label) for example in splits.test] == [("cat/a.png", 1)]
+
+    folder.records.clear()
+    folder.add("cat/b.png", b"text")
+    with pytest.raises(DatasetError, match="cannot be judged on") as caught:
+        folder.inspect(for_training=False)
+    assert caught.value.problems == ("no image is usable", "cat/b.png: text, not an image")
 
 
 def test_no_image_at_all_is_a_problem(tmp_path: Path) -> None:

@@ -170,6 +170,10 @@ def test_new_images_train_again_and_are_compared_with_the_champion(grown: Grown)
     assert manifest["promotion"]["decision"] == (
         "promote" if grown.both[0].result["promoted"] else "keep"
     )
+    report = json.loads((grown.model / "releases" / grown.run_id / "report.json").read_text())
+    assert report["promotion"] == manifest["promotion"]
+    reasons = {ended.result["reason"] for ended in grown.both}
+    assert reasons == {manifest["promotion"]["reason"]}
 
 
 def test_old_images_stay_in_their_part(grown: Grown):

@@ -8,7 +8,7 @@ import pytest
 
 from tests.pipeline.conftest import graft
 
-VERBS = ("run", "check", "plan", "settings", "verify", "predict", "promote")
+VERBS = ("run", "check", "plan", "settings", "verify", "predict", "evaluate", "promote")
 
 
 def test_help_names_each_verb_with_a_sentence_and_the_exit_codes():
@@ -28,7 +28,7 @@ def test_help_names_each_verb_with_a_sentence_and_the_exit_codes():
         assert code in " ".join(ended.out.split())
 
 
-@pytest.mark.parametrize("verb", ["predict", "promote", "verify"])
+@pytest.mark.parametrize("verb", ["evaluate", "predict", "promote", "verify"])
 def test_help_of_a_verb_says_what_it_takes(verb: str):
     ended = graft(verb, "--help")
     assert ended.code == 0
@@ -36,7 +36,15 @@ def test_help_of_a_verb_says_what_it_takes(verb: str):
 
 
 @pytest.mark.parametrize(
-    "words", [(), ("fly",), ("verify",), ("run", "fast"), ("predict", "file:///r")]
+    "words",
+    [
+        (),
+        ("fly",),
+        ("verify",),
+        ("run", "fast"),
+        ("predict", "file:///r"),
+        ("evaluate", "file:///r"),
+    ],
 )
 def test_words_that_are_not_understood_are_usage_errors(words: tuple[str, ...]):
     ended = graft(*words)

@@ -119,6 +119,19 @@ def test_the_result_is_the_last_line_and_in_its_file(released: Released):
     assert released.ended.out == ""
 
 
+def test_the_reason_of_a_decision_stands_wherever_a_run_reports(released: Released) -> None:
+    reason = "It passes the gate, and there is no champion yet."
+    report = json.loads((released.folder / "report.json").read_text())
+
+    assert released.ended.result["reason"] == reason
+    assert report["promotion"] == released.manifest["promotion"]
+    assert report["promotion"]["reason"] == reason
+    facts = json.loads(released.ended.seen["/live.json"])["facts"]
+    assert facts["promotion"] == f"promoted: {reason}"
+    said = [line["message"] for line in released.ended.log]
+    assert said.count(f"promoted: {reason}") == 1
+
+
 def test_a_run_can_be_watched_while_it_works(released: Released):
     pages = released.ended.seen
 

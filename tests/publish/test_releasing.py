@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import pytest
 
@@ -16,7 +16,9 @@ from job import publish
 from job.errors import ReleaseError, SettingsError, TemporaryError
 from job.publish import Champion, Comparison, Decision
 from job.release import Manifest, open_release
+from job.result import Result
 from job.settings import GateSettings
+from job.settings.fields import Evidence
 from job.storage import Store, connect
 
 FILES = {
@@ -510,6 +512,54 @@ def test_a_tie_within_the_tolerance_promotes(
         "high": 0.1,
         "images": 30,
     }
+
+
+@pytest.mark.parametrize(
+    ("low", "tolerance", "promote"),
+    [
+        (0.001, 0, True),
+        (0.0, 0, False),
+        (-0.01, 0, False),
+        (-0.01, 0.02, True),
+        (-0.03, 0.02, False),
+    ],
+)
+def test_by_its_interval_a_challenger_must_be_surely_not_worse(
+    registry: Store, tmp_path: Path, low: float, tolerance: float, promote: bool
+) -> None:
+    comparison = Comparison(
+        run_id="old",
+        metric="accuracy",
+        challenger=0.93,
+        champion=0.9,
+        low=low,
+        high=0.05,
+        images=300,
+    )
+    champion = make_champion(registry, tmp_path)
+    gate = GateSettings(min_score=0.5, tolerance=tolerance, evidence="interval")
+
+    decision = publish.decide(gate, 0.9, champion, lambda *_: comparison)
+
+    assert (decision.promote, decision.by) == (promote, "comparison")
+    assert decision.reason == (
+        "accuracy 0.9300 against the champion's 0.9000 on the same 300 images. The lower end of "
+        f"the difference, {low:+.4f} to +0.0500 (95 %), {'is' if promote else 'is not'} above "
+        f"minus the tolerance of {tolerance:g}."
+    )
+    # By its score alone it would be promoted in each of these nights.
+    assert publish.decide(
+        GateSettings(min_score=0.5, tolerance=tolerance), 0.9, champion, lambda *_: comparison
+    ).promote
+
+
+def test_every_reason_fits_into_the_result(registry: Store, tmp_path: Path) -> None:
+    champion = make_champion(registry, tmp_path)
+    compare = comparing(1 / 3, 2 / 3, 1_000_000)
+    for evidence in get_args(Evidence):
+        gate = GateSettings(metric="balanced_accuracy", tolerance=1 / 3, evidence=evidence)
+        reason = publish.decide(gate, 0.9, champion, compare).reason
+        assert Result(status="released", reason=reason).as_dict()["reason"] == reason
 
 
 @pytest.mark.parametrize(("ours", "theirs", "images"), [(0.1, 0.9, 29), (None, None, 0)])

@@ -12,10 +12,12 @@ from PIL import Image
 
 from job import publish
 from job.errors import ReleaseError
+from job.evaluation import compare_paired
 from job.publish import Challenger, Comparison
 from job.publish.comparison import align
 from job.release import Manifest
 from job.storage import Store
+from tools.bench import promotion
 
 COLOURS = {"blue": (20, 30, 220), "green": (30, 200, 40), "red": (220, 30, 20)}
 
@@ -134,6 +136,19 @@ def test_the_champion_is_compared_on_images_that_it_has_not_learnt_from(
     assert comparison.low is not None
     assert comparison.high is not None
     assert comparison.low < -0.5 < comparison.high < 0
+
+
+def test_the_simulation_draws_the_interval_that_a_comparison_has() -> None:
+    right = np.eye(2, dtype=np.float32)
+    ours = right[[0] * 270 + [1] * 30]
+    theirs = right[[0] * 258 + [1] * 42]
+    theirs[[0, 1, 2]] = right[1]
+    compared = compare_paired(np.zeros(300, np.int64), ours, theirs, "accuracy")
+
+    low, high = promotion.resample_interval(15, 0, 300, np.random.default_rng(1))
+
+    assert compared.challenger - compared.champion == pytest.approx(15 / 300)
+    assert (low, high) == pytest.approx((compared.low, compared.high), abs=0.005)
 
 
 def test_a_class_that_the_champion_lacks_is_its_error(
