@@ -1,5 +1,7 @@
 """Judge a model, and write report.json, report.html and model-card.md."""
 
+import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 # Version of the format of report.json.
 SCHEMA = 1
+SUSPECT_COLUMNS = ("image", "label", "likelier", "probability", "part")
 # Mistakes that the report shows at most.
 MOST_MISTAKES = 24
 # Suspects that the report shows a picture of at most. Its table lists all that it is given.
@@ -201,6 +204,8 @@ def write(report: Report, context: ReportContext, folder: Path) -> None:
     }
     if context.evaluated is None:
         files["model-card.md"] = render_card(content)
+    if context.suspects:
+        files["suspects.csv"] = _format_suspects(context.suspects["rows"])
     folder.mkdir(parents=True, exist_ok=True)
     for name, file_text in files.items():
         path = folder / name
@@ -230,6 +235,15 @@ def _make_pictures(report: Report, context: ReportContext) -> PagePictures:
         evidence=tuple(evidence),
         suspects=tuple(suspects),
     )
+
+
+def _format_suspects(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Format as CSV: image, label, likelier, probability, part. The most suspicious come first."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, SUSPECT_COLUMNS, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _remove_path(row: Mapping[str, Any]) -> dict[str, Any]:

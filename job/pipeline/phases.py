@@ -3,6 +3,7 @@
 Imported late: TensorFlow comes with it.
 """
 
+import logging
 import shutil
 from collections.abc import Iterable
 from dataclasses import replace
@@ -36,6 +37,8 @@ from job.telemetry import FactsFound, Telemetry
 from job.training import Fitted, TrainingContext
 from job.weights import Weights
 from job.workers import Workers
+
+logger = logging.getLogger(__name__)
 
 # Exports are compared in float32 on the CPU: exactly where training computed so too, else within
 # its rounding.
@@ -133,7 +136,15 @@ def measure_data(network: Network, context: TrainingContext) -> MeasuredData | N
     is_solved = network.classifier.solvable if plan is None else plan.stages[0].solved
     if not is_solved or not context.workers.chief:
         return None
-    return selection.measure_data(network.classifier, network.feed, context)
+    measured = selection.measure_data(network.classifier, network.feed, context)
+    suspects = measured.suspects
+    if suspects.rows:
+        logger.warning(
+            "%d of %d labels are probably wrong: suspects.csv of the release lists them",
+            len(suspects.rows),
+            suspects.images,
+        )
+    return measured
 
 
 def train_classifier(
@@ -229,8 +240,9 @@ def publish_release(outcome: RunOutcome, challenger: Challenger) -> tuple[Releas
 
     champion = publish.read_champion(registry)
     decision = publish.decide(gate, score, champion, compare)
+    answers = challenger.probabilities.argmax(axis=1)
     training.write_history(outcome.trained.fitted.history, folder)
-    evaluation.write(report, records.report_context(outcome, decision), folder)
+    evaluation.write(report, records.report_context(outcome, decision, answers), folder)
     (folder / publish.INVENTORY).write_bytes(publish.compose_inventory(outcome.trained.splits))
 
     release = publish.release(folder, records.manifest_fields(outcome, decision), registry)

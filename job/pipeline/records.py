@@ -6,12 +6,15 @@ from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from job import identity
-from job.audit import Splits
+from job.audit import Example, Splits
+from job.batches import collect_labels
 from job.evaluation import ReportContext
-from job.pipeline.outcome import Network, RunOutcome
+from job.measurement import TestAnswers
+from job.pipeline.outcome import Network, RunOutcome, TrainedClassifier
 from job.publish import Decision
 from job.settings import Settings
 from job.weights import Weights
@@ -46,8 +49,14 @@ def live_facts(settings: Settings, network: Network, workers: Workers) -> Mappin
     }
 
 
-def report_context(outcome: RunOutcome, decision: Decision) -> ReportContext:
-    """For the report."""
+def report_context(outcome: RunOutcome, decision: Decision, answers: np.ndarray) -> ReportContext:
+    """For the report.
+
+    Args:
+        outcome: of the run.
+        decision: whether the release is promoted.
+        answers: the classes that the model names for the test images, int [n].
+    """
     inputs, trained = outcome.inputs, outcome.trained
     settings, census, splits = inputs.settings, trained.census, trained.splits
     left_out = (*census.broken, *census.unsupported, *census.conflicting)
@@ -68,6 +77,10 @@ def report_context(outcome: RunOutcome, decision: Decision) -> ReportContext:
         history=trained.fitted.history,
         exports=tuple(asdict(parity) for parity in outcome.bundle.parity),
         promotion=decision.record(),
+        measurement=trained.measured.measurement.facts() if trained.measured else {},
+        candidates=trained.fitted.candidates,
+        refinements=trained.fitted.refinements,
+        suspects=_describe_suspects(trained, answers),
         judged_before=outcome.history.count_judged_on(_digest_test_split(splits)),
         settings=settings.model_dump(mode="json", include=SHOWN_SETTINGS),
         versions=_package_versions(),
@@ -102,6 +115,27 @@ def manifest_fields(outcome: RunOutcome, decision: Decision) -> dict[str, Any]:
         "promotion": decision.record(),
         "previous": decision.previous,
     }
+
+
+def _describe_suspects(trained: TrainedClassifier, answers: np.ndarray) -> dict[str, Any]:
+    """The images whose labels are probably wrong; nothing where nothing was measured."""
+    if trained.measured is None:
+        return {}
+    splits = trained.splits
+    parts: list[str] = []
+    examples: list[Example] = []
+    for part in ("train", "val", "test"):
+        of_part = getattr(splits, part)
+        examples += of_part
+        parts += [part] * len(of_part)
+    suspects = trained.measured.suspects
+    names = [example.name for example in examples]
+    test = TestAnswers(labels=collect_labels(splits.test), predicted=answers)
+    facts = suspects.facts(names, parts, splits.classes, test)
+    for row, suspect in zip(facts["rows"], suspects.rows, strict=True):
+        # The page shows it.
+        row["path"] = str(examples[suspect.image].path)
+    return facts
 
 
 def _describe_weights(weights: Weights) -> dict[str, str]:
