@@ -3,7 +3,6 @@
 from job.linear.bench import Bench, set_up_bench
 from job.linear.choices import (
     COARSE_PENALTIES,
-    MOST_COMPONENTS,
     FactorChoice,
     PenaltyChoice,
     PenaltyRow,
@@ -31,7 +30,6 @@ __all__ = [
     "COARSE_PENALTIES",
     "FOLDS",
     "LEAST_JUDGED",
-    "MOST_COMPONENTS",
     "PENALTIES",
     "Bench",
     "FactorChoice",

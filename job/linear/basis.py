@@ -41,12 +41,13 @@ class Basis:
 
     def project(self, features: FloatArray) -> FloatArray:
         """float32 [n, d] -> float32 [n, components]."""
-        parts = []
+        projected = np.empty((len(features), len(self.variances)), np.float32)
+        stop = 0
         for group, rotation in zip(self.groups, self.rotations, strict=True):
-            columns = slice(group.start, group.stop)
-            standardised = (features[:, columns] - self.mean[columns]) / self.scale[columns]
-            parts.append(standardised.astype(np.float32) @ rotation)
-        return np.concatenate(parts, axis=1)
+            start, stop = stop, stop + rotation.shape[1]
+            standardised = _standardise(features, group, self.mean, self.scale)
+            np.matmul(standardised, rotation, out=projected[:, start:stop])
+        return projected
 
     def unfold(self, kernel: FloatArray, bias: FloatArray, penalty: float) -> Probe:
         """Return the head on raw features that a head on the components is.
@@ -69,25 +70,18 @@ class Basis:
         )
 
 
-def find_basis(
-    features: FloatArray,
-    groups: Sequence[Group],
-    most_components: int | None = None,
-) -> Basis:
+def find_basis(features: FloatArray, groups: Sequence[Group]) -> Basis:
     """Find the principal components of each group.
 
     Args:
         features: float32 [n, d].
         groups: which columns belong together.
-        most_components: of one group. None keeps all, and then nothing is lost.
     """
     mean, scale = measure_columns(features)
     rotations = []
     variances = []
     for group in groups:
-        columns = slice(group.start, group.stop)
-        standardised = ((features[:, columns] - mean[columns]) / scale[columns]).astype(np.float32)
-        rotation, variance = _find_components(standardised, most_components)
+        rotation, variance = _find_components(_standardise(features, group, mean, scale))
         rotations.append(rotation)
         variances.append(variance)
     sizes = [len(variance) for variance in variances]
@@ -101,17 +95,27 @@ def find_basis(
     )
 
 
-def _find_components(
-    standardised: FloatArray, most_components: int | None
-) -> tuple[FloatArray, FloatArray]:
+def _standardise(
+    features: FloatArray, group: Group, mean: NDArray[np.float64], scale: NDArray[np.float64]
+) -> FloatArray:
+    """Return the columns of a group, float32 [n, columns]."""
+    columns = slice(group.start, group.stop)
+    # The mean is taken off in two parts: float32 alone would round features that vary little.
+    coarse = mean[columns].astype(np.float32)
+    rest = (mean[columns] - coarse).astype(np.float32)
+    standardised = features[:, columns] - coarse
+    standardised -= rest
+    standardised /= scale[columns].astype(np.float32)
+    return standardised
+
+
+def _find_components(standardised: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return rotation float32 [d, components] and variances float32 [components], falling."""
     images, dimensions = standardised.shape
     is_wide = images < dimensions
     # The smaller of the two Gram matrices: both have the same eigenvalues.
     gram = standardised @ standardised.T if is_wide else standardised.T @ standardised
-    size = len(gram)
-    first = 0 if most_components is None else max(size - most_components, 0)
-    values, vectors = eigh(gram, subset_by_index=(first, size - 1), overwrite_a=True)
+    values, vectors = eigh(gram, overwrite_a=True)
     values, vectors = values[::-1], vectors[:, ::-1]
     kept = values > LEAST_VARIANCE * max(values[0], np.finfo(np.float32).tiny)
     values, vectors = values[kept], vectors[:, kept]

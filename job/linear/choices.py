@@ -22,8 +22,6 @@ MOST_SWEEPS = 2
 COARSE_PENALTIES = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01)
 # A loss that has risen by this factor does not fall again.
 RISEN = 1.1
-# Principal components of one group in a quick search.
-MOST_COMPONENTS = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +125,7 @@ def choose_factors(trial: Trial, groups: Sequence[Group], metric: str) -> Factor
             scales all of them.
         metric: a key of `METRICS`.
     """
-    bench = set_up_bench(trial, groups, MOST_COMPONENTS)
+    bench = set_up_bench(trial, groups, rough=True)
     others = len(groups) - 1
     starts = []
     for values in ((0.0,) * others + (1.0,), (1.0,) * len(groups)):

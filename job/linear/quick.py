@@ -18,7 +18,7 @@ from job.linear.sample import Sample, divide_columns
 FloatArray = NDArray[np.float32]
 
 MOST_STEPS = 200
-# Of the loss. float32 resolves little less, and no score changes by what is left.
+# L-BFGS stops where a step lowers the loss by less than this share. float32 resolves little less.
 LEAST_GAIN = 1e-6
 
 
@@ -43,12 +43,14 @@ class Problem:
         targets: float32 [n, classes].
         weights: float32 [n].
         variances: float32 [r] of the components, roughly.
+        least_gain: L-BFGS stops where a step lowers the loss by less than this share.
     """
 
     components: FloatArray
     targets: FloatArray
     weights: FloatArray
     variances: FloatArray
+    least_gain: float = LEAST_GAIN
 
     def take(self, rows: NDArray[np.int64]) -> "Problem":
         """Return some of the images, by position."""
@@ -57,6 +59,7 @@ class Problem:
             targets=self.targets[rows],
             weights=self.weights[rows],
             variances=self.variances,
+            least_gain=self.least_gain,
         )
 
     def solve(
@@ -100,7 +103,7 @@ class Problem:
             unknowns.ravel(),
             jac=True,
             method="L-BFGS-B",
-            options={"maxiter": MOST_STEPS, "ftol": LEAST_GAIN, "gtol": 1e-6},
+            options={"maxiter": MOST_STEPS, "ftol": self.least_gain, "gtol": 1e-6},
         )
         solution = found.x.astype(np.float32).reshape(unknowns.shape)
         kernel = np.zeros((components, classes), np.float32)

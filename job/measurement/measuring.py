@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from job.linear import MOST_COMPONENTS, Group, Sample, set_trial, set_up_bench
+from job.linear import Group, Sample, set_trial, set_up_bench
 from job.measurement.curve import CurvePoint, measure_curve, predict_gain
 from job.measurement.profile import StageScore, measure_profile
 
@@ -107,7 +107,7 @@ def measure(
         metric: a key of `METRICS`.
     """
     trial = set_trial(train, val)
-    bench = set_up_bench(trial, groups, MOST_COMPONENTS)
+    bench = set_up_bench(trial, groups, rough=True)
     profile = measure_profile(bench, groups, metric)
     last, everything = profile[-2:]
     # The curve is that of the better head.
