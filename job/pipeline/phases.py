@@ -156,7 +156,7 @@ def train_classifier(
     """Run the stages of the plan, or a race where there is none, from the latest checkpoint on."""
     classifier, feed = network.classifier, network.feed
     if network.plan is None:
-        return selection.race(classifier, feed, settings, measured, context)
+        return selection.race_candidates(classifier, feed, settings, measured, context)
     return training.fit(classifier, network.plan, feed, context)
 
 

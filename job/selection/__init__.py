@@ -7,7 +7,7 @@ inside a budget. `race` runs it. `rule` picks the winner.
 
 from job.selection.candidates import Candidate, choose_boundaries, list_candidates
 from job.selection.measuring import MeasuredData, measure_data
-from job.selection.race import race
+from job.selection.race import race_candidates
 from job.selection.rule import Judged, choose_winner
 from job.selection.schedule import Rung, plan_race, plan_rungs
 
@@ -22,5 +22,5 @@ __all__ = [
     "measure_data",
     "plan_race",
     "plan_rungs",
-    "race",
+    "race_candidates",
 ]

@@ -42,7 +42,7 @@ RULE = "measured"
 PLAIN, STAGES = "head", "head on all stages"
 
 
-def race(
+def race_candidates(
     classifier: Classifier,
     feed: Feed,
     settings: TransferSettings,
