@@ -41,7 +41,7 @@ CACHE_LIMIT = 20 * 10**9
 
 def fit_choices(job: FitJob) -> None:
     """Draw the task, fit each choice and write its outcome."""
-    task = TASKS[job.task]
+    task = TASKS[job.task].shrink(job.divisor)
     # It warns of functions that are traced for each fit, which is meant here.
     tf.get_logger().setLevel("ERROR")
     own = workers.join(DevicesSettings(threads=job.threads))

@@ -17,6 +17,7 @@ class FitJob:
         choices: their names.
         folder: where the outcomes go.
         training: the settings of the training.
+        divisor: of the numbers of images; 1 takes all of them.
         threads: of TensorFlow.
         backbone: the name of the network, which gets its ImageNet weights.
         keeps_weights: also write the trained arrays beside each outcome.
@@ -27,6 +28,7 @@ class FitJob:
     choices: tuple[str, ...]
     folder: Path
     training: TrainingSettings
+    divisor: int
     threads: int
     backbone: str
     keeps_weights: bool

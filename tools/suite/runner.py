@@ -61,6 +61,7 @@ def plan_jobs(options: argparse.Namespace) -> list[FitJob]:
                     choices=tuple(missing),
                     folder=options.folder,
                     training=TrainingSettings(epochs=options.epochs, patience=options.patience),
+                    divisor=options.shrink,
                     threads=options.threads,
                     backbone=options.backbone,
                     keeps_weights=options.keep_weights,
@@ -110,6 +111,7 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--patience", type=int, default=TrainingSettings().patience)
+    parser.add_argument("--shrink", type=int, default=1, help="take one of so many images")
     parser.add_argument("--backbone", default="EfficientNetLite0")
     parser.add_argument("--keep-weights", action="store_true", help="14 MB for each fit")
     return parser.parse_args(arguments)

@@ -8,9 +8,9 @@ photograph, is in one part only.
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from PIL import Image
@@ -45,6 +45,11 @@ class Task:
     side: int
     sizes: tuple[int, int, int]
     draw: Callable[["Task", np.random.Generator], Mapping[SplitName, Pictures]]
+
+    def shrink(self, divisor: int) -> Self:
+        """The same task with fewer images or photographs in each part."""
+        train, val, test = (size // divisor for size in self.sizes)
+        return replace(self, sizes=(train, val, test))
 
     def write(self, seed: int, folder: Path) -> None:
         """Write the draw of a seed as `folder/<part>/<class>/<number>.png`."""
