@@ -23,6 +23,7 @@ class Choice:
 
 _ALL_CHOICES = (
     Choice("none", TransferSettings(mode="none")),
+    Choice("stages", TransferSettings(mode="none"), HeadSettings(pooling="stages")),
     Choice("part-1", TransferSettings(mode="part", stages=1)),
     Choice("part-3", TransferSettings(mode="part", stages=3)),
     Choice("all", TransferSettings(mode="all")),

@@ -33,6 +33,7 @@ from tools import photographs
 from tools.suite.choices import CHOICES, Choice
 from tools.suite.jobs import FitJob
 from tools.suite.outcomes import Outcome, count_work, locate_outcome
+from tools.suite.refinements import RefinementWatch
 from tools.suite.tasks import TASKS, Task
 
 # More than the activations of any task.
@@ -108,7 +109,10 @@ def _fit_choice(
             telemetry=telemetry.silent(),
             stop=Stop(),
         )
-        fitted = training.fit(classifier, plan, feed, context)
+        watch = RefinementWatch(classifier, feed)
+        with watch.attached():
+            fitted = training.fit(classifier, plan, feed, context)
+        classifier = fitted.classifier
         seconds, cpu_seconds = time.monotonic() - started, time.process_time() - cpu_started
 
     # In one call, because each of them traces the network again.
@@ -133,6 +137,7 @@ def _fit_choice(
         layers=layers,
         train=len(splits.train),
         history=json.dumps(fitted.history),
+        refinements=json.dumps(watch.merge(fitted.refinements)),
     )
     return outcome, classifier
 
@@ -150,4 +155,7 @@ def _build_network(
         backbone=settings, head=choice.head, classes=splits.classes, seed=job.seed
     )
     classifier = model.build(spec, found)
-    return classifier, transfer.choose_plan(choice.transfer, classifier, splits)
+    plan = transfer.choose_plan(choice.transfer, classifier, splits)
+    if plan is None:
+        raise ValueError(f"{choice.name} leaves the plan to a race, expected a fixed choice")
+    return classifier, plan

@@ -30,6 +30,8 @@ class Outcome:
         layers: steps of the backbone's graph.
         train: training images.
         history: one row for each epoch, or penalty of a solved head, as JSON.
+        refinements: what was tried on the trained weights, as JSON, each with the test accuracy
+            after it. The first row is the best epoch itself.
     """
 
     val: np.ndarray
@@ -45,6 +47,7 @@ class Outcome:
     layers: int
     train: int
     history: str
+    refinements: str
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
