@@ -1,4 +1,4 @@
-"""What each refinement of trained weights brings on the test images, which the job never looks at."""
+"""What each refinement of trained weights brings on test images, which the job never looks at."""
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
