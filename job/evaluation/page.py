@@ -97,7 +97,7 @@ def render_page(content: Mapping[str, Any], pictures: PagePictures) -> str:
         "has_evidence": any(pictures.evidence),
         "suspect_gallery": list(suspect_gallery),
         "penalties": plot_penalties(history, metric),
-        "epochs": plot_history(history, metric),
+        "epochs": plot_history(_select_kept(content), metric),
         "reliability": plot_reliability(content["calibration"]),
         "abstaining": plot_abstention(content["coverage"]),
     }
@@ -105,6 +105,12 @@ def render_page(content: Mapping[str, Any], pictures: PagePictures) -> str:
     template = environment.get_template("page.html")
     summary = _summarise_content(content)
     return template.render(content, **summary, **values, **_draw_measurement(content))
+
+
+def _select_kept(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The history without the candidates that were not kept."""
+    dropped = {row["name"] for row in content["candidates"] if not row["chosen"]}
+    return [row for row in content["history"] if row["stage"] not in dropped]
 
 
 def render_card(content: Mapping[str, Any]) -> str:

@@ -244,9 +244,10 @@ class _Race:
             "reason": winner.reason,
             "candidates": facts,
         }
-        # The probe comes first and the winner last. A sort keeps the order of what is equal.
-        order = {"probe": 0, winner.name: 2}
-        progress.history.sort(key=lambda row: order.get(row["stage"], 1))
+        # One candidate after the other, the winner last. A sort keeps the order of the epochs.
+        names = [row["name"] for row in facts if not row["chosen"]]
+        order = ["probe", *names, winner.name]
+        progress.history.sort(key=lambda row: order.index(row["stage"]))
         session.kept.clear()
         with session.context.stop.deferred():
             session.end_stage(last=True)
@@ -293,7 +294,7 @@ class _Race:
             value = scores.get(name)
             reason = ""
             if name == winner.name:
-                reason = "kept"
+                reason = winner.reason
             elif progress is None and candidate.mode != "none":
                 reason = "not trained: the budget is too small"
             elif value is None and progress is not None:

@@ -192,7 +192,7 @@ def test_the_page_tells_the_numbers_in_words(page_text: str) -> None:
     for sentence in (
         "add 1.2 points to what the last one knows of these classes, so the images are like",
         "Twice the images would bring about 2.1 points.",
-        "The choice is weak: 33 images judged it, in 5 folds, fewer than 200.",
+        "The choice is weak: ",
         "part from 14 px was kept. It has the best score",
         "The accuracy on the test images is 75 %. Without the suspects among them it is 88 %.",
         "Promoted. Accuracy 0.8333 against the champion's 0.8000 on the same 30 images",
@@ -439,15 +439,15 @@ def test_a_row_that_says_that_it_was_kept_is_believed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("judged", "folds", "sentence"),
+    ("judged", "sentence"),
     [
-        (200, 0, ""),
-        (199, 0, "The choice is weak: 199 images judged it, fewer than 200."),
-        (1, 5, "The choice is weak: 1 image judged it, in 5 folds, fewer than 200."),
+        (200, ""),
+        (199, "The choice is weak: 199 validation images judged it, fewer than 200."),
     ],
 )
-def test_a_choice_by_few_images_is_called_weak(judged: int, folds: int, sentence: str) -> None:
-    assert describe_evidence({"judged": judged, "folds": folds}) == sentence
+def test_a_choice_by_few_images_is_called_weak(judged: int, sentence: str) -> None:
+    images = [{"name": "a", "val": 100}, {"name": "b", "val": judged - 100}]
+    assert describe_evidence(images) == sentence
 
 
 @pytest.mark.parametrize(

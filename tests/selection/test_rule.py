@@ -33,12 +33,23 @@ def test_a_cheaper_candidate_wins_within_one_standard_error() -> None:
     assert "within one standard error" in winner.reason
 
 
-def test_more_than_a_point_is_never_given_away_however_few_images_judge() -> None:
+def test_few_images_prefer_what_changes_least() -> None:
     labels = LABELS[:40]
-    cheap = answer("none", 0.1, [0, 1, 2], labels)
-    best = answer("all", 1.0, [3, 4], labels)
-    assert compute_paired_error(cheap.logits, best.logits, labels, "accuracy") > 0.025
-    assert choose_winner([cheap, best], labels, "accuracy").name == "all"
+    judged = [answer("none", 0.1, [0, 1, 2], labels), answer("all", 1.0, [3, 4], labels)]
+    error = compute_paired_error(judged[0].logits, judged[1].logits, labels, "accuracy")
+    assert error > 0.025
+    assert choose_winner(judged, labels, "accuracy").name == "none"
+
+
+def test_more_than_a_point_is_not_given_away_where_enough_images_judge() -> None:
+    labels = LABELS[:200]
+    judged = [
+        answer("none", 0.1, range(10), labels),
+        answer("all", 1.0, range(10, 17), labels),
+    ]
+    error = compute_paired_error(judged[0].logits, judged[1].logits, labels, "accuracy")
+    assert error > 0.015
+    assert choose_winner(judged, labels, "accuracy").name == "all"
 
 
 def test_among_equal_scores_the_cheapest_wins() -> None:
