@@ -64,6 +64,8 @@ class Site:
                     "mirror": f"s3://{self.bucket}/weights",
                     "image_size": 96,
                 },
+                # A race of several candidates would take minutes.
+                "transfer": {"mode": "none"},
                 "export": {"formats": ["saved_model"]},
             },
             "cache": {"size": "2Gi"},

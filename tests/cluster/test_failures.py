@@ -50,6 +50,7 @@ def test_a_run_below_the_gate_fails_with_6_and_keeps_its_release(site: Site) -> 
         settings={
             "gate": {"min_score": 1.0, "metric": "accuracy"},
             "backbone": {"weights": "none"},
+            "transfer": {"mode": "all"},
         },
     )
     assert site.failed(site.job()) == "PodFailurePolicy"

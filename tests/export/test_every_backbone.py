@@ -63,7 +63,8 @@ def examine(name: str) -> None:
     import tensorflow as tf
 
     from job import export, model
-    from job.export import export_input, reference
+    from job.export import reference
+    from job.weights import NO_WEIGHTS
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
     start = time.monotonic()
@@ -73,7 +74,7 @@ def examine(name: str) -> None:
         spec = model.ClassifierSpec(
             backbone=request.backbone, head=request.head, classes=CLASSES, seed=SEED
         )
-        classifier = model.build(spec, export_input.NO_WEIGHTS)
+        classifier = model.build(spec, NO_WEIGHTS)
         size, fit = classifier.image_size, request.backbone.image_fit
         pixels = reference.decode([picture.read_bytes() for picture in pictures], size, fit)
         initial = read_scales(classifier.backbone)

@@ -65,11 +65,12 @@ def trained(images: list[Path]) -> Trained:
     With BatchNorm statistics as initialised, a lost one would not show.
     """
     from job import model
-    from job.export import export_input, reference
+    from job.export import reference
+    from job.weights import NO_WEIGHTS
 
     backbone = BackboneSettings(name="MobileNet", weights="none", image_size=SIZE)
     spec = model.ClassifierSpec(backbone=backbone, head=HeadSettings(), classes=CLASSES, seed=3)
-    classifier = model.build(spec, export_input.NO_WEIGHTS)
+    classifier = model.build(spec, NO_WEIGHTS)
     encoded = reference.read_padded(images, 8)
     pixels = reference.decode(encoded, SIZE, "letterbox")
     enliven(classifier.model, pixels)

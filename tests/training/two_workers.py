@@ -58,6 +58,7 @@ def main(folder: Path, index: int, addresses: tuple[str, ...]) -> None:
     )
     plan = Plan(
         mode="part",
+        pooling="avg",
         reason="asked",
         rule="setting",
         cut=classifier.cuts[0],

@@ -86,6 +86,7 @@ def _time_first_batch(folder: Path, repeats: int) -> dict[str, float]:
         "GRAFT_OUTPUT_URI": (folder / "models").as_uri(),
         "GRAFT_CACHE_DIR": str(folder / "cache"),
         "GRAFT_BACKBONE_NAME": "EfficientNetLite0",
+        "GRAFT_TRANSFER_MODE": "none",
         "GRAFT_TELEMETRY_PORT": "0",
     }
     command = (sys.executable, "-m", "tools.bench.first_batch")

@@ -1,4 +1,4 @@
-"""`graft run` up to its first batch of training, where it ends: what `bench` times."""
+"""`graft run` up to its first batch of features, where it ends: what `bench` times."""
 
 import os
 import sys
@@ -17,7 +17,7 @@ def main() -> int:
         emit(telemetry, event)
         if isinstance(event, PhaseBegan):
             running = event.phase
-        elif isinstance(event, Progressed) and running == "training":
+        elif isinstance(event, Progressed) and running == "measurement":
             os._exit(0)
 
     RunTelemetry.emit = emit_until_first_batch  # type: ignore[method-assign, assignment]

@@ -6,9 +6,12 @@ Both on the real photographs.
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from job.batches import Rows
 
 SIDE, EPOCHS = 128, 20
 
@@ -123,7 +126,8 @@ def _solve_head(classifier: Any, feed: Any, folder: Path) -> None:
         telemetry=telemetry.silent(),
         stop=Stop(),
     )
-    plan = transfer.choose_plan(TransferSettings(mode="none"), classifier, feed.splits)
+    choice = transfer.Choice("none", None, "This is what is measured.", "setting")
+    plan = transfer.make_plan(TransferSettings(mode="none"), classifier, choice)
     training.fit(classifier, plan, feed, context)
 
 
@@ -148,13 +152,13 @@ def _compare_epoch(classifier: Any, feed: Any, folder: Path, repeats: int) -> di
     from job.settings import TransferSettings
     from tools.bench.bench import against
 
-    plan = transfer.choose_plan(TransferSettings(mode="part"), classifier, feed.splits)
-    trunk, top = classifier.trunk(plan.cut), classifier.top(plan.cut)
+    cut = transfer.choose_cut(classifier.cuts, TransferSettings().stages)
+    trunk, top = classifier.trunk(cut), classifier.top(cut)
     cache = FeatureCache(folder / "features", 10**10)
     frozen = FrozenNetwork(trunk, "context part")
     rows = cache.load(frozen, feed, feed.splits.train, telemetry.silent())
     variables = [
-        variable.value for variable in transfer.select_variables(classifier, "part", plan.cut)
+        variable.value for variable in transfer.select_variables(classifier, "part", cut)
     ]
 
     def gradient(activations: Any, targets: Any, weights: Any) -> Any:
@@ -168,7 +172,7 @@ def _compare_epoch(classifier: Any, feed: Any, folder: Path, repeats: int) -> di
     def live(images: Any, *rest: Any) -> Any:
         return gradient(tf.stop_gradient(trunk(images, training=False)), *rest)
 
-    def epoch(step: Callable[..., Any], kept: np.ndarray | None) -> Callable[[], float]:
+    def epoch(step: Callable[..., Any], kept: "Rows | None") -> Callable[[], float]:
         return lambda: _time_work(lambda: [step(*batch) for batch in feed.load_epoch(0, 0, kept)])
 
     ours, rival = epoch(tf.function(gradient), rows), epoch(tf.function(live), None)
