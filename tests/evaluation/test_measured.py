@@ -160,6 +160,7 @@ def test_a_release_that_is_evaluated_again_has_a_report_too(
         settings={},
         versions={},
         promotion=PROMOTION,
+        evaluated="s3://models/flowers/releases/a1b2c3d4e5f6",
     )
     write(judged(splits), context, tmp_path / "out")
     page = browser.new_page(viewport={"width": 390, "height": 900})
