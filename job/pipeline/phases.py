@@ -172,8 +172,14 @@ def evaluate(trained: TrainedClassifier) -> tuple[Report, Challenger]:
     """
     classifier, splits = trained.classifier, trained.splits
     feed = trained.network.feed
-    logits_val = training.predict(classifier, feed, splits.val)
-    logits_test = training.predict(classifier, feed, splits.test)
+    if trained.measured and trained.plan.mode == "none":
+        # A backbone that is as it was pre-trained: the features of all images are known.
+        features = trained.measured.features
+        logits_val = training.apply_head(classifier, features, features.val)
+        logits_test = training.apply_head(classifier, features, features.test)
+    else:
+        logits_val = training.predict(classifier, feed, splits.val)
+        logits_test = training.predict(classifier, feed, splits.test)
     report = _explain_mistakes(evaluation.judge(logits_test, logits_val, splits), classifier, feed)
     model.fold_temperature(classifier, report.temperature)
     calibrated = softmax(logits_test / report.temperature, axis=1).astype(np.float32)

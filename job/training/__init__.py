@@ -15,7 +15,7 @@ from job.training.prediction import compute_feature_maps, predict
 from job.training.progress import Rank, StageProgress
 from job.training.refinement import refine
 from job.training.session import TrainingSession, assign_arrays, read_arrays
-from job.training.stage_features import StageFeatures, load_stage_features
+from job.training.stage_features import StageFeatures, apply_head, load_stage_features
 from job.training.stages import Fitted, conclude, fit, solve_plain_head
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "StageTrainer",
     "TrainingContext",
     "TrainingSession",
+    "apply_head",
     "assign_arrays",
     "compute_feature_maps",
     "conclude",

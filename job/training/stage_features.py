@@ -54,6 +54,15 @@ def load_stage_features(
     )
 
 
+def apply_head(classifier: Classifier, features: StageFeatures, sample: Sample) -> np.ndarray:
+    """Compute the logits of a head on the features of a frozen backbone: float32 [n, classes]."""
+    columns = sample.features
+    if classifier.spec.head.pooling != "stages":
+        last = features.groups[-1]
+        columns = columns[:, last.start : last.stop]
+    return np.asarray(classifier.head(columns, training=False))
+
+
 def make_sample(features: np.ndarray, feed: Feed, examples: Sequence[Example]) -> Sample:
     """Features [n, d] of examples, with the targets and weights that training gives them."""
     labels = collect_labels(examples)
