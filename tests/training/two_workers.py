@@ -94,7 +94,8 @@ def run_race(feed: Feed, context: TrainingContext, folder: Path) -> Fitted:
     measured = None
     if context.workers.chief:
         measured = selection.measure_data(classifier, feed, surroundings)
-    settings = TransferSettings()
+    # Enough for one candidate that is trained by steps.
+    settings = TransferSettings(budget=1.2)
     return selection.race_candidates(classifier, feed, settings, measured, surroundings)
 
 
