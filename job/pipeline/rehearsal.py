@@ -1,7 +1,7 @@
 """Before a GPU is spent: `check` tests what a run needs, `plan` shows what it would do."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,11 +157,15 @@ def _describe_race(settings: Settings, network: "Network", measurement: "Measure
     for candidate in candidates:
         work = f"work {candidate.work:.2f}"
         lines.append(f"           {candidate.name:<18}{work}")
-    rungs = selection.plan_race(candidates, epochs, budget)
+    rungs: Sequence[selection.Rung] = ()
+    reason = "like ImageNet, and too few validation images to show a gain"
+    if selection.is_worth_a_race(measurement, splits):
+        rungs = selection.plan_race(candidates, epochs, budget)
+        reason = "the budget is too small"
     for rung in rungs:
         lines.append(f"           {rung.candidates} trained by steps up to epoch {rung.until}")
     if not rungs:
-        lines.append("           none is trained by steps: the budget is too small")
+        lines.append(f"           none is trained by steps: {reason}")
     return lines
 
 

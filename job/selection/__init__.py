@@ -5,7 +5,12 @@ with the work of each. `schedule` plans a race of them by successive halving (ar
 inside a budget. `race` runs it. `rule` picks the winner.
 """
 
-from job.selection.candidates import Candidate, choose_boundaries, list_candidates
+from job.selection.candidates import (
+    Candidate,
+    choose_boundaries,
+    is_worth_a_race,
+    list_candidates,
+)
 from job.selection.measuring import MeasuredData, measure_data
 from job.selection.race import race_candidates
 from job.selection.rule import Judged, choose_winner
@@ -18,6 +23,7 @@ __all__ = [
     "Rung",
     "choose_boundaries",
     "choose_winner",
+    "is_worth_a_race",
     "list_candidates",
     "measure_data",
     "plan_race",

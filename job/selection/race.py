@@ -12,7 +12,12 @@ from job.evaluation.scores import compute_wilson_interval
 from job.linear import choose_factors, set_trial
 from job.model import Classifier
 from job.scores import score
-from job.selection.candidates import Candidate, choose_boundaries, list_candidates
+from job.selection.candidates import (
+    Candidate,
+    choose_boundaries,
+    is_worth_a_race,
+    list_candidates,
+)
 from job.selection.measuring import MeasuredData
 from job.selection.rule import Judged, Winner, choose_metric, choose_winner
 from job.selection.schedule import Rung, order_by_steps, plan_race
@@ -38,6 +43,9 @@ from job.transfer import Choice, Plan, Stage, make_plan
 logger = logging.getLogger(__name__)
 
 RULE = "measured"
+# Why a candidate was not trained by steps.
+NO_BUDGET = "not trained: the budget is too small"
+NO_EVIDENCE = "not trained: like ImageNet, and too few validation images to show a gain"
 # Names of what a session keeps of the heads that were solved.
 PLAIN, STAGES = "head", "head on all stages"
 
@@ -102,7 +110,8 @@ class _Race:
                 session.end_stage()
             progress = session.progress
         epochs = session.context.settings.epochs
-        rungs = plan_race(self.candidates, epochs, self.settings.budget)
+        budget = self.settings.budget if progress.races else 0.0
+        rungs = plan_race(self.candidates, epochs, budget)
         for number, rung in enumerate(rungs):
             if number == len(progress.rungs):
                 progress.rungs.append(self._list_best(rung.candidates))
@@ -141,6 +150,7 @@ class _Race:
         plain = solve_plain_head(session, features)
         kept = [plain.probe.kernel, plain.probe.bias, plain.val_logits]
         session.kept[PLAIN] = kept
+        session.progress.races = is_worth_a_race(measured.measurement, session.feed.splits)
         session.progress.boundaries = choose_boundaries(measured.measurement)
         if any(candidate.pooling == "stages" for candidate in self.candidates):
             trial = set_trial(features.train, features.val)
@@ -296,7 +306,7 @@ class _Race:
             if name == winner.name:
                 reason = winner.reason
             elif progress is None and candidate.mode != "none":
-                reason = "not trained: the budget is too small"
+                reason = NO_BUDGET if self.session.progress.races else NO_EVIDENCE
             elif value is None and progress is not None:
                 value = progress.ranks[0][0]
                 reason = f"left out after {progress.epoch} epochs"

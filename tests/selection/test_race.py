@@ -25,8 +25,13 @@ MakeContext = Callable[..., TrainingContext]
 def run_race(
     classifier: Classifier, feed: Feed, context: TrainingContext, **settings: Any
 ) -> Fitted:
-    """The phases of a run from the measurement to the trained classifier."""
+    """The phases of a run from the measurement to the trained classifier.
+
+    With so few images, only data that are unlike ImageNet are raced.
+    """
     measured = selection.measure_data(classifier, feed, context)
+    unlike = replace(measured.measurement, earlier_stages_add=0.1)
+    measured = replace(measured, measurement=unlike)
     return selection.race_candidates(
         classifier, feed, TransferSettings(**settings), measured, context
     )
@@ -56,6 +61,19 @@ def test_no_budget_keeps_the_backbone_as_it_is(feed: MakeFeed, context: MakeCont
     assert equal(before, [variable.numpy() for variable in fitted.classifier.backbone.variables])
     assert {row["reason"] for row in fitted.candidates if row["mode"] != "none"} == {
         "not trained: the budget is too small"
+    }
+
+
+def test_few_images_that_are_like_imagenet_are_not_raced(
+    feed: MakeFeed, context: MakeContext
+) -> None:
+    classifier, surroundings = build_classifier(), context()
+    measured = selection.measure_data(classifier, feed(), surroundings)
+    like = replace(measured, measurement=replace(measured.measurement, earlier_stages_add=0.0))
+    fitted = selection.race_candidates(classifier, feed(), TransferSettings(), like, surroundings)
+    assert fitted.plan.mode == "none"
+    assert {row["reason"] for row in fitted.candidates if row["mode"] != "none"} == {
+        "not trained: like ImageNet, and too few validation images to show a gain"
     }
 
 
