@@ -47,7 +47,7 @@ def plot_backbones(backbones: Rows) -> Chart | None:
         y=make_score_axis("", bounds),
     )
     series = []
-    front = []
+    front: list[tuple[float, float]] = []
     dots: dict[bool, list[Dot]] = {True: [], False: []}
     for index, row in enumerate(rows):
         size = _find_size(row)
