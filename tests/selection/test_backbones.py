@@ -80,12 +80,12 @@ def choose(splits: Splits, context: TrainingContext, **environment: str) -> Back
     return selection.choose_backbone(settings, weights, splits, context)
 
 
-def judge(name: str, right: int, of: int, work: float = 1.0) -> Judged:
-    """A candidate that is right on the first images of class 0."""
-    logits = np.zeros((of, 2), np.float32)
-    logits[:right, 0] = 1.0
-    logits[right:, 1] = 1.0
-    return Judged(name, work, logits)
+def judge(name: str, first: int, last: int) -> Judged:
+    """A candidate that is wrong on some of 400 images, all of class 0."""
+    logits = np.zeros((400, 2), np.float32)
+    logits[:, 0] = 1.0
+    logits[first:last, 1] = 2.0
+    return Judged(name, 1.0, logits)
 
 
 # --- the rounds ---
@@ -126,24 +126,14 @@ def test_validation_images_are_a_sample_only_where_they_are_many() -> None:
 
 def test_the_worse_half_leaves() -> None:
     labels = np.zeros(400, np.int64)
-    judged = [
-        judge("d", 200, 400),
-        judge("a", 390, 400),
-        judge("c", 300, 400),
-        judge("b", 350, 400),
-    ]
+    judged = [judge("d", 0, 200), judge("a", 0, 10), judge("c", 0, 100), judge("b", 0, 50)]
     assert list_kept(judged, labels, "accuracy") == ["a", "b"]
 
 
 def test_who_is_within_one_standard_error_of_the_best_stays() -> None:
     labels = np.zeros(400, np.int64)
-    # 2 images of 400: the standard error of the paired difference is 1.4 images.
-    judged = [
-        judge("a", 390, 400),
-        judge("b", 390, 400),
-        judge("c", 389, 400),
-        judge("d", 380, 400),
-    ]
+    # "c" is 2 images behind. They disagree on 22, whose square root is 4.7. "d" is 20 behind.
+    judged = [judge("a", 0, 10), judge("b", 5, 15), judge("c", 20, 32), judge("d", 0, 30)]
     assert list_kept(judged, labels, "accuracy") == ["a", "b", "c"]
 
 
