@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from job.evaluation.backbones import plot_backbones
 from job.evaluation.measured import (
     plot_candidates,
     plot_difference,
@@ -31,6 +32,7 @@ from job.evaluation.wording import (
     escape_markdown,
     format_count,
     format_gain,
+    format_millions,
     format_percent,
     format_points,
     format_range,
@@ -187,6 +189,7 @@ def _draw_measurement(content: Mapping[str, Any]) -> dict[str, Any]:
         "profile": None,
         "learning_curve": None,
         "candidate_scores": plot_candidates(content["candidates"]),
+        "backbone_scores": plot_backbones(content["backbones"]),
         "difference": None,
     }
     measurement = content["measurement"]
@@ -227,6 +230,7 @@ def _make_environment(*, autoescape: bool) -> Environment:
         "points": format_points,
         "gain": format_gain,
         "metric_name": name_metric,
+        "millions": format_millions,
         "format_count": format_count,
         "flat": _flatten_groups,
         "markdown": escape_markdown,

@@ -58,6 +58,11 @@ def format_gain(share: float | None) -> str:
     return f"{MINUS if share < 0 else '+'}{text}"
 
 
+def format_millions(count: int) -> str:
+    """Format a number of parameters as `3.4 million`."""
+    return f"{count / 1e6:.1f}{SPACE}million"
+
+
 def format_count(count: int, noun: str, plural: str = "") -> str:
     """Format a count with its noun: `1 image`, `1,024 images`."""
     if count == 1:

@@ -15,7 +15,13 @@ from job.training.prediction import compute_feature_maps, predict
 from job.training.progress import Rank, StageProgress
 from job.training.refinement import refine
 from job.training.session import TrainingSession, assign_arrays, read_arrays
-from job.training.stage_features import StageFeatures, apply_head, load_stage_features
+from job.training.stage_features import (
+    StageFeatures,
+    apply_head,
+    freeze_stages,
+    load_stage_features,
+    make_sample,
+)
 from job.training.stages import Fitted, conclude, fit, solve_plain_head
 
 __all__ = [
@@ -33,8 +39,10 @@ __all__ = [
     "conclude",
     "divide_classifier",
     "fit",
+    "freeze_stages",
     "load_inputs",
     "load_stage_features",
+    "make_sample",
     "predict",
     "read_arrays",
     "refine",
