@@ -1,7 +1,7 @@
 """What enters the network of a stage: images, or activations that are kept."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
@@ -12,13 +12,25 @@ from job.features import FrozenNetwork
 from job.training.context import TrainingContext
 from job.training.network import StageNetwork
 
+# Validation images that fit into so much memory are decoded once. A new pass over images costs a
+# third of a second, whatever their number, and the weights of an epoch are judged often.
+MOST_DECODED_BYTES = 2**27
+
 
 @dataclass(frozen=True, slots=True)
 class ImageInputs:
-    """Images, decoded for every step. `shard` is what this worker takes of them."""
+    """Training images, decoded for every step, and validation images.
+
+    Attributes:
+        feed: the images.
+        shard: what this worker takes of them.
+        decoded: batches of validation images float32 [batch, size, size, 3] by number, where all
+            of them fit into memory.
+    """
 
     feed: Feed
     shard: Shard
+    decoded: dict[int, tf.Tensor] = field(default_factory=dict)
 
     def load_epoch(self, epoch: int, start: int) -> tf.data.Dataset:
         """Training batches from step `start` on, one for each device of this worker."""
@@ -26,6 +38,16 @@ class ImageInputs:
 
     def load_validation(self, numbers: range) -> Iterable[tf.Tensor]:
         """Some of the batches that the validation images are divided into, by number."""
+        if not self.decoded.keys() >= set(numbers):
+            batches = self._decode_validation(numbers)
+            side = self.feed.image_size
+            size = len(numbers) * EVALUATION_BATCH * side * side * 3 * tf.float32.size
+            if size > MOST_DECODED_BYTES:
+                return batches
+            self.decoded.update(zip(numbers, batches, strict=True))
+        return [self.decoded[number] for number in numbers]
+
+    def _decode_validation(self, numbers: range) -> tf.data.Dataset:
         chosen: list[Example] = []
         for number in numbers:
             first = number * EVALUATION_BATCH

@@ -1,6 +1,7 @@
 """What the tests of training share: drawn pictures in three classes, and a small classifier."""
 
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -133,58 +134,62 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
     return draw_splits(tmp_path_factory.mktemp("pictures"))
 
 
+def build_feed(splits: Splits, **changes: Any) -> Feed:
+    """The pictures in batches of 8."""
+    values: dict[str, Any] = {
+        "splits": splits,
+        "image_size": SIZE,
+        "image_fit": "letterbox",
+        "batch_size": 8,
+        "seed": 3,
+        "augmentation": "none",
+        "label_smoothing": 0.0,
+        "class_weights": "none",
+    }
+    return Feed(**values | changes)
+
+
+def build_context(
+    folder: Path,
+    *,
+    stop: Stop | None = None,
+    precision: str = "float32",
+    interval: float = 1e9,
+    cache_limit: int = 10**9,
+    **changes: Any,
+) -> TrainingContext:
+    """Everything around training, over a folder as the bucket."""
+    settings = {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "patience": 0} | changes
+    return TrainingContext(
+        settings=TrainingSettings(**settings),
+        gate=GateSettings(),
+        workers=Workers(
+            strategy=tf.distribute.get_strategy(),
+            replicas=1,
+            devices=("CPU:0",),
+            bfloat16=False,
+            fingerprint="this machine",
+        ),
+        precision=precision,
+        checkpoints=CheckpointStore(
+            folder=folder / "local",
+            store=storage.connect(folder.as_uri()).child("runs/one/checkpoints"),
+            interval_seconds=interval,
+        ),
+        cache=FeatureCache(folder / "features", cache_limit),
+        telemetry=telemetry.silent(),
+        stop=stop or Stop(),
+    )
+
+
 @pytest.fixture
 def feed(splits: Splits) -> Callable[..., Feed]:
-    def make(**changes: Any) -> Feed:
-        values: dict[str, Any] = {
-            "splits": splits,
-            "image_size": SIZE,
-            "image_fit": "letterbox",
-            "batch_size": 8,
-            "seed": 3,
-            "augmentation": "none",
-            "label_smoothing": 0.0,
-            "class_weights": "none",
-        }
-        return Feed(**values | changes)
-
-    return make
+    return partial(build_feed, splits)
 
 
 @pytest.fixture
 def context(tmp_path: Path) -> Callable[..., TrainingContext]:
-    """Everything around training, over a folder as the bucket."""
-
-    def make(
-        stop: Stop | None = None,
-        precision: str = "float32",
-        interval: float = 1e9,
-        cache_limit: int = 10**9,
-        **changes: Any,
-    ) -> TrainingContext:
-        settings = {"epochs": 3, "batch_size": 8, "learning_rate": 0.01, "patience": 0} | changes
-        return TrainingContext(
-            settings=TrainingSettings(**settings),
-            gate=GateSettings(),
-            workers=Workers(
-                strategy=tf.distribute.get_strategy(),
-                replicas=1,
-                devices=("CPU:0",),
-                bfloat16=False,
-                fingerprint="this machine",
-            ),
-            precision=precision,
-            checkpoints=CheckpointStore(
-                folder=tmp_path / "local",
-                store=storage.connect(tmp_path.as_uri()).child("runs/one/checkpoints"),
-                interval_seconds=interval,
-            ),
-            cache=FeatureCache(tmp_path / "features", cache_limit),
-            telemetry=telemetry.silent(),
-            stop=stop or Stop(),
-        )
-
-    return make
+    return partial(build_context, tmp_path)
 
 
 @pytest.fixture(autouse=True, scope="session")

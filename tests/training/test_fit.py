@@ -1,5 +1,6 @@
 """Training: what comes out, what stays frozen, and what an interruption must not change."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -8,16 +9,15 @@ import pytest
 import tensorflow as tf
 
 from job import training
+from job.audit import Splits
 from job.batches import WHOLE, Feed, Shard, collect_labels
 from job.checkpoint import TrainingState
 from job.errors import DivergedError, Interrupted, SettingsError
-from job.model import Classifier
 from job.scores import log_loss, score
-from job.training import loop
+from job.training import Fitted, TrainingContext, loop
 from job.training.step import TrainStep, build_train_step
-from job.transfer import Plan
 from job.workers import Stop
-from tests.training.conftest import build_classifier, build_plan
+from tests.training.conftest import build_classifier, build_context, build_feed, build_plan
 
 
 def weights_of(model: Any) -> list[np.ndarray]:
@@ -62,7 +62,7 @@ def test_part_changes_what_is_behind_the_cut_and_nothing_before_it(
     low, high = (classifier.backbone.get_layer(name) for name in ("low", "high"))
     low_before, high_before = weights_of(low), weights_of(high)
     batches = feed(augmentation=augmentation)
-    training.fit(classifier, build_plan("part", classifier), batches, context())
+    training.fit(classifier, build_plan("part", classifier), batches, context(epochs=1))
     assert equal(low_before, weights_of(low))
     assert not equal(high_before, weights_of(high))
 
@@ -72,7 +72,7 @@ def test_all_changes_every_layer_but_never_the_statistics_of_batchnorm(feed, con
     low, norm = (classifier.backbone.get_layer(name) for name in ("low", "norm"))
     moving = [norm.moving_mean.numpy(), norm.moving_variance.numpy()]
     gamma, low_before = norm.gamma.numpy(), weights_of(low)
-    training.fit(classifier, build_plan("all", classifier), feed(), context())
+    training.fit(classifier, build_plan("all", classifier), feed(), context(epochs=1))
     assert equal(moving, [norm.moving_mean.numpy(), norm.moving_variance.numpy()])
     assert not np.array_equal(gamma, norm.gamma.numpy())
     assert not equal(low_before, weights_of(low))
@@ -80,8 +80,8 @@ def test_all_changes_every_layer_but_never_the_statistics_of_batchnorm(feed, con
 
 def test_cached_and_live_agree(feed, context) -> None:
     cached, live = build_classifier(), build_classifier()
-    training.fit(cached, build_plan("part", cached, probe=False), feed(), context())
-    nothing_fits = context(cache_limit=0)
+    training.fit(cached, build_plan("part", cached, probe=False), feed(), context(epochs=2))
+    nothing_fits = context(cache_limit=0, epochs=2)
     nothing_fits.checkpoints.clear()
     kept = set(nothing_fits.cache.folder.iterdir())
     training.fit(live, build_plan("part", live, probe=False), feed(), nothing_fits)
@@ -106,27 +106,33 @@ class StopAt(Stop):
     def requested(self, _: bool) -> None: ...
 
 
-@pytest.mark.parametrize("step", [0, 5, 8, 12])
-def test_an_interrupted_run_goes_on_exactly_where_it_stopped(feed, context, step: int) -> None:
-    def arguments() -> tuple[Classifier, Plan, Feed]:
-        classifier = build_classifier(dropout=0.3)
-        return classifier, build_plan("part", classifier, probe=False), feed(augmentation="light")
+def fit_with_dropout(splits: Splits, surroundings: TrainingContext) -> Fitted:
+    """Two epochs of four steps on augmented images: all that draws random numbers."""
+    classifier = build_classifier(dropout=0.3)
+    plan = build_plan("part", classifier, probe=False)
+    return training.fit(classifier, plan, build_feed(splits, augmentation="light"), surroundings)
 
-    straight, plan, batches = arguments()
-    whole = training.fit(straight, plan, batches, context())
-    context().checkpoints.clear()
-    first, plan, batches = arguments()
+
+@pytest.fixture(scope="module")
+def uninterrupted(splits: Splits, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    return fit_with_dropout(splits, build_context(tmp_path_factory.mktemp("straight"), epochs=2))
+
+
+# Before the first step, between two epochs, in the middle of the second, after the last step.
+@pytest.mark.parametrize("step", [0, 4, 6, 8])
+def test_an_interrupted_run_goes_on_exactly_where_it_stopped(
+    splits: Splits, context: Callable[..., TrainingContext], uninterrupted: Fitted, step: int
+) -> None:
     with pytest.raises(Interrupted):
-        training.fit(first, plan, batches, context(stop=StopAt(step)))
-    second, plan, batches = arguments()
-    resumed = training.fit(second, plan, batches, context())
-    assert equal(weights_of(straight.model), weights_of(second.model))
-    assert whole == resumed
+        fit_with_dropout(splits, context(stop=StopAt(step), epochs=2))
+    resumed = fit_with_dropout(splits, context(epochs=2))
+    assert equal(weights_of(uninterrupted.classifier.model), weights_of(resumed.classifier.model))
+    assert uninterrupted == resumed
 
 
 def test_a_run_resumed_on_another_machine_says_that_it_is_not_exact(feed, context) -> None:
     classifier = build_classifier()
-    plan = build_plan("all", classifier)
+    plan = build_plan("part", classifier)
     with pytest.raises(Interrupted):
         training.fit(classifier, plan, feed(), context(stop=StopAt(4)))
     checkpoints = context().checkpoints
@@ -134,7 +140,8 @@ def test_a_run_resumed_on_another_machine_says_that_it_is_not_exact(feed, contex
     assert state is not None
     elsewhere = {**state.facts, "fingerprints": ["another machine"]}
     checkpoints.save(TrainingState(state.arrays, elsewhere))
-    assert not training.fit(build_classifier(), plan, feed(), context()).exact
+    other = build_classifier()
+    assert not training.fit(other, build_plan("part", other), feed(), context()).exact
 
 
 class Poisoned(Feed):

@@ -157,9 +157,7 @@ def _compare_epoch(classifier: Any, feed: Any, folder: Path, repeats: int) -> di
     cache = FeatureCache(folder / "features", 10**10)
     frozen = FrozenNetwork(trunk, "context part")
     rows = cache.load(frozen, feed, feed.splits.train, telemetry.silent())
-    variables = [
-        variable.value for variable in transfer.select_variables(classifier, "part", cut)
-    ]
+    variables = [variable.value for variable in transfer.select_variables(classifier, "part", cut)]
 
     def gradient(activations: Any, targets: Any, weights: Any) -> Any:
         with tf.GradientTape() as tape:
