@@ -1,17 +1,13 @@
 """The race of the candidates. It can stop at any step and goes on where it was."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from job.batches import Feed, collect_labels
-from job.evaluation.scores import compute_wilson_interval
 from job.linear import choose_factors, set_trial
 from job.model import Classifier
-from job.scores import score
 from job.selection.candidates import (
     Candidate,
     choose_boundaries,
@@ -19,7 +15,8 @@ from job.selection.candidates import (
     list_candidates,
 )
 from job.selection.measuring import MeasuredData
-from job.selection.rule import Judged, Winner, choose_metric, choose_winner
+from job.selection.results import RaceResults
+from job.selection.rule import Judged, choose_metric, choose_winner
 from job.selection.schedule import Rung, order_by_steps, plan_race
 from job.settings import TransferSettings
 from job.training import (
@@ -43,9 +40,6 @@ from job.transfer import Choice, Plan, Stage, make_plan
 logger = logging.getLogger(__name__)
 
 RULE = "measured"
-# Why a candidate was not trained by steps.
-NO_BUDGET = "not trained: the budget is too small"
-NO_EVIDENCE = "not trained: like ImageNet, and too few validation images to show a gain"
 # Names of what a session keeps of the heads that were solved.
 PLAIN, STAGES = "head", "head on all stages"
 
@@ -235,7 +229,15 @@ class _Race:
         labels = collect_labels(session.feed.splits.val)
         winner = choose_winner(judged, labels, session.context.gate.metric)
         candidate = self._find_candidate(winner.name)
-        facts = self._describe_candidates(winner, judged)
+        results = RaceResults(
+            candidates=self.candidates,
+            progress=progress,
+            epochs=session.context.settings.epochs,
+            judged=judged,
+            labels=labels,
+            metric=session.context.gate.metric,
+        )
+        facts = results.describe(winner)
         logger.info("%s", winner.reason)
         if candidate.mode != "none":
             trainer = self._restore_finalist(candidate)
@@ -287,47 +289,3 @@ class _Race:
         trainer.restore_running(parked)
         assign_arrays(trainer.network.variables, trainer.best[0])
         return trainer
-
-    def _describe_candidates(
-        self, winner: Winner, judged: Sequence[Judged]
-    ) -> list[dict[str, Any]]:
-        """Every candidate as JSON for the report."""
-        labels = collect_labels(self.session.feed.splits.val)
-        metric = self.session.context.gate.metric
-        epochs = self.session.context.settings.epochs
-        scores = {one.name: score(metric, labels, one.logits) for one in judged}
-        parked = self.session.progress.parked
-        rows = []
-        for candidate in self.candidates:
-            name = candidate.name
-            progress = parked.get(name)
-            value = scores.get(name)
-            reason = ""
-            if name == winner.name:
-                reason = winner.reason
-            elif progress is None and candidate.mode != "none":
-                reason = NO_BUDGET if self.session.progress.races else NO_EVIDENCE
-            elif value is None and progress is not None:
-                value = progress.ranks[0][0]
-                reason = f"left out after {progress.epoch} epochs"
-            low = high = None
-            if value is not None:
-                low, high = compute_wilson_interval(round(value * len(labels)), len(labels))
-            share = progress.epoch / epochs if progress else float(candidate.mode == "none")
-            rows.append(
-                {
-                    "name": name,
-                    "mode": candidate.mode,
-                    "pooling": candidate.pooling,
-                    "cut": candidate.cut and candidate.cut.name,
-                    "score": value,
-                    "low": low,
-                    "high": high,
-                    "work": candidate.work * share,
-                    "epochs": progress.epoch if progress else 0,
-                    "of_epochs": epochs if candidate.mode != "none" else 0,
-                    "chosen": name == winner.name,
-                    "reason": reason,
-                }
-            )
-        return rows

@@ -12,7 +12,7 @@ from job.training.inputs import load_inputs
 from job.training.loop import StageTrainer
 from job.training.network import divide_classifier
 from job.training.prediction import compute_feature_maps, predict
-from job.training.progress import Rank, StageProgress
+from job.training.progress import Rank, StageProgress, TrainingProgress
 from job.training.refinement import refine
 from job.training.session import TrainingSession, assign_arrays, read_arrays
 from job.training.stage_features import (
@@ -32,6 +32,7 @@ __all__ = [
     "StageProgress",
     "StageTrainer",
     "TrainingContext",
+    "TrainingProgress",
     "TrainingSession",
     "apply_head",
     "assign_arrays",
