@@ -8,6 +8,7 @@ from subprocess import Popen
 import pytest
 
 from tests.pipeline.conftest import UNMEASURED, Ended, graft, graft_until
+from tests.pipeline.test_together import Site
 from tools.photographs import ensure_weights
 
 CANDIDATES = ("EfficientNetLite0", "EfficientNetLite1")
@@ -120,3 +121,22 @@ def test_a_check_looks_for_the_weights_of_every_candidate(
     assert missing.code == 4
     assert "1 of 2 candidates" in missing.out
     assert "EfficientNetLite1: EfficientNetLite1 needs its ImageNet weights" in missing.out
+
+
+def test_two_workers_train_the_backbone_that_the_chief_has_chosen(
+    auto: dict[str, str], tmp_path: Path
+) -> None:
+    # A head that is trained by steps, so that both have something to do.
+    steps = {"GRAFT_HEAD_UNITS": "8", "GRAFT_TRAINING_EPOCHS": "2"}
+    site = Site(tmp_path, auto | steps | UNMEASURED)
+    try:
+        chief, other = (worker.ended() for worker in site.both())
+    finally:
+        site.close()
+    assert (chief.code, other.code) == (0, 0), chief.err
+    assert chief.result["release"] == other.result["release"]
+    assert "was chosen: EfficientNetLite" in chief.err
+    assert "was chosen: EfficientNetLite" not in other.err
+    report = read_release(chief, tmp_path / "bucket" / "colours", "report.json")
+    assert report["backbone"] in CANDIDATES
+    assert report["backbones"]
