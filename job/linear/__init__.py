@@ -15,7 +15,7 @@ from job.linear.choices import (
 )
 from job.linear.probe import PENALTIES, Probe, solve_path
 from job.linear.quick import Head, solve
-from job.linear.sample import Group, Sample, join, spread
+from job.linear.sample import FeatureGroup, Sample, join, spread
 from job.linear.trial import (
     FOLDS,
     LEAST_JUDGED,
@@ -26,6 +26,9 @@ from job.linear.trial import (
     set_trial,
 )
 
+# The short name, for those who have no other group in sight. A class name occurs once in job/.
+Group = FeatureGroup
+
 __all__ = [
     "COARSE_PENALTIES",
     "FOLDS",
@@ -33,6 +36,7 @@ __all__ = [
     "PENALTIES",
     "Bench",
     "FactorChoice",
+    "FeatureGroup",
     "Group",
     "Head",
     "PenaltyChoice",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from job.linear.probe import Probe, measure_columns
-from job.linear.sample import Group
+from job.linear.sample import FeatureGroup
 
 FloatArray = NDArray[np.float32]
 
@@ -32,7 +32,7 @@ class Basis:
         group_of: int [components of all groups], the number of the group.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[FeatureGroup, ...]
     mean: NDArray[np.float64]
     scale: NDArray[np.float64]
     rotations: tuple[FloatArray, ...]
@@ -70,24 +70,19 @@ class Basis:
         )
 
 
-def find_basis(
-    features: FloatArray,
-    groups: Sequence[Group],
-    most_components: int | None = None,
-) -> Basis:
+def find_basis(features: FloatArray, groups: Sequence[FeatureGroup]) -> Basis:
     """Find the principal components of each group.
 
     Args:
         features: float32 [n, d].
         groups: which columns belong together.
-        most_components: of one group. None keeps all, and then nothing is lost.
     """
     mean, scale = measure_columns(features)
     rotations = []
     variances = []
     for group in groups:
         standardised = _standardise(features, group, mean, scale)
-        rotation, variance = _find_components(standardised, most_components)
+        rotation, variance = _find_components(standardised)
         rotations.append(rotation)
         variances.append(variance)
     sizes = [len(variance) for variance in variances]
@@ -102,7 +97,7 @@ def find_basis(
 
 
 def _standardise(
-    features: FloatArray, group: Group, mean: NDArray[np.float64], scale: NDArray[np.float64]
+    features: FloatArray, group: FeatureGroup, mean: NDArray[np.float64], scale: NDArray[np.float64]
 ) -> FloatArray:
     """Return the columns of a group, float32 [n, columns]."""
     columns = slice(group.start, group.stop)
@@ -115,17 +110,13 @@ def _standardise(
     return standardised
 
 
-def _find_components(
-    standardised: FloatArray, most_components: int | None
-) -> tuple[FloatArray, FloatArray]:
+def _find_components(standardised: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return rotation float32 [d, components] and variances float32 [components], falling."""
     images, dimensions = standardised.shape
     is_wide = images < dimensions
     # The smaller of the two Gram matrices: both have the same eigenvalues.
     gram = standardised @ standardised.T if is_wide else standardised.T @ standardised
-    size = len(gram)
-    first = 0 if most_components is None else max(size - most_components, 0)
-    values, vectors = eigh(gram, subset_by_index=(first, size - 1), overwrite_a=True)
+    values, vectors = eigh(gram, overwrite_a=True)
     values, vectors = values[::-1], vectors[:, ::-1]
     kept = values > LEAST_VARIANCE * max(values[0], np.finfo(np.float32).tiny)
     values, vectors = values[kept], vectors[:, kept]

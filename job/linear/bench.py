@@ -1,21 +1,22 @@
 """A trial whose features are rotated once, so that many heads can be judged on it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from job.linear.basis import find_basis
 from job.linear.quick import LEAST_GAIN, Head, Problem
-from job.linear.sample import Group
+from job.linear.sample import FeatureGroup
 from job.linear.trial import Round, Trial
 from job.scores import Labels
 
 FloatArray = NDArray[np.float32]
 
-# Of a rough bench: components of one group, and where the solver stops.
+# Components of one group that are left of a truncated bench.
 MOST_COMPONENTS = 512
+# Where the solver of a rough bench stops.
 ROUGH_GAIN = 1e-4
 
 
@@ -37,6 +38,22 @@ class Bench:
     def labels(self) -> Labels:
         """Of the images that judge, in the order of the logits."""
         return self.trial.judged_labels
+
+    def truncate(self) -> "Bench":
+        """Keep the first `MOST_COMPONENTS` of each group, for many heads that are only compared.
+
+        That is a penalty of its own, and it favours several groups over one wide one: with 5,000
+        images the score of the widest group fell by 0.8 points and that of all groups rose by 0.9.
+        """
+        # The components of a group go from the largest variance to the smallest.
+        firsts = np.searchsorted(self.group_of, self.group_of)
+        kept = np.flatnonzero(np.arange(len(self.group_of)) - firsts < MOST_COMPONENTS)
+        problem = replace(
+            self.problem,
+            components=np.ascontiguousarray(self.problem.components[:, kept]),
+            variances=self.problem.variances[kept],
+        )
+        return Bench(trial=self.trial, problem=problem, group_of=self.group_of[kept])
 
     def judge(
         self,
@@ -69,7 +86,7 @@ class Bench:
 
 def set_up_bench(
     trial: Trial,
-    groups: Sequence[Group],
+    groups: Sequence[FeatureGroup],
     *,
     rough: bool = False,
 ) -> Bench:
@@ -80,13 +97,13 @@ def set_up_bench(
     Args:
         trial: what is learnt from and what judges.
         groups: which columns belong together. Others are left out.
-        rough: keep the first principal components of wide groups only, and stop the solver early.
-            Scores move by about half a point, in a fifth of the time.
+        rough: stop the solver early. Scores move by a few tenths of a point, in a third of the
+            time.
     """
     sample = trial.sample
     # Validation images are new to everything that is learnt.
     seen = slice(None) if trial.folds else trial.rounds[0].learnt
-    basis = find_basis(sample.features[seen], groups, MOST_COMPONENTS if rough else None)
+    basis = find_basis(sample.features[seen], groups)
     problem = Problem(
         components=basis.project(sample.features),
         targets=sample.targets,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from job.linear.bench import Bench, set_up_bench
 from job.linear.probe import PENALTIES
 from job.linear.quick import Head
-from job.linear.sample import Group, Sample, divide_columns, spread
+from job.linear.sample import FeatureGroup, Sample, divide_columns, spread
 from job.linear.trial import Trial, set_folds
 from job.scores import log_loss, score
 
@@ -20,8 +20,10 @@ MOST_SWEEPS = 2
 # What a quick search goes through. Heads on 1,000 columns and more often want a stronger penalty
 # than those of `solve_path`. Between neighbours the score hardly differs.
 COARSE_PENALTIES = (1000.0, 100.0, 10.0, 1.0, 0.1, 0.01)
-# A loss that has risen by this factor does not fall again.
+# A loss that has risen by this factor does not fall again. One that has changed by a smaller share
+# than the other is at its end: narrow groups need hardly any penalty.
 RISEN = 1.1
+SETTLED = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class FactorChoice:
     loss: float
     starts: tuple[float, float]
 
-    def columns(self, groups: Sequence[Group]) -> NDArray[np.float64]:
+    def columns(self, groups: Sequence[FeatureGroup]) -> NDArray[np.float64]:
         """Return the factor of each column, float64 [d], as `solve_path` takes it."""
         return spread(groups, self.values)
 
@@ -112,12 +114,13 @@ def out_of_fold(
     return logits
 
 
-def choose_factors(trial: Trial, groups: Sequence[Group], metric: str) -> FactorChoice:
+def choose_factors(trial: Trial, groups: Sequence[FeatureGroup], metric: str) -> FactorChoice:
     """Choose one factor for each group of features, which is a penalty of its own for each.
 
     The search starts from the better of two heads: the last group alone, and all groups alike. It
     tries each group at each of `FACTORS`, from the last but one to the first, and keeps what the
-    images that judge prefer. So the result is never worse on them than either start.
+    images that judge prefer. So the result is never worse on them than either start. All of these
+    heads are those of a truncated bench.
 
     Args:
         trial: what is learnt from and what judges.
@@ -125,7 +128,7 @@ def choose_factors(trial: Trial, groups: Sequence[Group], metric: str) -> Factor
             scales all of them.
         metric: a key of `METRICS`.
     """
-    bench = set_up_bench(trial, groups, rough=True)
+    bench = set_up_bench(trial, groups, rough=True).truncate()
     others = len(groups) - 1
     starts = []
     for values in ((0.0,) * others + (1.0,), (1.0,) * len(groups)):
@@ -167,14 +170,14 @@ def find_best(
 ) -> tuple[PenaltyRow, NDArray[np.float32]]:
     """Find the best of `COARSE_PENALTIES`, and return its row and logits [judged, classes].
 
-    It stops where the loss rises: weaker penalties only cost more time.
+    It stops where the loss rises or hardly changes: weaker penalties only cost more time.
     """
     found = []
     least = np.inf
     for row, logits in follow_path(bench, metric, values, COARSE_PENALTIES):
         found.append((row, logits))
-        least = min(least, row.loss)
-        if row.loss > RISEN * least:
+        before, least = least, min(least, row.loss)
+        if row.loss > RISEN * least or abs(row.loss - before) < SETTLED * least:
             break
     return max(found, key=lambda pair: pair[0].rank)
 

@@ -11,7 +11,7 @@ from job.scores import Labels
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class FeatureGroup:
     """Columns that belong together, such as those of one resolution stage: start to stop - 1."""
 
     name: str
@@ -24,7 +24,7 @@ class Group:
         return self.stop - self.start
 
 
-def spread(groups: Sequence[Group], values: Sequence[float]) -> NDArray[np.float64]:
+def spread(groups: Sequence[FeatureGroup], values: Sequence[float]) -> NDArray[np.float64]:
     """Return the factor of each column, float64 [d], from one value per group.
 
     A column outside all groups gets 0.
@@ -37,7 +37,7 @@ def spread(groups: Sequence[Group], values: Sequence[float]) -> NDArray[np.float
 
 def divide_columns(
     columns: int, factors: NDArray[np.float64] | None
-) -> tuple[tuple[Group, ...], tuple[float, ...]]:
+) -> tuple[tuple[FeatureGroup, ...], tuple[float, ...]]:
     """Return the groups of neighbouring columns that share a factor, and the factor of each.
 
     Args:
@@ -50,7 +50,7 @@ def divide_columns(
     groups = []
     values = []
     for start, stop in pairwise(bounds):
-        groups.append(Group("", int(start), int(stop)))
+        groups.append(FeatureGroup("", int(start), int(stop)))
         values.append(float(factors[start]))
     return tuple(groups), tuple(values)
 

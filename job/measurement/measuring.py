@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from job.linear import Group, Sample, set_trial, set_up_bench
+from job.linear import FeatureGroup, Sample, set_trial, set_up_bench
 from job.measurement.curve import CurvePoint, measure_curve, predict_gain
 from job.measurement.profile import StageScore, measure_profile
 
@@ -22,7 +22,8 @@ class Measurement:
         judged: how many images judge.
         folds: of the trial; 0 if validation images judge.
         profile: one row per stage, and one for all of them, which comes last.
-        curve: from few images to many.
+        curve: from few images to many. Its last score may differ from the profile's by a point,
+            because it is solved on fewer components.
         doubling: what twice the images are predicted to add to the score.
         earlier_stages_add: score of all stages minus that of the last one.
     """
@@ -93,7 +94,7 @@ class Measurement:
 def measure(
     train: Sample,
     val: Sample,
-    groups: Sequence[Group],
+    groups: Sequence[FeatureGroup],
     metric: str,
 ) -> Measurement:
     """Measure the profile and the learning curve.
@@ -116,7 +117,8 @@ def measure(
     if last.score >= everything.score:
         values = [0.0] * (len(groups) - 1) + [1.0]
         penalty = last.penalty
-    curve = measure_curve(bench, metric, penalty, values)
+    # The profile compares groups, so it needs all components. The curve compares sizes.
+    curve = measure_curve(bench.truncate(), metric, penalty, values)
     judged = len(trial.judged)
     return Measurement(
         metric=metric,

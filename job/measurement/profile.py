@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from job.linear import Bench, Group, find_best
+from job.linear import Bench, FeatureGroup, find_best
 from job.scores import Labels, score
 
 ALL_STAGES = "all stages"
@@ -36,7 +36,9 @@ class StageScore:
     penalty: float
 
 
-def measure_profile(bench: Bench, groups: Sequence[Group], metric: str) -> tuple[StageScore, ...]:
+def measure_profile(
+    bench: Bench, groups: Sequence[FeatureGroup], metric: str
+) -> tuple[StageScore, ...]:
     """Solve one head on each group and one on all of them, which comes last."""
     heads = []
     for number, group in enumerate(groups):

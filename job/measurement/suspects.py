@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 
-from job.linear import Group, Sample, follow_path, set_folds, set_up_bench
+from job.linear import FeatureGroup, Sample, follow_path, set_folds, set_up_bench
 from job.scores import Labels
 
 # Of a wrong label, for an image to be listed. Most of those listed have a far higher one: with 5 %
-# planted wrong labels about three of four listed were planted.
-LEAST_PROBABILITY = 0.2
+# planted wrong labels about two of three listed were planted.
+LEAST_PROBABILITY = 0.1
 # From strong to weak. Wrong labels ask for a stronger one than the score does.
 SUSPECT_PENALTIES = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
 # What is known of any set beforehand: as if 1 image of 21 had been found wrong. Without it the
@@ -129,9 +129,9 @@ def find_suspects(sample: Sample, penalty: float | None = None) -> Suspects:
         sample: all images: train, val and test.
         penalty: of the heads. None tries `SUSPECT_PENALTIES`.
     """
-    whole = Group(name="", start=0, stop=sample.features.shape[1])
+    whole = FeatureGroup(name="", start=0, stop=sample.features.shape[1])
     trial = set_folds(sample)
-    bench = set_up_bench(trial, [whole], rough=True)
+    bench = set_up_bench(trial, [whole], rough=True).truncate()
     penalties = SUSPECT_PENALTIES if penalty is None else (penalty,)
     best: tuple[NoiseFit, NDArray[np.float32]] | None = None
     for _, judged in follow_path(bench, "accuracy", [1.0], penalties):

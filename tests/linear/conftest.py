@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from job.linear import Group, Sample
+from job.linear import FeatureGroup, Sample
 
 # The upper and the lower half of the picture stand for two stages of a network.
-HALVES = (Group("upper", 0, 32), Group("lower", 32, 64))
+HALVES = (FeatureGroup("upper", 0, 32), FeatureGroup("lower", 32, 64))
 
 
 def build_sample(features: np.ndarray, labels: np.ndarray) -> Sample:

@@ -10,14 +10,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from job.linear import Group, Sample
+from job.linear import FeatureGroup, Sample
 from job.measurement import ALL_STAGES, CurvePoint, Measurement, measure, predict_gain
 from job.measurement.curve import order_by_class
 from job.measurement.profile import compute_interval
 from tests.linear.conftest import build_sample
 
 # Two rows of the picture, then all others: the last stage knows nearly everything.
-STAGES = (Group("top rows", 0, 16), Group("other rows", 16, 64))
+STAGES = (FeatureGroup("top rows", 0, 16), FeatureGroup("other rows", 16, 64))
 
 Part = Callable[[int, int], Sample]
 
