@@ -1,6 +1,5 @@
 """Linear heads on features: solved, not trained. With them the penalty and the folds."""
 
-from job.linear.bench import Bench, set_up_bench
 from job.linear.choices import (
     COARSE_PENALTIES,
     FactorChoice,
@@ -15,6 +14,7 @@ from job.linear.choices import (
 )
 from job.linear.probe import PENALTIES, Probe, solve_path
 from job.linear.quick import Head, solve
+from job.linear.rotated_trial import RotatedTrial, rotate_trial
 from job.linear.sample import FeatureGroup, Sample, join, spread
 from job.linear.trial import (
     FOLDS,
@@ -34,7 +34,6 @@ __all__ = [
     "FOLDS",
     "LEAST_JUDGED",
     "PENALTIES",
-    "Bench",
     "FactorChoice",
     "FeatureGroup",
     "Group",
@@ -42,6 +41,7 @@ __all__ = [
     "PenaltyChoice",
     "PenaltyRow",
     "Probe",
+    "RotatedTrial",
     "Round",
     "Sample",
     "Trial",
@@ -53,9 +53,9 @@ __all__ = [
     "follow_path",
     "join",
     "out_of_fold",
+    "rotate_trial",
     "set_folds",
     "set_trial",
-    "set_up_bench",
     "solve",
     "solve_path",
     "spread",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from job.linear.bench import Bench, set_up_bench
 from job.linear.probe import PENALTIES
 from job.linear.quick import Head
+from job.linear.rotated_trial import RotatedTrial, rotate_trial
 from job.linear.sample import FeatureGroup, Sample, divide_columns, spread
 from job.linear.trial import Trial, set_folds
 from job.scores import log_loss, score
@@ -89,8 +89,8 @@ def choose_penalty(
         factors: float [d], as in `solve_path`.
     """
     groups, values = divide_columns(trial.sample.features.shape[1], factors)
-    bench = set_up_bench(trial, groups)
-    rows = [row for row, _ in follow_path(bench, metric, values, PENALTIES)]
+    rotated = rotate_trial(trial, groups)
+    rows = [row for row, _ in follow_path(rotated, metric, values, PENALTIES)]
     # Of equals this is the first one, which has the stronger penalty.
     best = max(rows, key=lambda row: row.rank)
     return PenaltyChoice(penalty=best.penalty, rows=tuple(rows))
@@ -108,7 +108,7 @@ def out_of_fold(
     """
     trial = set_folds(sample)
     groups, values = divide_columns(sample.features.shape[1], factors)
-    judged, _ = set_up_bench(trial, groups).judge(penalty, values)
+    judged, _ = rotate_trial(trial, groups).judge(penalty, values)
     logits = np.zeros((sample.images, sample.classes), np.float32)
     logits[trial.judged] = judged
     return logits
@@ -120,7 +120,7 @@ def choose_factors(trial: Trial, groups: Sequence[FeatureGroup], metric: str) ->
     The search starts from the better of two heads: the last group alone, and all groups alike. It
     tries each group at each of `FACTORS`, from the last but one to the first, and keeps what the
     images that judge prefer. So the result is never worse on them than either start. All of these
-    heads are those of a truncated bench.
+    heads are those of a truncated rotated.
 
     Args:
         trial: what is learnt from and what judges.
@@ -128,11 +128,11 @@ def choose_factors(trial: Trial, groups: Sequence[FeatureGroup], metric: str) ->
             scales all of them.
         metric: a key of `METRICS`.
     """
-    bench = set_up_bench(trial, groups, rough=True).truncate()
+    rotated = rotate_trial(trial, groups, rough=True).truncate()
     others = len(groups) - 1
     starts = []
     for values in ((0.0,) * others + (1.0,), (1.0,) * len(groups)):
-        start, _ = find_best(bench, metric, values)
+        start, _ = find_best(rotated, metric, values)
         starts.append((start, values))
     # Of equals the first one, which needs one group only.
     best, values = max(starts, key=lambda start: start[0].rank)
@@ -144,12 +144,12 @@ def choose_factors(trial: Trial, groups: Sequence[FeatureGroup], metric: str) ->
                 changed = (*values[:group], factor, *values[group + 1 :])
                 if changed == values:
                     continue
-                ((row, _),) = follow_path(bench, metric, changed, (best.penalty,))
+                ((row, _),) = follow_path(rotated, metric, changed, (best.penalty,))
                 if row.rank > best.rank:
                     best, values = row, changed
         # More features bear a stronger penalty, fewer a weaker one.
         nearby = (best.penalty * 10**0.5, best.penalty / 10**0.5)
-        rows = [row for row, _ in follow_path(bench, metric, values, nearby)]
+        rows = [row for row, _ in follow_path(rotated, metric, values, nearby)]
         best = max(best, *rows, key=lambda row: row.rank)
         if values == before:
             break
@@ -166,7 +166,7 @@ def choose_factors(trial: Trial, groups: Sequence[FeatureGroup], metric: str) ->
 
 
 def find_best(
-    bench: Bench, metric: str, values: Sequence[float]
+    rotated: RotatedTrial, metric: str, values: Sequence[float]
 ) -> tuple[PenaltyRow, NDArray[np.float32]]:
     """Find the best of `COARSE_PENALTIES`, and return its row and logits [judged, classes].
 
@@ -174,7 +174,7 @@ def find_best(
     """
     found = []
     least = np.inf
-    for row, logits in follow_path(bench, metric, values, COARSE_PENALTIES):
+    for row, logits in follow_path(rotated, metric, values, COARSE_PENALTIES):
         found.append((row, logits))
         before, least = least, min(least, row.loss)
         if row.loss > RISEN * least or abs(row.loss - before) < SETTLED * least:
@@ -183,7 +183,7 @@ def find_best(
 
 
 def follow_path(
-    bench: Bench, metric: str, values: Sequence[float], penalties: Sequence[float]
+    rotated: RotatedTrial, metric: str, values: Sequence[float], penalties: Sequence[float]
 ) -> Iterator[tuple[PenaltyRow, NDArray[np.float32]]]:
     """Judge the heads along a path of penalties: rows and logits [judged, classes].
 
@@ -191,6 +191,6 @@ def follow_path(
     """
     heads: tuple[Head, ...] = ()
     for penalty in penalties:
-        logits, heads = bench.judge(penalty, values, starts=heads)
-        value = score(metric, bench.labels, logits)
-        yield PenaltyRow(penalty, value, log_loss(bench.labels, logits)), logits
+        logits, heads = rotated.judge(penalty, values, starts=heads)
+        value = score(metric, rotated.labels, logits)
+        yield PenaltyRow(penalty, value, log_loss(rotated.labels, logits)), logits

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from job.linear import Bench, Round
+from job.linear import RotatedTrial, Round
 from job.scores import Labels, score
 
 SHARES = (0.1, 0.2, 0.4, 0.8, 1.0)
@@ -33,25 +33,25 @@ class CurvePoint:
 
 
 def measure_curve(
-    bench: Bench, metric: str, penalty: float, values: Sequence[float]
+    rotated: RotatedTrial, metric: str, penalty: float, values: Sequence[float]
 ) -> tuple[CurvePoint, ...]:
     """Solve heads on shares of the images that are learnt from.
 
     Args:
-        bench: the trial. What judges stays whole.
+        rotated: the trial. What judges stays whole.
         metric: a key of `METRICS`.
         penalty: one for all. It is divided by the images, so it means the same for few of them.
         values: one factor for each group.
     """
-    rounds = bench.trial.rounds
-    labels = bench.trial.sample.labels
+    rounds = rotated.trial.rounds
+    labels = rotated.trial.sample.labels
     learnt = [each.learnt for each in rounds]
     # Folds differ in size by one or two images.
     images = min(map(len, learnt))
     sizes = [max(round(share * images), 1) for share in SHARES]
-    logits, whole = bench.judge(penalty, values)
+    logits, whole = rotated.judge(penalty, values)
     scores: dict[int, list[float]] = {size: [] for size in sizes}
-    scores[images] = [score(metric, bench.labels, logits)]
+    scores[images] = [score(metric, rotated.labels, logits)]
     for draw in range(DRAWS):
         generator = np.random.default_rng([SEED, draw])
         orders = [rows[order_by_class(labels[rows], generator)] for rows in learnt]
@@ -61,8 +61,8 @@ def measure_curve(
             fewer = []
             for each, order in zip(rounds, orders, strict=True):
                 fewer.append(Round(learnt=np.sort(order[:size]), judged=each.judged))
-            logits, heads = bench.judge(penalty, values, fewer, heads)
-            scores[size].append(score(metric, bench.labels, logits))
+            logits, heads = rotated.judge(penalty, values, fewer, heads)
+            scores[size].append(score(metric, rotated.labels, logits))
     return tuple(CurvePoint(size, tuple(scores[size])) for size in sorted(scores))
 
 

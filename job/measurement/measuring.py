@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from job.linear import FeatureGroup, Sample, set_trial, set_up_bench
+from job.linear import FeatureGroup, Sample, rotate_trial, set_trial
 from job.measurement.curve import CurvePoint, measure_curve, predict_gain
 from job.measurement.profile import StageScore, measure_profile
 
@@ -108,8 +108,8 @@ def measure(
         metric: a key of `METRICS`.
     """
     trial = set_trial(train, val)
-    bench = set_up_bench(trial, groups, rough=True)
-    profile = measure_profile(bench, groups, metric)
+    rotated = rotate_trial(trial, groups, rough=True)
+    profile = measure_profile(rotated, groups, metric)
     last, everything = profile[-2:]
     # The curve is that of the better head.
     values = [1.0] * len(groups)
@@ -118,7 +118,7 @@ def measure(
         values = [0.0] * (len(groups) - 1) + [1.0]
         penalty = last.penalty
     # The profile compares groups, so it needs all components. The curve compares sizes.
-    curve = measure_curve(bench.truncate(), metric, penalty, values)
+    curve = measure_curve(rotated.truncate(), metric, penalty, values)
     judged = len(trial.judged)
     return Measurement(
         metric=metric,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from job.linear import Bench, FeatureGroup, find_best
+from job.linear import FeatureGroup, RotatedTrial, find_best
 from job.scores import Labels, score
 
 ALL_STAGES = "all stages"
@@ -37,7 +37,7 @@ class StageScore:
 
 
 def measure_profile(
-    bench: Bench, groups: Sequence[FeatureGroup], metric: str
+    rotated: RotatedTrial, groups: Sequence[FeatureGroup], metric: str
 ) -> tuple[StageScore, ...]:
     """Solve one head on each group and one on all of them, which comes last."""
     heads = []
@@ -48,8 +48,8 @@ def measure_profile(
     heads.append((ALL_STAGES, sum(group.dimensions for group in groups), [1.0] * len(groups)))
     profile = []
     for name, dimensions, values in heads:
-        row, logits = find_best(bench, metric, values)
-        low, high = compute_interval(metric, bench.labels, logits)
+        row, logits = find_best(rotated, metric, values)
+        low, high = compute_interval(metric, rotated.labels, logits)
         profile.append(
             StageScore(
                 stage=name,

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit, log_softmax, logit, softmax
 
-from job.linear import FeatureGroup, Sample, follow_path, set_folds, set_up_bench
+from job.linear import FeatureGroup, Sample, follow_path, rotate_trial, set_folds
 from job.scores import Labels
 
 # Of a wrong label, for an image to be listed. Most of those listed have a far higher one: with 5 %
@@ -131,11 +131,11 @@ def find_suspects(sample: Sample, penalty: float | None = None) -> Suspects:
     """
     whole = FeatureGroup(name="", start=0, stop=sample.features.shape[1])
     trial = set_folds(sample)
-    bench = set_up_bench(trial, [whole], rough=True).truncate()
+    rotated = rotate_trial(trial, [whole], rough=True).truncate()
     penalties = SUSPECT_PENALTIES if penalty is None else (penalty,)
     best: tuple[NoiseFit, NDArray[np.float32]] | None = None
-    for _, judged in follow_path(bench, "accuracy", [1.0], penalties):
-        fit = fit_noise(judged, bench.labels)
+    for _, judged in follow_path(rotated, "accuracy", [1.0], penalties):
+        fit = fit_noise(judged, rotated.labels)
         if best is not None and fit.loss > best[0].loss:
             break
         best = fit, judged

@@ -13,7 +13,7 @@ from job.audit import Splits
 from job.batches import collect_labels
 from job.catalogue import BACKBONES
 from job.errors import SettingsError
-from job.linear import Group, find_best, set_up_bench
+from job.linear import Group, find_best, rotate_trial
 from job.measurement.profile import compute_interval
 from job.scores import Labels
 from job.selection.entrants import Entrant, build_entrant
@@ -169,12 +169,12 @@ class _Halving:
         judged = []
         for entrant in self.entrants.values():
             trial = entrant.set_trial(learnt, val, self.context)
-            bench = set_up_bench(trial, [Group("", 0, entrant.last.dimensions)])
-            best, logits = find_best(bench, self.metric, (1.0,))
-            low, high = compute_interval(self.metric, bench.labels, logits)
+            rotated = rotate_trial(trial, [Group("", 0, entrant.last.dimensions)])
+            best, logits = find_best(rotated, self.metric, (1.0,))
+            low, high = compute_interval(self.metric, rotated.labels, logits)
             # Folds differ in size by one or two images.
             images = min(len(each.learnt) for each in trial.rounds)
-            judges = len(bench.labels)
+            judges = len(rotated.labels)
             self._note(
                 entrant.name, score=best.score, low=low, high=high, images=images, judged=judges
             )
@@ -187,7 +187,7 @@ class _Halving:
                 judges,
             )
             judged.append(Judged(entrant.name, self.rows[entrant.name].parameters, logits))
-        return judged, bench.labels
+        return judged, rotated.labels
 
     def _drop_worse(self, judged: Sequence[Judged], kept: Sequence[str]) -> None:
         best = max(self.rows[one.name].points for one in judged)

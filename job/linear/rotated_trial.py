@@ -14,14 +14,14 @@ from job.scores import Labels
 
 FloatArray = NDArray[np.float32]
 
-# Components of one group that are left of a truncated bench.
+# Components of one group that are left of a truncated trial.
 MOST_COMPONENTS = 512
-# Where the solver of a rough bench stops.
+# Where the solver of a rough trial stops.
 ROUGH_GAIN = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class RotatedTrial:
     """Heads are solved and judged here.
 
     Attributes:
@@ -39,7 +39,7 @@ class Bench:
         """Of the images that judge, in the order of the logits."""
         return self.trial.judged_labels
 
-    def truncate(self) -> "Bench":
+    def truncate(self) -> "RotatedTrial":
         """Keep the first `MOST_COMPONENTS` of each group, for many heads that are only compared.
 
         That is a penalty of its own, and it favours several groups over one wide one: with 5,000
@@ -53,7 +53,7 @@ class Bench:
             components=np.ascontiguousarray(self.problem.components[:, kept]),
             variances=self.problem.variances[kept],
         )
-        return Bench(trial=self.trial, problem=problem, group_of=self.group_of[kept])
+        return RotatedTrial(trial=self.trial, problem=problem, group_of=self.group_of[kept])
 
     def judge(
         self,
@@ -84,12 +84,12 @@ class Bench:
         return np.concatenate(logits), tuple(heads)
 
 
-def set_up_bench(
+def rotate_trial(
     trial: Trial,
     groups: Sequence[FeatureGroup],
     *,
     rough: bool = False,
-) -> Bench:
+) -> RotatedTrial:
     """Rotate the features of a trial.
 
     Folds share one standardisation and one rotation, which see features and no labels.
@@ -111,4 +111,4 @@ def set_up_bench(
         variances=basis.variances,
         least_gain=ROUGH_GAIN if rough else LEAST_GAIN,
     )
-    return Bench(trial=trial, problem=problem, group_of=basis.group_of)
+    return RotatedTrial(trial=trial, problem=problem, group_of=basis.group_of)
