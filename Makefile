@@ -50,6 +50,11 @@ bench: .venv/ready photographs ## Measure the job beside its rivals: docs/figure
 	@mkdir -p run
 	KERAS_HOME=$(CACHE)/keras $(BIN)/python -m tools.bench.bench run/bench.json
 
+.PHONY: suite
+suite: .venv/ready photographs ## Compare the automatic choice with fixed ones on nine tasks: 1 to 3 hours; ARGS='--seeds 0'.
+	$(BIN)/python -m tools.suite.runner $(ARGS)
+	$(BIN)/python -m tools.suite.regret
+
 ##@ Check
 
 .PHONY: check

@@ -31,7 +31,7 @@ from job import storage
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before anybody imports TensorFlow
 
 # A test there may take a minute. They come first, so that the parallel processes end together.
-LONG = ("tests/pipeline/", "tests/training/", "tests/export/", "tests/workers/")
+LONG = ("tests/pipeline/", "tests/training/", "tests/export/", "tests/workers/", "tests/suite/")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -104,7 +104,8 @@ def _list_alternatives(kind: dict[str, Any]) -> Iterator[dict[str, Any]]:
     if kind["type"] in NUMERIC:
         yield {"type": "string", "pattern": NUMERIC[kind["type"]]}
     elif kind["type"] == "array":
-        one = "|".join(kind["items"]["enum"])
+        # Names that are too many to list are words.
+        one = "|".join(kind["items"].get("enum", [r"\w+"]))
         yield {"type": "string", "pattern": f"^({one})(,({one}))*$"}
 
 
@@ -154,7 +155,8 @@ def _describe_value(field: dict[str, Any]) -> str:
     if options:
         return ", ".join(f"`{option}`" for option in options)
     bounds = [text.format(f"{kind[bound]:,}") for bound, text in BOUNDS.items() if bound in kind]
-    return " ".join(["text" if kind["type"] == "string" else kind["type"], *bounds])
+    names = {"string": "text", "array": "names, separated by commas"}
+    return " ".join([names.get(kind["type"], kind["type"]), *bounds])
 
 
 def _describe_default(field: dict[str, Any], required: bool) -> str:

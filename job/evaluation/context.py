@@ -34,6 +34,9 @@ class ReportContext:
         versions: by package.
         measurement: what was measured of the data: metric, images, judged, folds, profile, curve,
             doubling, earlier_stages_add, kind (like | unlike) and amount (little | much).
+        backbones: the backbones that were compared, where the run chose one: name, parameters,
+            milliseconds for an image, image_size, metric, score with low and high, images that the
+            head has learnt from, judged (images that judged it), chosen and reason.
         candidates: what was compared: name, mode, pooling, cut, score with low and high, work as a
             share of one plain run of `all`, epochs, of_epochs, chosen and reason.
         refinements: what followed: name, before, after, kept and detail.
@@ -64,6 +67,7 @@ class ReportContext:
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
     measurement: Mapping[str, Any] = field(default_factory=dict)
+    backbones: tuple[Mapping[str, Any], ...] = ()
     candidates: tuple[Mapping[str, Any], ...] = ()
     refinements: tuple[Mapping[str, Any], ...] = ()
     suspects: Mapping[str, Any] = field(default_factory=dict)

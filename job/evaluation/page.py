@@ -6,6 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from job.evaluation.backbones import plot_backbones
 from job.evaluation.measured import (
     plot_candidates,
     plot_difference,
@@ -31,6 +32,7 @@ from job.evaluation.wording import (
     escape_markdown,
     format_count,
     format_gain,
+    format_millions,
     format_percent,
     format_points,
     format_range,
@@ -97,7 +99,7 @@ def render_page(content: Mapping[str, Any], pictures: PagePictures) -> str:
         "has_evidence": any(pictures.evidence),
         "suspect_gallery": list(suspect_gallery),
         "penalties": plot_penalties(history, metric),
-        "epochs": plot_history(history, metric),
+        "epochs": plot_history(_select_kept(content), metric),
         "reliability": plot_reliability(content["calibration"]),
         "abstaining": plot_abstention(content["coverage"]),
     }
@@ -105,6 +107,12 @@ def render_page(content: Mapping[str, Any], pictures: PagePictures) -> str:
     template = environment.get_template("page.html")
     summary = _summarise_content(content)
     return template.render(content, **summary, **values, **_draw_measurement(content))
+
+
+def _select_kept(content: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The history without the candidates that were not kept."""
+    dropped = {row["name"] for row in content["candidates"] if not row["chosen"]}
+    return [row for row in content["history"] if row["stage"] not in dropped]
 
 
 def render_card(content: Mapping[str, Any]) -> str:
@@ -181,6 +189,7 @@ def _draw_measurement(content: Mapping[str, Any]) -> dict[str, Any]:
         "profile": None,
         "learning_curve": None,
         "candidate_scores": plot_candidates(content["candidates"]),
+        "backbone_scores": plot_backbones(content["backbones"]),
         "difference": None,
     }
     measurement = content["measurement"]
@@ -221,6 +230,7 @@ def _make_environment(*, autoescape: bool) -> Environment:
         "points": format_points,
         "gain": format_gain,
         "metric_name": name_metric,
+        "millions": format_millions,
         "format_count": format_count,
         "flat": _flatten_groups,
         "markdown": escape_markdown,

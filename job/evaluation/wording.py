@@ -1,7 +1,7 @@
 """Put the numbers of report.json into words, for the page and the model card."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 SPACE, DASH, MINUS = "\N{NO-BREAK SPACE}", "\N{EN DASH}", "\N{MINUS SIGN}"
@@ -58,6 +58,11 @@ def format_gain(share: float | None) -> str:
     return f"{MINUS if share < 0 else '+'}{text}"
 
 
+def format_millions(count: int) -> str:
+    """Format a number of parameters as `3.4 million`."""
+    return f"{count / 1e6:.1f}{SPACE}million"
+
+
 def format_count(count: int, noun: str, plural: str = "") -> str:
     """Format a count with its noun: `1 image`, `1,024 images`."""
     if count == 1:
@@ -97,15 +102,16 @@ def describe_doubling(measurement: Mapping[str, Any]) -> str:
     return f"Twice the images would bring about {gain}."
 
 
-def describe_evidence(measurement: Mapping[str, Any]) -> str:
-    """Say in one sentence that the choice is weak, or nothing where enough images judged it."""
-    judged = measurement.get("judged")
-    if judged is None or judged >= FEW_JUDGED:
+def describe_evidence(images: Sequence[Mapping[str, Any]]) -> str:
+    """Say in one sentence that the choice is weak, or nothing where enough images judged it.
+
+    Args:
+        images: of each class, by part.
+    """
+    judged = sum(row["val"] for row in images)
+    if judged >= FEW_JUDGED:
         return ""
-    images = format_count(judged, "image")
-    folds = measurement.get("folds")
-    way = f", in {folds} folds" if folds else ""
-    return f"The choice is weak: {images} judged it{way}, fewer than {FEW_JUDGED}."
+    return f"The choice is weak: {judged} validation images judged it, fewer than {FEW_JUDGED}."
 
 
 def describe_promotion(promotion: Mapping[str, Any]) -> str:

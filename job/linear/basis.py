@@ -70,18 +70,24 @@ class Basis:
         )
 
 
-def find_basis(features: FloatArray, groups: Sequence[Group]) -> Basis:
+def find_basis(
+    features: FloatArray,
+    groups: Sequence[Group],
+    most_components: int | None = None,
+) -> Basis:
     """Find the principal components of each group.
 
     Args:
         features: float32 [n, d].
         groups: which columns belong together.
+        most_components: of one group. None keeps all, and then nothing is lost.
     """
     mean, scale = measure_columns(features)
     rotations = []
     variances = []
     for group in groups:
-        rotation, variance = _find_components(_standardise(features, group, mean, scale))
+        standardised = _standardise(features, group, mean, scale)
+        rotation, variance = _find_components(standardised, most_components)
         rotations.append(rotation)
         variances.append(variance)
     sizes = [len(variance) for variance in variances]
@@ -109,13 +115,17 @@ def _standardise(
     return standardised
 
 
-def _find_components(standardised: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _find_components(
+    standardised: FloatArray, most_components: int | None
+) -> tuple[FloatArray, FloatArray]:
     """Return rotation float32 [d, components] and variances float32 [components], falling."""
     images, dimensions = standardised.shape
     is_wide = images < dimensions
     # The smaller of the two Gram matrices: both have the same eigenvalues.
     gram = standardised @ standardised.T if is_wide else standardised.T @ standardised
-    values, vectors = eigh(gram, overwrite_a=True)
+    size = len(gram)
+    first = 0 if most_components is None else max(size - most_components, 0)
+    values, vectors = eigh(gram, subset_by_index=(first, size - 1), overwrite_a=True)
     values, vectors = values[::-1], vectors[:, ::-1]
     kept = values > LEAST_VARIANCE * max(values[0], np.finfo(np.float32).tiny)
     values, vectors = values[kept], vectors[:, kept]

@@ -14,7 +14,7 @@ from job.linear.trial import Trial, set_folds
 from job.scores import log_loss, score
 
 # What the factor of a group is tried at. 0 leaves the group out.
-FACTORS = (0.0, 0.25, 0.5, 1.0, 2.0)
+FACTORS = (0.0, 0.5, 1.0, 2.0)
 # Of the search over the groups. The second one rarely changes anything.
 MOST_SWEEPS = 2
 # What a quick search goes through. Heads on 1,000 columns and more often want a stronger penalty

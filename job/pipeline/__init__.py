@@ -36,6 +36,7 @@ PHASES = (
     "dataset",
     "devices",
     "audit",
+    "backbone",
     "weights",
     "model",
     "measurement",
@@ -133,19 +134,26 @@ def train(inputs: RunInputs, context: RunContext, history: History) -> "TrainedC
         workers = phases.join_devices(settings, context)
     with context.phase("audit"):
         census, splits = phases.audit_images(settings, inputs.data, telemetry)
+    with context.phase("backbone"):
+        training = phases.make_training_context(inputs, workers, context)
+        settings, backbones = phases.resolve_backbone(inputs, splits, context.keras_home, training)
     with context.phase("weights"):
         weights, splits = phases.locate_weights(settings, splits, context.keras_home, history)
     with context.phase("model"):
         network = phases.build_classifier(settings, splits, weights, workers)
-        telemetry.emit(phases.describe_plan(settings, network, workers))
-        training = phases.make_training_context(inputs, workers, context)
+        telemetry.emit(phases.describe_plan(network, backbones, workers))
     with context.phase("measurement"):
         measured = phases.measure_data(network, training)
     with context.phase("training"):
         fitted = phases.train_classifier(settings.transfer, network, measured, training)
         telemetry.emit(phases.describe_choice(fitted))
     return TrainedClassifier(
-        workers=workers, census=census, network=network, measured=measured, fitted=fitted
+        workers=workers,
+        census=census,
+        backbones=backbones,
+        network=network,
+        measured=measured,
+        fitted=fitted,
     )
 
 

@@ -12,7 +12,7 @@ from job.export import Bundle
 from job.model import Classifier
 from job.pipeline.inputs import RunInputs
 from job.publish import History
-from job.selection import MeasuredData
+from job.selection import BackboneChoice, MeasuredData
 from job.training import Fitted
 from job.transfer import Plan
 from job.weights import Weights
@@ -38,11 +38,14 @@ class TrainedClassifier:
     """A trained classifier, and what it was trained on, from and by.
 
     Attributes:
+        backbones: how the backbone was chosen, if by measurement. None for workers that are not the
+            chief.
         measured: None where the head cannot be solved, and for workers that are not the chief.
     """
 
     workers: Workers
     census: Census
+    backbones: BackboneChoice | None
     network: Network
     measured: MeasuredData | None
     fitted: Fitted

@@ -3,10 +3,11 @@
 Imported late: TensorFlow comes with it.
 """
 
+import json
 import logging
 import shutil
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,8 @@ from job.pipeline.inputs import RunInputs
 from job.pipeline.outcome import Network, RunOutcome, TrainedClassifier
 from job.publish import Challenger, Comparison, Decision, Release
 from job.release import Manifest
-from job.selection import MeasuredData
-from job.settings import Settings, TransferSettings
+from job.selection import BackboneChoice, MeasuredData
+from job.settings import AUTO, Settings, TransferSettings
 from job.storage import Store
 from job.telemetry import FactsFound, Telemetry
 from job.training import Fitted, TrainingContext
@@ -44,6 +45,8 @@ logger = logging.getLogger(__name__)
 # its rounding.
 REDUCED_PRECISION_TOLERANCE = 0.02
 COMPARED_IMAGES = 32
+# Beside the checkpoints of a run: which backbone was chosen, and what was measured.
+CHOICE = "backbone.json"
 
 
 def join_devices(settings: Settings, context: RunContext) -> Workers:
@@ -59,6 +62,42 @@ def audit_images(settings: Settings, data: Dataset, telemetry: Telemetry) -> tup
     cache = settings.cache.dir / "audit"
     census = audit.inspect(data, settings.dataset.broken_share, cache, telemetry)
     return census, audit.split(census)
+
+
+def choose_backbone(
+    settings: Settings, splits: Splits, keras_home: Path, context: TrainingContext
+) -> BackboneChoice:
+    """Measure which of the candidates is best."""
+    weights = pretrained.locate_candidates(settings.backbone, settings.cache.dir, keras_home)
+    return selection.choose_backbone(settings, weights, splits, context)
+
+
+def resolve_backbone(
+    inputs: RunInputs, splits: Splits, keras_home: Path, context: TrainingContext
+) -> tuple[Settings, BackboneChoice | None]:
+    """The settings with the one backbone of the run, and how it was chosen if by measurement.
+
+    The choice is kept with the checkpoints, because a resumed run could measure other milliseconds.
+    The chief chooses for all workers.
+    """
+    settings = inputs.settings
+    backbone = settings.backbone
+    if backbone.name != AUTO:
+        return settings, None
+    workers, store = context.workers, inputs.checkpoints.store
+    choice, place = None, 0
+    if workers.chief:
+        if store.head(CHOICE):
+            choice = BackboneChoice.from_facts(json.loads(store.read(CHOICE)))
+            logger.info("backbone %s was chosen before: %s", choice.name, choice.reason)
+        else:
+            choice = choose_backbone(settings, splits, keras_home, context)
+            store.write(CHOICE, json.dumps(asdict(choice)).encode())
+        place = backbone.names.index(choice.name)
+    # The others have nothing to add: the sum is what the chief has.
+    (agreed,) = workers.sum(np.array([place], np.float32))
+    chosen = backbone.resolve(backbone.names[int(agreed)])
+    return settings.model_copy(update={"backbone": chosen}), choice
 
 
 def locate_weights(
@@ -100,9 +139,11 @@ def build_classifier(
     return Network(classifier, weights, feed, plan)
 
 
-def describe_plan(settings: Settings, network: Network, workers: Workers) -> FactsFound:
+def describe_plan(
+    network: Network, backbones: BackboneChoice | None, workers: Workers
+) -> FactsFound:
     """What people who watch the run see of the plan."""
-    return FactsFound(records.live_facts(settings, network, workers))
+    return FactsFound(records.live_facts(network, backbones, workers))
 
 
 def make_training_context(
@@ -156,7 +197,7 @@ def train_classifier(
     """Run the stages of the plan, or a race where there is none, from the latest checkpoint on."""
     classifier, feed = network.classifier, network.feed
     if network.plan is None:
-        return selection.race(classifier, feed, settings, measured, context)
+        return selection.race_candidates(classifier, feed, settings, measured, context)
     return training.fit(classifier, network.plan, feed, context)
 
 
@@ -172,8 +213,14 @@ def evaluate(trained: TrainedClassifier) -> tuple[Report, Challenger]:
     """
     classifier, splits = trained.classifier, trained.splits
     feed = trained.network.feed
-    logits_val = training.predict(classifier, feed, splits.val)
-    logits_test = training.predict(classifier, feed, splits.test)
+    if trained.measured and trained.plan.mode == "none":
+        # A backbone that is as it was pre-trained: the features of all images are known.
+        features = trained.measured.features
+        logits_val = training.apply_head(classifier, features, features.val)
+        logits_test = training.apply_head(classifier, features, features.test)
+    else:
+        logits_val = training.predict(classifier, feed, splits.val)
+        logits_test = training.predict(classifier, feed, splits.test)
     report = _explain_mistakes(evaluation.judge(logits_test, logits_val, splits), classifier, feed)
     model.fold_temperature(classifier, report.temperature)
     calibrated = softmax(logits_test / report.temperature, axis=1).astype(np.float32)
@@ -206,7 +253,7 @@ def export_classifier(settings: Settings, trained: TrainedClassifier, folder: Pa
     float32 = workers.dtype_policy(settings.training.precision) == "float32"
     exact = float32 and "GPU" not in workers.devices[0]
     request = ExportRequest(
-        backbone=settings.backbone,
+        backbone=trained.classifier.spec.backbone,
         head=trained.classifier.spec.head,
         classes=trained.splits.classes,
         formats=settings.export.formats,
@@ -217,7 +264,7 @@ def export_classifier(settings: Settings, trained: TrainedClassifier, folder: Pa
         tolerance=0.0 if exact else REDUCED_PRECISION_TOLERANCE,
     )
     variables = [variable.numpy() for variable in keras_model.variables]
-    size, fit = settings.image_size, settings.backbone.image_fit
+    size, fit = trained.classifier.image_size, settings.backbone.image_fit
     expected = compute_probabilities(keras_model, images, size, fit, COMPARED_IMAGES)
     return export.pack(request, variables, expected, folder)
 

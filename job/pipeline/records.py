@@ -16,7 +16,7 @@ from job.evaluation import ReportContext
 from job.measurement import TestAnswers
 from job.pipeline.outcome import Network, RunOutcome, TrainedClassifier
 from job.publish import Decision
-from job.settings import Settings
+from job.selection import BackboneChoice
 from job.weights import Weights
 from job.workers import Workers
 
@@ -36,11 +36,16 @@ SHOWN_SETTINGS = {
 PACKAGES = ("graft", "keras", "numpy", "scipy")
 
 
-def live_facts(settings: Settings, network: Network, workers: Workers) -> Mapping[str, object]:
+def live_facts(
+    network: Network, backbones: BackboneChoice | None, workers: Workers
+) -> Mapping[str, object]:
     """For the live page."""
     splits, plan = network.feed.splits, network.plan
+    classifier = network.classifier
+    chosen = {"choice of the backbone": backbones.reason} if backbones else {}
     return {
-        "backbone": f"{settings.backbone.name} at {settings.image_size} px",
+        "backbone": f"{classifier.spec.backbone.name} at {classifier.image_size} px",
+        **chosen,
         "classes": len(splits.classes),
         "images": f"{len(splits.train)} train, {len(splits.val)} val, {len(splits.test)} test",
         "plan": plan.mode if plan else "auto",
@@ -63,8 +68,8 @@ def report_context(outcome: RunOutcome, decision: Decision, answers: np.ndarray)
     return ReportContext(
         name=settings.name,
         run_id=inputs.run_id,
-        backbone=settings.backbone.name,
-        image_size=settings.image_size,
+        backbone=trained.classifier.spec.backbone.name,
+        image_size=trained.classifier.image_size,
         image_fit=settings.backbone.image_fit,
         plan=trained.plan.facts(),
         gate={"metric": settings.gate.metric, "min_score": settings.gate.min_score},
@@ -78,6 +83,7 @@ def report_context(outcome: RunOutcome, decision: Decision, answers: np.ndarray)
         exports=tuple(asdict(parity) for parity in outcome.bundle.parity),
         promotion=decision.record(),
         measurement=trained.measured.measurement.facts() if trained.measured else {},
+        backbones=_list_backbones(trained),
         candidates=trained.fitted.candidates,
         refinements=trained.fitted.refinements,
         suspects=_describe_suspects(trained, answers),
@@ -108,12 +114,32 @@ def manifest_fields(outcome: RunOutcome, decision: Decision) -> dict[str, Any]:
         },
         "weights": _describe_weights(trained.network.weights),
         "versions": {**_package_versions(), "code": identity.digest_code()},
+        "backbone": _describe_backbone(trained),
         "plan": trained.plan.facts(),
         "scores": dict(outcome.report.scores),
         "exact": trained.fitted.exact,
         "export_seconds": outcome.bundle.seconds,
         "promotion": decision.record(),
         "previous": decision.previous,
+    }
+
+
+def _list_backbones(trained: TrainedClassifier) -> tuple[dict[str, Any], ...]:
+    """What was measured of each candidate; nothing where the settings name the backbone."""
+    if trained.backbones is None:
+        return ()
+    return tuple(asdict(row) for row in trained.backbones.rows)
+
+
+def _describe_backbone(trained: TrainedClassifier) -> dict[str, Any]:
+    """The backbone that was trained, and who chose it."""
+    classifier, choice = trained.classifier, trained.backbones
+    return {
+        "name": classifier.spec.backbone.name,
+        "image_size": classifier.image_size,
+        "rule": "measured" if choice else "setting",
+        "reason": choice.reason if choice else "",
+        "candidates": list(_list_backbones(trained)),
     }
 
 

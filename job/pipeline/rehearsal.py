@@ -1,7 +1,7 @@
 """Before a GPU is spent: `check` tests what a run needs, `plan` shows what it would do."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +12,13 @@ from job.context import RunContext
 from job.dataset import Dataset
 from job.errors import DatasetError, JobError
 from job.pipeline.inputs import RunInputs
-from job.settings import Settings
+from job.settings import AUTO, Settings
 from job.workers import Stop
 
 if TYPE_CHECKING:
     from job.measurement import Measurement
     from job.pipeline.outcome import Network
+    from job.selection import BackboneChoice
     from job.transfer import Plan
 
 # How many images `check` decodes, evenly spread over the data set.
@@ -42,6 +43,8 @@ def check(settings: Settings, keras_home: Path) -> Iterator[CheckResult]:
 
     def describe_settings() -> str:
         backbone = f"{settings.backbone.name} at {settings.image_size} px"
+        if settings.backbone.name == AUTO:
+            backbone = f"one of {', '.join(settings.backbone.names)}"
         return f"{settings.name}: {backbone}, transfer {settings.transfer.mode}"
 
     def probe_output() -> str:
@@ -57,9 +60,17 @@ def check(settings: Settings, keras_home: Path) -> Iterator[CheckResult]:
     def locate_weights() -> str:
         from job import weights
 
-        entry = BACKBONES[settings.backbone.name]
-        found = weights.locate(settings.backbone, entry, settings.cache.dir, keras_home)
-        return f"{found.origin}, sha256 {found.sha256[:16]}" if found.path else found.origin
+        if settings.backbone.name == AUTO:
+            located = weights.locate_candidates(settings.backbone, settings.cache.dir, keras_home)
+        else:
+            entry = BACKBONES[settings.backbone.name]
+            found = weights.locate(settings.backbone, entry, settings.cache.dir, keras_home)
+            located = {entry.name: found}
+        lines = []
+        for found in located.values():
+            digest = f", sha256 {found.sha256[:16]}" if found.path else ""
+            lines.append(f"{found.origin}{digest}")
+        return ("\n" + " " * 20).join(lines)
 
     tests: dict[str, Callable[[], str]] = {
         "settings": describe_settings,
@@ -86,24 +97,31 @@ def plan(settings: Settings, keras_home: Path) -> str:
     data = dataset.fetch(listing, settings.dataset, settings.cache, quiet)
     workers = phases.join_devices(settings, context)
     _, splits = phases.audit_images(settings, data, quiet)
-    weights, splits = phases.locate_weights(settings, splits, keras_home)
-    network = phases.build_classifier(settings, splits, weights, workers)
     run_id = identity.make_run_id(settings.shaping_values(), data.digest)
     inputs = RunInputs(settings=settings, data=data, run_id=run_id)
     training_context = phases.make_training_context(inputs, workers, context)
+    choice = None
+    if settings.backbone.name == AUTO:
+        choice = phases.choose_backbone(settings, splits, keras_home, training_context)
+        chosen = settings.backbone.resolve(choice.name)
+        settings = settings.model_copy(update={"backbone": chosen})
+    weights, splits = phases.locate_weights(settings, splits, keras_home)
+    network = phases.build_classifier(settings, splits, weights, workers)
     measured = phases.measure_data(network, training_context)
 
-    chosen = network.plan
-    mode, cut = (chosen.mode, chosen.cut) if chosen else ("none", None)
+    chosen_plan = network.plan
+    mode, cut = (chosen_plan.mode, chosen_plan.cut) if chosen_plan else ("none", None)
     trained = transfer.select_variables(network.classifier, mode, cut)
     lines = [
         model.summarize(network.classifier, trained),
         f"Images:    {len(splits.train)} train, {len(splits.val)} val, {len(splits.test)} test",
     ]
+    if choice:
+        lines += _describe_backbones(choice)
     if measured:
         lines += _describe_measurement(measured.measurement)
-    if chosen:
-        lines += _describe_plan(chosen)
+    if chosen_plan:
+        lines += _describe_plan(chosen_plan)
     elif measured:
         lines += _describe_race(settings, network, measured.measurement)
     seconds = _estimate_seconds(settings, network)
@@ -122,6 +140,17 @@ def _describe_plan(plan: "Plan") -> list[str]:
         f"Boundary:  {boundary[plan.mode]}",
         f"Trainable: {plan.trainable:,} of {plan.total:,} parameters",
     ]
+
+
+def _describe_backbones(choice: "BackboneChoice") -> list[str]:
+    """Each candidate with its score, and why one was chosen."""
+    lines = [f"Backbone:  {choice.reason}"]
+    for row in choice.rows:
+        score = "not judged" if row.score is None else f"{row.score:.3f}"
+        took = "" if row.milliseconds is None else f", {row.milliseconds:.1f} ms an image"
+        size = f"{row.parameters / 1e6:.1f} million parameters{took}"
+        lines.append(f"           {row.name:<20}{score:<12}{size}")
+    return lines
 
 
 def _describe_measurement(measurement: "Measurement") -> list[str]:
@@ -157,11 +186,15 @@ def _describe_race(settings: Settings, network: "Network", measurement: "Measure
     for candidate in candidates:
         work = f"work {candidate.work:.2f}"
         lines.append(f"           {candidate.name:<18}{work}")
-    rungs = selection.plan_race(candidates, epochs, budget)
+    rungs: Sequence[selection.Rung] = ()
+    reason = "like ImageNet, and too few validation images to show a gain"
+    if selection.is_worth_a_race(measurement, splits):
+        rungs = selection.plan_race(candidates, epochs, budget)
+        reason = "the budget is too small"
     for rung in rungs:
         lines.append(f"           {rung.candidates} trained by steps up to epoch {rung.until}")
     if not rungs:
-        lines.append("           none is trained by steps: the budget is too small")
+        lines.append(f"           none is trained by steps: {reason}")
     return lines
 
 

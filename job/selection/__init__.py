@@ -1,26 +1,37 @@
-"""Choose by measurement how much of the backbone is retrained.
+"""Choose by measurement how much of the backbone is retrained, and, if asked, which backbone.
 
 `measuring` finds out the kind and the amount of the data. `candidates` lists what could be done,
 with the work of each. `schedule` plans a race of them by successive halving (arXiv 1502.07943)
-inside a budget. `race` runs it. `rule` picks the winner.
+inside a budget. `race` runs it. `rule` picks the winner. Before all that, `backbones` compares
+backbones by solved heads. Its candidates are `entrants`, and `rounds` says who goes on.
 """
 
-from job.selection.candidates import Candidate, choose_boundaries, list_candidates
+from job.selection.backbones import BackboneChoice, BackboneRow, choose_backbone
+from job.selection.candidates import (
+    Candidate,
+    choose_boundaries,
+    is_worth_a_race,
+    list_candidates,
+)
 from job.selection.measuring import MeasuredData, measure_data
-from job.selection.race import race
+from job.selection.race import race_candidates
 from job.selection.rule import Judged, choose_winner
 from job.selection.schedule import Rung, plan_race, plan_rungs
 
 __all__ = [
+    "BackboneChoice",
+    "BackboneRow",
     "Candidate",
     "Judged",
     "MeasuredData",
     "Rung",
+    "choose_backbone",
     "choose_boundaries",
     "choose_winner",
+    "is_worth_a_race",
     "list_candidates",
     "measure_data",
     "plan_race",
     "plan_rungs",
-    "race",
+    "race_candidates",
 ]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from job.audit import Splits
+from job.linear import LEAST_JUDGED
 from job.measurement import Measurement
 from job.model import Classifier, Cut, find_stage_ends
 from job.settings import Pooling, TransferMode
@@ -87,6 +88,15 @@ def list_candidates(
         )
     found.append(Candidate(name="all", mode="all", pooling=pooling, cut=None, work=1.0))
     return tuple(found)
+
+
+def is_worth_a_race(measurement: Measurement, splits: Splits) -> bool:
+    """Whether candidates are trained by steps at all.
+
+    Few validation images cannot show that retraining helps. Where the data are like ImageNet, there
+    is no other reason to expect it.
+    """
+    return measurement.kind == "unlike" or len(splits.val) >= LEAST_JUDGED
 
 
 def choose_boundaries(measurement: Measurement) -> list[int]:

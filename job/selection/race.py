@@ -1,20 +1,22 @@
 """The race of the candidates. It can stop at any step and goes on where it was."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 
 from job.batches import Feed, collect_labels
-from job.evaluation.scores import compute_wilson_interval
 from job.linear import choose_factors, set_trial
 from job.model import Classifier
-from job.scores import score
-from job.selection.candidates import Candidate, choose_boundaries, list_candidates
+from job.selection.candidates import (
+    Candidate,
+    choose_boundaries,
+    is_worth_a_race,
+    list_candidates,
+)
 from job.selection.measuring import MeasuredData
-from job.selection.rule import Judged, Winner, choose_metric, choose_winner
+from job.selection.results import RaceResults
+from job.selection.rule import Judged, choose_metric, choose_winner
 from job.selection.schedule import Rung, order_by_steps, plan_race
 from job.settings import TransferSettings
 from job.training import (
@@ -42,7 +44,7 @@ RULE = "measured"
 PLAIN, STAGES = "head", "head on all stages"
 
 
-def race(
+def race_candidates(
     classifier: Classifier,
     feed: Feed,
     settings: TransferSettings,
@@ -102,7 +104,8 @@ class _Race:
                 session.end_stage()
             progress = session.progress
         epochs = session.context.settings.epochs
-        rungs = plan_race(self.candidates, epochs, self.settings.budget)
+        budget = self.settings.budget if progress.races else 0.0
+        rungs = plan_race(self.candidates, epochs, budget)
         for number, rung in enumerate(rungs):
             if number == len(progress.rungs):
                 progress.rungs.append(self._list_best(rung.candidates))
@@ -141,6 +144,7 @@ class _Race:
         plain = solve_plain_head(session, features)
         kept = [plain.probe.kernel, plain.probe.bias, plain.val_logits]
         session.kept[PLAIN] = kept
+        session.progress.races = is_worth_a_race(measured.measurement, session.feed.splits)
         session.progress.boundaries = choose_boundaries(measured.measurement)
         if any(candidate.pooling == "stages" for candidate in self.candidates):
             trial = set_trial(features.train, features.val)
@@ -225,7 +229,15 @@ class _Race:
         labels = collect_labels(session.feed.splits.val)
         winner = choose_winner(judged, labels, session.context.gate.metric)
         candidate = self._find_candidate(winner.name)
-        facts = self._describe_candidates(winner, judged)
+        results = RaceResults(
+            candidates=self.candidates,
+            progress=progress,
+            epochs=session.context.settings.epochs,
+            judged=judged,
+            labels=labels,
+            metric=session.context.gate.metric,
+        )
+        facts = results.describe(winner)
         logger.info("%s", winner.reason)
         if candidate.mode != "none":
             trainer = self._restore_finalist(candidate)
@@ -244,9 +256,10 @@ class _Race:
             "reason": winner.reason,
             "candidates": facts,
         }
-        # The probe comes first and the winner last. A sort keeps the order of what is equal.
-        order = {"probe": 0, winner.name: 2}
-        progress.history.sort(key=lambda row: order.get(row["stage"], 1))
+        # One candidate after the other, the winner last. A sort keeps the order of the epochs.
+        names = [row["name"] for row in facts if not row["chosen"]]
+        order = ["probe", *names, winner.name]
+        progress.history.sort(key=lambda row: order.index(row["stage"]))
         session.kept.clear()
         with session.context.stop.deferred():
             session.end_stage(last=True)
@@ -276,47 +289,3 @@ class _Race:
         trainer.restore_running(parked)
         assign_arrays(trainer.network.variables, trainer.best[0])
         return trainer
-
-    def _describe_candidates(
-        self, winner: Winner, judged: Sequence[Judged]
-    ) -> list[dict[str, Any]]:
-        """Every candidate as JSON for the report."""
-        labels = collect_labels(self.session.feed.splits.val)
-        metric = self.session.context.gate.metric
-        epochs = self.session.context.settings.epochs
-        scores = {one.name: score(metric, labels, one.logits) for one in judged}
-        parked = self.session.progress.parked
-        rows = []
-        for candidate in self.candidates:
-            name = candidate.name
-            progress = parked.get(name)
-            value = scores.get(name)
-            reason = ""
-            if name == winner.name:
-                reason = "kept"
-            elif progress is None and candidate.mode != "none":
-                reason = "not trained: the budget is too small"
-            elif value is None and progress is not None:
-                value = progress.ranks[0][0]
-                reason = f"left out after {progress.epoch} epochs"
-            low = high = None
-            if value is not None:
-                low, high = compute_wilson_interval(round(value * len(labels)), len(labels))
-            share = progress.epoch / epochs if progress else float(candidate.mode == "none")
-            rows.append(
-                {
-                    "name": name,
-                    "mode": candidate.mode,
-                    "pooling": candidate.pooling,
-                    "cut": candidate.cut and candidate.cut.name,
-                    "score": value,
-                    "low": low,
-                    "high": high,
-                    "work": candidate.work * share,
-                    "epochs": progress.epoch if progress else 0,
-                    "of_epochs": epochs if candidate.mode != "none" else 0,
-                    "chosen": name == winner.name,
-                    "reason": reason,
-                }
-            )
-        return rows

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from job.linear import LEAST_JUDGED
 from job.scores import Labels, log_loss, score
 
-# A candidate that is worse by more than this is never as good as the best, however few images
-# judge.
+# A candidate that is worse by more than this is not as good as the best.
 MOST_GIVEN_AWAY = 0.01
 # From this ratio of the largest to the smallest class on, each class counts the same.
 UNBALANCED = 3
@@ -54,8 +54,10 @@ def choose_metric(metric: str, labels: Labels) -> str:
 def choose_winner(judged: Sequence[Judged], labels: Labels, metric: str) -> Winner:
     """Choose the candidate with the best score, or the cheapest that is as good.
 
-    As good means: worse by at most one standard error of the paired difference, and by at most
-    `MOST_GIVEN_AWAY`. Among equal scores the lower loss is better.
+    As good means: worse by at most one standard error of the paired difference. Where enough images
+    judge, it also means: worse by at most `MOST_GIVEN_AWAY`. Few images cannot show so small a
+    difference, and little data speak for the candidate that changes least. Among equal scores the
+    lower loss is better.
 
     Args:
         judged: at least one.
@@ -71,7 +73,9 @@ def choose_winner(judged: Sequence[Judged], labels: Labels, metric: str) -> Winn
             break
         behind = scores[best.name] - scores[one.name]
         error = compute_paired_error(one.logits, best.logits, labels, metric)
-        if behind <= min(error, MOST_GIVEN_AWAY):
+        if len(labels) >= LEAST_JUDGED:
+            error = min(error, MOST_GIVEN_AWAY)
+        if behind <= error:
             own = f"{one.name} reaches {scores[one.name]:.3f}"
             return Winner(
                 one.name,

@@ -5,6 +5,7 @@ identity. Fields that are declared by `runs(...)` only say how the work is done.
 """
 
 from job.settings.fields import (
+    AUTO,
     DtypePolicy,
     Formats,
     Group,
@@ -34,6 +35,7 @@ from job.settings.reading import load
 from job.settings.tree import PREFIX, VARIABLES, Settings, Variable
 
 __all__ = [
+    "AUTO",
     "PREFIX",
     "VARIABLES",
     "BackboneSettings",

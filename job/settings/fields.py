@@ -4,11 +4,14 @@ import difflib
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from job.catalogue import BACKBONES
+
+# The name of a backbone that is still to be chosen by measurement.
+AUTO: Final = "auto"
 
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Formats = tuple[Literal["saved_model", "keras", "onnx", "litert"], ...]
@@ -77,11 +80,25 @@ def _check_backbone(value: str) -> str:
     return value
 
 
+def _check_backbone_or_auto(value: str) -> str:
+    return value if value == AUTO else _check_backbone(value)
+
+
+def _require_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    # Not `min_length`, which would also complain where a name is wrong.
+    if not names:
+        raise ValueError("expected the name of at least one backbone")
+    return names
+
+
 Address = Annotated[str, AfterValidator(_check_address)]
 OptionalAddress = Annotated[str, AfterValidator(lambda value: value and _check_address(value))]
 WeightsSource = Annotated[str, AfterValidator(_check_weights)]
 LocalFolder = Annotated[Path, AfterValidator(_expand_home)]
-BackboneName = Annotated[str, AfterValidator(_check_backbone)]
+BackboneName = Annotated[str, AfterValidator(_check_backbone_or_auto)]
+CandidateNames = Annotated[
+    tuple[Annotated[str, AfterValidator(_check_backbone)], ...], AfterValidator(_require_names)
+]
 
 
 class Group(BaseModel):

@@ -9,9 +9,12 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
+from job.catalogue import BACKBONES
 from job.settings.fields import (
+    AUTO,
     Address,
     BackboneName,
+    CandidateNames,
     Evidence,
     Formats,
     Fraction,
@@ -52,7 +55,17 @@ class BackboneSettings(Group):
 
     name: BackboneName = shapes("EfficientNetV2B0")
     """A classifier of `keras.applications` by its name, or `EfficientNetLite0`, `1` or `2`. The
-    default is accurate for its size."""
+    default is accurate for its size. `auto` measures which of the candidates is best."""
+    # Without NoDecode, pydantic-settings would expect a JSON array in the variable.
+    candidates: Annotated[CandidateNames, NoDecode, BeforeValidator(split_at_commas)] = shapes(
+        ("MobileNetV3Large", "EfficientNetV2B0", "EfficientNetV2B2", "ConvNeXtTiny")
+    )
+    """The backbones that `auto` compares, separated by commas. Each needs its ImageNet weights."""
+    most_parameters: int | None = shapes(None, gt=0)
+    """Most parameters that a backbone which `auto` chooses may have. Empty is no limit."""
+    most_milliseconds: float | None = shapes(None, gt=0, allow_inf_nan=False)
+    """Most milliseconds that a backbone which `auto` chooses may take for an image. It is measured
+    where the run computes, so another machine may choose another backbone. Empty is no limit."""
     weights: WeightsSource = shapes("imagenet")
     """`imagenet`, the URI of a file, `release:<uri>` to continue from an earlier release, or `none`
     for random weights."""
@@ -68,6 +81,24 @@ class BackboneSettings(Group):
     image_fit: ImageFit = shapes("letterbox")
     """How an image becomes square: `letterbox` pads it with white, `crop` takes its centre,
     `squash` stretches it. The default loses no part of it."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The backbone, or with `auto` each candidate within the limit of parameters."""
+        if self.name != AUTO:
+            return (self.name,)
+        most = self.most_parameters
+        # A dictionary, because it keeps the order and drops a name that is there twice.
+        given = dict.fromkeys(self.candidates)
+        return tuple(name for name in given if not most or BACKBONES[name].parameters <= most)
+
+    def find_size(self, name: str) -> int:
+        """The side of the square input in pixels, with this backbone."""
+        return self.image_size or BACKBONES[name].default_size
+
+    def resolve(self, name: str) -> "BackboneSettings":
+        """The same settings with a backbone that has been chosen, and its size."""
+        return self.model_copy(update={"name": name, "image_size": self.find_size(name)})
 
 
 class HeadSettings(Group):

@@ -10,7 +10,8 @@ from pydantic_settings import EnvSettingsSource
 
 from job.catalogue import BACKBONES
 from job.errors import SettingsError
-from job.settings.fields import find_nearest
+from job.settings.fields import AUTO, find_nearest
+from job.settings.groups import BackboneSettings
 from job.settings.tree import PREFIX, VARIABLES, Settings
 
 # What Kubernetes injects for a Service whose name begins with "graft".
@@ -101,12 +102,7 @@ def _explain_error(error: ErrorDetails) -> str:
 def _find_contradictions(settings: Settings) -> Iterator[str]:
     """Yield combinations of valid values that cannot work, each with its cure."""
     backbone, training = settings.backbone, settings.training
-    least = BACKBONES[backbone.name].least_size
-    if settings.image_size < least:
-        yield (
-            f"GRAFT_BACKBONE_IMAGE_SIZE={settings.image_size} is too small for {backbone.name}: "
-            f"use {least} or more."
-        )
+    yield from _find_backbone_contradictions(backbone)
     if settings.transfer.mode == "none" and backbone.weights == "none":
         yield (
             "GRAFT_TRANSFER_MODE=none keeps GRAFT_BACKBONE_WEIGHTS=none as they are, random: "
@@ -120,15 +116,43 @@ def _find_contradictions(settings: Settings) -> Iterator[str]:
     formats = settings.export.formats
     if "saved_model" not in formats:
         yield f"GRAFT_EXPORT_FORMATS={','.join(formats)} lacks saved_model: add it."
-    if backbone.weights_sha256 and backbone.weights.startswith(("none", "release:")):
-        yield (
-            f"GRAFT_BACKBONE_WEIGHTS={backbone.weights} takes no GRAFT_BACKBONE_WEIGHTS_SHA256: "
-            "unset it."
-        )
     # Each logical CPU computes an equal share of a batch.
     cpus = settings.devices.logical_cpus
     if training.batch_size % cpus:
         yield (
             f"GRAFT_TRAINING_BATCH_SIZE={training.batch_size} does not divide over "
             f"GRAFT_DEVICES_LOGICAL_CPUS={cpus}: make it a multiple."
+        )
+
+
+def _find_backbone_contradictions(backbone: BackboneSettings) -> Iterator[str]:
+    """Yield those of the `backbone` group alone."""
+    for name in backbone.names:
+        size, least = backbone.find_size(name), BACKBONES[name].least_size
+        if size < least:
+            yield (
+                f"GRAFT_BACKBONE_IMAGE_SIZE={size} is too small for {name}: use {least} or more."
+            )
+    if backbone.weights_sha256 and backbone.weights.startswith(("none", "release:")):
+        yield (
+            f"GRAFT_BACKBONE_WEIGHTS={backbone.weights} takes no GRAFT_BACKBONE_WEIGHTS_SHA256: "
+            "unset it."
+        )
+    if backbone.name != AUTO:
+        return
+    if not backbone.names:
+        smallest = min(backbone.candidates, key=lambda name: BACKBONES[name].parameters)
+        yield (
+            f"GRAFT_BACKBONE_MOST_PARAMETERS={backbone.most_parameters} leaves no candidate: the "
+            f"smallest is {smallest} with {BACKBONES[smallest].parameters}."
+        )
+    if backbone.weights != "imagenet":
+        yield (
+            f"GRAFT_BACKBONE_WEIGHTS={backbone.weights} does not go with GRAFT_BACKBONE_NAME=auto, "
+            "which compares several backbones: use `imagenet`, or name the backbone."
+        )
+    elif backbone.weights_sha256:
+        yield (
+            "GRAFT_BACKBONE_WEIGHTS_SHA256 is the hash of one file, and GRAFT_BACKBONE_NAME=auto "
+            "reads several: unset it."
         )

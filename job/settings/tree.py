@@ -8,7 +8,6 @@ from typing import Any, Final
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from job.catalogue import BACKBONES
 from job.settings import groups
 from job.settings.fields import Group, shapes
 
@@ -61,8 +60,9 @@ class Settings(BaseSettings):
 
     @property
     def image_size(self) -> int:
-        """Side of the square input in pixels."""
-        return self.backbone.image_size or BACKBONES[self.backbone.name].default_size
+        """Side of the square input in pixels. Of several candidates it is the largest one's."""
+        backbone = self.backbone
+        return max(backbone.find_size(name) for name in backbone.names)
 
     def values(self) -> dict[str, Any]:
         """Return every value by variable name, as JSON types."""

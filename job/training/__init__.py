@@ -12,10 +12,16 @@ from job.training.inputs import load_inputs
 from job.training.loop import StageTrainer
 from job.training.network import divide_classifier
 from job.training.prediction import compute_feature_maps, predict
-from job.training.progress import Rank, StageProgress
+from job.training.progress import Rank, StageProgress, TrainingProgress
 from job.training.refinement import refine
 from job.training.session import TrainingSession, assign_arrays, read_arrays
-from job.training.stage_features import StageFeatures, load_stage_features
+from job.training.stage_features import (
+    StageFeatures,
+    apply_head,
+    freeze_stages,
+    load_stage_features,
+    make_sample,
+)
 from job.training.stages import Fitted, conclude, fit, solve_plain_head
 
 __all__ = [
@@ -26,14 +32,18 @@ __all__ = [
     "StageProgress",
     "StageTrainer",
     "TrainingContext",
+    "TrainingProgress",
     "TrainingSession",
+    "apply_head",
     "assign_arrays",
     "compute_feature_maps",
     "conclude",
     "divide_classifier",
     "fit",
+    "freeze_stages",
     "load_inputs",
     "load_stage_features",
+    "make_sample",
     "predict",
     "read_arrays",
     "refine",

@@ -77,6 +77,7 @@ class TrainingProgress:
         history: one row per epoch, or per penalty of a solved head.
         fingerprints: of the machines that took part.
         refinements: what was tried on the trained weights, and what it brought.
+        races: whether candidates are trained by steps.
         boundaries: of a race: how many of the last stages its candidates of `part` free.
         rungs: of a race: the names of the candidates that take part in each of its rungs so far.
         legs: of a race: how many times a candidate has been trained up to the end of a rung.
@@ -90,6 +91,7 @@ class TrainingProgress:
     history: list[dict[str, Any]] = field(default_factory=list)
     fingerprints: list[str] = field(default_factory=list)
     refinements: list[dict[str, Any]] = field(default_factory=list)
+    races: bool = False
     boundaries: list[int] = field(default_factory=list)
     rungs: list[list[str]] = field(default_factory=list)
     legs: int = 0

@@ -36,6 +36,7 @@ def refine(trainer: StageTrainer, session: TrainingSession, start: Arrays) -> No
     variables = trainer.network.variables
     assign_arrays(variables, trainer.best[0])
     rank, _ = trainer.judge()
+    logger.info("the best epoch scores %.4f in validation", rank[0])
     refinements: dict[str, Callable[[], Iterator[tuple[str, Arrays]]]] = {
         "mean of the best states": lambda: _average_states(trainer),
         "line to the weights at the start": lambda: _walk_line(trainer, start),

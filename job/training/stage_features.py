@@ -37,11 +37,7 @@ def load_stage_features(
 
     The backbone must still have its initial weights, which is what the features are kept under.
     """
-    model, groups = pool_stages(classifier)
-    place = f"stages, the last one pooled by {classifier.spec.head.pooling}"
-    key = name_activations(classifier, model, place, context)
-    network = FrozenNetwork(model, key)
-
+    network, groups = freeze_stages(classifier, context)
     splits = feed.splits
     examples = [*splits.train, *splits.val, *splits.test]
     rows = context.cache.load(network, feed, examples, context.telemetry)[:]
@@ -52,6 +48,25 @@ def load_stage_features(
         val=make_sample(val, feed, splits.val),
         test=make_sample(test, feed, splits.test),
     )
+
+
+def freeze_stages(
+    classifier: Classifier, context: TrainingContext
+) -> tuple[FrozenNetwork, tuple[Group, ...]]:
+    """The network that gives the features of all stages, and the columns of each stage."""
+    model, groups = pool_stages(classifier)
+    place = f"stages, the last one pooled by {classifier.spec.head.pooling}"
+    key = name_activations(classifier, model, place, context)
+    return FrozenNetwork(model, key), groups
+
+
+def apply_head(classifier: Classifier, features: StageFeatures, sample: Sample) -> np.ndarray:
+    """Compute the logits of a head on the features of a frozen backbone: float32 [n, classes]."""
+    columns = sample.features
+    if classifier.spec.head.pooling != "stages":
+        last = features.groups[-1]
+        columns = columns[:, last.start : last.stop]
+    return np.asarray(classifier.head(columns, training=False))
 
 
 def make_sample(features: np.ndarray, feed: Feed, examples: Sequence[Example]) -> Sample:

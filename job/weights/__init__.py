@@ -7,6 +7,20 @@ was meant. What cannot be found or proved is a `WeightsError`. Random weights co
 setting `none`.
 """
 
-from job.weights.locating import NO_WEIGHTS, Weights, locate, order_classes, require_same
+from job.weights.locating import (
+    NO_WEIGHTS,
+    Weights,
+    locate,
+    locate_candidates,
+    order_classes,
+    require_same,
+)
 
-__all__ = ["NO_WEIGHTS", "Weights", "locate", "order_classes", "require_same"]
+__all__ = [
+    "NO_WEIGHTS",
+    "Weights",
+    "locate",
+    "locate_candidates",
+    "order_classes",
+    "require_same",
+]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from job.catalogue import Backbone
+from job.catalogue import BACKBONES, Backbone
 from job.errors import ReleaseError, StoreNotFound, WeightsError
 from job.release import download_verified, open_release
 from job.settings import BackboneSettings, Pooling
@@ -84,6 +84,32 @@ def locate(
     if backbone.weights == "imagenet":
         return _locate_imagenet(backbone, entry, cache_dir / "weights", keras_home)
     return _locate_file(backbone, cache_dir / "weights")
+
+
+def locate_candidates(
+    backbone: BackboneSettings, cache_dir: Path, keras_home: Path
+) -> dict[str, Weights]:
+    """Find the weights of each backbone that may be chosen, by name, as `locate` does.
+
+    Raises:
+        WeightsError: names every candidate whose weights cannot be used.
+        StoreUnavailable, TemporaryError: the store or the network cannot be reached.
+    """
+    found = {}
+    problems = []
+    for name in backbone.names:
+        try:
+            entry = BACKBONES[name]
+            found[name] = locate(backbone.resolve(name), entry, cache_dir, keras_home)
+        except WeightsError as error:
+            problems.append(f"{name}: {error.message} {error.cure}")
+    if problems:
+        raise WeightsError(
+            f"The weights of {len(problems)} of {len(backbone.names)} candidates cannot be used:",
+            "Provide them, or leave these candidates out of GRAFT_BACKBONE_CANDIDATES.",
+            tuple(problems),
+        )
+    return found
 
 
 def order_classes(classes: Sequence[str], weights: Weights) -> tuple[str, ...]:

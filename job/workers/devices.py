@@ -124,6 +124,12 @@ def join(
             "Check the node's driver and the pod's GPU limit; a retry may land on a good node.",
         )
 
+    import scipy.linalg  # noqa: F401 - so that its BLAS is among those that are limited
+    from threadpoolctl import threadpool_limits
+
+    # The solver's sums would differ in their last bits with the number of cores. And its threads
+    # wait by spinning: where cores are shared, many small products took ten times as long.
+    threadpool_limits(1, user_api="blas")
     # One thread and two threads give different bytes, so the number is fixed and remembered.
     threads = devices.threads or len(os.sched_getaffinity(0))
     tf.config.threading.set_intra_op_parallelism_threads(threads)

@@ -178,6 +178,10 @@ def test_a_float_may_be_written_as_helm_writes_it(value: str):
             "EfficientNetV2B99",
             "no such backbone; the nearest is EfficientNetV2B",
         ),
+        ("GRAFT_BACKBONE_CANDIDATES", "VGG16,VGG17", "no such backbone; the nearest is VGG1"),
+        ("GRAFT_BACKBONE_CANDIDATES", "auto", "no such backbone"),
+        ("GRAFT_BACKBONE_CANDIDATES", ",", "at least one backbone"),
+        ("GRAFT_BACKBONE_MOST_PARAMETERS", "0", "greater than 0"),
         ("GRAFT_BACKBONE_WEIGHTS", "imagnet", "expected imagenet, none, the URI"),
         ("GRAFT_BACKBONE_WEIGHTS", "release:flowers", "release:<uri>"),
         ("GRAFT_BACKBONE_WEIGHTS_SHA256", "abc", "64 hex digits"),
@@ -226,6 +230,26 @@ def test_all_problems_are_reported_at_once():
         ),
         ({"GRAFT_TRANSFER_MODE": "none", "GRAFT_BACKBONE_WEIGHTS": "none"}, "random: use `all`"),
         ({"GRAFT_EXPORT_FORMATS": "keras"}, "lacks saved_model: add it"),
+        (
+            {
+                "GRAFT_BACKBONE_NAME": "auto",
+                "GRAFT_BACKBONE_CANDIDATES": "VGG16,Xception",
+                "GRAFT_BACKBONE_IMAGE_SIZE": "64",
+            },
+            "too small for Xception: use 71",
+        ),
+        (
+            {"GRAFT_BACKBONE_NAME": "auto", "GRAFT_BACKBONE_MOST_PARAMETERS": "9"},
+            "leaves no candidate: the smallest is MobileNetV3Large with 2996352",
+        ),
+        (
+            {"GRAFT_BACKBONE_NAME": "auto", "GRAFT_BACKBONE_WEIGHTS": "release:s3://models/a"},
+            "does not go with GRAFT_BACKBONE_NAME=auto",
+        ),
+        (
+            {"GRAFT_BACKBONE_NAME": "auto", "GRAFT_BACKBONE_WEIGHTS_SHA256": "0" * 64},
+            "is the hash of one file",
+        ),
         (
             {"GRAFT_BACKBONE_WEIGHTS": "none", "GRAFT_BACKBONE_WEIGHTS_SHA256": "0" * 64},
             "takes no GRAFT_BACKBONE_W",
@@ -289,6 +313,9 @@ SHAPING = {
     "GRAFT_DATASET_BROKEN_SHARE": "0.5",
     "GRAFT_BACKBONE_NAME": "VGG16",
     "GRAFT_BACKBONE_IMAGE_SIZE": "64",
+    "GRAFT_BACKBONE_CANDIDATES": "VGG16,VGG19",
+    "GRAFT_BACKBONE_MOST_PARAMETERS": "9000000",
+    "GRAFT_BACKBONE_MOST_MILLISECONDS": "2.5",
     "GRAFT_BACKBONE_IMAGE_FIT": "crop",
     "GRAFT_HEAD_UNITS": "8",
     "GRAFT_TRANSFER_MODE": "all",
@@ -336,6 +363,25 @@ def test_every_value_can_be_printed_and_read_back():
 def test_the_size_is_that_of_the_backbone_unless_given():
     assert read(GRAFT_BACKBONE_NAME="VGG16").image_size == BACKBONES["VGG16"].default_size
     assert read(GRAFT_BACKBONE_NAME="VGG16", GRAFT_BACKBONE_IMAGE_SIZE="240").image_size == 240
+
+
+def test_auto_stands_for_the_candidates_within_the_limit_of_parameters() -> None:
+    auto = {"GRAFT_BACKBONE_NAME": "auto", "GRAFT_BACKBONE_CANDIDATES": "VGG16, Xception,VGG16"}
+    settings = read(**auto)
+    assert settings.backbone.names == ("VGG16", "Xception")
+    assert settings.image_size == BACKBONES["Xception"].default_size
+    limited = read(**auto, GRAFT_BACKBONE_MOST_PARAMETERS="15000000")
+    assert limited.backbone.names == ("VGG16",)
+    assert read(GRAFT_BACKBONE_MOST_PARAMETERS="1").backbone.names == ("EfficientNetV2B0",)
+
+
+def test_a_chosen_backbone_has_its_name_and_its_size() -> None:
+    backbone = read(GRAFT_BACKBONE_NAME="auto").backbone
+    chosen = backbone.resolve("Xception")
+    assert (chosen.name, chosen.image_size) == ("Xception", BACKBONES["Xception"].default_size)
+    assert (backbone.name, backbone.image_size) == ("auto", None)
+    small = read(GRAFT_BACKBONE_NAME="auto", GRAFT_BACKBONE_IMAGE_SIZE="96").backbone
+    assert small.resolve("ConvNeXtTiny").image_size == 96
 
 
 def test_a_digest_of_settings_does_not_depend_on_their_order():

@@ -72,6 +72,15 @@ def test_two_workers_give_the_result_of_one_at_the_same_global_batch(
         assert {**ours} == pytest.approx(theirs, abs=1e-5)
 
 
+def test_two_workers_end_a_race_with_the_same_weights_to_the_bit(
+    one: dict[str, Any], two: list[dict[str, Any]]
+) -> None:
+    assert two[0]["raced"] == two[1]["raced"]
+    assert two[0]["candidates"] == two[1]["candidates"]
+    alone = [row["name"] for row in one["candidates"]]
+    assert [row["name"] for row in two[0]["candidates"]] == alone
+
+
 def test_the_last_state_says_that_training_is_over(
     one: dict[str, Any], two: list[dict[str, Any]]
 ) -> None:

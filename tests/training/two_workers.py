@@ -1,21 +1,22 @@
 """Training as one worker of several: `python -m tests.training.two_workers FOLDER INDEX ADDRESS…`.
 
 There is one process for each address; without any, one works alone. Prints JSON: the weights after
-both stages of a plan, the history, and how far the workers agreed.
+both stages of a plan, the history, the outcome of a race, and how far the workers agreed.
 """
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from job import storage, telemetry, training, workers
+from job import selection, storage, telemetry, training, workers
 from job.batches import Feed
 from job.checkpoint import CheckpointStore
 from job.features import FeatureCache
-from job.settings import DevicesSettings, GateSettings, TrainingSettings
-from job.training import TrainingContext
+from job.settings import DevicesSettings, GateSettings, TrainingSettings, TransferSettings
+from job.training import Fitted, TrainingContext
 from job.transfer import Plan, Stage
 from job.workers import Stop, WorkerGroup
 from tests.training.conftest import SIZE, build_classifier, draw_splits
@@ -67,16 +68,35 @@ def main(folder: Path, index: int, addresses: tuple[str, ...]) -> None:
         total=0,
     )
     fitted = training.fit(classifier, plan, feed, context)
+    raced = run_race(feed, context, folder)
     arrays = [np.asarray(variable, np.float64) for variable in classifier.model.variables]
     report = {
         "history": fitted.history,
         "over": checkpoints.is_training_over(),
         "fingerprint": team.fingerprint,
         "weights": [array.ravel().tolist() for array in arrays],
+        "raced": [np.asarray(v).ravel().tolist() for v in raced.classifier.model.variables],
+        "candidates": raced.candidates,
         "agreed": team.agree("one"),
         "differed": not team.agree(str(index)),
     }
     print(json.dumps(report))
+
+
+def run_race(feed: Feed, context: TrainingContext, folder: Path) -> Fitted:
+    """A race of several candidates, which the first worker alone has measured the data for."""
+    with context.workers.strategy.scope():
+        classifier = build_classifier()
+    store = storage.connect((folder / "bucket").as_uri()).child("race")
+    local = context.checkpoints.folder / "race"
+    checkpoints = CheckpointStore(folder=local, store=store, interval_seconds=1e9)
+    surroundings = replace(context, checkpoints=checkpoints)
+    measured = None
+    if context.workers.chief:
+        measured = selection.measure_data(classifier, feed, surroundings)
+    # Enough for one candidate that is trained by steps.
+    settings = TransferSettings(budget=1.2)
+    return selection.race_candidates(classifier, feed, settings, measured, surroundings)
 
 
 if __name__ == "__main__":

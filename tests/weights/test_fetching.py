@@ -362,3 +362,13 @@ def test_kept_classes_keep_their_order_and_new_ones_are_appended(
     assert weights.order_classes(("ape", "bee", "dog"), located) == ("dog", "ape", "bee")
     assert weights.order_classes(("ape", "cat"), located) == ("ape", "cat")
     assert weights.order_classes(("ape", "cat"), place.locate(weights="none")) == ("ape", "cat")
+
+
+def test_every_candidate_whose_weights_are_missing_is_named(place: Place) -> None:
+    names = ("EfficientNetLite0", "EfficientNetLite1", "EfficientNetLite2")
+    settings = BackboneSettings(name="auto", candidates=names)
+    with pytest.raises(WeightsError) as caught:
+        weights.locate_candidates(settings, place.cache, place.home)
+    assert "3 of 3 candidates" in caught.value.message
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == list(names)
+    assert "GRAFT_BACKBONE_CANDIDATES" in caught.value.cure

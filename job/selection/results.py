@@ -1,0 +1,80 @@
+"""How every candidate of a race did, as JSON for the report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from job.evaluation.scores import compute_wilson_interval
+from job.scores import Labels, score
+from job.selection.candidates import Candidate
+from job.selection.rule import Judged, Winner
+from job.training import TrainingProgress
+
+# Why a candidate was not trained by steps.
+NO_BUDGET = "not trained: the budget is too small"
+NO_EVIDENCE = "not trained: like ImageNet, and too few validation images to show a gain"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaceResults:
+    """A race that has ended.
+
+    Attributes:
+        candidates: all of them.
+        progress: how far those are that were trained by steps.
+        epochs: of a full training.
+        judged: the solved heads, and the candidates that were trained to the end.
+        labels: of the validation images, int [n].
+        metric: that compared them.
+    """
+
+    candidates: Sequence[Candidate]
+    progress: TrainingProgress
+    epochs: int
+    judged: Sequence[Judged]
+    labels: Labels
+    metric: str
+
+    def describe(self, winner: Winner) -> list[dict[str, Any]]:
+        """One row for each candidate."""
+        scores = {}
+        for one in self.judged:
+            scores[one.name] = score(self.metric, self.labels, one.logits)
+        return [
+            self._describe_candidate(candidate, scores.get(candidate.name), winner)
+            for candidate in self.candidates
+        ]
+
+    def _describe_candidate(
+        self, candidate: Candidate, value: float | None, winner: Winner
+    ) -> dict[str, Any]:
+        is_solved = candidate.mode == "none"
+        progress = self.progress.parked.get(candidate.name)
+        epochs = progress.epoch if progress else 0
+        reason = ""
+        if candidate.name == winner.name:
+            reason = winner.reason
+        elif progress is None and not is_solved:
+            reason = NO_BUDGET if self.progress.races else NO_EVIDENCE
+        elif progress is not None and value is None:
+            value = progress.ranks[0][0]
+            unit = "epoch" if epochs == 1 else "epochs"
+            reason = f"left out after {epochs} {unit}"
+        low = high = None
+        if value is not None:
+            images = len(self.labels)
+            low, high = compute_wilson_interval(round(value * images), images)
+        return {
+            "name": candidate.name,
+            "mode": candidate.mode,
+            "pooling": candidate.pooling,
+            "cut": candidate.cut and candidate.cut.name,
+            "score": value,
+            "low": low,
+            "high": high,
+            "work": candidate.work * (1.0 if is_solved else epochs / self.epochs),
+            "epochs": epochs,
+            "of_epochs": 0 if is_solved else self.epochs,
+            "chosen": candidate.name == winner.name,
+            "reason": reason,
+        }

@@ -1,0 +1,103 @@
+"""One penalty, solved quickly: the same optimum as on the path, and as scikit-learn's."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import StandardScaler
+
+from job.linear import PENALTIES, Probe, Sample, join, solve, solve_path, spread
+from tests.linear.conftest import HALVES
+
+Part = Callable[[int, int], Sample]
+
+
+def probabilities(probe: Probe, sample: Sample) -> np.ndarray:
+    return softmax(probe.logits(sample.features).astype(np.float64), axis=1)
+
+
+def find_on_path(sample: Sample, penalty: float, factors: np.ndarray | None = None) -> Probe:
+    path = solve_path(sample.features, sample.targets, sample.weights, factors)
+    return next(probe for probe in path if probe.penalty == penalty)
+
+
+@pytest.mark.parametrize("penalty", [PENALTIES[0], PENALTIES[2]])
+@pytest.mark.parametrize("images", [40, 600], ids=["fewer images than features", "more of them"])
+def test_the_quick_head_is_the_one_on_the_path(part: Part, penalty: float, images: int) -> None:
+    sample = part(0, images)
+    quick = solve(sample, penalty)
+    slow = find_on_path(sample, penalty)
+    unseen = part(600, 1000)
+    np.testing.assert_allclose(probabilities(quick, unseen), probabilities(slow, unseen), atol=0.03)
+    assert quick.penalty == penalty
+
+
+def test_the_quick_head_is_the_optimum_that_scikit_learn_finds(part: Part) -> None:
+    sample, unseen = part(0, 600), part(600, 1000)
+    scaler = StandardScaler().fit(sample.features)
+    rival = LogisticRegression(C=1 / 3, tol=1e-9, max_iter=5000)
+    rival.fit(scaler.transform(sample.features), sample.labels)
+    expected = rival.predict_proba(scaler.transform(unseen.features))
+    np.testing.assert_allclose(probabilities(solve(sample, 3), unseen), expected, atol=0.02)
+
+
+def test_factors_are_a_penalty_of_its_own_for_each_group(part: Part) -> None:
+    # Scikit-learn knows one penalty only, but it may be given columns that are scaled.
+    sample, unseen = part(0, 600), part(600, 1000)
+    factors = spread(HALVES, [0.2, 1.5])
+    scaler = StandardScaler().fit(sample.features)
+    rival = LogisticRegression(C=1.0, tol=1e-9, max_iter=5000)
+    rival.fit(scaler.transform(sample.features) * factors, sample.labels)
+    expected = rival.predict_proba(scaler.transform(unseen.features) * factors)
+    for probe in (find_on_path(sample, 1.0, factors), solve(sample, 1.0, factors)):
+        np.testing.assert_allclose(probabilities(probe, unseen), expected, atol=0.03)
+
+
+def test_a_factor_of_zero_leaves_a_group_out(part: Part) -> None:
+    sample = part(0, 300)
+    factors = spread(HALVES, [0, 1])
+    lower = Sample(
+        features=sample.features[:, 32:],
+        labels=sample.labels,
+        targets=sample.targets,
+        weights=sample.weights,
+    )
+    alone = find_on_path(lower, 1.0)
+    among = find_on_path(sample, 1.0, factors)
+    assert not among.kernel[:32].any()
+    np.testing.assert_allclose(among.kernel[32:], alone.kernel, atol=1e-5)
+    assert not solve(sample, 1.0, factors).kernel[:32].any()
+
+
+def test_factors_of_one_change_no_byte_of_the_path(part: Part) -> None:
+    sample = part(0, 200)
+    plain, ones = find_on_path(sample, 1.0), find_on_path(sample, 1.0, np.ones(64))
+    assert plain.kernel.tobytes() == ones.kernel.tobytes()
+    assert plain.bias.tobytes() == ones.bias.tobytes()
+
+
+def test_a_factor_of_two_is_a_quarter_of_the_penalty(part: Part) -> None:
+    sample = part(0, 600)
+    np.testing.assert_allclose(
+        probabilities(solve(sample, 4, 2 * np.ones(64)), sample),
+        probabilities(solve(sample, 1), sample),
+        atol=0.01,
+    )
+
+
+def test_a_heavy_image_counts_as_several(part: Part) -> None:
+    # The standardisation sees images, not weights: whole copies keep it as it is.
+    sample = part(0, 200)
+    heavy = Sample(
+        features=np.tile(sample.features, (2, 1)),
+        labels=np.tile(sample.labels, 2),
+        targets=np.tile(sample.targets, (2, 1)),
+        weights=np.repeat(np.array([2, 1], np.float32), 200),
+    )
+    np.testing.assert_allclose(
+        probabilities(solve(heavy, 10), sample),
+        probabilities(solve(join(sample, sample), 10), sample),
+        atol=0.01,
+    )

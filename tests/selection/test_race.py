@@ -1,0 +1,123 @@
+"""The race itself: it keeps the best, stops at any step, and goes on to the same bytes."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from job import selection
+from job.batches import Feed
+from job.errors import Interrupted
+from job.model import Classifier
+from job.settings import TransferSettings
+from job.training import Fitted, TrainingContext
+from job.workers import Stop
+from tests.training.conftest import build_classifier
+from tests.training.test_fit import StopAt, equal, weights_of
+
+MakeFeed = Callable[..., Feed]
+MakeContext = Callable[..., TrainingContext]
+
+
+def run_race(
+    classifier: Classifier, feed: Feed, context: TrainingContext, **settings: Any
+) -> Fitted:
+    """The phases of a run from the measurement to the trained classifier.
+
+    With so few images, only data that are unlike ImageNet are raced.
+    """
+    measured = selection.measure_data(classifier, feed, context)
+    unlike = replace(measured.measurement, earlier_stages_add=0.1)
+    measured = replace(measured, measurement=unlike)
+    return selection.race_candidates(
+        classifier, feed, TransferSettings(**settings), measured, context
+    )
+
+
+def test_every_candidate_is_told_of_and_one_of_them_is_kept(
+    feed: MakeFeed, context: MakeContext
+) -> None:
+    fitted = run_race(build_classifier(), feed(), context(epochs=4))
+    names = [row["name"] for row in fitted.candidates]
+    assert names == ["none", "none, all stages", "part, 1 stage", "all"]
+    (kept,) = [row for row in fitted.candidates if row["chosen"]]
+    assert kept["mode"] == fitted.plan.mode
+    assert fitted.plan.rule == "measured"
+    # Both solved heads take the same pass over the images.
+    _, *others = [row["work"] for row in fitted.candidates]
+    assert sum(others) <= 1.5 * (1 + 1e-9)
+    stages = [name for name, _ in itertools.groupby(row["stage"] for row in fitted.history)]
+    assert sorted(stages) == ["all", "part, 1 stage", "probe"]
+
+
+def test_no_budget_keeps_the_backbone_as_it_is(feed: MakeFeed, context: MakeContext) -> None:
+    classifier = build_classifier()
+    before = [variable.numpy() for variable in classifier.backbone.variables]
+    fitted = run_race(classifier, feed(), context(), budget=0)
+    assert fitted.plan.mode == "none"
+    assert equal(before, [variable.numpy() for variable in fitted.classifier.backbone.variables])
+    assert {row["reason"] for row in fitted.candidates if row["mode"] != "none"} == {
+        "not trained: the budget is too small"
+    }
+
+
+def test_few_images_that_are_like_imagenet_are_not_raced(
+    feed: MakeFeed, context: MakeContext
+) -> None:
+    classifier, surroundings = build_classifier(), context()
+    measured = selection.measure_data(classifier, feed(), surroundings)
+    like = replace(measured, measurement=replace(measured.measurement, earlier_stages_add=0.0))
+    fitted = selection.race_candidates(classifier, feed(), TransferSettings(), like, surroundings)
+    assert fitted.plan.mode == "none"
+    assert {row["reason"] for row in fitted.candidates if row["mode"] != "none"} == {
+        "not trained: like ImageNet, and too few validation images to show a gain"
+    }
+
+
+@pytest.mark.parametrize("step", [0, 13])
+def test_a_race_that_is_stopped_goes_on_to_the_same_bytes(
+    feed: MakeFeed, context: MakeContext, step: int
+) -> None:
+    batches = feed(augmentation="light")
+    straight = run_race(build_classifier(dropout=0.3), batches, context(epochs=4))
+    context().checkpoints.clear()
+    with pytest.raises(Interrupted):
+        run_race(build_classifier(dropout=0.3), batches, context(epochs=4, stop=StopAt(step)))
+    resumed = run_race(build_classifier(dropout=0.3), batches, context(epochs=4))
+    assert straight == resumed
+    assert equal(weights_of(straight.classifier.model), weights_of(resumed.classifier.model))
+
+
+def test_a_race_that_is_over_is_not_run_again(feed: MakeFeed, context: MakeContext) -> None:
+    first = run_race(build_classifier(), feed(), context(epochs=4))
+    stopped: Stop = StopAt(0)
+    again = run_race(build_classifier(), feed(), replace(context(epochs=4), stop=stopped))
+    assert first == again
+    assert equal(weights_of(first.classifier.model), weights_of(again.classifier.model))
+    assert first.classifier.spec.head.pooling == again.classifier.spec.head.pooling
+
+
+def test_the_head_on_all_stages_is_one_linear_layer_of_the_exported_model(
+    feed: MakeFeed, context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def prefer_stages(judged: Any, *_: Any) -> Any:
+        (winner,) = [one.name for one in judged if one.name == "none, all stages"]
+        return selection.rule.Winner(winner, "The test says so.")
+
+    monkeypatch.setattr("job.selection.race.choose_winner", prefer_stages)
+    surroundings = context()
+    classifier = build_classifier()
+    measured = selection.measure_data(classifier, feed(), surroundings)
+    fitted = selection.race_candidates(
+        classifier, feed(), TransferSettings(), measured, surroundings
+    )
+    assert fitted.plan.pooling == "stages"
+    features = measured.features.val.features
+    kernel, bias = (v.numpy() for v in fitted.classifier.head.get_layer("logits").variables)
+    batch = next(iter(feed().load_images(feed().splits.val)))
+    found = fitted.classifier.head(fitted.classifier.features(batch)).numpy()[: len(features)]
+    np.testing.assert_allclose(found, features @ kernel + bias, rtol=1e-4, atol=1e-4)
+    assert len(fitted.classifier.head.trainable_variables) == 2
