@@ -270,12 +270,7 @@ def _load_features(rows: np.ndarray, features: Rows) -> tf.data.Dataset:
         return np.asarray(features[numbers])
 
     def look_up(numbers: tf.Tensor) -> tf.Tensor:
-        values = tf.numpy_function(
-            read_rows,
-            [numbers],
-            features.dtype,
-            stateful=False,
-        )
+        values = tf.numpy_function(read_rows, [numbers], features.dtype, stateful=False)
         # What comes from NumPy has no shape, which the network needs.
         return tf.ensure_shape(values, shape)
 

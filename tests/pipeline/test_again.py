@@ -10,7 +10,16 @@ from typing import Any
 import pytest
 
 from job import publish
-from tests.pipeline.conftest import STEPS, UNMEASURED, Ended, Released, draw, graft, run_of
+from tests.pipeline.conftest import (
+    ONE_FORMAT,
+    STEPS,
+    UNMEASURED,
+    Ended,
+    Released,
+    draw,
+    graft,
+    run_of,
+)
 
 
 def pointer(model: Path) -> dict[str, Any]:
@@ -139,7 +148,7 @@ def grown(released: Released, pictures: Path, tmp_path_factory: pytest.TempPathF
         "GRAFT_DATASET_URI": (folder / "pictures").as_uri(),
         "GRAFT_HEAD_UNITS": "0",
     }
-    settings |= UNMEASURED
+    settings |= UNMEASURED | ONE_FORMAT
     processes = [run_of("run", environment=settings) for _ in range(2)]
     outputs = [process.communicate(timeout=400) for process in processes]
     first, second = (Ended(p.returncode, *o) for p, o in zip(processes, outputs, strict=True))
@@ -230,7 +239,8 @@ def test_a_roll_back_by_hand_outlives_the_next_night(grown: Grown, tmp_path: Pat
 
 def test_a_model_below_the_gate_is_kept_and_not_promoted(tiny: dict[str, str], tmp_path: Path):
     brief = {"GRAFT_TRAINING_EPOCHS": "1", "GRAFT_GATE_MIN_SCORE": "1"}
-    settings = tiny | STEPS | UNMEASURED | brief | {"GRAFT_OUTPUT_URI": tmp_path.as_uri()}
+    settings = tiny | STEPS | UNMEASURED | ONE_FORMAT | brief
+    settings |= {"GRAFT_OUTPUT_URI": tmp_path.as_uri()}
 
     ended = graft("run", **settings)
 

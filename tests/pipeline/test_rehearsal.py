@@ -114,7 +114,9 @@ def test_check_finds_images_that_do_not_decode(tiny: dict[str, str], tmp_path: P
     assert "cats/0.jpg" in told
 
 
-def test_plan_shows_the_layers_the_reason_and_the_time(tiny: dict[str, str], tmp_path: Path):
+def test_plan_shows_the_layers_the_measurement_the_race_and_the_time(
+    tiny: dict[str, str], tmp_path: Path
+):
     settings = {"GRAFT_TRANSFER_MODE": "auto", "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri()}
     ended = graft("plan", **tiny | settings)
 
@@ -122,8 +124,16 @@ def test_plan_shows_the_layers_the_reason_and_the_time(tiny: dict[str, str], tmp
     for layer in ("conv1", "conv_pw_13_relu", "logits"):
         assert layer in ended.out
     assert re.search(r"Images: +\d+ train, \d+ val, \d+ test", ended.out)
-    assert re.search(r"Retrain: +none .*too few to retrain the backbone", ended.out)
-    assert re.search(r"Trainable: 3,075 of 3,231,939 parameters", ended.out)
+    kind = r"^Kind: +(like|unlike) ImageNet: all stages together score [+-]\d\.\d{3}"
+    assert re.search(kind, ended.out, re.MULTILINE)
+    amount = r"^Amount: +(little|much): twice the images would bring about [+-]\d\.\d{3}"
+    assert re.search(amount, ended.out, re.MULTILINE)
+    for stage in ("16 px", "1 px", "all stages"):
+        assert re.search(rf"^ +{stage} +\d\.\d{{3}}", ended.out, re.MULTILINE)
+    assert re.search(r"^Race: .*the budget is 1\.5$", ended.out, re.MULTILINE)
+    for candidate in ("none", "none, all stages", "part, 1 stage", "all"):
+        assert re.search(rf"^ +{candidate} +work \d+\.\d\d$", ended.out, re.MULTILINE)
+    assert re.search(r"^ +\d trained by steps up to epoch \d+$", ended.out, re.MULTILINE)
     assert re.search(r"Time here: about [\d,]+ s", ended.out)
     assert not (tmp_path / "out").exists()
 
@@ -145,3 +155,6 @@ def test_the_recipe_of_the_lecture_has_its_parameters_and_all_are_trainable(
 
     assert ended.code == 0, ended.err
     assert "Trainable: 16,320,644 of 16,320,644 parameters" in ended.out
+    assert re.search(
+        r"^Retrain: +all .*GRAFT_TRANSFER_MODE=all asks for it", ended.out, re.MULTILINE
+    )

@@ -77,7 +77,7 @@ def test_the_companions_of_the_model_agree_with_each_other(released: Released):
     assert {part: parts.count(part) for part in ("train", "val", "test")} == released.manifest[
         "data"
     ]["images"]
-    assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, 81)]
+    assert [row["epoch"] for row in history] == [str(epoch) for epoch in range(1, 41)]
     assert report["test"]["accuracy"] == pytest.approx(released.manifest["scores"]["accuracy"])
     assert report["plan"] == released.manifest["plan"]
 
@@ -92,7 +92,7 @@ def test_a_batch_larger_than_the_data_set_is_one_padded_step_an_epoch(released: 
         for line in released.ended.log
         if line["message"].startswith("training: ")
     }
-    assert steps <= {80}
+    assert steps <= {40}
 
 
 def test_the_first_release_that_passes_is_the_champion(released: Released):
