@@ -40,7 +40,8 @@ def write_history(history: Sequence[Mapping[str, Any]], folder: Path) -> None:
     # step of a solved head is the place of its penalty, which is a curve too: TensorBoard has no
     # other axis, and a release has the same files whichever way its head was found.
     for stage, rows in stages.items():
-        curves = folder / "logs" / "tensorboard" / stage
+        # Without the spaces in the name of a candidate.
+        curves = folder / "logs" / "tensorboard" / stage.replace(",", "").replace(" ", "-")
         summaries = tf.summary.create_file_writer(str(curves))
         with summaries.as_default():
             for place, row in enumerate(rows, 1):
