@@ -43,7 +43,7 @@ STEPS = {
     "GRAFT_TRAINING_PATIENCE": "0",
     "GRAFT_TRAINING_BATCH_SIZE": "64",
 }
-ONE_FORMAT = {"GRAFT_EXPORT_FORMATS": "keras"}
+ONE_FORMAT = {"GRAFT_EXPORT_FORMATS": "saved_model"}
 """The format that is written and compared fastest, for a run whose exports nothing looks at."""
 UNMEASURED: dict[str, Any] = {"COVERAGE_PROCESS_CONFIG": None}
 """For a run through code that another one has measured: coverage takes half as much time again."""
