@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from job.evaluation import fit_temperature
 from job.linear import LEAST_JUDGED
 from job.scores import Labels, log_loss, score
 
@@ -57,7 +58,7 @@ def choose_winner(judged: Sequence[Judged], labels: Labels, metric: str) -> Winn
     As good means: worse by at most one standard error of the paired difference. Where enough images
     judge, it also means: worse by at most `MOST_GIVEN_AWAY`. Few images cannot show so small a
     difference, and little data speak for the candidate that changes least. Among equal scores the
-    lower loss is better.
+    lower loss after calibration is better.
 
     Args:
         judged: at least one.
@@ -65,7 +66,7 @@ def choose_winner(judged: Sequence[Judged], labels: Labels, metric: str) -> Winn
         metric: a key of `METRICS`.
     """
     scores = {one.name: score(metric, labels, one.logits) for one in judged}
-    best = max(judged, key=lambda one: (scores[one.name], -log_loss(labels, one.logits)))
+    best = max(judged, key=lambda one: (scores[one.name], -_compute_loss(one, labels)))
     unit = f"{metric.replace('_', ' ')} on {len(labels)} validation images"
     top = f"{best.name} reaches {scores[best.name]:.3f}"
     for one in sorted(judged, key=lambda one: one.work):
@@ -86,6 +87,13 @@ def choose_winner(judged: Sequence[Judged], labels: Labels, metric: str) -> Winn
     if not others:
         return Winner(best.name, "The budget allows no other candidate.")
     return Winner(best.name, f"{top}, the next best candidate {max(others):.3f} ({unit}).")
+
+
+def _compute_loss(one: Judged, labels: Labels) -> float:
+    """The loss after calibration. Candidates that were trained by steps are too confident."""
+    temperature = fit_temperature(one.logits, labels)
+    calibrated = (one.logits / temperature).astype(np.float32)
+    return log_loss(labels, calibrated)
 
 
 def compute_paired_error(one: np.ndarray, other: np.ndarray, labels: Labels, metric: str) -> float:

@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from job.batches import collect_labels
+from job.evaluation import fit_temperature
 from job.features import FrozenNetwork, compute_activations
+from job.scores import log_loss, score
 from job.training.head import solve_head
 from job.training.loop import StageTrainer
 from job.training.progress import Rank
@@ -35,7 +38,16 @@ def refine(trainer: StageTrainer, session: TrainingSession, start: Arrays) -> No
     """
     variables = trainer.network.variables
     assign_arrays(variables, trainer.best[0])
-    rank, _ = trainer.judge()
+    labels = collect_labels(session.feed.splits.val)
+    metric = session.context.gate.metric
+
+    def judge() -> Rank:
+        """Score and, for equal scores, the loss of the calibrated model, as it is released."""
+        _, logits = trainer.judge()
+        calibrated = (logits / fit_temperature(logits, labels)).astype(np.float32)
+        return score(metric, labels, logits), -log_loss(labels, calibrated)
+
+    rank = judge()
     logger.info("the best epoch scores %.4f in validation", rank[0])
     refinements: dict[str, Callable[[], Iterator[tuple[str, Arrays]]]] = {
         "mean of the best states": lambda: _average_states(trainer),
@@ -48,7 +60,7 @@ def refine(trainer: StageTrainer, session: TrainingSession, start: Arrays) -> No
         best = rank
         for detail, arrays in propose():
             assign_arrays(variables, arrays)
-            found, _ = trainer.judge()
+            found = judge()
             tried.append((found, detail))
             if found > best:
                 best, kept = found, list(arrays)
