@@ -19,7 +19,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_gets_its_name_when_the_block_ends(tmp_path):
+def test_a_file_gets_its_name_when_the_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "er" / "file"
     with write_whole(path) as file:
         file.write(b"new")
@@ -28,7 +28,7 @@ def test_a_file_gets_its_name_when_the_block_ends(tmp_path):
     assert names(path.parent) == ["file"]
 
 
-def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path):
+def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     with write_whole(path) as file:
@@ -37,7 +37,7 @@ def test_a_reader_sees_the_old_file_until_the_new_one_is_whole(tmp_path):
     assert path.read_bytes() == b"new"
 
 
-def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path):
+def test_an_error_in_the_block_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -64,7 +64,9 @@ def break_sync(monkeypatch: pytest.MonkeyPatch, of_folders: bool) -> None:
     monkeypatch.setattr(os, "fsync", fail)
 
 
-def test_a_content_that_does_not_reach_the_disk_gets_no_name(tmp_path, monkeypatch):
+def test_a_content_that_does_not_reach_the_disk_gets_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").write_bytes(b"old")
     break_sync(monkeypatch, of_folders=False)
     with pytest.raises(OSError, match="Input/output"), write_whole(tmp_path / "file") as file:
@@ -73,13 +75,17 @@ def test_a_content_that_does_not_reach_the_disk_gets_no_name(tmp_path, monkeypat
     assert names(tmp_path) == ["file"]
 
 
-def test_a_name_that_does_not_reach_the_disk_is_an_error(tmp_path, monkeypatch):
+def test_a_name_that_does_not_reach_the_disk_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     break_sync(monkeypatch, of_folders=True)
     with pytest.raises(OSError, match="Input/output"), write_whole(tmp_path / "file") as file:
         file.write(b"new")
 
 
-def test_a_folder_that_does_not_reach_the_disk_is_an_error(tmp_path, monkeypatch):
+def test_a_folder_that_does_not_reach_the_disk_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     break_sync(monkeypatch, of_folders=True)
     make_folder(tmp_path)  # it exists: there is nothing to sync
     with pytest.raises(OSError, match="Input/output"):
@@ -97,7 +103,7 @@ with write_whole(Path(sys.argv[1])) as file:
 """
 
 
-def test_a_process_killed_before_the_rename_leaves_the_old_file(tmp_path):
+def test_a_process_killed_before_the_rename_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     killed = subprocess.run([sys.executable, "-c", KILLED_WITHIN, str(path)], check=False)
@@ -122,7 +128,9 @@ for number in itertools.count():
 
 
 @pytest.mark.parametrize("pause_seconds", [0.0, 0.004, 0.011])
-def test_a_process_killed_at_any_instant_leaves_a_whole_file(tmp_path, pause_seconds):
+def test_a_process_killed_at_any_instant_leaves_a_whole_file(
+    tmp_path: Path, pause_seconds: float
+) -> None:
     path = tmp_path / "file"
     command = [sys.executable, "-c", KILLED_ANYWHERE, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
@@ -148,7 +156,7 @@ except OSError as error:
 """
 
 
-def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path):
+def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     command = [sys.executable, "-c", FULL_DISK, str(path)]
@@ -158,7 +166,7 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path):
     assert names(tmp_path) == ["file"]
 
 
-def test_writers_at_once_leave_the_whole_file_of_one_of_them(tmp_path):
+def test_writers_at_once_leave_the_whole_file_of_one_of_them(tmp_path: Path) -> None:
     barrier = threading.Barrier(8)
 
     def write(number: int) -> None:
@@ -177,13 +185,13 @@ def test_writers_at_once_leave_the_whole_file_of_one_of_them(tmp_path):
     assert names(tmp_path / "new") == ["file"]
 
 
-def test_a_file_in_the_place_of_a_folder_is_an_error(tmp_path):
+def test_a_file_in_the_place_of_a_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(OSError, match="exists"), write_whole(tmp_path / "file" / "inside"):
         pass
 
 
-def test_a_new_file_has_the_mode_that_the_user_asks_for(tmp_path):
+def test_a_new_file_has_the_mode_that_the_user_asks_for(tmp_path: Path) -> None:
     mask = os.umask(0o027)
     try:
         with write_whole(tmp_path / "file"):
@@ -193,7 +201,7 @@ def test_a_new_file_has_the_mode_that_the_user_asks_for(tmp_path):
     assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
-def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path):
+def test_the_digest_of_a_file_is_that_of_its_bytes(tmp_path: Path) -> None:
     content = bytes(range(256)) * 10_000
     (tmp_path / "file").write_bytes(content)
     assert sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,11 +21,11 @@ JSON = st.recursive(
 )
 
 
-def test_a_run_id_is_short_and_fit_for_a_path():
+def test_a_run_id_is_short_and_fit_for_a_path() -> None:
     assert re.fullmatch(r"[0-9a-f]{16}", identity.make_run_id(SHAPING, "d" * 64))
 
 
-def test_the_same_settings_data_and_code_are_the_same_run():
+def test_the_same_settings_data_and_code_are_the_same_run() -> None:
     assert identity.make_run_id(SHAPING, "data") == identity.make_run_id(
         dict(reversed(SHAPING.items())), "data"
     )
@@ -38,13 +39,13 @@ def test_the_same_settings_data_and_code_are_the_same_run():
         (SHAPING, "other"),
     ],
 )
-def test_another_setting_or_other_data_are_another_run(shaping, data):
+def test_another_setting_or_other_data_are_another_run(shaping: dict[str, Any], data: str) -> None:
     assert identity.make_run_id(shaping, data) != identity.make_run_id(SHAPING, "data")
 
 
 @settings(max_examples=40)
 @given(st.lists(JSON, max_size=3), st.lists(JSON, max_size=3))
-def test_only_equal_values_have_equal_digests(one, other):
+def test_only_equal_values_have_equal_digests(one: list[Any], other: list[Any]) -> None:
     assert (identity.digest(one) == identity.digest(other)) is (one == other)
     assert identity.digest([*one, *other]) != identity.digest([one, other])
 
@@ -60,7 +61,7 @@ def code_of(package: Path) -> str:
     ).stdout.strip()
 
 
-def test_another_code_is_another_run_and_byte_code_is_not(tmp_path: Path):
+def test_another_code_is_another_run_and_byte_code_is_not(tmp_path: Path) -> None:
     source = Path(identity.__file__).parent
     package = tmp_path / "job"
     package.mkdir()

@@ -33,8 +33,14 @@ def parsed(result: Result) -> dict[str, Any]:
     st.none() | TEXT, st.none() | TEXT, NUMBERS, NUMBERS, st.none() | TEXT, st.none() | ERRORS, TEXT
 )
 def test_the_object_is_small_and_valid_whatever_happened(
-    run_id, release, scores, seconds, plan, error, reason
-):
+    run_id: str | None,
+    release: str | None,
+    scores: dict[str, float],
+    seconds: dict[str, float],
+    plan: str | None,
+    error: JobError | None,
+    reason: str,
+) -> None:
     failure = error and Failure.of(error)
     result = Result(
         status="failed",
@@ -55,7 +61,7 @@ def test_the_object_is_small_and_valid_whatever_happened(
     )
 
 
-def test_a_release_says_what_came_out():
+def test_a_release_says_what_came_out() -> None:
     result = Result(
         status="released",
         run_id="ab12",
@@ -77,7 +83,7 @@ def test_a_release_says_what_came_out():
     }
 
 
-def test_numbers_that_json_does_not_know_become_null():
+def test_numbers_that_json_does_not_know_become_null() -> None:
     assert parsed(Result(status="released", scores={"accuracy": math.nan, "macro_f1": -math.inf}))[
         "scores"
     ] == {
@@ -86,7 +92,7 @@ def test_numbers_that_json_does_not_know_become_null():
     }
 
 
-def test_problems_are_shortened_to_the_first_ones_and_counted():
+def test_problems_are_shortened_to_the_first_ones_and_counted() -> None:
     problems = tuple(f"image-{number:04}.jpg is broken" for number in range(1_000))
     message = parsed(
         failed(DatasetError("Received 1,000 broken images.", "Remove them.", problems))
@@ -98,7 +104,7 @@ def test_problems_are_shortened_to_the_first_ones_and_counted():
     assert last == f"and {1_000 - len(listed)} more"
 
 
-def test_a_few_problems_are_all_there():
+def test_a_few_problems_are_all_there() -> None:
     error = parsed(
         failed(SettingsError("Two settings cannot work.", "Mend them.", ("A is 1", "B is 2")))
     )["error"]
@@ -110,20 +116,20 @@ def test_a_few_problems_are_all_there():
 
 
 @pytest.mark.parametrize("letter", ["a", "é", "字", "🌷", "\x00", '"'])
-def test_a_long_message_is_cut_between_characters(letter):
+def test_a_long_message_is_cut_between_characters(letter: str) -> None:
     message = parsed(failed(JobError(letter * 10_000)))["error"]["message"]
     assert message == letter * (len(message) - 1) + "…"
     assert len(message) > 500
 
 
-def test_a_file_name_that_is_no_utf8_does_not_break_the_object():
+def test_a_file_name_that_is_no_utf8_does_not_break_the_object() -> None:
     assert (
         parsed(failed(DatasetError("Received '\udcff.jpg'.")))["error"]["message"]
         == "Received '?.jpg'."
     )
 
 
-def test_an_address_that_does_not_fit_is_left_out_rather_than_cut():
+def test_an_address_that_does_not_fit_is_left_out_rather_than_cut() -> None:
     assert parsed(Result(status="released", release="s3://b/" + "k" * 1_024))["release"].endswith(
         "k"
     )
@@ -144,29 +150,29 @@ def test_an_address_that_does_not_fit_is_left_out_rather_than_cut():
         (failed(ValueError("x")), 1),
     ],
 )
-def test_the_exit_code_says_whose_fault_it_was(result, code):
+def test_the_exit_code_says_whose_fault_it_was(result: Result, code: int) -> None:
     assert result.exit_code == code
 
 
-def test_only_a_run_that_was_told_to_stop_is_interrupted():
+def test_only_a_run_that_was_told_to_stop_is_interrupted() -> None:
     assert failed(Interrupted("SIGTERM")).status == "interrupted"
     assert failed(KeyboardInterrupt()).status == "interrupted"
     assert failed(StoreUnavailable("away")).status == "failed"
 
 
-def test_what_was_known_before_the_failure_is_kept():
+def test_what_was_known_before_the_failure_is_kept() -> None:
     result = parsed(replace(failed(DatasetError("x"), run_id="ab"), seconds={"dataset": 2}))
     assert (result["run_id"], result["seconds"]) == ("ab", {"dataset": 2.0})
 
 
-def test_an_exception_that_is_not_ours_is_a_fault_of_graft():
+def test_an_exception_that_is_not_ours_is_a_fault_of_graft() -> None:
     error = parsed(failed(ZeroDivisionError("division by zero")))["error"]
     assert error["kind"] == "internal"
     assert error["message"] == "ZeroDivisionError: division by zero"
     assert "report" in error["cure"]
 
 
-def test_everyone_is_told_the_same(tmp_path: Path):
+def test_everyone_is_told_the_same(tmp_path: Path) -> None:
     termination, path, log = (
         tmp_path / "termination-log",
         tmp_path / "deep" / "er" / "result.json",
@@ -184,14 +190,14 @@ def test_everyone_is_told_the_same(tmp_path: Path):
     assert [entry.name for entry in path.parent.iterdir()] == ["result.json"]
 
 
-def test_outside_a_cluster_no_termination_message_is_made(tmp_path: Path):
+def test_outside_a_cluster_no_termination_message_is_made(tmp_path: Path) -> None:
     write(Result(status="unchanged"), None, None, tmp_path / "termination-log")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_failing_write_is_said_and_does_not_fail_the_run(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     (tmp_path / "file").write_text("")
     closed = io.StringIO()
     closed.close()
@@ -203,7 +209,7 @@ def test_a_failing_write_is_said_and_does_not_fail_the_run(
     ]
 
 
-def test_a_person_reads_a_summary_without_json():
+def test_a_person_reads_a_summary_without_json() -> None:
     error = DatasetError("Received one class.", "Add images.", ("only 'cat'",))
     assert replace(failed(error), seconds={"dataset": 1.25}).summary().split("\n") == [
         "failed in 1.2 s",
@@ -236,7 +242,7 @@ def test_a_person_reads_a_summary_without_json():
     ]
 
 
-def test_a_reason_is_written_where_there_is_one_and_takes_300_bytes_at_most():
+def test_a_reason_is_written_where_there_is_one_and_takes_300_bytes_at_most() -> None:
     assert "reason" not in parsed(Result(status="unchanged"))
     assert (
         parsed(Result(status="unchanged", reason="releases/a stays"))["reason"]

@@ -3,6 +3,8 @@ import io
 import stat
 import tarfile
 import zipfile
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -14,28 +16,32 @@ from job.errors import DatasetError
 IMAGES = {"rose/1.jpg": b"rose one", "daisy/2.jpg": b"daisy two" * 300}
 
 
-def contents(path):
-    found = {}
+def contents(path: Path) -> dict[str, bytes]:
+    found: dict[str, bytes] = {}
     names = {member.name for member in archive.list_members(path, path.name)}
     archive.unpack(path, path.name, names, lambda name, stream: found.update({name: stream.read()}))
     return found
 
 
 @pytest.mark.parametrize("name", ["data.tar", "data.tar.gz", "data.TGZ"])
-def test_a_tar_gives_its_files(tar, name):
+def test_a_tar_gives_its_files(tar: Callable[..., Path], name: str) -> None:
     assert contents(tar(IMAGES, name=name)) == IMAGES
 
 
-def test_a_tar_that_is_compressed_without_saying_so_gives_its_files(tar):
+def test_a_tar_that_is_compressed_without_saying_so_gives_its_files(
+    tar: Callable[..., Path],
+) -> None:
     path = tar(IMAGES, name="data.tar.gz")
     assert contents(path.rename(path.with_name("data.tar"))) == IMAGES
 
 
-def test_a_zip_gives_its_files(zipped):
+def test_a_zip_gives_its_files(zipped: Callable[..., Path]) -> None:
     assert contents(zipped(IMAGES)) == IMAGES
 
 
-def test_sizes_are_known_before_anything_is_unpacked(tar, zipped):
+def test_sizes_are_known_before_anything_is_unpacked(
+    tar: Callable[..., Path], zipped: Callable[..., Path]
+) -> None:
     sizes = {name: len(content) for name, content in IMAGES.items()}
     for path in (tar(IMAGES), zipped(IMAGES)):
         assert {
@@ -43,14 +49,16 @@ def test_sizes_are_known_before_anything_is_unpacked(tar, zipped):
         } == sizes
 
 
-def test_names_are_normalised_and_folders_are_not_files(tar, zipped):
+def test_names_are_normalised_and_folders_are_not_files(
+    tar: Callable[..., Path], zipped: Callable[..., Path]
+) -> None:
     folder = tarfile.TarInfo("./rose")
     folder.type = tarfile.DIRTYPE
     assert list(contents(tar({"./rose//1.jpg": b"x"}, folder))) == ["rose/1.jpg"]
     assert list(contents(zipped({"rose/": b"", "./rose/1.jpg": b"x"}))) == ["rose/1.jpg"]
 
 
-def test_only_what_is_wanted_is_read(tar):
+def test_only_what_is_wanted_is_read(tar: Callable[..., Path]) -> None:
     seen = []
     archive.unpack(
         path := tar(IMAGES), path.name, {"rose/1.jpg"}, lambda name, _: seen.append(name)
@@ -71,7 +79,9 @@ def test_only_what_is_wanted_is_read(tar):
         ("rose/./1.jpg", "occurs twice"),
     ],
 )
-def test_a_name_that_is_not_safe_refuses_the_archive(tar, zipped, name, fault):
+def test_a_name_that_is_not_safe_refuses_the_archive(
+    tar: Callable[..., Path], zipped: Callable[..., Path], name: str, fault: str
+) -> None:
     for path in (tar({**IMAGES, name: b"x"}), zipped({**IMAGES, name: b"x"})):
         with pytest.raises(DatasetError) as caught:
             archive.list_members(path, path.name)
@@ -81,7 +91,7 @@ def test_a_name_that_is_not_safe_refuses_the_archive(tar, zipped, name, fault):
 @pytest.mark.parametrize(
     "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
 )
-def test_a_link_or_a_device_refuses_the_tar(tar, kind):
+def test_a_link_or_a_device_refuses_the_tar(tar: Callable[..., Path], kind: bytes) -> None:
     member = tarfile.TarInfo("rose/link.jpg")
     member.type, member.linkname = kind, "/etc/passwd"
     with pytest.raises(DatasetError) as caught:
@@ -90,7 +100,7 @@ def test_a_link_or_a_device_refuses_the_tar(tar, kind):
 
 
 @pytest.mark.parametrize("mode", [stat.S_IFLNK, stat.S_IFCHR, stat.S_IFIFO])
-def test_a_link_or_a_device_refuses_the_zip(zipped, mode):
+def test_a_link_or_a_device_refuses_the_zip(zipped: Callable[..., Path], mode: int) -> None:
     member = zipfile.ZipInfo("rose/link.jpg")
     member.external_attr = (mode | 0o777) << 16
     with pytest.raises(DatasetError) as caught:
@@ -98,7 +108,7 @@ def test_a_link_or_a_device_refuses_the_zip(zipped, mode):
     assert caught.value.problems == ("rose/link.jpg is a link or a device",)
 
 
-def test_an_encrypted_zip_is_refused(zipped):
+def test_an_encrypted_zip_is_refused(zipped: Callable[..., Path]) -> None:
     path = zipped({"rose/1.jpg": b"x"})
     data = bytearray(path.read_bytes())
     data[data.index(b"PK\x01\x02") + 8] |= 1
@@ -107,7 +117,7 @@ def test_an_encrypted_zip_is_refused(zipped):
         archive.list_members(path, path.name)
 
 
-def test_all_unsafe_members_are_named_up_to_a_few(tar):
+def test_all_unsafe_members_are_named_up_to_a_few(tar: Callable[..., Path]) -> None:
     path = tar({f"../{number}.jpg": b"x" for number in range(8)})
     with pytest.raises(DatasetError) as caught:
         archive.list_members(path, path.name)
@@ -115,7 +125,9 @@ def test_all_unsafe_members_are_named_up_to_a_few(tar):
     assert caught.value.problems[-1] == "and 3 more"
 
 
-def test_a_bomb_is_refused_by_what_it_says_of_itself(tmp_path, zipped):
+def test_a_bomb_is_refused_by_what_it_says_of_itself(
+    tmp_path: Path, zipped: Callable[..., Path]
+) -> None:
     bomb = tmp_path / "bomb.tar.gz"
     info = tarfile.TarInfo("rose/1.bmp")
     info.size = 1 << 40
@@ -125,7 +137,9 @@ def test_a_bomb_is_refused_by_what_it_says_of_itself(tmp_path, zipped):
             archive.list_members(path, path.name)
 
 
-def test_too_many_members_are_a_bomb(tar, zipped, monkeypatch):
+def test_too_many_members_are_a_bomb(
+    tar: Callable[..., Path], zipped: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(archive, "MAX_MEMBERS", 9)
     files = {f"rose/{number}.jpg": b"" for number in range(10)}
     for path in (tar(files), zipped(files)):
@@ -133,7 +147,7 @@ def test_too_many_members_are_a_bomb(tar, zipped, monkeypatch):
             archive.list_members(path, path.name)
 
 
-def test_a_header_that_would_fill_the_memory_is_refused(tmp_path):
+def test_a_header_that_would_fill_the_memory_is_refused(tmp_path: Path) -> None:
     info = tarfile.TarInfo("PaxHeaders/x")
     info.type, info.size = tarfile.XHDTYPE, 1 << 33
     path = tmp_path / "bomb.tar.gz"
@@ -142,7 +156,7 @@ def test_a_header_that_would_fill_the_memory_is_refused(tmp_path):
         archive.list_members(path, path.name)
 
 
-def test_a_size_below_zero_does_not_send_the_reader_round_in_circles(tmp_path):
+def test_a_size_below_zero_does_not_send_the_reader_round_in_circles(tmp_path: Path) -> None:
     info = tarfile.TarInfo("rose/1.jpg")
     block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
     block[124:136] = b"\xff" * 10 + b"\xfc\x00"  # -1024
@@ -156,7 +170,9 @@ def test_a_size_below_zero_does_not_send_the_reader_round_in_circles(tmp_path):
 
 @pytest.mark.parametrize("name", ["data.tar", "data.tar.gz", "data.zip"])
 @pytest.mark.parametrize("keep", [0, 1, 100, 600, 0.5, 0.9, 0.99])
-def test_an_archive_cut_short_anywhere_is_refused(tar, zipped, name, keep):
+def test_an_archive_cut_short_anywhere_is_refused(
+    tar: Callable[..., Path], zipped: Callable[..., Path], name: str, keep: float
+) -> None:
     path = (zipped if name.endswith("zip") else tar)(IMAGES, name=name)
     data = path.read_bytes()
     cut = keep if isinstance(keep, int) else int(len(data.rstrip(b"\0")) * keep)
@@ -165,14 +181,14 @@ def test_an_archive_cut_short_anywhere_is_refused(tar, zipped, name, keep):
         contents(path)
 
 
-def test_a_tar_cut_between_two_members_is_refused(tar):
+def test_a_tar_cut_between_two_members_is_refused(tar: Callable[..., Path]) -> None:
     path = tar(IMAGES)
     path.write_bytes(path.read_bytes()[:1024])
     with pytest.raises(DatasetError, match="its end mark is missing"):
         archive.list_members(path, path.name)
 
 
-def test_a_tar_that_goes_on_and_on_after_its_end_is_refused(tar):
+def test_a_tar_that_goes_on_and_on_after_its_end_is_refused(tar: Callable[..., Path]) -> None:
     path = tar(IMAGES)
     path.write_bytes(
         gzip.compress(path.read_bytes() + bytes(archive.HARMLESS_BYTES), compresslevel=1)
@@ -182,14 +198,14 @@ def test_a_tar_that_goes_on_and_on_after_its_end_is_refused(tar):
 
 
 @pytest.mark.parametrize("name", ["data.tar", "data.tar.gz", "data.zip"])
-def test_something_else_by_the_name_of_an_archive_is_refused(tmp_path, name):
+def test_something_else_by_the_name_of_an_archive_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"<html>404 Not Found</html>" * 100)
     with pytest.raises(DatasetError, match="damaged or cut short"):
         archive.list_members(path, name)
 
 
-def _archives():
+def _archives() -> list[tuple[str, bytes]]:
     tarred, zipped = io.BytesIO(), io.BytesIO()
     with tarfile.open(fileobj=tarred, mode="w") as file:
         for name, content in IMAGES.items():
@@ -211,7 +227,9 @@ def _archives():
     max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.sampled_from(_archives()), st.data())
-def test_damage_anywhere_is_an_error_of_ours_or_harmless(tmp_path, sample, data):
+def test_damage_anywhere_is_an_error_of_ours_or_harmless(
+    tmp_path: Path, sample: tuple[str, bytes], data: st.DataObject
+) -> None:
     name, content = sample
     damaged = bytearray(content)
     for _ in range(data.draw(st.integers(1, 4))):

@@ -5,15 +5,21 @@ import logging
 import os
 import threading
 import unicodedata
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from job import storage
+from job.dataset import Dataset, Listing
 from job.dataset.cache import open_cache
 from job.errors import DatasetError, Interrupted, StoreUnavailable, TemporaryError
+from job.storage import Store
+from tests.conftest import Fault, FaultyProxy
+from tests.dataset.conftest import Progress
 
 FLOWERS = {
     "rose/1.jpg": b"one" * 500,
@@ -22,26 +28,26 @@ FLOWERS = {
 }
 
 
-def fill(uri, files):
+def fill(uri: str, files: Mapping[str, bytes]) -> Store:
     store = storage.connect(uri)
     for name, content in files.items():
         store.write(name, content)
     return store
 
 
-def sha256(content):
+def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def seen(dataset):
+def seen(dataset: Dataset) -> dict[str, tuple[str, bytes]]:
     return {record.name: (record.label, record.path.read_bytes()) for record in dataset.records}
 
 
-def objects(cache: Path):
+def objects(cache: Path) -> list[str]:
     return sorted(path.name for path in (cache / "objects").glob("??/*"))
 
 
-def gets(proxy):
+def gets(proxy: FaultyProxy) -> list[str]:
     return [
         path for method, path, _ in proxy.requests if method == "GET" and "list-type" not in path
     ]
@@ -51,8 +57,8 @@ EXPECTED = {name: (name.split("/")[0], content) for name, content in FLOWERS.ite
 
 
 def test_images_of_a_bucket_arrive_under_the_digest_of_their_content(
-    bucket, fetch_uri, tmp_path, progress
-):
+    bucket: str, fetch_uri: Callable[..., Dataset], tmp_path: Path, progress: Progress
+) -> None:
     fill(f"{bucket}/flowers", {**FLOWERS, "flowers.txt": b"no image"})
     dataset = fetch_uri(f"{bucket}/flowers")
     assert seen(dataset) == EXPECTED
@@ -63,7 +69,9 @@ def test_images_of_a_bucket_arrive_under_the_digest_of_their_content(
     assert list((tmp_path / "cache/incoming/0").iterdir()) == []
 
 
-def test_records_are_sorted_by_class_and_content(plant, fetch_uri):
+def test_records_are_sorted_by_class_and_content(
+    plant: Callable[..., Path], fetch_uri: Callable[..., Dataset]
+) -> None:
     records = fetch_uri(plant(FLOWERS).as_uri()).records
     assert list(records) == sorted(
         records, key=lambda record: (record.label, record.sha256, record.name)
@@ -72,7 +80,9 @@ def test_records_are_sorted_by_class_and_content(plant, fetch_uri):
     assert all(record.size == len(FLOWERS[record.name]) for record in records)
 
 
-def test_an_unchanged_object_is_not_fetched_again(bucket, faulty, fetch_uri):
+def test_an_unchanged_object_is_not_fetched_again(
+    bucket: str, faulty: FaultyProxy, fetch_uri: Callable[..., Dataset]
+) -> None:
     store = fill(bucket, FLOWERS)
     first = fetch_uri(bucket)
     assert len(gets(faulty)) == 3
@@ -86,14 +96,18 @@ def test_an_unchanged_object_is_not_fetched_again(bucket, faulty, fetch_uri):
 @pytest.mark.parametrize(
     "harm", [lambda path: path.unlink(), lambda path: path.write_bytes(b"cut")]
 )
-def test_a_cached_file_that_was_lost_or_cut_short_is_fetched_again(bucket, fetch_uri, harm):
+def test_a_cached_file_that_was_lost_or_cut_short_is_fetched_again(
+    bucket: str, fetch_uri: Callable[..., Dataset], harm: Callable[[Path], object]
+) -> None:
     fill(bucket, FLOWERS)
     before = fetch_uri(bucket)
     harm(before.records[0].path)
     assert seen(fetch_uri(bucket)) == EXPECTED
 
 
-def test_a_folder_is_read_in_place_and_hashed_once(plant, fetch_uri, tmp_path):
+def test_a_folder_is_read_in_place_and_hashed_once(
+    plant: Callable[..., Path], fetch_uri: Callable[..., Dataset], tmp_path: Path
+) -> None:
     folder = plant(FLOWERS)
     dataset = fetch_uri(folder.as_uri())
     assert seen(dataset) == EXPECTED
@@ -105,7 +119,9 @@ def test_a_folder_is_read_in_place_and_hashed_once(plant, fetch_uri, tmp_path):
     assert list((tmp_path / "cache/index").glob("*/*.jsonl")) == [index]
 
 
-def test_a_folder_with_a_strange_name_is_read_in_place(plant, fetch_uri):
+def test_a_folder_with_a_strange_name_is_read_in_place(
+    plant: Callable[..., Path], fetch_uri: Callable[..., Dataset]
+) -> None:
     assert seen(fetch_uri(plant(FLOWERS, "ü #%41 ?x").as_uri())) == EXPECTED
 
 
@@ -118,8 +134,11 @@ def test_a_folder_with_a_strange_name_is_read_in_place(plant, fetch_uri):
     ],
 )
 def test_a_file_that_changed_since_it_was_listed_is_worth_a_retry(
-    plant, fetch_uri, survey_uri, change
-):
+    plant: Callable[..., Path],
+    fetch_uri: Callable[..., Dataset],
+    survey_uri: Callable[[str], Listing],
+    change: Callable[[Path], object],
+) -> None:
     folder = plant(FLOWERS)
     listing = survey_uri(folder.as_uri())
     change(folder / "rose/1.jpg")
@@ -128,7 +147,11 @@ def test_a_file_that_changed_since_it_was_listed_is_worth_a_retry(
     assert caught.value.exit_code == 75
 
 
-def test_a_file_that_cannot_be_read_is_an_error_of_the_data_set(plant, fetch_uri, survey_uri):
+def test_a_file_that_cannot_be_read_is_an_error_of_the_data_set(
+    plant: Callable[..., Path],
+    fetch_uri: Callable[..., Dataset],
+    survey_uri: Callable[[str], Listing],
+) -> None:
     folder = plant(FLOWERS)
     listing = survey_uri(folder.as_uri())
     (folder / "rose/1.jpg").unlink()
@@ -141,8 +164,11 @@ def test_a_file_that_cannot_be_read_is_an_error_of_the_data_set(plant, fetch_uri
     "change", [lambda store: store.write("rose/1.jpg", b"x"), lambda store: store.delete("rose")]
 )
 def test_an_object_that_changed_since_it_was_listed_is_worth_a_retry(
-    bucket, fetch_uri, survey_uri, change
-):
+    bucket: str,
+    fetch_uri: Callable[..., Dataset],
+    survey_uri: Callable[[str], Listing],
+    change: Callable[[Store], object],
+) -> None:
     store = fill(bucket, FLOWERS)
     listing = survey_uri(bucket)
     change(store)
@@ -152,8 +178,11 @@ def test_an_object_that_changed_since_it_was_listed_is_worth_a_retry(
 
 
 def test_an_object_that_may_not_be_read_is_an_error_of_the_data_set(
-    bucket, faulty, fetch_uri, survey_uri
-):
+    bucket: str,
+    faulty: FaultyProxy,
+    fetch_uri: Callable[..., Dataset],
+    survey_uri: Callable[[str], Listing],
+) -> None:
     fill(bucket, FLOWERS)
     listing = survey_uri(bucket)
     faulty.fail("GET", status=403, code="AccessDenied")
@@ -162,8 +191,12 @@ def test_an_object_that_may_not_be_read_is_an_error_of_the_data_set(
 
 
 def test_bytes_that_changed_on_the_way_never_get_a_name(
-    bucket, faulty, fetch_uri, survey_uri, tmp_path
-):
+    bucket: str,
+    faulty: FaultyProxy,
+    fetch_uri: Callable[..., Dataset],
+    survey_uri: Callable[[str], Listing],
+    tmp_path: Path,
+) -> None:
     fill(bucket, FLOWERS)
     listing = survey_uri(bucket)
     faulty.fail("GET", change_body=b"XX")
@@ -173,8 +206,13 @@ def test_bytes_that_changed_on_the_way_never_get_a_name(
 
 
 def test_what_had_arrived_before_the_store_went_away_is_kept(
-    bucket, faulty, fetch_uri, survey_uri, tmp_path, monkeypatch
-):
+    bucket: str,
+    faulty: FaultyProxy,
+    fetch_uri: Callable[..., Dataset],
+    survey_uri: Callable[[str], Listing],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     fill(bucket, {f"rose/{number}.jpg": bytes([number]) * 100 for number in range(30)})
     listing = survey_uri(bucket)
     with monkeypatch.context() as away:
@@ -188,11 +226,11 @@ def test_what_had_arrived_before_the_store_went_away_is_kept(
     assert len(gets(faulty)) - before == 30 - arrived
 
 
-def _away_after(proxy, answers):
+def _away_after(proxy: FaultyProxy, answers: int) -> Callable[[str], Fault]:
     """A store that goes away for good after so many answers."""
     usual, count, lock = proxy.next_fault, [0], threading.Lock()
 
-    def next_fault(method):
+    def next_fault(method: str) -> Fault:
         with lock:
             count[0] += method == "GET"
         fault = usual(method)
@@ -203,7 +241,13 @@ def _away_after(proxy, answers):
     return next_fault
 
 
-def test_a_replaced_run_continues_an_incomplete_archive(bucket, faulty, fetch_uri, survey_uri, tar):
+def test_a_replaced_run_continues_an_incomplete_archive(
+    bucket: str,
+    faulty: FaultyProxy,
+    fetch_uri: Callable[..., Dataset],
+    survey_uri: Callable[[str], Listing],
+    tar: Callable[..., Path],
+) -> None:
     path = tar({"rose/1.jpg": os.urandom(1 << 20), "daisy/2.jpg": b"2"})
     storage.connect(bucket).upload("a.tar", path)
     listing = survey_uri(f"{bucket}/a.tar")
@@ -218,11 +262,15 @@ def test_a_replaced_run_continues_an_incomplete_archive(bucket, faulty, fetch_ur
 
 
 def test_an_interruption_cancels_what_has_not_begun(
-    bucket, fetch_uri, progress, tmp_path, monkeypatch
-):
+    bucket: str,
+    fetch_uri: Callable[..., Dataset],
+    progress: Progress,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     fill(bucket, {f"rose/{number}.jpg": bytes([number]) for number in range(40)})
 
-    def stop(*_):
+    def stop(*_: object) -> NoReturn:
         raise Interrupted("SIGTERM")
 
     monkeypatch.setattr(progress, "emit", stop)
@@ -231,7 +279,9 @@ def test_an_interruption_cancels_what_has_not_begun(
     assert len(objects(tmp_path / "cache")) < 40
 
 
-def test_two_runs_at_once_share_a_cache(bucket, fetch_uri, tmp_path):
+def test_two_runs_at_once_share_a_cache(
+    bucket: str, fetch_uri: Callable[..., Dataset], tmp_path: Path
+) -> None:
     fill(bucket, {f"rose/{number}.jpg": bytes([number]) * 999 for number in range(12)})
     found = []
     runs = [threading.Thread(target=lambda: found.append(fetch_uri(bucket))) for _ in range(3)]
@@ -245,7 +295,13 @@ def test_two_runs_at_once_share_a_cache(bucket, fetch_uri, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["flowers.tar", "flowers.tar.gz", "flowers.zip"])
-def test_an_archive_of_a_folder_arrives_like_the_folder(tar, zipped, fetch_uri, plant, name):
+def test_an_archive_of_a_folder_arrives_like_the_folder(
+    tar: Callable[..., Path],
+    zipped: Callable[..., Path],
+    fetch_uri: Callable[..., Dataset],
+    plant: Callable[..., Path],
+    name: str,
+) -> None:
     path = (zipped if name.endswith("zip") else tar)(
         {f"flowers/{key}": value for key, value in FLOWERS.items()}, name=name
     )
@@ -254,7 +310,13 @@ def test_an_archive_of_a_folder_arrives_like_the_folder(tar, zipped, fetch_uri, 
     assert dataset.digest == fetch_uri(plant(FLOWERS).as_uri()).digest
 
 
-def test_an_archive_is_fetched_and_unpacked_once(bucket, faulty, fetch_uri, zipped, tmp_path):
+def test_an_archive_is_fetched_and_unpacked_once(
+    bucket: str,
+    faulty: FaultyProxy,
+    fetch_uri: Callable[..., Dataset],
+    zipped: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
     storage.connect(bucket).upload("a.zip", zipped({**FLOWERS, "rose/readme.txt": b"x"}))
     first = fetch_uri(f"{bucket}/a.zip")
     assert first.ignored == ("rose/readme.txt",)
@@ -267,7 +329,9 @@ def test_an_archive_is_fetched_and_unpacked_once(bucket, faulty, fetch_uri, zipp
     assert len(gets(faulty)) == 2
 
 
-def test_a_table_of_contents_that_rotted_is_not_believed(fetch_uri, zipped, tmp_path):
+def test_a_table_of_contents_that_rotted_is_not_believed(
+    fetch_uri: Callable[..., Dataset], zipped: Callable[..., Path], tmp_path: Path
+) -> None:
     uri = zipped(FLOWERS).as_uri()
     first = fetch_uri(uri)
     (table,) = set(objects(tmp_path / "cache")) - {record.sha256 for record in first.records}
@@ -277,8 +341,11 @@ def test_a_table_of_contents_that_rotted_is_not_believed(fetch_uri, zipped, tmp_
 
 
 def test_an_archive_that_changes_while_it_is_unpacked_is_not_remembered(
-    fetch_uri, zipped, progress, monkeypatch
-):
+    fetch_uri: Callable[..., Dataset],
+    zipped: Callable[..., Path],
+    progress: Progress,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     path = zipped(FLOWERS)
     with monkeypatch.context() as meanwhile:
         meanwhile.setattr(progress, "emit", lambda *_: os.utime(path, (1, 1)))
@@ -290,8 +357,12 @@ def test_an_archive_that_changes_while_it_is_unpacked_is_not_remembered(
 
 
 def test_a_file_that_arrived_whole_just_before_a_run_died_is_not_fetched_again(
-    bucket, faulty, fetch_uri, survey_uri, tmp_path
-):
+    bucket: str,
+    faulty: FaultyProxy,
+    fetch_uri: Callable[..., Dataset],
+    survey_uri: Callable[[str], Listing],
+    tmp_path: Path,
+) -> None:
     fill(bucket, {"rose/1.jpg": b"one"})
     listing = survey_uri(bucket)
     with open_cache(tmp_path / "cache", None, listing.root) as cache:
@@ -302,8 +373,10 @@ def test_a_file_that_arrived_whole_just_before_a_run_died_is_not_fetched_again(
 
 
 def test_an_archive_that_changed_since_it_was_listed_is_worth_a_retry(
-    fetch_uri, survey_uri, zipped
-):
+    fetch_uri: Callable[..., Dataset],
+    survey_uri: Callable[[str], Listing],
+    zipped: Callable[..., Path],
+) -> None:
     listing = survey_uri(zipped(FLOWERS).as_uri())
     uri = zipped({**FLOWERS, "rose/4.jpg": b"new"}).as_uri()
     with pytest.raises(TemporaryError, match="changed while it was read"):
@@ -311,7 +384,11 @@ def test_an_archive_that_changed_since_it_was_listed_is_worth_a_retry(
     assert len(fetch_uri(uri).records) == 4
 
 
-def test_a_part_of_a_listing_can_be_fetched(plant, fetch_uri, survey_uri):
+def test_a_part_of_a_listing_can_be_fetched(
+    plant: Callable[..., Path],
+    fetch_uri: Callable[..., Dataset],
+    survey_uri: Callable[[str], Listing],
+) -> None:
     listing = survey_uri(plant(FLOWERS).as_uri())
     sample = dataclasses.replace(listing, entries=listing.entries[:1])
     assert [record.name for record in fetch_uri(listing.uri, listing=sample).records] == [
@@ -319,7 +396,9 @@ def test_a_part_of_a_listing_can_be_fetched(plant, fetch_uri, survey_uri):
     ]
 
 
-def test_an_unsafe_archive_leaves_nothing_behind(tar, fetch_uri, tmp_path):
+def test_an_unsafe_archive_leaves_nothing_behind(
+    tar: Callable[..., Path], fetch_uri: Callable[..., Dataset], tmp_path: Path
+) -> None:
     path = tar({**FLOWERS, "../../evil.jpg": b"x"})
     with pytest.raises(DatasetError, match="not plain files inside it"):
         fetch_uri(path.as_uri())
@@ -327,19 +406,25 @@ def test_an_unsafe_archive_leaves_nothing_behind(tar, fetch_uri, tmp_path):
     assert not list(tmp_path.parent.rglob("evil.jpg"))
 
 
-def test_an_archive_without_any_class_shows_what_is_in_it(tar, fetch_uri):
+def test_an_archive_without_any_class_shows_what_is_in_it(
+    tar: Callable[..., Path], fetch_uri: Callable[..., Dataset]
+) -> None:
     with pytest.raises(DatasetError, match=r"Found: 1\.jpg; 2\.jpg"):
         fetch_uri(tar({"1.jpg": b"1", "2.jpg": b"2"}).as_uri())
 
 
-def test_an_archive_member_with_an_unprintable_name_is_shown_escaped(tar, fetch_uri):
+def test_an_archive_member_with_an_unprintable_name_is_shown_escaped(
+    tar: Callable[..., Path], fetch_uri: Callable[..., Dataset]
+) -> None:
     name = b"rose/\xff\n.jpg".decode("utf-8", "surrogateescape")
     assert [record.name for record in fetch_uri(tar({name: b"x"}).as_uri()).records] == [
         "rose/\\udcff\\n.jpg"
     ]
 
 
-def test_a_manifest_gives_split_and_group(plant, fetch_uri):
+def test_a_manifest_gives_split_and_group(
+    plant: Callable[..., Path], fetch_uri: Callable[..., Dataset]
+) -> None:
     rows = [
         {"image": "rose/1.jpg", "label": "x", "split": "train", "group": "p1"},
         {"image": "daisy/2.jpg", "label": "y", "split": "test"},
@@ -352,7 +437,9 @@ def test_a_manifest_gives_split_and_group(plant, fetch_uri):
     ]
 
 
-def test_ignored_files_are_counted_and_the_first_are_named(plant, fetch_uri, caplog):
+def test_ignored_files_are_counted_and_the_first_are_named(
+    plant: Callable[..., Path], fetch_uri: Callable[..., Dataset], caplog: pytest.LogCaptureFixture
+) -> None:
     folder = plant(FLOWERS | {f"note-{number}.txt": b"" for number in range(7)})
     with caplog.at_level(logging.WARNING, "job.dataset"):
         fetch_uri(folder.as_uri())
@@ -364,11 +451,13 @@ def test_ignored_files_are_counted_and_the_first_are_named(plant, fetch_uri, cap
 
 
 @pytest.fixture
-def digest_of(fetch_uri):
+def digest_of(fetch_uri: Callable[..., Dataset]) -> Callable[..., str]:
     return lambda uri, **more: fetch_uri(uri, **more).digest
 
 
-def test_the_digest_knows_class_content_split_and_group_but_no_names(plant, digest_of):
+def test_the_digest_knows_class_content_split_and_group_but_no_names(
+    plant: Callable[..., Path], digest_of: Callable[..., str]
+) -> None:
     one = digest_of(plant({"rose/1.jpg": b"1", "daisy/2.jpg": b"2"}, "a").as_uri())
     assert digest_of(plant({"daisy/x/b.png": b"2", "rose/a": b"1"}, "b").as_uri()) == one
     others = [
@@ -405,8 +494,14 @@ IMAGES = st.lists(
 )
 @given(IMAGES, st.booleans())
 def test_folder_bucket_archive_and_manifest_of_the_same_images_have_one_digest(
-    bucket, fetch_uri, tar, zipped, tmp_path_factory, images, split
-):
+    bucket: str,
+    fetch_uri: Callable[..., Dataset],
+    tar: Callable[..., Path],
+    zipped: Callable[..., Path],
+    tmp_path_factory: pytest.TempPathFactory,
+    images: list[tuple[str, bytes, str]],
+    split: bool,
+) -> None:
     images = [("a", b"first", "train"), ("b", b"second", "train"), *images]
     folder = tmp_path_factory.mktemp("same")
     files = {
@@ -431,6 +526,10 @@ def test_folder_bucket_archive_and_manifest_of_the_same_images_have_one_digest(
     assert len({fetch_uri(uri).digest for uri in uris}) == 1
 
 
-def test_the_digest_of_the_listing_stays_with_the_data_set(plant, fetch_uri, survey_uri):
+def test_the_digest_of_the_listing_stays_with_the_data_set(
+    plant: Callable[..., Path],
+    fetch_uri: Callable[..., Dataset],
+    survey_uri: Callable[[str], Listing],
+) -> None:
     uri = plant(FLOWERS).as_uri()
     assert fetch_uri(uri).listing == survey_uri(uri).digest

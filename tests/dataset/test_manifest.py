@@ -9,7 +9,7 @@ from job.dataset.layout import Place
 from job.errors import DatasetError
 
 
-def test_a_csv_gives_image_label_split_and_group():
+def test_a_csv_gives_image_label_split_and_group() -> None:
     table = b"image,label,split,group\na.jpg,cat,train,p1\nb/c.jpg, dog ,Validation,\n"
     assert dict(read(table, "m.csv").places) == {
         "a.jpg": Place("cat", "train", "p1"),
@@ -17,7 +17,7 @@ def test_a_csv_gives_image_label_split_and_group():
     }
 
 
-def test_a_jsonl_gives_the_same():
+def test_a_jsonl_gives_the_same() -> None:
     rows = [
         {"image": "./a.jpg", "label": 7, "group": 3},
         {"image": "b.jpg", "label": "dog", "split": None, "width": 640},
@@ -29,23 +29,23 @@ def test_a_jsonl_gives_the_same():
     }
 
 
-def test_columns_may_be_in_any_order_and_case_after_a_byte_order_mark():
+def test_columns_may_be_in_any_order_and_case_after_a_byte_order_mark() -> None:
     table = "Label,width,IMAGE\r\ncat,640,a.jpg\r\n".encode("utf-8-sig")
     assert dict(read(table, "m.csv").places) == {"a.jpg": Place("cat")}
 
 
-def test_quoted_cells_keep_their_commas_and_line_breaks():
+def test_quoted_cells_keep_their_commas_and_line_breaks() -> None:
     assert list(read(b'image,label\n"a,b\nc.jpg",cat\n', "m.csv").places) == ["a,b\nc.jpg"]
 
 
 @pytest.mark.parametrize("header", ["path, label", "image;label", "", "image, class"])
-def test_missing_columns_are_named_with_the_header_received(header):
+def test_missing_columns_are_named_with_the_header_received(header: str) -> None:
     with pytest.raises(DatasetError, match=r"no column (image|label)") as caught:
         read(f"{header}\na.jpg,cat\n".encode(), "m.csv")
     assert (header or "nothing") in caught.value.message
 
 
-def test_another_encoding_is_refused_with_the_line():
+def test_another_encoding_is_refused_with_the_line() -> None:
     with pytest.raises(DatasetError, match=r"m\.csv, line 2: not UTF-8"):
         read("image,label\nkäfer.jpg,x\n".encode("latin-1"), "m.csv")
 
@@ -85,7 +85,7 @@ def test_another_encoding_is_refused_with_the_line():
         ('"a.jpg"x,cat', "line 2 is not valid CSV: ',' expected after '\"'"),
     ],
 )
-def test_a_row_that_cannot_be_used_is_reported_with_its_line(row, problem):
+def test_a_row_that_cannot_be_used_is_reported_with_its_line(row: str, problem: str) -> None:
     assert read(f"image,label,split,group\n{row}\n".encode(), "m.csv").problems == (problem,)
 
 
@@ -100,26 +100,26 @@ def test_a_row_that_cannot_be_used_is_reported_with_its_line(row, problem):
         ('{"image": "a.jpg"}', "has no label (a.jpg)"),
     ],
 )
-def test_a_json_line_that_cannot_be_used_is_reported_with_its_line(row, problem):
+def test_a_json_line_that_cannot_be_used_is_reported_with_its_line(row: str, problem: str) -> None:
     assert read(row.encode(), "m.jsonl").problems == (f"line 1 {problem}",)
 
 
-def test_a_second_row_for_one_image_is_a_problem():
+def test_a_second_row_for_one_image_is_a_problem() -> None:
     table = read(b"image,label\na.jpg,cat\nb.jpg,cat\n./a.jpg,dog\n", "m.csv")
     assert table.problems == ("line 4 names a.jpg again, after line 2",)
 
 
-def test_a_split_in_some_rows_only_is_a_problem():
+def test_a_split_in_some_rows_only_is_a_problem() -> None:
     table = read(b"image,label,split\na.jpg,cat,train\nb.jpg,cat,\nc.jpg,cat,\n", "m.csv")
     assert table.problems == ("line 3 has no split although other rows have one (2 such rows)",)
 
 
-def test_all_problems_are_listed():
+def test_all_problems_are_listed() -> None:
     assert len(read(b"image,label\na.jpg,\n,cat\n/c.jpg,cat\nd.jpg,dog\n", "m.csv").problems) == 3
 
 
 @given(st.binary(max_size=200), st.sampled_from(["m.csv", "m.jsonl"]))
-def test_any_bytes_give_rows_or_a_dataset_error(data, name):
+def test_any_bytes_give_rows_or_a_dataset_error(data: bytes, name: str) -> None:
     try:
         table = read(b"image,label\n" + data if name.endswith("csv") else data, name)
     except DatasetError:

@@ -7,7 +7,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -165,7 +165,9 @@ def content(written: Path) -> dict[str, Any]:
     return json.loads((written / "report.json").read_text(encoding="utf-8"))
 
 
-def test_the_same_input_gives_the_same_bytes_wherever_the_images_are(written: Path, tmp_path: Path):
+def test_the_same_input_gives_the_same_bytes_wherever_the_images_are(
+    written: Path, tmp_path: Path
+) -> None:
     write(judged(splits_of(tmp_path)), CONTEXT, tmp_path / "again")
     for name in ("report.json", "report.html", "model-card.md"):
         assert (tmp_path / "again" / name).read_bytes() == (written / name).read_bytes()
@@ -173,7 +175,7 @@ def test_the_same_input_gives_the_same_bytes_wherever_the_images_are(written: Pa
 
 def test_the_json_holds_scores_and_context_without_local_paths(
     content: dict[str, Any], written: Path
-):
+) -> None:
     assert content["schema"] == 1
     assert list(content) == sorted(content)
     assert content["test"]["images"] == 46
@@ -187,7 +189,7 @@ def test_the_json_holds_scores_and_context_without_local_paths(
     assert str(written.parent) not in (written / "report.json").read_text(encoding="utf-8")
 
 
-def test_the_scores_are_plain_numbers_for_gate_and_manifest(tmp_path: Path):
+def test_the_scores_are_plain_numbers_for_gate_and_manifest(tmp_path: Path) -> None:
     report = judged(splits_of(tmp_path))
     assert {
         "accuracy",
@@ -201,7 +203,7 @@ def test_the_scores_are_plain_numbers_for_gate_and_manifest(tmp_path: Path):
     assert report.temperature == report.data["calibration"]["temperature"]
 
 
-def test_the_temperature_changes_the_confidence_and_not_the_answers(tmp_path: Path):
+def test_the_temperature_changes_the_confidence_and_not_the_answers(tmp_path: Path) -> None:
     splits = splits_of(tmp_path)
     logits, width = logits_of(splits.test, 5), 5
     sure, unsure = (
@@ -211,7 +213,7 @@ def test_the_temperature_changes_the_confidence_and_not_the_answers(tmp_path: Pa
     assert sure.scores["accuracy"] == unsure.scores["accuracy"]
 
 
-def test_what_is_not_finite_becomes_null(tmp_path: Path):
+def test_what_is_not_finite_becomes_null(tmp_path: Path) -> None:
     context = replace(
         CONTEXT, history=({"stage": "tune", "epoch": 1, "loss": 1.0, "val_loss": float("nan")},)
     )
@@ -223,7 +225,7 @@ def test_what_is_not_finite_becomes_null(tmp_path: Path):
     )
 
 
-def test_a_file_name_that_is_not_unicode_is_written_too(tmp_path: Path):
+def test_a_file_name_that_is_not_unicode_is_written_too(tmp_path: Path) -> None:
     context = replace(CONTEXT, left_out=(("birds/\udcff.jpg", "broken"),))
     write(judged(splits_of(tmp_path)), context, tmp_path / "out")
     assert json.loads((tmp_path / "out" / "report.json").read_bytes())["left_out"] == [
@@ -231,7 +233,7 @@ def test_a_file_name_that_is_not_unicode_is_written_too(tmp_path: Path):
     ]
 
 
-def test_the_result_is_one_sentence():
+def test_the_result_is_one_sentence() -> None:
     content = {
         "images": CLASSES,
         "evaluated": None,
@@ -252,7 +254,7 @@ def test_the_result_is_one_sentence():
         (0, "no minimum score"),
     ],
 )
-def test_the_page_says_whether_the_gate_is_passed(least: float, sentence: str):
+def test_the_page_says_whether_the_gate_is_passed(least: float, sentence: str) -> None:
     gate = {"metric": "macro_f1", "min_score": least}
     content = {"gate": gate, "evaluated": None, "test": {"macro_f1": 0.92}}
     assert sentence in describe_gate(content).replace("\N{NO-BREAK SPACE}", " ")
@@ -270,20 +272,20 @@ def test_the_page_says_whether_the_gate_is_passed(least: float, sentence: str):
         (0.005, "0.5"),
     ],
 )
-def test_nearly_all_is_not_all(share: float, text: str):
+def test_nearly_all_is_not_all(share: float, text: str) -> None:
     assert format_percent(share) == f"{text}\N{NO-BREAK SPACE}%"
 
 
 @pytest.mark.parametrize(
     ("most", "step", "high"), [(1.93, 0.5, 2.0), (0.0, 2e-10, 2e-10), (37, 10, 40), (4, 1, 4)]
 )
-def test_an_axis_ends_at_a_round_number(most: float, step: float, high: float):
+def test_an_axis_ends_at_a_round_number(most: float, step: float, high: float) -> None:
     axis = make_amount_axis("loss", most)
     assert axis.step == pytest.approx(step)
     assert axis.high == pytest.approx(high)
 
 
-def test_curves_show_each_stage_and_only_what_was_measured():
+def test_curves_show_each_stage_and_only_what_was_measured() -> None:
     rows: list[dict[str, Any]] = [
         {"stage": "probe", "val_loss": 1.0},
         {"stage": "tune", "val_loss": 0.8},
@@ -295,7 +297,7 @@ def test_curves_show_each_stage_and_only_what_was_measured():
     assert len(loss.series[0].line.split()) == 2
 
 
-def test_names_are_inert_in_page_and_card(written: Path):
+def test_names_are_inert_in_page_and_card(written: Path) -> None:
     page, card = (
         (written / name).read_text(encoding="utf-8") for name in ("report.html", "model-card.md")
     )
@@ -305,7 +307,7 @@ def test_names_are_inert_in_page_and_card(written: Path):
     assert "trees \\| \\*tall\\*" in card
 
 
-def test_the_card_loads_every_format(written: Path):
+def test_the_card_loads_every_format(written: Path) -> None:
     card = (written / "model-card.md").read_text(encoding="utf-8")
     snippets = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
     assert len(snippets) == 4
@@ -323,7 +325,7 @@ def decoded(uri: str | None) -> Image.Image:
     return Image.open(io.BytesIO(base64.b64decode(body)))
 
 
-def test_a_thumbnail_is_upright_by_its_exif(tmp_path: Path):
+def test_a_thumbnail_is_upright_by_its_exif(tmp_path: Path) -> None:
     image = Image.new("RGB", (400, 200), "red")
     exif = image.getexif()
     exif[0x0112] = 6
@@ -342,14 +344,16 @@ def test_a_thumbnail_is_upright_by_its_exif(tmp_path: Path):
     ],
     ids=["transparent", "CMYK", "16-bit", "palette"],
 )
-def test_a_thumbnail_shows_every_mode(image: Image.Image, colour: tuple[int, ...], tmp_path: Path):
+def test_a_thumbnail_shows_every_mode(
+    image: Image.Image, colour: tuple[int, ...], tmp_path: Path
+) -> None:
     image.save(tmp_path / "image", "TIFF" if image.mode == "CMYK" else "PNG")
     assert np.asarray(decoded(make_thumbnail(tmp_path / "image")))[4, 4] == pytest.approx(
         colour, abs=4
     )
 
 
-def test_a_mistake_whose_picture_cannot_be_read_keeps_its_place(tmp_path: Path):
+def test_a_mistake_whose_picture_cannot_be_read_keeps_its_place(tmp_path: Path) -> None:
     splits = splits_of(tmp_path)
     report = judged(splits)
     report.mistakes[0].path.write_bytes(b"no image")
@@ -385,8 +389,8 @@ def overflow(page: Page) -> int:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_page_fits_every_screen_and_uses_no_network(
-    browser: Browser, written: Path, width: int, scheme: Any
-):
+    browser: Browser, written: Path, width: int, scheme: Literal["light", "dark"]
+) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     assert watch_page(page, written / "report.html") == []
     assert overflow(page) <= 0
@@ -418,7 +422,9 @@ def contrast(page: Page, selector: str) -> float:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_numbers_in_the_heat_map_can_be_read(browser: Browser, written: Path, scheme: Any):
+def test_numbers_in_the_heat_map_can_be_read(
+    browser: Browser, written: Path, scheme: Literal["light", "dark"]
+) -> None:
     page = browser.new_page(color_scheme=scheme)
     page.goto((written / "report.html").as_uri())
     assert page.locator(".heat tbody td").count() == 25
@@ -426,7 +432,7 @@ def test_numbers_in_the_heat_map_can_be_read(browser: Browser, written: Path, sc
     page.close()
 
 
-def test_the_page_prints_dark_on_light(browser: Browser, written: Path):
+def test_the_page_prints_dark_on_light(browser: Browser, written: Path) -> None:
     page = browser.new_page(color_scheme="dark")
     page.goto((written / "report.html").as_uri())
     page.emulate_media(media="print")
@@ -435,7 +441,9 @@ def test_the_page_prints_dark_on_light(browser: Browser, written: Path):
     page.close()
 
 
-def test_many_classes_show_the_weakest_and_the_worst_confusions(browser: Browser, tmp_path: Path):
+def test_many_classes_show_the_weakest_and_the_worst_confusions(
+    browser: Browser, tmp_path: Path
+) -> None:
     classes = tuple(f"class {index:02}" for index in range(40))
     write(judged(splits_of(tmp_path, classes, test=90), skill=1.0), CONTEXT, tmp_path / "out")
     page = browser.new_page(viewport={"width": 390, "height": 900})
@@ -448,7 +456,7 @@ def test_many_classes_show_the_weakest_and_the_worst_confusions(browser: Browser
     page.close()
 
 
-def test_a_perfect_model_has_no_mistakes_to_show(browser: Browser, tmp_path: Path):
+def test_a_perfect_model_has_no_mistakes_to_show(browser: Browser, tmp_path: Path) -> None:
     context = replace(
         CONTEXT, exports=(), judged_before=0, plan={**CONTEXT.plan, "mode": "none", "cut": None}
     )
@@ -465,7 +473,7 @@ def test_a_perfect_model_has_no_mistakes_to_show(browser: Browser, tmp_path: Pat
     page.close()
 
 
-def test_without_a_test_image_the_page_says_so(browser: Browser, tmp_path: Path):
+def test_without_a_test_image_the_page_says_so(browser: Browser, tmp_path: Path) -> None:
     write(judged(splits_of(tmp_path, test=0)), CONTEXT, tmp_path / "out")
     page = browser.new_page()
     assert watch_page(page, tmp_path / "out" / "report.html") == []

@@ -43,7 +43,7 @@ def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def test_scores_agree_with_scikit_learn():
+def test_scores_agree_with_scikit_learn() -> None:
     labels, logits = drawn(400, 8)
     probabilities, called = softmax(logits), logits.argmax(axis=1)
     result = compute_scores(labels, probabilities, [f"c{index}" for index in range(8)])
@@ -59,7 +59,7 @@ def test_scores_agree_with_scikit_learn():
         assert (row["precision"], row["recall"], row["f1"], row["support"]) == pytest.approx(wanted)
 
 
-def test_confusion_names_the_cells_that_hold_images():
+def test_confusion_names_the_cells_that_hold_images() -> None:
     result = compute_scores(np.array([0, 0, 1, 1, 1]), one_hot([0, 1, 1, 1, 0], 2), ["cat", "dog"])
     assert result["confusion"] == [
         {"true": "cat", "predicted": "cat", "images": 1},
@@ -69,7 +69,7 @@ def test_confusion_names_the_cells_that_hold_images():
     ]
 
 
-def test_a_class_absent_from_the_test_does_not_count_in_a_mean():
+def test_a_class_absent_from_the_test_does_not_count_in_a_mean() -> None:
     result = compute_scores(np.array([0, 0, 1, 1]), one_hot([0, 0, 1, 2], 3), ["a", "b", "c"])
     assert result["balanced_accuracy"] == pytest.approx((1 + 0.5) / 2)
     assert result["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
@@ -82,7 +82,7 @@ def test_a_class_absent_from_the_test_does_not_count_in_a_mean():
     }
 
 
-def test_no_image_at_all_scores_zero_so_no_gate_is_passed():
+def test_no_image_at_all_scores_zero_so_no_gate_is_passed() -> None:
     nothing = np.zeros(0, np.int64), np.zeros((0, 3), np.float32)
     result = compute_scores(*nothing, ["a", "b", "c"])
     json.dumps(result, allow_nan=False)
@@ -105,7 +105,7 @@ def test_no_image_at_all_scores_zero_so_no_gate_is_passed():
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 8), st.integers(2, 8), st.integers(0, 1000))
-def test_few_images_neither_fail_nor_warn(images: int, width: int, seed: int):
+def test_few_images_neither_fail_nor_warn(images: int, width: int, seed: int) -> None:
     labels, logits = drawn(images, width, seed)
     result = compute_scores(labels, softmax(logits), [str(index) for index in range(width)])
     json.dumps(
@@ -121,7 +121,7 @@ def test_few_images_neither_fail_nor_warn(images: int, width: int, seed: int):
     )
 
 
-def test_the_top_k_accuracy_comes_with_its_k():
+def test_the_top_k_accuracy_comes_with_its_k() -> None:
     labels = np.array([0, 1])
     probabilities = np.array([[0.1, 0.2, 0.3, 0.4], [0.4, 0.3, 0.2, 0.1]], np.float32)
     result = compute_scores(labels, probabilities, list("abcd"))
@@ -129,7 +129,7 @@ def test_the_top_k_accuracy_comes_with_its_k():
     assert compute_scores(np.array([9]), one_hot([0], 10), list("abcdefghij"))["k"] == 5
 
 
-def test_twenty_thousand_classes_cost_no_dense_matrix():
+def test_twenty_thousand_classes_cost_no_dense_matrix() -> None:
     labels = np.arange(300)
     result = compute_scores(
         labels, one_hot(list(labels), 20_000), [str(index) for index in range(20_000)]
@@ -138,13 +138,13 @@ def test_twenty_thousand_classes_cost_no_dense_matrix():
     assert len(result["confusion"]) == 300
 
 
-def test_the_interval_is_wilsons():
+def test_the_interval_is_wilsons() -> None:
     assert compute_wilson_interval(42, 46) == pytest.approx((0.797, 0.966), abs=1e-3)
     assert compute_wilson_interval(0, 5)[0] == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("metric", list(METRICS))
-def test_a_better_model_beats_a_worse_one(metric: str):
+def test_a_better_model_beats_a_worse_one(metric: str) -> None:
     labels = np.random.default_rng(1).integers(4, size=200)
     better = np.where(np.arange(200) % 10 == 0, (labels + 1) % 4, labels)
     worse = np.where(np.arange(200) % 3 == 0, (labels + 1) % 4, labels)
@@ -157,7 +157,7 @@ def test_a_better_model_beats_a_worse_one(metric: str):
     )
 
 
-def test_equal_models_differ_by_nothing():
+def test_equal_models_differ_by_nothing() -> None:
     labels, logits = drawn(60, 3)
     assert compare_paired(labels, softmax(logits), softmax(logits), "accuracy")[2:] == (
         0.0,
@@ -166,14 +166,14 @@ def test_equal_models_differ_by_nothing():
     )
 
 
-def test_a_champion_that_knows_none_of_the_classes_is_wrong():
+def test_a_champion_that_knows_none_of_the_classes_is_wrong() -> None:
     result = compare_paired(
         np.zeros(5, np.int64), one_hot([0] * 5, 2), np.zeros((5, 2), np.float32), "accuracy"
     )
     assert result[:2] == (1.0, 0.0)
 
 
-def test_without_an_image_nothing_is_known_about_the_difference():
+def test_without_an_image_nothing_is_known_about_the_difference() -> None:
     nothing = np.zeros((0, 2), np.float32)
     assert compare_paired(np.zeros(0, np.int64), nothing, nothing, "macro_f1") == (
         0.0,
@@ -184,7 +184,7 @@ def test_without_an_image_nothing_is_known_about_the_difference():
     )
 
 
-def test_the_interval_is_as_wide_as_the_spread_of_the_differences():
+def test_the_interval_is_as_wide_as_the_spread_of_the_differences() -> None:
     generator, labels = np.random.default_rng(3), np.zeros(900, np.int64)
     ours, theirs = (list((generator.random(900) < wrong).astype(int)) for wrong in (0.2, 0.3))
     result = compare_paired(labels, one_hot(ours, 2), one_hot(theirs, 2), "accuracy")
@@ -196,7 +196,7 @@ def test_the_interval_is_as_wide_as_the_spread_of_the_differences():
     )
 
 
-def test_the_temperature_finds_how_overconfident_the_model_is():
+def test_the_temperature_finds_how_overconfident_the_model_is() -> None:
     labels, logits = drawn(4000, 5)
     temperature = fit_temperature(logits, labels)
     assert temperature == pytest.approx(3, rel=0.08)
@@ -218,17 +218,19 @@ def test_the_temperature_finds_how_overconfident_the_model_is():
         pytest.param([], np.zeros((0, 2)), id="no image"),
     ],
 )
-def test_the_temperature_stays_one_without_evidence(labels: list[int], logits: list[list[float]]):
+def test_the_temperature_stays_one_without_evidence(
+    labels: list[int], logits: list[list[float]]
+) -> None:
     assert fit_temperature(np.array(logits, np.float32), np.array(labels, np.int64)) == 1.0
 
 
-def test_a_model_that_is_always_wrong_is_cooled_to_the_bound_and_no_further():
+def test_a_model_that_is_always_wrong_is_cooled_to_the_bound_and_no_further() -> None:
     assert fit_temperature(one_hot([1] * 20, 2), np.zeros(20, np.int64)) == pytest.approx(
         20, rel=0.01
     )
 
 
-def test_calibration_error_is_the_weighted_gap():
+def test_calibration_error_is_the_weighted_gap() -> None:
     probabilities = np.array([[0.9, 0.1]] * 10 + [[0.6, 0.4]] * 10, np.float32)
     labels = np.array([0] * 10 + [0] * 4 + [1] * 6)
     bins = compute_reliability(labels, probabilities)
@@ -236,12 +238,12 @@ def test_calibration_error_is_the_weighted_gap():
     assert compute_calibration_error(bins) == pytest.approx((0.2 + 0.1) / 2)
 
 
-def test_certainty_is_in_the_last_bin():
+def test_certainty_is_in_the_last_bin() -> None:
     (row,) = compute_reliability(np.array([0, 1]), one_hot([0, 1], 2))
     assert (row["low"], row["high"], row["images"]) == (14 / 15, 1.0, 2)
 
 
-def test_coverage_falls_and_counts_what_is_kept():
+def test_coverage_falls_and_counts_what_is_kept() -> None:
     labels = np.array([0, 0, 0, 0])
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.55, 0.45]], np.float32)
     rows = {row["threshold"]: row for row in compute_coverage(labels, probabilities)}
@@ -250,7 +252,7 @@ def test_coverage_falls_and_counts_what_is_kept():
     assert (rows[0.95]["images"], rows[0.95]["accuracy"]) == (0, None)
 
 
-def test_abstention_keeps_as_many_answers_as_the_target_allows():
+def test_abstention_keeps_as_many_answers_as_the_target_allows() -> None:
     confidences = np.linspace(0.99, 0.51, 20)
     probabilities = np.stack([confidences, 1 - confidences], axis=1).astype(np.float32)
     labels = np.array([0] * 12 + [1] + [0] * 3 + [1] * 4)
@@ -259,6 +261,6 @@ def test_abstention_keeps_as_many_answers_as_the_target_allows():
     assert rows[0.9]["threshold"] == pytest.approx(confidences[15])
 
 
-def test_images_of_one_confidence_are_answered_or_left_together():
+def test_images_of_one_confidence_are_answered_or_left_together() -> None:
     probabilities = np.array([[0.9, 0.1]] * 4, np.float32)
     assert find_abstention_thresholds(np.array([0, 0, 0, 1]), probabilities) == []

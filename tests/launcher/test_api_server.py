@@ -30,13 +30,13 @@ NOW = "2026-01-02T03:04:05Z"
 
 
 @pytest.fixture(scope="module")
-def plane(tmp_path_factory) -> Iterator[ControlPlane]:
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
     with ControlPlane(tmp_path_factory.mktemp("plane")) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def api(plane) -> Iterator[client.ApiClient]:
+def api(plane: ControlPlane) -> Iterator[client.ApiClient]:
     """Everybody's rights, and in the namespace `graft` a template and the launcher's account."""
     with config.new_client_from_config(str(plane.administrator)) as connected:
         core: Any = client.CoreV1Api(connected)
@@ -46,19 +46,19 @@ def api(plane) -> Iterator[client.ApiClient]:
 
 
 @pytest.fixture(scope="module")
-def account(plane, api) -> Path:
+def account(plane: ControlPlane, api: client.ApiClient) -> Path:
     """The kubeconfig of the launcher's account."""
     return plane.kubeconfig(control_plane.token_of(api, "graft-launcher"))
 
 
 @pytest.fixture
-def cluster(account, monkeypatch) -> launcher.Cluster:
+def cluster(account: Path, monkeypatch: pytest.MonkeyPatch) -> launcher.Cluster:
     monkeypatch.setenv("KUBECONFIG", str(account))
     return launcher.connect(None, str(account))
 
 
 @pytest.fixture
-def node(api) -> "Node":
+def node(api: client.ApiClient) -> "Node":
     return Node(api)
 
 
@@ -131,7 +131,7 @@ def _terminated(exit_code: int, reason: str = "Completed", message: str = "") ->
 
 
 @pytest.fixture
-def followed(cluster) -> Iterator[Callable[[str], "Followed"]]:
+def followed(cluster: launcher.Cluster) -> Iterator[Callable[[str], "Followed"]]:
     """Follow a run in a thread of its own."""
     with ThreadPoolExecutor() as pool:
         yield lambda run: Followed(pool, cluster, run)
@@ -155,7 +155,7 @@ class Followed:
         pytest.fail(f"never written: {words}; but {self.lines}")
 
 
-def test_a_submitted_run_is_the_templates_own_job(cluster, node):
+def test_a_submitted_run_is_the_templates_own_job(cluster: launcher.Cluster, node: Node) -> None:
     run = launcher.submit(cluster, "graft", {"GRAFT_NAME": "roses", "GRAFT_SEED": "7"})
     made = node.batch.read_namespaced_job(run.name, "graft")
     template = node.batch.read_namespaced_cron_job("graft", "graft")
@@ -170,7 +170,7 @@ def test_a_submitted_run_is_the_templates_own_job(cluster, node):
     assert len({entry["name"] for entry in entries}) == len(entries)
 
 
-def test_one_key_is_one_run(cluster):
+def test_one_key_is_one_run(cluster: launcher.Cluster) -> None:
     first = launcher.submit(cluster, "graft", {}, "workflow")
     second = launcher.submit(cluster, "graft", {}, "workflow")
     third = launcher.submit(cluster, "graft", {"GRAFT_SEED": "8"}, "workflow")
@@ -180,14 +180,16 @@ def test_one_key_is_one_run(cluster):
     assert launcher.submit(cluster, "graft", {}, "another").name != first.name
 
 
-def test_settings_that_cannot_work_create_nothing(cluster):
+def test_settings_that_cannot_work_create_nothing(cluster: launcher.Cluster) -> None:
     before = len(cluster.list_jobs())
     with pytest.raises(SettingsError, match="GRAFT_TRAINING_EPOCH is unknown"):
         launcher.submit(cluster, "graft", {"GRAFT_TRAINING_EPOCH": "5"})
     assert len(cluster.list_jobs()) == before
 
 
-def test_a_run_is_followed_from_no_node_to_a_second_pod_and_its_result(cluster, node, followed):
+def test_a_run_is_followed_from_no_node_to_a_second_pod_and_its_result(
+    cluster: launcher.Cluster, node: Node, followed: Callable[[str], "Followed"]
+) -> None:
     run = launcher.submit(cluster, "graft", {}).name
     watch = followed(run)
     watch.until(f"{run} is pending")
@@ -209,7 +211,9 @@ def test_a_run_is_followed_from_no_node_to_a_second_pod_and_its_result(cluster, 
     assert json.loads(watch.result.result(30).to_json()) == json.loads(RELEASED)
 
 
-def test_a_quota_and_a_missing_secret_are_read_from_events(cluster, node, followed):
+def test_a_quota_and_a_missing_secret_are_read_from_events(
+    cluster: launcher.Cluster, node: Node, followed: Callable[[str], "Followed"]
+) -> None:
     run = launcher.submit(cluster, "graft", {}).name
     node.warns("Job", run, "FailedCreate", 'pods "x" is forbidden: exceeded quota: gpus')
     watch = followed(run)
@@ -222,7 +226,9 @@ def test_a_quota_and_a_missing_secret_are_read_from_events(cluster, node, follow
     assert (result.status, result.exit_code) == ("interrupted", 75)
 
 
-def test_a_watch_of_an_old_version_returns_and_the_run_is_read_again(cluster, node, followed):
+def test_a_watch_of_an_old_version_returns_and_the_run_is_read_again(
+    cluster: launcher.Cluster, node: Node, followed: Callable[[str], "Followed"]
+) -> None:
     run = launcher.submit(cluster, "graft", {}).name
     cluster.await_change(replace(cluster.read_job(run), version="1"), 60)
     watch = followed(run)
@@ -232,7 +238,12 @@ def test_a_watch_of_an_old_version_returns_and_the_run_is_read_again(cluster, no
     assert watch.result.result(30).exit_code == 0
 
 
-def test_a_server_that_crashes_and_comes_back_is_no_end(plane, cluster, node, followed):
+def test_a_server_that_crashes_and_comes_back_is_no_end(
+    plane: ControlPlane,
+    cluster: launcher.Cluster,
+    node: Node,
+    followed: Callable[[str], "Followed"],
+) -> None:
     run = launcher.submit(cluster, "graft", {}).name
     watch = followed(run)
     watch.until("is pending")
@@ -247,7 +258,9 @@ def test_a_server_that_crashes_and_comes_back_is_no_end(plane, cluster, node, fo
     assert watch.result.result(60).status == "failed"
 
 
-def test_runs_lists_what_is_known(cluster, node, capsys):
+def test_runs_lists_what_is_known(
+    cluster: launcher.Cluster, node: Node, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = launcher.submit(cluster, "graft", {}).name
     node.pod(run, phase="Succeeded", state=_terminated(0, message=RELEASED))
     node.ends(run, "Complete", "CompletionsReached")
@@ -259,14 +272,14 @@ def test_runs_lists_what_is_known(cluster, node, capsys):
     assert rows[waiting][0] == "pending"
 
 
-def test_a_missing_name_is_reported_with_those_that_exist(cluster):
+def test_a_missing_name_is_reported_with_those_that_exist(cluster: launcher.Cluster) -> None:
     with pytest.raises(ClusterNotFound, match=r"No template gaft .*there are: graft"):
         launcher.submit(cluster, "gaft", {})
     with pytest.raises(ClusterNotFound, match="No run nothing in the namespace graft"):
         launcher.watch(cluster, "nothing", print)
 
 
-def test_another_namespace_is_forbidden_with_verb_and_resource(account):
+def test_another_namespace_is_forbidden_with_verb_and_resource(account: Path) -> None:
     with pytest.raises(
         ClusterForbidden,
         match=r'cannot list resource "pods" in API group "" in the namespace "default"',
@@ -274,7 +287,9 @@ def test_another_namespace_is_forbidden_with_verb_and_resource(account):
         launcher.list_runs(launcher.connect("default", str(account)))
 
 
-def test_sigterm_with_cancel_on_exit_deletes_the_run(cluster, account):
+def test_sigterm_with_cancel_on_exit_deletes_the_run(
+    cluster: launcher.Cluster, account: Path
+) -> None:
     process = waiter(account, "--key", "cancelled", "--cancel-on-exit")
     assert process.stderr
     while "is pending" not in process.stderr.readline():
@@ -320,11 +335,11 @@ def _refusal(cluster: launcher.Cluster, node: Node) -> str:
     return ""
 
 
-def test_the_role_is_enough(cluster, node):
+def test_the_role_is_enough(cluster: launcher.Cluster, node: Node) -> None:
     assert _refusal(cluster, node) == ""
 
 
-def test_the_role_is_not_too_much(plane, node, api):
+def test_the_role_is_not_too_much(plane: ControlPlane, node: Node, api: client.ApiClient) -> None:
     """A role that lacks any one of its rights is refused for the lack of just that."""
     rules = api.sanitize_for_serialization(
         client.RbacAuthorizationV1Api(api).read_namespaced_role("graft-launcher", "graft").rules

@@ -2,6 +2,8 @@
 
 import json
 import signal
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,7 @@ from job.__main__ import main
 from job.errors import Interrupted, SettingsError
 from job.launcher import answers
 from job.launcher import cluster as cluster_room
+from job.launcher.objects import Json
 from job.launcher.snapshot import RunDeleted
 from job.launcher.template import build_job
 from job.launcher.watching import NotStarted
@@ -39,14 +42,14 @@ BEGINS = '{"message": "audit begins", "fields": {"phase": "audit", "event": "beg
 
 
 @pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
+def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("job.launcher.watching.POLL_SECONDS", 1)
     monkeypatch.setattr("job.launcher.snapshot.PAUSE", 0.05)
     monkeypatch.setattr("job.launcher.reading.PAUSE", 0.05)
     monkeypatch.setattr(cluster_room, "PAUSE", 0.05)
 
 
-def finishes(recording: Recording, *pods, **status):
+def finishes(recording: Recording, *pods: Json, **status: Any) -> None:
     """The run was at work, and is over at the second look."""
     recording.says(f"GET {JOB}", job())
     recording.says(f"GET {JOB}", job(**status))
@@ -61,7 +64,9 @@ def log_lines(*numbers: int) -> list[bytes]:
 
 
 class TestErrors:
-    def test_a_missing_right_is_named_with_verb_and_resource(self, cluster, recording):
+    def test_a_missing_right_is_named_with_verb_and_resource(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         message = (
             'jobs.batch is forbidden: User "me" cannot create resource "jobs" in API group "batch"'
         )
@@ -72,7 +77,9 @@ class TestErrors:
         assert "manifests/launcher-role.yaml" in refused.value.cure
         assert refused.value.exit_code == 2
 
-    def test_a_missing_template_names_those_that_are_there(self, cluster, recording):
+    def test_a_missing_template_names_those_that_are_there(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         recording.refuses(f"GET {BATCH}/cronjobs/gaft", 404, 'cronjobs.batch "gaft" not found')
         recording.lists(f"GET {BATCH}/cronjobs", template(), template(name="birds"))
         with pytest.raises(
@@ -81,13 +88,17 @@ class TestErrors:
         ):
             launcher.submit(cluster, "gaft", {})
 
-    def test_a_missing_run_in_an_empty_namespace_says_that_it_is_empty(self, cluster, recording):
+    def test_a_missing_run_in_an_empty_namespace_says_that_it_is_empty(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         recording.refuses(f"GET {JOB}", 404, "not found")
         recording.lists(f"GET {JOBS}")
         with pytest.raises(answers.ClusterNotFound, match="there is no run at all"):
             launcher.watch(cluster, RUN, print)
 
-    def test_a_refused_job_is_explained_in_the_clusters_words(self, cluster, recording):
+    def test_a_refused_job_is_explained_in_the_clusters_words(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         recording.refuses(
             f"POST {JOBS}", 422, 'Job.batch "graft" is invalid: spec.template: Invalid value'
@@ -95,13 +106,17 @@ class TestErrors:
         with pytest.raises(SettingsError, match="Invalid value"):
             launcher.submit(cluster, "graft", {})
 
-    def test_settings_that_cannot_work_reach_no_cluster(self, cluster, recording):
+    def test_settings_that_cannot_work_reach_no_cluster(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         with pytest.raises(SettingsError, match="GRAFT_TRAINING_EPOCH is unknown"):
             launcher.submit(cluster, "graft", {"GRAFT_TRAINING_EPOCH": "5"})
         assert recording.times(f"POST {JOBS}") == 0
 
-    def test_a_server_that_is_busy_or_away_is_temporary(self, cluster, recording, tmp_path):
+    def test_a_server_that_is_busy_or_away_is_temporary(
+        self, cluster: launcher.Cluster, recording: Recording, tmp_path: Path
+    ) -> None:
         recording.says(f"GET {BATCH}/cronjobs/graft", [b"<html>Bad gateway"], 502)
         with pytest.raises(answers.ClusterUnavailable, match="Bad gateway"):
             launcher.submit(cluster, "graft", {})
@@ -111,7 +126,9 @@ class TestErrors:
             launcher.list_runs(launcher.connect(None, str(nowhere)))
         assert away.value.exit_code == 75
 
-    def test_without_any_configuration_the_cure_is_named(self, monkeypatch, tmp_path):
+    def test_without_any_configuration_the_cure_is_named(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
         with pytest.raises(SettingsError, match="Set KUBECONFIG"):
@@ -119,13 +136,15 @@ class TestErrors:
         with pytest.raises(SettingsError, match="Set KUBECONFIG"):
             launcher.connect(None, str(tmp_path / "missing"))
 
-    def test_the_namespace_is_the_contexts_unless_it_is_given(self, kubeconfig):
+    def test_the_namespace_is_the_contexts_unless_it_is_given(self, kubeconfig: Path) -> None:
         assert launcher.connect(None, str(kubeconfig)).namespace == "graft"
         assert launcher.connect("other", str(kubeconfig)).namespace == "other"
 
 
 class TestWatch:
-    def test_a_run_is_followed_through_its_phases_to_its_result(self, cluster, recording):
+    def test_a_run_is_followed_through_its_phases_to_its_result(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         finishes(recording, pod(**terminated(0, RELEASED)), **COMPLETE)
         lines: list[str] = []
         result = launcher.watch(cluster, RUN, lines.append)
@@ -138,7 +157,9 @@ class TestWatch:
         ]
 
     @pytest.mark.parametrize("expiry", ["as a status", "as an event", "in the middle"])
-    def test_a_watch_that_expires_or_breaks_goes_on(self, cluster, recording, expiry):
+    def test_a_watch_that_expires_or_breaks_goes_on(
+        self, cluster: launcher.Cluster, recording: Recording, expiry: str
+    ) -> None:
         recording.lists(f"GET {EVENTS}")
         recording.says(f"GET {JOB}", job())
         recording.says(f"GET {JOB}", job(version="11"))
@@ -162,7 +183,9 @@ class TestWatch:
         assert launcher.watch(cluster, RUN, lambda _: None).exit_code == 0
         assert recording.times(f"WATCH {JOBS}") == 3
 
-    def test_a_server_that_restarts_is_waited_for(self, cluster, recording):
+    def test_a_server_that_restarts_is_waited_for(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         recording.lists(f"GET {EVENTS}")
         recording.says(f"GET {JOB}", job())
         recording.refuses(f"GET {JOB}", 503, "apiserver is shutting down")
@@ -173,7 +196,9 @@ class TestWatch:
         recording.says(f"WATCH {JOBS}", {"type": "MODIFIED", "object": {}})
         assert launcher.watch(cluster, RUN, lambda _: None).exit_code == 0
 
-    def test_a_right_that_is_lost_ends_the_watch(self, cluster, recording):
+    def test_a_right_that_is_lost_ends_the_watch(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         recording.says(f"GET {JOB}", job())
         recording.lists(f"GET {PODS}", pod(**running()))
         recording.says(f"GET {LOG}", [b""])
@@ -181,7 +206,9 @@ class TestWatch:
         with pytest.raises(answers.ClusterForbidden, match="cannot watch"):
             launcher.watch(cluster, RUN, lambda _: None)
 
-    def test_a_replaced_pod_and_its_reason_are_reported(self, cluster, recording):
+    def test_a_replaced_pod_and_its_reason_are_reported(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         recording.lists(f"GET {EVENTS}")
         recording.says(f"GET {JOB}", job())
         recording.says(f"GET {JOB}", job())
@@ -203,7 +230,9 @@ class TestWatch:
             f"{RUN} is complete",
         ]
 
-    def test_a_replacement_that_cannot_be_made_is_explained(self, cluster, recording):
+    def test_a_replacement_that_cannot_be_made_is_explained(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         recording.says(f"GET {JOB}", job(failed=1))
         recording.says(f"GET {JOB}", job(**ended("Failed", "DeadlineExceeded", "too long")))
         recording.lists(f"GET {PODS}", pod(**disrupted("EvictionByEvictionAPI", "drained")))
@@ -217,7 +246,9 @@ class TestWatch:
         )
         assert recording.times(f"GET {LOG}") == 1
 
-    def test_a_run_that_is_deleted_ends_the_watch(self, cluster, recording):
+    def test_a_run_that_is_deleted_ends_the_watch(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         recording.says(f"GET {JOB}", job())
         recording.refuses(f"GET {JOB}", 404, "not found")
         recording.lists(f"GET {PODS}")
@@ -230,8 +261,8 @@ class TestWatch:
 
     @pytest.mark.parametrize("cancel", [False, True])
     def test_a_run_that_does_not_start_in_time_is_left_with_its_reason(
-        self, cluster, recording, cancel
-    ):
+        self, cluster: launcher.Cluster, recording: Recording, cancel: bool
+    ) -> None:
         recording.says(f"GET {JOB}", job())
         recording.lists(f"GET {PODS}", pod(**unschedulable("1 Insufficient nvidia.com/gpu.")))
         recording.lists(f"GET {EVENTS}")
@@ -248,12 +279,16 @@ class TestWatch:
             "it waits: Unschedulable: 1 Insufficient nvidia.com/gpu. No node has so many free GPUs"
         )
 
-    def test_a_run_at_work_is_not_late(self, cluster, recording):
+    def test_a_run_at_work_is_not_late(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         finishes(recording, pod(**terminated(0, RELEASED)), **COMPLETE)
         assert launcher.watch(cluster, RUN, lambda _: None, start_timeout=0).exit_code == 0
 
     @pytest.mark.parametrize("cancel", [False, True])
-    def test_a_stopped_wait_ends_the_run_only_with_cancel(self, cluster, recording, cancel):
+    def test_a_stopped_wait_ends_the_run_only_with_cancel(
+        self, cluster: launcher.Cluster, recording: Recording, cancel: bool
+    ) -> None:
         recording.says(f"GET {JOB}", job())
         recording.lists(f"GET {PODS}")
         recording.lists(f"GET {EVENTS}")
@@ -268,7 +303,9 @@ class TestWatch:
 
 
 class TestLogs:
-    def test_the_log_goes_on_from_pod_to_pod_and_each_line_comes_once(self, cluster, recording):
+    def test_the_log_goes_on_from_pod_to_pod_and_each_line_comes_once(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         first, second = (
             pod(f"{RUN}-abcde", **running()),
             pod(f"{RUN}-vwxyz", **terminated(0, RELEASED)),
@@ -294,14 +331,18 @@ class TestLogs:
                 recording.says(f"GET {JOB}", job(**COMPLETE))
         assert lines == ["line 1", "line 2", "line 3", "line 4", "line 1", "line 5"]
 
-    def test_a_pod_whose_log_is_gone_does_not_stop_the_others(self, cluster, recording):
+    def test_a_pod_whose_log_is_gone_does_not_stop_the_others(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         recording.says(f"GET {JOB}", job(**COMPLETE))
         recording.lists(f"GET {PODS}", pod(**terminated(1)), pod(f"{RUN}-vwxyz", **terminated(0)))
         recording.refuses(f"GET {LOG}", 404, "pods not found")
         recording.says(f"GET {CORE}/pods/{RUN}-vwxyz/log", log_lines(7))
         assert list(launcher.follow_logs(cluster, RUN)) == ["line 7"]
 
-    def test_a_log_that_never_opens_is_given_up(self, cluster, recording, monkeypatch):
+    def test_a_log_that_never_opens_is_given_up(
+        self, cluster: launcher.Cluster, recording: Recording, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr("job.launcher.reading.TRIES", 3)
         recording.says(f"GET {JOB}", job(**COMPLETE))
         recording.lists(f"GET {PODS}", pod(**terminated(1)))
@@ -309,7 +350,9 @@ class TestLogs:
         assert list(launcher.follow_logs(cluster, RUN)) == []
         assert recording.times(f"GET {LOG}") == 3
 
-    def test_a_log_that_may_not_be_read_says_so(self, cluster, recording):
+    def test_a_log_that_may_not_be_read_says_so(
+        self, cluster: launcher.Cluster, recording: Recording
+    ) -> None:
         recording.says(f"GET {JOB}", job())
         recording.lists(f"GET {PODS}", pod(**running()))
         recording.refuses(f"GET {LOG}", 403, 'cannot get resource "pods/log"')
@@ -319,14 +362,22 @@ class TestLogs:
 
 class TestVerbs:
     @pytest.mark.usefixtures("kubeconfig")
-    def test_submit_prints_the_name_of_the_run_alone(self, recording, capsys):
+    def test_submit_prints_the_name_of_the_run_alone(
+        self, recording: Recording, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         recording.says(f"POST {JOBS}", job(), 201)
         assert main(["submit", "graft", "--set", "GRAFT_SEED=7"]) == 0
         assert capsys.readouterr().out.startswith("graft-")
 
     @pytest.mark.usefixtures("kubeconfig")
-    def test_submit_and_wait_ends_as_the_run_does(self, recording, capsys, tmp_path, monkeypatch):
+    def test_submit_and_wait_ends_as_the_run_does(
+        self,
+        recording: Recording,
+        capsys: pytest.CaptureFixture[str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
         name = build_job(template(), {}, "uid")["metadata"]["name"]
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         recording.refuses(f"POST {JOBS}", 409, "already exists")
@@ -344,7 +395,9 @@ class TestVerbs:
         assert f"{name} was there already" in err
 
     @pytest.mark.usefixtures("kubeconfig")
-    def test_an_attached_run_says_which_settings_it_keeps(self, recording, capsys):
+    def test_an_attached_run_says_which_settings_it_keeps(
+        self, recording: Recording, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         name = build_job(template(), {}, "uid")["metadata"]["name"]
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         recording.refuses(f"POST {JOBS}", 409, "already exists")
@@ -353,24 +406,32 @@ class TestVerbs:
         assert "it keeps its own GRAFT_SEED" in capsys.readouterr().err
 
     @pytest.mark.usefixtures("kubeconfig")
-    def test_settings_that_cannot_work_give_a_result_too(self, recording, capsys):
+    def test_settings_that_cannot_work_give_a_result_too(
+        self, recording: Recording, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         assert main(["submit", "graft", "--set", "GRAFT_SEED=x", "--wait"]) == 2
         assert json.loads(capsys.readouterr().out)["error"]["kind"] == "settings"
 
     @pytest.mark.parametrize("options", [["--cancel-on-exit"], ["--start-timeout", "0"]])
-    def test_an_option_of_a_wait_is_refused_without_one(self, options, capsys):
+    def test_an_option_of_a_wait_is_refused_without_one(
+        self, options: list[str], capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert main(["submit", "graft", *options]) == 2
         assert "Add --wait." in capsys.readouterr().err
 
     @pytest.mark.parametrize("text", ["EPOCHS=5", "GRAFT_SEED"])
-    def test_an_argument_that_is_not_a_setting_is_refused(self, text, capsys):
+    def test_an_argument_that_is_not_a_setting_is_refused(
+        self, text: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         with pytest.raises(SystemExit):
             main(["submit", "graft", "--set", text])
         assert "expected GRAFT_…=…" in capsys.readouterr().err
 
     @pytest.mark.usefixtures("kubeconfig")
-    def test_watch_ends_as_the_run_does(self, recording, capsys):
+    def test_watch_ends_as_the_run_does(
+        self, recording: Recording, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         finishes(
             recording,
             pod(**terminated(3, MISSPELT)),
@@ -382,7 +443,9 @@ class TestVerbs:
         assert "Correct it." in out
 
     @pytest.mark.usefixtures("kubeconfig")
-    def test_logs_prints_lines(self, recording, capsys):
+    def test_logs_prints_lines(
+        self, recording: Recording, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         recording.says(f"GET {JOB}", job(**COMPLETE))
         recording.lists(f"GET {PODS}", pod(**terminated(0)))
         recording.says(f"GET {LOG}", log_lines(1, 2))
@@ -390,7 +453,9 @@ class TestVerbs:
         assert capsys.readouterr().out == "line 1\nline 2\n"
 
     @pytest.mark.usefixtures("kubeconfig")
-    def test_runs_shows_what_is_known_of_each(self, recording, capsys):
+    def test_runs_shows_what_is_known_of_each(
+        self, recording: Recording, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         queued, failed = job("queued"), job("failed", **ended("Failed", "BackoffLimitExceeded"))
         queued["spec"]["suspend"] = True
         recording.lists(
@@ -416,7 +481,9 @@ class TestVerbs:
             "failed (oomkilled)",
         ]
 
-    def test_sigterm_ends_the_wait_with_75_and_leaves_the_run_alone(self, kubeconfig, recording):
+    def test_sigterm_ends_the_wait_with_75_and_leaves_the_run_alone(
+        self, kubeconfig: Path, recording: Recording
+    ) -> None:
         name = build_job(template(), {}, "uid")["metadata"]["name"]
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
         recording.says(f"POST {JOBS}", job(name), 201)

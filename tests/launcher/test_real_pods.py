@@ -5,7 +5,6 @@ The container is a shell that does what a run does at its end: it logs, leaves a
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 from kubernetes import client
@@ -30,10 +29,10 @@ def cluster(namespace: Namespace) -> launcher.Cluster:  # noqa: F811
 
 
 @pytest.fixture
-def submitted(namespace: Namespace, cluster) -> Callable[..., str]:  # noqa: F811
+def submitted(namespace: Namespace, cluster: launcher.Cluster) -> Callable[..., str]:  # noqa: F811
     """Install the chart's template with a shell in the place of the job, and submit it."""
 
-    def submit(script: str, **container: Any) -> str:
+    def submit(script: str, **container: Json) -> str:
         cron_job = template(namespace=namespace.name)
         del cron_job["metadata"]["uid"]
         pod = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
@@ -58,7 +57,9 @@ def watched(cluster: launcher.Cluster, run: str) -> tuple[Result, str]:
     return result, "\n".join(lines)
 
 
-def test_a_run_passes_on_its_result(cluster, submitted):
+def test_a_run_passes_on_its_result(
+    cluster: launcher.Cluster, submitted: Callable[..., str]
+) -> None:
     begins = '{"message": "audit begins", "fields": {"phase": "audit"}}'
     run = submitted(f"echo '{begins}'; sleep 5; {LEAVE.format(RELEASED, 0)}")
     result, lines = watched(cluster, run)
@@ -67,13 +68,19 @@ def test_a_run_passes_on_its_result(cluster, submitted):
     assert list(launcher.follow_logs(cluster, run)) == [begins]
 
 
-def test_a_run_with_wrong_settings_fails_at_once_with_its_exit_code(cluster, submitted):
+def test_a_run_with_wrong_settings_fails_at_once_with_its_exit_code(
+    cluster: launcher.Cluster, submitted: Callable[..., str]
+) -> None:
     result, lines = watched(cluster, submitted(LEAVE.format(MISSPELT, 2)))
     assert (result.exit_code, json.loads(result.to_json())) == (2, json.loads(MISSPELT))
     assert "PodFailurePolicy" in lines
 
 
-def test_out_of_memory_is_named(cluster, submitted, namespace):  # noqa: F811
+def test_out_of_memory_is_named(
+    cluster: launcher.Cluster,
+    submitted: Callable[..., str],
+    namespace: Namespace,  # noqa: F811
+) -> None:
     run = submitted("tail /dev/zero", resources={"limits": {"memory": "32Mi"}})
     eventually(lambda: any("OOMKilled" in str(pod.status) for pod in namespace.pods(run)))
     namespace.batch.patch_namespaced_job(
@@ -91,14 +98,20 @@ def test_out_of_memory_is_named(cluster, submitted, namespace):  # noqa: F811
         ({"envFrom": [{"secretRef": {"name": "missing"}}]}, 'secret "missing" not found'),
     ],
 )
-def test_a_run_that_cannot_start_says_why(cluster, submitted, container, words):
+def test_a_run_that_cannot_start_says_why(
+    cluster: launcher.Cluster, submitted: Callable[..., str], container: Json, words: str
+) -> None:
     run = submitted("true", **container)
     with pytest.raises(NotStarted) as late:
         launcher.watch(cluster, run, print, start_timeout=15, cancel=True)
     assert words in late.value.message
 
 
-def test_a_quota_is_named(cluster, submitted, namespace):  # noqa: F811
+def test_a_quota_is_named(
+    cluster: launcher.Cluster,
+    submitted: Callable[..., str],
+    namespace: Namespace,  # noqa: F811
+) -> None:
     quota: Json = {"metadata": {"name": "none"}, "spec": {"hard": {"pods": "0"}}}
     namespace.core.create_namespaced_resource_quota(namespace.name, quota)
     run = submitted("true")
@@ -107,10 +120,10 @@ def test_a_quota_is_named(cluster, submitted, namespace):  # noqa: F811
 
 
 def test_the_log_goes_on_over_an_eviction_and_the_second_pod_gives_the_result(
-    cluster,
-    submitted,
-    namespace,  # noqa: F811
-):
+    cluster: launcher.Cluster,
+    submitted: Callable[..., str],
+    namespace: Namespace,  # noqa: F811
+) -> None:
     run = submitted(
         f"trap 'exit 75' TERM; echo from $HOSTNAME; sleep 15 & wait $!; {LEAVE.format(RELEASED, 0)}"
     )

@@ -34,7 +34,7 @@ def explain_pod_end(given: Json) -> reasons.Reason:
     return found
 
 
-def test_no_node_has_the_gpu():
+def test_no_node_has_the_gpu() -> None:
     message = (
         "0/3 nodes are available: 1 Insufficient memory, 2 Insufficient nvidia.com/gpu. "
         "preemption: 0/3."
@@ -45,7 +45,7 @@ def test_no_node_has_the_gpu():
     assert "gpus.count" in reason.cure
 
 
-def test_no_node_has_the_memory():
+def test_no_node_has_the_memory() -> None:
     reason = explain_wait(pod(**unschedulable("0/1 nodes are available: 1 Insufficient memory.")))
     assert (reason.word, reason.cure) == ("Unschedulable", reasons.CURES["Unschedulable"])
 
@@ -53,19 +53,19 @@ def test_no_node_has_the_memory():
 @pytest.mark.parametrize(
     "word", ["ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"]
 )
-def test_an_image_that_cannot_be_pulled(word):
+def test_an_image_that_cannot_be_pulled(word: str) -> None:
     reason = explain_wait(pod(**waiting(word, 'Back-off pulling image "graft:0.1.0"')))
     assert (reason.word, reason.cure) == (word, reasons.IMAGE_CURE)
 
 
-def test_a_missing_secret_of_a_variable():
+def test_a_missing_secret_of_a_variable() -> None:
     reason = explain_wait(pod(**waiting("CreateContainerConfigError", 'secret "s3" not found')))
     assert str(reason).startswith(
         'CreateContainerConfigError: secret "s3" not found. Create in this namespace'
     )
 
 
-def test_a_missing_secret_of_a_volume_is_only_in_the_events():
+def test_a_missing_secret_of_a_volume_is_only_in_the_events() -> None:
     message = 'MountVolume.SetUp failed for volume "credentials" : secret "s3" not found'
     creating = pod(**waiting("ContainerCreating"))
     assert reasons.explain_wait(snapshot(job(), creating)) is None
@@ -75,7 +75,7 @@ def test_a_missing_secret_of_a_volume_is_only_in_the_events():
     assert (reason.word, reason.message) == ("FailedMount", message)
 
 
-def test_a_quota_leaves_no_pod_but_an_event_and_the_last_one_counts():
+def test_a_quota_leaves_no_pod_but_an_event_and_the_last_one_counts() -> None:
     first = event("Job", RUN, "FailedCreate", "serviceaccount not found", at="2026-01-01T00:00:00Z")
     last = event(
         "Job",
@@ -87,7 +87,7 @@ def test_a_quota_leaves_no_pod_but_an_event_and_the_last_one_counts():
     assert explain_wait(None, last, first).message == "Error creating: exceeded quota: gpus"
 
 
-def test_an_init_container_holds_up_ours():
+def test_an_init_container_holds_up_ours() -> None:
     stuck = pod(**waiting("PodInitializing"))
     state = {"waiting": {"reason": "ErrImagePull", "message": "no such image"}}
     stuck["status"]["initContainerStatuses"] = [{"name": "istio-init", "state": state}]
@@ -97,7 +97,7 @@ def test_an_init_container_holds_up_ours():
 @pytest.mark.parametrize(
     ("labels", "word"), [({}, "Suspended"), ({"kueue.x-k8s.io/queue-name": "q"}, "Queued")]
 )
-def test_a_suspended_run_says_who_has_to_resume_it(labels, word):
+def test_a_suspended_run_says_who_has_to_resume_it(labels: dict[str, str], word: str) -> None:
     suspended = job()
     suspended["spec"]["suspend"] = True
     suspended["metadata"]["labels"] |= labels
@@ -106,18 +106,18 @@ def test_a_suspended_run_says_who_has_to_resume_it(labels, word):
     assert reason.word == word
 
 
-def test_a_run_at_work_waits_for_nothing():
+def test_a_run_at_work_waits_for_nothing() -> None:
     assert reasons.explain_wait(snapshot(job(), pod(**running()))) is None
     assert reasons.explain_pod_end(Pod.from_json(pod(**running()))) is None
 
 
-def test_out_of_memory():
+def test_out_of_memory() -> None:
     reason = explain_pod_end(pod(**terminated(137, reason="OOMKilled")))
     assert reason.word == "OOMKilled"
     assert "GRAFT_TRAINING_BATCH_SIZE" in reason.cure
 
 
-def test_evicted_for_a_full_volume():
+def test_evicted_for_a_full_volume() -> None:
     message = 'Usage of EmptyDir volume "cache" exceeds the limit "20Gi". '
     reason = explain_pod_end(pod(**terminated(137) | {"reason": "Evicted", "message": message}))
     assert str(reason).startswith(
@@ -125,12 +125,12 @@ def test_evicted_for_a_full_volume():
     )
 
 
-def test_evicted_by_a_drain():
+def test_evicted_by_a_drain() -> None:
     reason = explain_pod_end(pod(**disrupted("EvictionByEvictionAPI", "Eviction API: evicting")))
     assert (reason.word, reason.message) == ("EvictionByEvictionAPI", "Eviction API: evicting")
 
 
-def test_a_container_that_could_not_start_and_one_that_was_deleted():
+def test_a_container_that_could_not_start_and_one_that_was_deleted() -> None:
     assert (
         explain_pod_end(
             pod(**terminated(128, reason="StartError", message="exec: no such file"))
@@ -142,12 +142,12 @@ def test_a_container_that_could_not_start_and_one_that_was_deleted():
     assert explain_pod_end(deleted).word == "Deleted"
 
 
-def test_a_program_that_ended_by_itself_needs_no_reason():
+def test_a_program_that_ended_by_itself_needs_no_reason() -> None:
     assert reasons.explain_pod_end(Pod.from_json(pod(**terminated(0)))) is None
     assert reasons.explain_pod_end(Pod.from_json(pod(**terminated(3)))) is None
 
 
-def test_a_deadline_says_what_the_run_waited_for():
+def test_a_deadline_says_what_the_run_waited_for() -> None:
     stuck = pod(**waiting("ImagePullBackOff", "no such image"))
     over = job(
         **ended("Failed", "DeadlineExceeded", "Job was active longer than specified deadline")
@@ -157,7 +157,7 @@ def test_a_deadline_says_what_the_run_waited_for():
     assert "ImagePullBackOff: no such image" in reason.message
 
 
-def test_a_failed_job_is_explained_by_its_last_pod_else_by_itself():
+def test_a_failed_job_is_explained_by_its_last_pod_else_by_itself() -> None:
     failed = job(
         **ended("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
     )

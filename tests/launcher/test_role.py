@@ -8,7 +8,7 @@ import yaml
 from job import launcher
 from job.errors import JobError
 from job.launcher.objects import Job
-from tests.launcher.conftest import BATCH, CORE
+from tests.launcher.conftest import BATCH, CORE, Recording
 from tests.launcher.objects import RUN, job, pod, template, terminated
 from tools.paths import MANIFESTS
 
@@ -43,7 +43,9 @@ def right(method: str, path: str) -> Right:
     return group or "", f"{resource}/{part}" if part else resource, verbs[method]
 
 
-def test_the_launcher_asks_for_just_what_its_role_grants(cluster, recording):
+def test_the_launcher_asks_for_just_what_its_role_grants(
+    cluster: launcher.Cluster, recording: Recording
+) -> None:
     recording.says(f"GET {BATCH}/cronjobs/graft", template())
     recording.lists(f"GET {BATCH}/cronjobs", template())
     recording.lists(f"GET {BATCH}/jobs", job())
@@ -68,7 +70,7 @@ def test_the_launcher_asks_for_just_what_its_role_grants(cluster, recording):
     assert {right(*request) for request in recording.asked} == granted()
 
 
-def test_the_role_is_bound_to_an_account_of_its_own_namespace():
+def test_the_role_is_bound_to_an_account_of_its_own_namespace() -> None:
     account, role, binding = yaml.safe_load_all((MANIFESTS / "launcher-role.yaml").read_text())
     (subject,) = binding["subjects"]
     assert (subject["kind"], subject["name"], subject["namespace"]) == (

@@ -24,7 +24,9 @@ def container(*more: Json, without: str = "", **changes: str) -> Json:
     }
 
 
-def test_good_settings_pass_whatever_our_own_environment_holds(monkeypatch):
+def test_good_settings_pass_whatever_our_own_environment_holds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("GRAFT_RESULT_PATH", "/mine")
     monkeypatch.setenv("GRAFT_NO_SUCH", "ours, and not the run's")
     before = dict(os.environ)
@@ -32,7 +34,7 @@ def test_good_settings_pass_whatever_our_own_environment_holds(monkeypatch):
     assert dict(os.environ) == before
 
 
-def test_every_problem_is_reported_at_once(monkeypatch):
+def test_every_problem_is_reported_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFT_TRAINING_EPOCHS", "ours")
     with pytest.raises(SettingsError) as refused:
         check_settings(container(GRAFT_TRAINING_EPOCHS="-1", GRAFT_TRAINING_EPOCH="5"))
@@ -41,29 +43,29 @@ def test_every_problem_is_reported_at_once(monkeypatch):
     assert "'ours'" not in str(refused.value)
 
 
-def test_a_missing_address_is_found():
+def test_a_missing_address_is_found() -> None:
     with pytest.raises(SettingsError, match="GRAFT_OUTPUT_URI is required"):
         check_settings(container(without="GRAFT_OUTPUT_URI"))
 
 
-def test_an_address_from_a_secret_is_accepted():
+def test_an_address_from_a_secret_is_accepted() -> None:
     check_settings(
         container({"name": "GRAFT_OUTPUT_URI", "valueFrom": SECRET}, without="GRAFT_OUTPUT_URI")
     )
 
 
-def test_addresses_may_come_from_a_config_map_as_a_whole():
+def test_addresses_may_come_from_a_config_map_as_a_whole() -> None:
     check_settings({"name": "graft", "envFrom": [{"configMapRef": {"name": "addresses"}}]})
 
 
-def test_the_name_of_a_variable_from_a_secret_is_checked():
+def test_the_name_of_a_variable_from_a_secret_is_checked() -> None:
     with pytest.raises(
         SettingsError, match="GRAFT_SEEED is unknown; the nearest setting is GRAFT_SEED"
     ):
         check_settings(container({"name": "GRAFT_SEEED", "valueFrom": SECRET}))
 
 
-def test_a_reference_to_another_variable_is_followed_as_kubernetes_does():
+def test_a_reference_to_another_variable_is_followed_as_kubernetes_does() -> None:
     check_settings(container({"name": "N", "value": "5"}, {"name": "GRAFT_SEED", "value": "$(N)"}))
     check_settings(container({"name": "GRAFT_AGAIN", "value": "$$(N)"}))
     with pytest.raises(SettingsError, match=r"GRAFT_SEED='\$\(N\)'"):

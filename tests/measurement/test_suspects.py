@@ -1,8 +1,6 @@
 """Planted wrong labels are found, and of clean labels few are suspected."""
 
-import gzip
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,19 +10,15 @@ from job import measurement
 from job.linear import Sample, join
 from job.measurement import Suspects, find_suspects
 from tests.linear.conftest import build_sample
-
-FASHION = Path("~/.cache/graft/datasets").expanduser()
+from tools.suite.sources import load_fashion
 
 
 def load_pictures(name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels and labels. Fashion-MNIST comes with the Debian package dataset-fashion-mnist."""
+    """Pixels [n, d] and labels [n] of scikit-learn's digits, or of the first of Fashion-MNIST."""
     if name == "digits":
         return load_digits(return_X_y=True)
-    files = {path.name.split("-")[1]: path for path in FASHION.rglob("train-*-ubyte.gz")}
-    if set(files) != {"images", "labels"}:
-        pytest.skip("needs the package dataset-fashion-mnist, unpacked in ~/.cache/graft/datasets")
-    pixels = np.frombuffer(gzip.decompress(files["images"].read_bytes()), np.uint8, offset=16)
-    labels = np.frombuffer(gzip.decompress(files["labels"].read_bytes()), np.uint8, offset=8)
+    pixels, names = load_fashion()
+    labels = np.unique(names, return_inverse=True)[1]
     return pixels.reshape(-1, 784)[:2000], labels[:2000]
 
 

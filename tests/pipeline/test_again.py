@@ -39,7 +39,7 @@ sys.exit(code)
 
 def test_the_same_data_again_are_unchanged_without_a_look_at_an_image(
     released: Released, tmp_path: Path
-):
+) -> None:
     again = released.copied(tmp_path)
     settings = again.settings | {"GRAFT_CACHE_DIR": str(tmp_path / "empty")}
     process = run_of(environment=settings, args=[sys.executable, "-c", LOADED])
@@ -58,7 +58,7 @@ def test_the_same_data_again_are_unchanged_without_a_look_at_an_image(
 
 def test_another_listing_of_the_same_content_is_unchanged_too(
     released: Released, pictures: Path, tmp_path: Path
-):
+) -> None:
     again = released.copied(tmp_path)
     for path in pictures.rglob("*.png"):
         moved = tmp_path / "moved" / path.parent.name / "deeper" / f"new-{path.name}"
@@ -72,7 +72,9 @@ def test_another_listing_of_the_same_content_is_unchanged_too(
     assert list(ended.result["seconds"]) == ["survey", "dataset"]
 
 
-def test_unchanged_but_below_the_gate_says_so_each_night(released: Released, tmp_path: Path):
+def test_unchanged_but_below_the_gate_says_so_each_night(
+    released: Released, tmp_path: Path
+) -> None:
     again = released.copied(tmp_path)
     assert released.ended.result["scores"]["accuracy"] < 1
     for _ in range(2):
@@ -84,7 +86,7 @@ def test_unchanged_but_below_the_gate_says_so_each_night(released: Released, tmp
 
 def test_a_promotion_that_was_cut_off_after_the_manifest_is_finished_by_the_next_run(
     released: Released, tmp_path: Path
-):
+) -> None:
     again = released.copied(tmp_path)
     before = pointer(again.model)
     (again.model / "promoted.json").unlink()
@@ -97,7 +99,7 @@ def test_a_promotion_that_was_cut_off_after_the_manifest_is_finished_by_the_next
 
 def test_leftovers_of_a_run_that_was_cut_off_after_the_manifest_are_cleared(
     released: Released, tmp_path: Path
-):
+) -> None:
     again = released.copied(tmp_path)
     left = again.model / "runs" / released.folder.name / "checkpoints" / "00000001-00.npz"
     left.parent.mkdir(parents=True)
@@ -107,7 +109,9 @@ def test_leftovers_of_a_run_that_was_cut_off_after_the_manifest_are_cleared(
     assert not left.exists()
 
 
-def test_a_damaged_pointer_to_the_only_release_is_mended(released: Released, tmp_path: Path):
+def test_a_damaged_pointer_to_the_only_release_is_mended(
+    released: Released, tmp_path: Path
+) -> None:
     again = released.copied(tmp_path)
     (again.model / "promoted.json").write_text("{")
 
@@ -155,7 +159,7 @@ def grown(released: Released, pictures: Path, tmp_path_factory: pytest.TempPathF
     return Grown(settings, copy.model, released.folder.name, (first, second))
 
 
-def test_two_runs_of_one_name_at_once_both_end_well_with_one_release(grown: Grown):
+def test_two_runs_of_one_name_at_once_both_end_well_with_one_release(grown: Grown) -> None:
     assert [ended.code for ended in grown.both] == [0, 0]
     assert {ended.result["run_id"] for ended in grown.both} == {grown.run_id}
     assert {ended.result["release"] for ended in grown.both} == {
@@ -168,7 +172,7 @@ def test_two_runs_of_one_name_at_once_both_end_well_with_one_release(grown: Grow
     publish.verify((grown.model / "releases" / grown.run_id).as_uri())
 
 
-def test_new_images_train_again_and_are_compared_with_the_champion(grown: Grown):
+def test_new_images_train_again_and_are_compared_with_the_champion(grown: Grown) -> None:
     manifest = grown.manifest
     assert grown.run_id != grown.first
     assert sum(manifest["data"]["images"].values()) == 108
@@ -185,7 +189,7 @@ def test_new_images_train_again_and_are_compared_with_the_champion(grown: Grown)
     assert reasons == {manifest["promotion"]["reason"]}
 
 
-def test_old_images_stay_in_their_part(grown: Grown):
+def test_old_images_stay_in_their_part(grown: Grown) -> None:
     def parts(run_id: str) -> dict[str, str]:
         images = json.loads((grown.model / "releases" / run_id / "dataset.json").read_text())[
             "images"
@@ -198,7 +202,7 @@ def test_old_images_stay_in_their_part(grown: Grown):
     } == set()
 
 
-def test_promote_rolls_back_to_an_earlier_release_and_forth(grown: Grown, tmp_path: Path):
+def test_promote_rolls_back_to_an_earlier_release_and_forth(grown: Grown, tmp_path: Path) -> None:
     shutil.copytree(grown.model, tmp_path / "colours")
     releases = (tmp_path / "colours" / "releases").as_uri()
 
@@ -214,7 +218,7 @@ def test_promote_rolls_back_to_an_earlier_release_and_forth(grown: Grown, tmp_pa
     assert pointer(tmp_path / "colours")["run_id"] == grown.run_id
 
 
-def test_a_roll_back_by_hand_outlives_the_next_night(grown: Grown, tmp_path: Path):
+def test_a_roll_back_by_hand_outlives_the_next_night(grown: Grown, tmp_path: Path) -> None:
     shutil.copytree(grown.model, tmp_path / "colours")
     releases = (tmp_path / "colours" / "releases").as_uri()
     settings = grown.settings | {"GRAFT_OUTPUT_URI": tmp_path.as_uri()}
@@ -237,7 +241,9 @@ def test_a_roll_back_by_hand_outlives_the_next_night(grown: Grown, tmp_path: Pat
 # --- the gate -----------------------------------------------------------------------------------
 
 
-def test_a_model_below_the_gate_is_kept_and_not_promoted(tiny: dict[str, str], tmp_path: Path):
+def test_a_model_below_the_gate_is_kept_and_not_promoted(
+    tiny: dict[str, str], tmp_path: Path
+) -> None:
     brief = {"GRAFT_TRAINING_EPOCHS": "1", "GRAFT_GATE_MIN_SCORE": "1"}
     settings = tiny | STEPS | UNMEASURED | ONE_FORMAT | brief
     settings |= {"GRAFT_OUTPUT_URI": tmp_path.as_uri()}

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from tests.pipeline.conftest import UNMEASURED, Ended, Released, draw, files_of, graft, graft_until
+from tests.conftest import FaultyProxy
+from tests.pipeline.conftest import (
+    UNMEASURED,
+    Ended,
+    Lake,
+    Released,
+    draw,
+    files_of,
+    graft,
+    graft_until,
+)
 
 
 def refused(ended: Ended, code: int) -> dict[str, Any]:
@@ -27,7 +37,9 @@ def refused(ended: Ended, code: int) -> dict[str, Any]:
 # --- settings -----------------------------------------------------------------------------------
 
 
-def test_a_misspelt_setting_is_refused_before_anything_begins(tiny: dict[str, str], tmp_path: Path):
+def test_a_misspelt_setting_is_refused_before_anything_begins(
+    tiny: dict[str, str], tmp_path: Path
+) -> None:
     settings = tiny | {"GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri(), "GRAFT_TRAINING_EPOCS": "3"}
     error = refused(graft("run", **settings), 2)
     assert error["kind"] == "settings"
@@ -38,7 +50,7 @@ def test_a_misspelt_setting_is_refused_before_anything_begins(tiny: dict[str, st
     assert not (tmp_path / "out").exists()
 
 
-def test_two_problems_are_told_at_once_and_in_the_result_file_too(tmp_path: Path):
+def test_two_problems_are_told_at_once_and_in_the_result_file_too(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "result.json"
     ended = graft(
         "run",
@@ -56,7 +68,7 @@ def test_two_problems_are_told_at_once_and_in_the_result_file_too(tmp_path: Path
 
 def test_an_image_size_below_the_least_of_the_backbone_is_refused_with_the_least(
     tiny: dict[str, str], tmp_path: Path
-):
+) -> None:
     settings = {"GRAFT_OUTPUT_URI": tmp_path.as_uri(), "GRAFT_BACKBONE_NAME": "Xception"}
     assert "use 71 or more" in refused(graft("run", **tiny | settings), 2)["message"]
 
@@ -80,28 +92,30 @@ def cloud(tiny: dict[str, str], bucket: str) -> dict[str, str]:
     ],
 )
 def test_a_bucket_or_prefix_that_is_not_there_is_named(
-    cloud, bucket: str, name: str, uri: str, code: int
-):
+    cloud: dict[str, str], bucket: str, name: str, uri: str, code: int
+) -> None:
     uri = uri.format(bucket=bucket)
     error = refused(graft("run", **cloud | {name: uri}), code)
     assert uri.split("/")[2] in error["message"]
 
 
-def test_no_permission_is_a_matter_of_settings_and_shows_no_secret(cloud, faulty):
+def test_no_permission_is_a_matter_of_settings_and_shows_no_secret(
+    cloud: dict[str, str], faulty: FaultyProxy
+) -> None:
     faulty.fail("PUT", status=403, code="AccessDenied")
     ended = graft("run", **cloud | {"AWS_ENDPOINT_URL_S3": faulty.address})
     assert refused(ended, 2)["kind"] == "storeforbidden"
     assert cloud["AWS_SECRET_ACCESS_KEY"] not in ended.err
 
 
-def test_an_endpoint_where_nobody_listens_is_worth_a_retry(cloud):
+def test_an_endpoint_where_nobody_listens_is_worth_a_retry(cloud: dict[str, str]) -> None:
     error = refused(graft("run", **cloud | {"AWS_ENDPOINT_URL_S3": "http://127.0.0.1:9"}), 75)
     assert error["kind"] == "storeunavailable"
 
 
 def test_a_store_that_goes_away_in_the_middle_is_worth_a_retry_and_leaves_nothing_half_written(
-    cloud, bucket, faulty
-):
+    cloud: dict[str, str], bucket: str, faulty: FaultyProxy
+) -> None:
     def away(_: object) -> None:
         faulty.fail(status=503, code="ServiceUnavailable")
 
@@ -116,7 +130,9 @@ def test_a_store_that_goes_away_in_the_middle_is_worth_a_retry_and_leaves_nothin
 # --- the images ---------------------------------------------------------------------------------
 
 
-def test_a_cache_that_is_too_small_is_refused_with_the_size_to_ask_for(cloud, lake, tmp_path: Path):
+def test_a_cache_that_is_too_small_is_refused_with_the_size_to_ask_for(
+    cloud: dict[str, str], lake: Lake, tmp_path: Path
+) -> None:
     settings = lake.environment | {
         "GRAFT_DATASET_URI": f"{lake.uri}/data",
         "GRAFT_CACHE_LIMIT": "1000",
@@ -129,7 +145,9 @@ def test_a_cache_that_is_too_small_is_refused_with_the_size_to_ask_for(cloud, la
     ]
 
 
-def test_one_class_with_one_image_is_told_as_two_problems(tiny: dict[str, str], tmp_path: Path):
+def test_one_class_with_one_image_is_told_as_two_problems(
+    tiny: dict[str, str], tmp_path: Path
+) -> None:
     draw(tmp_path / "pictures", per_class=1, classes=1)
     settings = {
         "GRAFT_DATASET_URI": (tmp_path / "pictures").as_uri(),
@@ -147,7 +165,7 @@ def test_one_class_with_one_image_is_told_as_two_problems(tiny: dict[str, str], 
 
 def test_weights_of_another_architecture_are_named_for_what_they_are(
     tiny: dict[str, str], tmp_path: Path
-):
+) -> None:
     settings = {
         "GRAFT_BACKBONE_NAME": "MobileNetV2",
         "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri(),
@@ -159,7 +177,7 @@ def test_weights_of_another_architecture_are_named_for_what_they_are(
 
 def test_weights_that_changed_since_the_last_release_are_refused(
     released: Released, pictures: Path, tmp_path: Path
-):
+) -> None:
     copy = released.copied(tmp_path)
     path = copy.folder / "manifest.json"
     path.write_text(
@@ -177,7 +195,9 @@ def test_weights_that_changed_since_the_last_release_are_refused(
 # --- training -----------------------------------------------------------------------------------
 
 
-def test_a_training_that_diverges_ends_with_5_and_the_step(tiny: dict[str, str], tmp_path: Path):
+def test_a_training_that_diverges_ends_with_5_and_the_step(
+    tiny: dict[str, str], tmp_path: Path
+) -> None:
     settings = {
         **tiny,
         **UNMEASURED,

@@ -89,7 +89,7 @@ def odyssey(lake: Lake, tiny: dict[str, str], tmp_path_factory: pytest.TempPathF
     )
 
 
-def test_sigterm_in_training_ends_with_75_and_a_state_in_the_bucket(odyssey: Odyssey):
+def test_sigterm_in_training_ends_with_75_and_a_state_in_the_bucket(odyssey: Odyssey) -> None:
     attempt = odyssey.terminated
     result = attempt.ended.result
 
@@ -105,7 +105,7 @@ def test_sigterm_in_training_ends_with_75_and_a_state_in_the_bucket(odyssey: Ody
     assert not attempt.released
 
 
-def test_kill_9_in_training_leaves_whole_states_and_nothing_else(odyssey: Odyssey):
+def test_kill_9_in_training_leaves_whole_states_and_nothing_else(odyssey: Odyssey) -> None:
     attempt = odyssey.killed
     assert attempt.ended.code == -signal.SIGKILL
     assert (
@@ -114,7 +114,7 @@ def test_kill_9_in_training_leaves_whole_states_and_nothing_else(odyssey: Odysse
     assert not attempt.released
 
 
-def test_another_machine_goes_on_from_the_bucket_at_the_very_step(odyssey: Odyssey):
+def test_another_machine_goes_on_from_the_bucket_at_the_very_step(odyssey: Odyssey) -> None:
     first = json.loads(odyssey.terminated.ended.err.splitlines()[-1])
     assert first["status"] == "interrupted"
     assert "resumed at stage 1, epoch" in odyssey.killed.messages
@@ -122,7 +122,9 @@ def test_another_machine_goes_on_from_the_bucket_at_the_very_step(odyssey: Odyss
     assert "resumed at stage 1, epoch" in odyssey.exporting.messages
 
 
-def test_sigterm_while_exporting_leaves_no_release_and_keeps_the_trained_state(odyssey: Odyssey):
+def test_sigterm_while_exporting_leaves_no_release_and_keeps_the_trained_state(
+    odyssey: Odyssey,
+) -> None:
     attempt = odyssey.exporting
     assert attempt.ended.code == 75
     assert attempt.ended.result["status"] == "interrupted"
@@ -131,12 +133,12 @@ def test_sigterm_while_exporting_leaves_no_release_and_keeps_the_trained_state(o
     assert not any("/releases/" in key for key in attempt.bucket)
 
 
-def test_training_that_is_over_is_not_repeated(odyssey: Odyssey):
+def test_training_that_is_over_is_not_repeated(odyssey: Odyssey) -> None:
     assert "probe: epoch" not in odyssey.last.messages
     assert "resumed at stage 2" in odyssey.last.messages
 
 
-def test_the_end_is_a_promoted_release_and_a_clean_bucket(odyssey: Odyssey, lake: Lake):
+def test_the_end_is_a_promoted_release_and_a_clean_bucket(odyssey: Odyssey, lake: Lake) -> None:
     assert odyssey.last.ended.code == 0
     assert odyssey.last.ended.result["status"] == "released"
     assert odyssey.last.ended.result["promoted"]
@@ -148,7 +150,7 @@ def test_the_end_is_a_promoted_release_and_a_clean_bucket(odyssey: Odyssey, lake
 
 def test_a_run_from_a_bucket_however_interrupted_equals_one_from_a_folder_to_the_byte(
     odyssey: Odyssey, released: Released, lake: Lake
-):
+) -> None:
     result, undisturbed = odyssey.last.ended.result, released.ended.result
     manifest = json.loads(lake.files(result["release"])["manifest.json"])
 
@@ -167,7 +169,7 @@ def test_a_run_from_a_bucket_however_interrupted_equals_one_from_a_folder_to_the
 
 def test_the_reports_differ_in_nothing_but_the_address(
     odyssey: Odyssey, released: Released, lake: Lake
-):
+) -> None:
     theirs = lake.files(odyssey.last.ended.result["release"])["report.json"].decode()
     ours = (released.folder / "report.json").read_text()
     source = released.settings["GRAFT_DATASET_URI"]
@@ -177,7 +179,7 @@ def test_the_reports_differ_in_nothing_but_the_address(
 @pytest.mark.parametrize("phase", ["dataset", "audit"])
 def test_sigterm_before_training_ends_with_75_and_leaves_nothing_behind(
     phase: str, lake: Lake, tiny: dict[str, str], tmp_path: Path
-):
+) -> None:
     settings = (
         tiny
         | lake.environment

@@ -11,7 +11,7 @@ from tests.pipeline.conftest import graft
 VERBS = ("run", "check", "plan", "settings", "verify", "predict", "evaluate", "promote")
 
 
-def test_help_names_each_verb_with_a_sentence_and_the_exit_codes():
+def test_help_names_each_verb_with_a_sentence_and_the_exit_codes() -> None:
     ended = graft("--help")
     assert ended.code == 0
     for verb in VERBS:
@@ -29,7 +29,7 @@ def test_help_names_each_verb_with_a_sentence_and_the_exit_codes():
 
 
 @pytest.mark.parametrize("verb", ["evaluate", "predict", "promote", "verify"])
-def test_help_of_a_verb_says_what_it_takes(verb: str):
+def test_help_of_a_verb_says_what_it_takes(verb: str) -> None:
     ended = graft(verb, "--help")
     assert ended.code == 0
     assert "release" in ended.out.lower()
@@ -46,13 +46,13 @@ def test_help_of_a_verb_says_what_it_takes(verb: str):
         ("evaluate", "file:///r"),
     ],
 )
-def test_words_that_are_not_understood_are_usage_errors(words: tuple[str, ...]):
+def test_words_that_are_not_understood_are_usage_errors(words: tuple[str, ...]) -> None:
     ended = graft(*words)
     assert ended.code == 2
     assert ended.told.startswith("usage: graft")
 
 
-def test_settings_prints_every_setting_and_no_secret():
+def test_settings_prints_every_setting_and_no_secret() -> None:
     ended = graft(
         "settings",
         GRAFT_DATASET_URI="file:///data",
@@ -71,7 +71,7 @@ def test_settings_prints_every_setting_and_no_secret():
     assert "AKIA" not in ended.out + ended.err
 
 
-def test_settings_that_cannot_work_are_told_in_words():
+def test_settings_that_cannot_work_are_told_in_words() -> None:
     ended = graft("settings", GRAFT_SEDE="1")
     assert ended.code == 2
     assert ended.out == ""
@@ -83,14 +83,14 @@ def test_settings_that_cannot_work_are_told_in_words():
 @pytest.mark.parametrize(("uri", "code"), [("nowhere", 2), ("file:///no/such/releases/0123", 1)])
 def test_a_release_that_is_not_there_is_said_in_one_sentence_and_its_cure(
     verb: str, uri: str, code: int
-):
+) -> None:
     ended = graft(verb, uri)
     assert ended.code == code
     assert 1 < len(ended.told.splitlines()) <= 3
     assert "Traceback" not in ended.err
 
 
-def test_a_reader_that_stops_reading_is_no_failure():
+def test_a_reader_that_stops_reading_is_no_failure() -> None:
     command = f"{sys.executable} -m job settings | head -n 1; echo ${{PIPESTATUS[0]}}"
     environment = {"GRAFT_DATASET_URI": "file:///d", "GRAFT_OUTPUT_URI": "file:///o"}
     process = subprocess.run(

@@ -29,7 +29,7 @@ def findings(out: str) -> dict[str, tuple[str, str]]:
 
 def test_check_looks_at_everything_and_leaves_nothing(
     lake: Lake, tiny: dict[str, str], tmp_path: Path
-):
+) -> None:
     settings = (
         tiny
         | lake.environment
@@ -53,7 +53,7 @@ def test_check_looks_at_everything_and_leaves_nothing(
 
 def test_what_libjpeg_says_of_a_damaged_image_is_a_record_and_no_part_of_the_answer(
     tiny: dict[str, str], tmp_path: Path
-):
+) -> None:
     for path in draw(tmp_path / "data").rglob("*.png"):
         with io.BytesIO() as encoded:
             Image.open(path).save(encoded, "JPEG")
@@ -74,7 +74,9 @@ def test_what_libjpeg_says_of_a_damaged_image_is_a_record_and_no_part_of_the_ans
     assert "extraneous bytes" not in ended.out
 
 
-def test_check_tells_every_failure_and_exits_with_the_first(tiny: dict[str, str], tmp_path: Path):
+def test_check_tells_every_failure_and_exits_with_the_first(
+    tiny: dict[str, str], tmp_path: Path
+) -> None:
     settings = tiny | {
         "GRAFT_OUTPUT_URI": "file:///proc/no/such/place",
         "GRAFT_DATASET_URI": (tmp_path / "missing").as_uri(),
@@ -96,7 +98,7 @@ def test_check_tells_every_failure_and_exits_with_the_first(tiny: dict[str, str]
     assert "missing.weights.h5" in found["weights"][1]
 
 
-def test_check_finds_images_that_do_not_decode(tiny: dict[str, str], tmp_path: Path):
+def test_check_finds_images_that_do_not_decode(tiny: dict[str, str], tmp_path: Path) -> None:
     for label in ("cats", "dogs"):
         (tmp_path / "data" / label).mkdir(parents=True)
         for number in range(3):
@@ -116,7 +118,7 @@ def test_check_finds_images_that_do_not_decode(tiny: dict[str, str], tmp_path: P
 
 def test_plan_shows_the_layers_the_measurement_the_race_and_the_time(
     tiny: dict[str, str], tmp_path: Path
-):
+) -> None:
     settings = {"GRAFT_TRANSFER_MODE": "auto", "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri()}
     ended = graft("plan", **tiny | settings)
 
@@ -140,7 +142,7 @@ def test_plan_shows_the_layers_the_measurement_the_race_and_the_time(
 
 def test_the_recipe_of_the_lecture_has_its_parameters_and_all_are_trainable(
     tiny: dict[str, str], tmp_path: Path
-):
+) -> None:
     draw(tmp_path / "data", per_class=4)
     (tmp_path / "data" / "grey").mkdir()
     for number in range(4):

@@ -29,7 +29,7 @@ FILES = {
 }
 
 
-def test_a_release_holds_every_file_of_the_design_and_its_log(released: Released):
+def test_a_release_holds_every_file_of_the_design_and_its_log(released: Released) -> None:
     there = {
         path.relative_to(released.folder).as_posix()
         for path in released.folder.rglob("*")
@@ -45,7 +45,7 @@ def test_a_release_holds_every_file_of_the_design_and_its_log(released: Released
     assert all(name.startswith("logs/") for name in logs)
 
 
-def test_the_manifest_says_what_the_model_came_from(released: Released):
+def test_the_manifest_says_what_the_model_came_from(released: Released) -> None:
     manifest, result = released.manifest, released.ended.result
 
     assert (manifest["schema"], manifest["name"], manifest["run_id"]) == (
@@ -66,7 +66,7 @@ def test_the_manifest_says_what_the_model_came_from(released: Released):
     assert not {"AWS_SECRET_ACCESS_KEY", "GRAFT_OUTPUT_URI"} & manifest["settings"].keys()
 
 
-def test_the_companions_of_the_model_agree_with_each_other(released: Released):
+def test_the_companions_of_the_model_agree_with_each_other(released: Released) -> None:
     report = json.loads((released.folder / "report.json").read_text())
     images = json.loads((released.folder / "dataset.json").read_text())["images"]
     history = list(csv.DictReader((released.folder / "history.csv").read_text().splitlines()))
@@ -82,7 +82,7 @@ def test_the_companions_of_the_model_agree_with_each_other(released: Released):
     assert report["plan"] == released.manifest["plan"]
 
 
-def test_a_batch_larger_than_the_data_set_is_one_padded_step_an_epoch(released: Released):
+def test_a_batch_larger_than_the_data_set_is_one_padded_step_an_epoch(released: Released) -> None:
     assert (
         int(released.settings["GRAFT_TRAINING_BATCH_SIZE"])
         > released.manifest["data"]["images"]["train"]
@@ -95,7 +95,7 @@ def test_a_batch_larger_than_the_data_set_is_one_padded_step_an_epoch(released: 
     assert steps <= {40}
 
 
-def test_the_first_release_that_passes_is_the_champion(released: Released):
+def test_the_first_release_that_passes_is_the_champion(released: Released) -> None:
     pointer = json.loads((released.model / "promoted.json").read_text())
 
     assert released.ended.result["promoted"] is True
@@ -103,11 +103,11 @@ def test_the_first_release_that_passes_is_the_champion(released: Released):
     assert pointer["release"] == f"releases/{pointer['run_id']}"
 
 
-def test_the_working_state_is_gone_after_the_release(released: Released):
+def test_the_working_state_is_gone_after_the_release(released: Released) -> None:
     assert {path.name for path in released.model.iterdir()} == {"promoted.json", "releases"}
 
 
-def test_the_result_is_the_last_line_and_in_its_file(released: Released):
+def test_the_result_is_the_last_line_and_in_its_file(released: Released) -> None:
     result = released.ended.result
 
     assert result["status"] == "released"
@@ -132,7 +132,7 @@ def test_the_reason_of_a_decision_stands_wherever_a_run_reports(released: Releas
     assert said.count(f"promoted: {reason}") == 1
 
 
-def test_a_run_can_be_watched_while_it_works(released: Released):
+def test_a_run_can_be_watched_while_it_works(released: Released) -> None:
     pages = released.ended.seen
 
     assert re.search(r"^graft_\w+(\{.*\})? [0-9.e+-]+$", pages["/metrics"], re.MULTILINE)
@@ -144,7 +144,7 @@ def test_a_run_can_be_watched_while_it_works(released: Released):
 
 def test_a_release_verifies_and_a_damaged_byte_is_found_and_named(
     released: Released, tmp_path: Path
-):
+) -> None:
     copy = released.copied(tmp_path)
     sound = graft("verify", copy.folder.as_uri())
     assert (sound.code, sound.err) == (0, "")
@@ -160,7 +160,9 @@ def test_a_release_verifies_and_a_damaged_byte_is_found_and_named(
     assert "saved_model/1/variables/variables.data-00000-of-00001" in damaged.err
 
 
-def test_predictions_agree_with_the_report(released: Released, pictures: Path, tmp_path: Path):
+def test_predictions_agree_with_the_report(
+    released: Released, pictures: Path, tmp_path: Path
+) -> None:
     images = json.loads((released.folder / "dataset.json").read_text())["images"]
     paths = {sha256(path.read_bytes()).hexdigest(): path for path in pictures.rglob("*.png")}
     tested = {
@@ -183,7 +185,7 @@ def test_predictions_agree_with_the_report(released: Released, pictures: Path, t
 
 def test_the_snippets_of_the_model_card_run(
     released: Released, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     shutil.copytree(released.folder, tmp_path, dirs_exist_ok=True)
     shutil.copy(next(pictures.rglob("*.png")), tmp_path / "image.jpg")
     snippets = re.findall(
@@ -203,7 +205,7 @@ def test_the_snippets_of_the_model_card_run(
     assert sum(first) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_bucket_holds_nothing_beside_the_release(released: Released):
+def test_a_bucket_holds_nothing_beside_the_release(released: Released) -> None:
     named = {
         f"releases/{released.folder.name}/{name}"
         for name in [*released.manifest["files"], "manifest.json"]

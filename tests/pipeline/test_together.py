@@ -147,7 +147,7 @@ def history(table: bytes) -> tuple[list[str], np.ndarray]:
     return names, np.array([row[1:] for row in rows], float)
 
 
-def test_a_worker_killed_in_training_ends_the_other_with_75(odyssey: Odyssey):
+def test_a_worker_killed_in_training_ends_the_other_with_75(odyssey: Odyssey) -> None:
     assert odyssey.survivor.code == 75
     assert odyssey.survivor.result["error"]["message"].startswith(
         "Another worker is gone, or cannot be reached"
@@ -158,7 +158,7 @@ def test_a_worker_killed_in_training_ends_the_other_with_75(odyssey: Odyssey):
 
 def test_sigterm_to_one_worker_stops_both_at_the_same_step_with_a_state_in_the_bucket(
     odyssey: Odyssey,
-):
+) -> None:
     for ended in odyssey.terminated:
         assert ended.code == 75
         assert ended.result["status"] == "interrupted"
@@ -166,14 +166,16 @@ def test_sigterm_to_one_worker_stops_both_at_the_same_step_with_a_state_in_the_b
     assert odyssey.states[1][-1] > odyssey.states[0][-1]
 
 
-def test_once_training_is_over_nobody_joins_again_and_the_chief_publishes_alone(odyssey: Odyssey):
+def test_once_training_is_over_nobody_joins_again_and_the_chief_publishes_alone(
+    odyssey: Odyssey,
+) -> None:
     for ended in (odyssey.waited, odyssey.published):
         assert ended.code == 0
         assert "nobody joins the others again" in ended.err
         assert "probe: epoch" not in ended.err
 
 
-def test_both_tell_of_the_one_release(odyssey: Odyssey):
+def test_both_tell_of_the_one_release(odyssey: Odyssey) -> None:
     waited, published = odyssey.waited.result, odyssey.published.result
     assert {**waited, "seconds": {}} == {**published, "seconds": {}}
     assert published["status"] == "released"
@@ -184,7 +186,7 @@ def test_both_tell_of_the_one_release(odyssey: Odyssey):
 
 def test_two_workers_that_much_happened_to_give_the_release_of_one_undisturbed_process(
     odyssey: Odyssey, released: Released
-):
+) -> None:
     result = odyssey.published.result
     theirs, ours = files_of(result["release"]), files_of(released.folder.as_uri())
     assert result["run_id"] == released.ended.result["run_id"]
@@ -197,7 +199,7 @@ def test_two_workers_that_much_happened_to_give_the_release_of_one_undisturbed_p
     assert manifest["exact"]
 
 
-def test_a_worker_whose_peers_never_come_ends_with_75_when_its_patience_does(site: Site):
+def test_a_worker_whose_peers_never_come_ends_with_75_when_its_patience_does(site: Site) -> None:
     site.addresses = ["127.0.0.1:9", "127.0.0.1:10"]
     ended = site.start(1, GRAFT_SEED="1", GRAFT_DEVICES_JOIN_SECONDS="0.5").ended()
     assert ended.code == 75
@@ -208,7 +210,7 @@ def test_a_worker_whose_peers_never_come_ends_with_75_when_its_patience_does(sit
     assert "GRAFT_DEVICES_JOIN_SECONDS" in ended.result["error"]["cure"]
 
 
-def test_sigterm_ends_the_wait_for_peers_too(site: Site):
+def test_sigterm_ends_the_wait_for_peers_too(site: Site) -> None:
     site.addresses = ["127.0.0.1:9", "127.0.0.1:10"]
     worker = site.start(1, GRAFT_SEED="1")
     worker.until("devices begins")

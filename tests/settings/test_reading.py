@@ -35,7 +35,7 @@ def problems(required: dict[str, str] = REQUIRED, /, **environment: str) -> list
     return list(caught.value.problems)
 
 
-def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch):
+def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRAFT_SEED", "5")
     for name, value in REQUIRED.items():
         monkeypatch.setenv(name, value)
@@ -44,7 +44,7 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
 
 def test_another_environment_is_read_alone_and_both_stay_as_they_are(
     monkeypatch: pytest.MonkeyPatch,
-):
+) -> None:
     monkeypatch.setenv("GRAFT_SEED", "5")
     monkeypatch.setenv("GRAFT_NO_SUCH", "in the process alone")
     before, given = dict(os.environ), dict(REQUIRED)
@@ -55,14 +55,14 @@ def test_another_environment_is_read_alone_and_both_stay_as_they_are(
 # --- names ---
 
 
-def test_two_addresses_are_all_that_is_required():
+def test_two_addresses_are_all_that_is_required() -> None:
     settings = read()
     assert (settings.dataset.uri, settings.output.uri) == ("file:///data", "s3://models/team")
     assert (settings.name, settings.seed, settings.transfer.mode) == ("model", 0, "auto")
     assert settings.export.formats == ("saved_model", "keras")
 
 
-def test_the_first_word_is_the_group_and_the_rest_is_the_field():
+def test_the_first_word_is_the_group_and_the_rest_is_the_field() -> None:
     settings = read(
         GRAFT_TRAINING_BATCH_SIZE="64",
         GRAFT_BACKBONE_WEIGHTS_SHA256="",
@@ -71,14 +71,14 @@ def test_the_first_word_is_the_group_and_the_rest_is_the_field():
     assert settings.training.batch_size == 64
 
 
-def test_what_is_required_is_named():
+def test_what_is_required_is_named() -> None:
     assert problems({}) == [
         "GRAFT_DATASET_URI is required and not set.",
         "GRAFT_OUTPUT_URI is required and not set.",
     ]
 
 
-def test_a_group_without_its_required_address_names_it():
+def test_a_group_without_its_required_address_names_it() -> None:
     assert problems({"GRAFT_OUTPUT_URI": "s3://models"}, GRAFT_DATASET_BROKEN_SHARE="0.1") == [
         "GRAFT_DATASET_URI is required and not set."
     ]
@@ -96,26 +96,26 @@ def test_a_group_without_its_required_address_names_it():
         ("GRAFT_TRAINING", "GRAFT_TRAINING_XLA"),
     ],
 )
-def test_a_misspelt_name_is_refused_with_the_nearest_one(received: str, meant: str):
+def test_a_misspelt_name_is_refused_with_the_nearest_one(received: str, meant: str) -> None:
     (problem,) = problems(**{received: "1"})
     assert problem == f"{received} is unknown; the nearest setting is {meant}."
 
 
-def test_an_unknown_name_beside_valid_ones_is_refused():
+def test_an_unknown_name_beside_valid_ones_is_refused() -> None:
     assert problems(GRAFT_SEED="3", GRAFT_SEDE="4") == [
         "GRAFT_SEDE is unknown; the nearest setting is GRAFT_SEED."
     ]
 
 
-def test_a_name_in_small_letters_is_not_ours():
+def test_a_name_in_small_letters_is_not_ours() -> None:
     assert read(graft_seed="3").seed == 0
 
 
-def test_names_of_other_programs_are_not_ours():
+def test_names_of_other_programs_are_not_ours() -> None:
     read(GRAFTING="1", XGRAFT_SEED="2")
 
 
-def test_what_kubernetes_injects_for_services_of_our_name_is_ignored():
+def test_what_kubernetes_injects_for_services_of_our_name_is_ignored() -> None:
     settings = read(
         GRAFT_SERVICE_HOST="10.0.0.1",
         GRAFT_SERVICE_PORT="80",
@@ -136,14 +136,14 @@ def test_what_kubernetes_injects_for_services_of_our_name_is_ignored():
 # --- values ---
 
 
-def test_an_empty_value_is_an_unset_one():
+def test_an_empty_value_is_an_unset_one() -> None:
     empty = read(
         GRAFT_SEED="", GRAFT_BACKBONE_IMAGE_SIZE="", GRAFT_CACHE_LIMIT="", GRAFT_EXPORT_FORMATS=""
     )
     assert empty == read()
 
 
-def test_formats_are_separated_by_commas():
+def test_formats_are_separated_by_commas() -> None:
     assert read(GRAFT_EXPORT_FORMATS="saved_model, onnx,litert,").export.formats == (
         "saved_model",
         "onnx",
@@ -151,14 +151,14 @@ def test_formats_are_separated_by_commas():
     )
 
 
-def test_a_tilde_in_the_cache_folder_is_the_home_folder(monkeypatch: pytest.MonkeyPatch):
+def test_a_tilde_in_the_cache_folder_is_the_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read().cache.dir == Path("~/.cache/graft").expanduser()
     monkeypatch.setenv("HOME", "/home/someone")
     assert read(GRAFT_CACHE_DIR="~/images").cache.dir == Path("/home/someone/images")
 
 
 @pytest.mark.parametrize("value", ["1000000", "1e6"])
-def test_a_float_may_be_written_as_helm_writes_it(value: str):
+def test_a_float_may_be_written_as_helm_writes_it(value: str) -> None:
     assert read(GRAFT_CHECKPOINT_INTERVAL_SECONDS=value).checkpoint.interval_seconds == 1e6
 
 
@@ -196,13 +196,15 @@ def test_a_float_may_be_written_as_helm_writes_it(value: str):
         ("GRAFT_CACHE_DIR", "~nobody-of-that-name/cache", "a user without a home folder"),
     ],
 )
-def test_an_invalid_value_is_refused_with_what_was_expected(name: str, value: str, said: str):
+def test_an_invalid_value_is_refused_with_what_was_expected(
+    name: str, value: str, said: str
+) -> None:
     (problem,) = problems(**{name: value})
     assert problem.startswith(f"{name}=")
     assert said in problem
 
 
-def test_all_problems_are_reported_at_once():
+def test_all_problems_are_reported_at_once() -> None:
     found = problems(
         {"GRAFT_OUTPUT_URI": "models"},
         GRAFT_SEDE="3",
@@ -260,12 +262,12 @@ def test_all_problems_are_reported_at_once():
         ),
     ],
 )
-def test_contradictions_are_refused_with_the_cure(environment: dict[str, str], said: str):
+def test_contradictions_are_refused_with_the_cure(environment: dict[str, str], said: str) -> None:
     (problem,) = problems(**environment)
     assert said in problem
 
 
-def test_contradictions_and_unknown_names_are_reported_together():
+def test_contradictions_and_unknown_names_are_reported_together() -> None:
     assert (
         len(problems(GRAFT_SEDE="3", GRAFT_EXPORT_FORMATS="keras", GRAFT_BACKBONE_IMAGE_SIZE="16"))
         == 3
@@ -273,12 +275,12 @@ def test_contradictions_and_unknown_names_are_reported_together():
 
 
 @given(st.dictionaries(st.sampled_from(list(VARIABLES)), st.text(st.characters(codec="ascii"))))
-def test_any_environment_is_read_or_refused(values: dict[str, str]):
+def test_any_environment_is_read_or_refused(values: dict[str, str]) -> None:
     with suppress(SettingsError):
         load(REQUIRED | values)
 
 
-def test_settings_do_not_change():
+def test_settings_do_not_change() -> None:
     settings = read()
     with pytest.raises(ValidationError):
         settings.seed = 3  # type: ignore[misc]  # mypy knows that it fails
@@ -326,23 +328,23 @@ SHAPING = {
 }
 
 
-def test_where_and_how_a_run_works_does_not_shape_the_model():
+def test_where_and_how_a_run_works_does_not_shape_the_model() -> None:
     assert read(**RUNNING).shaping_values() == read().shaping_values()
 
 
 @pytest.mark.parametrize(("name", "value"), SHAPING.items())
-def test_what_decides_the_model_shapes_it(name: str, value: str):
+def test_what_decides_the_model_shapes_it(name: str, value: str) -> None:
     assert read(**{name: value}).shaping_values() != read(**{name: ""}).shaping_values()
 
 
-def test_every_setting_has_an_effect_and_a_sentence():
+def test_every_setting_has_an_effect_and_a_sentence() -> None:
     shaping = read().shaping_values().keys()
     for name, variable in VARIABLES.items():
         assert variable.field.description, name
         assert (name in RUNNING) is (name not in shaping), name
 
 
-def test_a_release_records_the_address_of_its_data_and_no_other():
+def test_a_release_records_the_address_of_its_data_and_no_other() -> None:
     settings = read(**RUNNING)
     assert settings.recorded_values().keys() - settings.shaping_values().keys() == {
         "GRAFT_DATASET_URI"
@@ -350,7 +352,7 @@ def test_a_release_records_the_address_of_its_data_and_no_other():
     json.dumps(settings.recorded_values())
 
 
-def test_every_value_can_be_printed_and_read_back():
+def test_every_value_can_be_printed_and_read_back() -> None:
     values = read(**RUNNING, **SHAPING).values()
     assert list(values) == list(VARIABLES)
     written = {}
@@ -360,7 +362,7 @@ def test_every_value_can_be_printed_and_read_back():
     assert load(written).values() == values
 
 
-def test_the_size_is_that_of_the_backbone_unless_given():
+def test_the_size_is_that_of_the_backbone_unless_given() -> None:
     assert read(GRAFT_BACKBONE_NAME="VGG16").image_size == BACKBONES["VGG16"].default_size
     assert read(GRAFT_BACKBONE_NAME="VGG16", GRAFT_BACKBONE_IMAGE_SIZE="240").image_size == 240
 
@@ -384,7 +386,7 @@ def test_a_chosen_backbone_has_its_name_and_its_size() -> None:
     assert small.resolve("ConvNeXtTiny").image_size == 96
 
 
-def test_a_digest_of_settings_does_not_depend_on_their_order():
+def test_a_digest_of_settings_does_not_depend_on_their_order() -> None:
     shaping = read().shaping_values()
     assert identity.digest(shaping) == identity.digest(dict(reversed(shaping.items())))
 
@@ -415,7 +417,9 @@ HEAVY = {
         ("--help", {}, 0),
     ],
 )
-def test_what_needs_no_tensorflow_does_not_wait_for_it(verb, environment, code):
+def test_what_needs_no_tensorflow_does_not_wait_for_it(
+    verb: str, environment: dict[str, str], code: int
+) -> None:
     script = f"""
 import sys
 from job.__main__ import main

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from job.errors import SettingsError, StoreConflict, StoreForbidden, StoreNotFound, StoreUnavailable
+from job.errors import (
+    JobError,
+    SettingsError,
+    StoreConflict,
+    StoreForbidden,
+    StoreNotFound,
+    StoreUnavailable,
+)
 from job.storage import Store, connect
 from job.storage.folder_errors import translate_error
 
@@ -37,7 +44,7 @@ def keys(store: Store) -> list[str]:
 @pytest.mark.parametrize(
     "key", ["../out", "a/../../out", "/etc/passwd", "a//b", "a/./b", "..", ".", "a/", "nul\0"]
 )
-def test_a_key_that_is_not_a_path_inside_is_refused(store, tmp_path, key):
+def test_a_key_that_is_not_a_path_inside_is_refused(store: Store, tmp_path: Path, key: str) -> None:
     for operation in (
         lambda: store.write(key, b"x"),
         lambda: store.write_if(key, b"x", None),
@@ -49,7 +56,7 @@ def test_a_key_that_is_not_a_path_inside_is_refused(store, tmp_path, key):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_child_does_not_leave_the_folder_either(store):
+def test_a_child_does_not_leave_the_folder_either(store: Store) -> None:
     with pytest.raises(StoreForbidden):
         store.child("../other")
     with pytest.raises(StoreForbidden):
@@ -57,7 +64,9 @@ def test_a_child_does_not_leave_the_folder_either(store):
 
 
 @pytest.mark.parametrize("target", ["secret.txt", "secrets"])
-def test_a_link_that_leads_out_of_the_folder_is_refused(store, folder, tmp_path, target):
+def test_a_link_that_leads_out_of_the_folder_is_refused(
+    store: Store, folder: Path, tmp_path: Path, target: str
+) -> None:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secret.txt").write_text("secret")
     (folder / "link").symlink_to(tmp_path / target)
@@ -72,7 +81,7 @@ def test_a_link_that_leads_out_of_the_folder_is_refused(store, folder, tmp_path,
     assert (tmp_path / "secret.txt").read_text() == "secret"
 
 
-def test_a_link_to_a_file_inside_is_a_file(store, folder):
+def test_a_link_to_a_file_inside_is_a_file(store: Store, folder: Path) -> None:
     store.write("a", b"x")
     (folder / "link").symlink_to("a")
     assert keys(store) == ["a", "link"]
@@ -80,7 +89,9 @@ def test_a_link_to_a_file_inside_is_a_file(store, folder):
     assert store.read("a") == b"y"
 
 
-def test_what_is_not_a_file_is_left_out_and_named_in_the_log(store, folder, caplog):
+def test_what_is_not_a_file_is_left_out_and_named_in_the_log(
+    store: Store, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store.write("a/b", b"x")
     (folder / "to folder").symlink_to("a")
     (folder / "to nothing").symlink_to("nothing")
@@ -93,7 +104,7 @@ def test_what_is_not_a_file_is_left_out_and_named_in_the_log(store, folder, capl
     ]
 
 
-def test_deleting_does_not_follow_links(store, folder, tmp_path):
+def test_deleting_does_not_follow_links(store: Store, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside" / "kept").write_text("x")
     (folder / "links").mkdir()
@@ -103,7 +114,7 @@ def test_deleting_does_not_follow_links(store, folder, tmp_path):
     assert (tmp_path / "outside" / "kept").exists()
 
 
-def test_a_name_that_is_not_utf8_is_an_error_and_not_a_crash(store, folder):
+def test_a_name_that_is_not_utf8_is_an_error_and_not_a_crash(store: Store, folder: Path) -> None:
     Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.jpg")).write_bytes(b"x")
     with pytest.raises(SettingsError, match="not UTF-8") as caught:
         keys(store)
@@ -113,7 +124,7 @@ def test_a_name_that_is_not_utf8_is_an_error_and_not_a_crash(store, folder):
 # What a folder cannot do, it says
 
 
-def test_a_missing_folder_is_an_error_to_list_and_is_made_to_write(tmp_path):
+def test_a_missing_folder_is_an_error_to_list_and_is_made_to_write(tmp_path: Path) -> None:
     store = connect((tmp_path / "not" / "yet").as_uri())
     with pytest.raises(StoreNotFound, match="no folder"):
         keys(store)
@@ -122,12 +133,12 @@ def test_a_missing_folder_is_an_error_to_list_and_is_made_to_write(tmp_path):
     assert keys(store) == ["a"]
 
 
-def test_a_probe_makes_the_folder_and_leaves_it_empty(tmp_path):
+def test_a_probe_makes_the_folder_and_leaves_it_empty(tmp_path: Path) -> None:
     connect((tmp_path / "not" / "yet").as_uri()).probe()
     assert list((tmp_path / "not" / "yet").iterdir()) == []
 
 
-def test_a_file_and_a_folder_of_one_name_do_not_go_together(store):
+def test_a_file_and_a_folder_of_one_name_do_not_go_together(store: Store) -> None:
     store.write("a", b"x")
     with pytest.raises(StoreForbidden, match="a/b"):
         store.write("a/b", b"x")
@@ -140,12 +151,12 @@ def test_a_file_and_a_folder_of_one_name_do_not_go_together(store):
     assert keys(store) == ["a", "c/d"]
 
 
-def test_a_name_that_is_too_long_is_refused(store):
+def test_a_name_that_is_too_long_is_refused(store: Store) -> None:
     with pytest.raises(StoreForbidden, match="too long"):
         store.write("x" * 256, b"x")
 
 
-def test_a_place_where_nobody_may_write_is_forbidden():
+def test_a_place_where_nobody_may_write_is_forbidden() -> None:
     with pytest.raises(StoreForbidden):
         connect("file:///sys/graft").probe()
 
@@ -163,7 +174,7 @@ def test_a_place_where_nobody_may_write_is_forbidden():
         (errno.EIO, StoreUnavailable),
     ],
 )
-def test_an_error_of_the_operating_system_is_translated(number, ours):
+def test_an_error_of_the_operating_system_is_translated(number: int, ours: type[JobError]) -> None:
     error = translate_error(OSError(number, os.strerror(number)), "file:///x")
     assert type(error) is ours
     assert error.cure
@@ -189,7 +200,9 @@ for write in (
 """
 
 
-def test_a_full_disk_is_said_and_nothing_half_written_stays(store, folder, tmp_path):
+def test_a_full_disk_is_said_and_nothing_half_written_stays(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
     store.write("large", bytes(3 << 20))
     command = [sys.executable, "-c", FULL_DISK, folder.as_uri(), str(tmp_path / "cache")]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
@@ -230,7 +243,9 @@ with ThreadPoolExecutor(4) as pool:
 """
 
 
-def test_32_racers_in_8_processes_have_one_winner_and_lose_no_update(store, folder, tmp_path):
+def test_32_racers_in_8_processes_have_one_winner_and_lose_no_update(
+    store: Store, folder: Path, tmp_path: Path
+) -> None:
     store.write("counter", b"0")
     command = [sys.executable, "-c", RACER, folder.as_uri(), str(tmp_path / "start")]
     racers = [
@@ -255,7 +270,7 @@ for number in itertools.count():
 """
 
 
-def test_a_writer_killed_at_any_instant_leaves_a_whole_file(store, folder):
+def test_a_writer_killed_at_any_instant_leaves_a_whole_file(store: Store, folder: Path) -> None:
     for pause_seconds in (0.0, 0.004, 0.011):
         writer = subprocess.Popen(
             [sys.executable, "-c", WRITER, folder.as_uri()], stdout=subprocess.PIPE
@@ -270,7 +285,9 @@ def test_a_writer_killed_at_any_instant_leaves_a_whole_file(store, folder):
     assert keys(store) == ["a"]
 
 
-def test_partial_files_of_a_killed_writer_are_not_listed_and_go_with_the_folder(store, folder):
+def test_partial_files_of_a_killed_writer_are_not_listed_and_go_with_the_folder(
+    store: Store, folder: Path
+) -> None:
     store.write("a/b", b"x")
     (folder / "a" / f".graft-{'0' * 32}.partial").write_bytes(b"half")
     assert keys(store) == ["a/b"]
@@ -278,7 +295,7 @@ def test_partial_files_of_a_killed_writer_are_not_listed_and_go_with_the_folder(
     assert list(folder.iterdir()) == []
 
 
-def test_writing_and_deleting_side_by_side_loses_no_write(store):
+def test_writing_and_deleting_side_by_side_loses_no_write(store: Store) -> None:
     stop = threading.Event()
 
     def prune() -> None:
@@ -298,14 +315,14 @@ def test_writing_and_deleting_side_by_side_loses_no_write(store):
         thread.join()
 
 
-def test_an_unconditional_write_counts_for_a_conditional_one(store):
+def test_an_unconditional_write_counts_for_a_conditional_one(store: Store) -> None:
     etag = store.write("a", b"1")
     store.write("a", b"2")
     with pytest.raises(StoreConflict):
         store.write_if("a", b"3", etag)
 
 
-def test_a_new_file_has_the_mode_that_the_user_asks_for(store, folder):
+def test_a_new_file_has_the_mode_that_the_user_asks_for(store: Store, folder: Path) -> None:
     mask = os.umask(0o027)
     try:
         store.write("a", b"x")

@@ -5,7 +5,10 @@ import inspect
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
+from typing import Any
 
 import boto3
 import botocore.exceptions
@@ -26,6 +29,7 @@ from job.storage import Checksum, Entry, Store, connect, download
 from job.storage.s3 import S3Store
 from job.storage.s3_client import create_client
 from job.storage.s3_errors import find_kind, translate_error
+from tests.conftest import FaultyProxy
 
 MIB = 1 << 20
 
@@ -36,7 +40,7 @@ def store(bucket: str) -> Store:
 
 
 @pytest.fixture
-def direct(s3: str):
+def direct(s3: str) -> Iterator[Any]:
     """The AWS SDK itself, past any proxy, without checksums of its own."""
     config = Config(request_checksum_calculation="when_required")
     with closing(boto3.client("s3", endpoint_url=s3, config=config)) as client:
@@ -56,7 +60,7 @@ def head(store: Store, key: str) -> Entry:
 # Keys are opaque
 
 
-def test_a_key_is_an_opaque_string(bucket, tmp_path):
+def test_a_key_is_an_opaque_string(bucket: str, tmp_path: Path) -> None:
     store = connect(f"{bucket}/root")
     keys = [
         "../../up",
@@ -81,7 +85,7 @@ def test_a_key_is_an_opaque_string(bucket, tmp_path):
     assert store.delete() == len(keys)
 
 
-def test_keys_that_no_folder_can_hold_together_are_kept_apart(store):
+def test_keys_that_no_folder_can_hold_together_are_kept_apart(store: Store) -> None:
     for key in ("a", "a/b", "A"):
         store.write(key, key.encode())
     assert [(entry.key, store.read(entry.key)) for entry in store.list()] == [
@@ -91,7 +95,7 @@ def test_keys_that_no_folder_can_hold_together_are_kept_apart(store):
     ]
 
 
-def test_a_key_with_a_newline_is_listed(store, bucket):
+def test_a_key_with_a_newline_is_listed(store: Store, bucket: str) -> None:
     from moto.s3.models import (
         s3_backends,  # moto's own front door does not take such a key, S3 does
     )
@@ -106,7 +110,9 @@ def test_a_key_with_a_newline_is_listed(store, bucket):
     assert store.delete() == 1
 
 
-def test_the_empty_objects_that_consoles_use_as_folders_are_left_out_but_deleted(bucket, direct):
+def test_the_empty_objects_that_consoles_use_as_folders_are_left_out_but_deleted(
+    bucket: str, direct: Any
+) -> None:
     for key in ("cats/", "cats/black/", "cats/black/1.jpg"):
         direct.put_object(
             Bucket=name_of(bucket), Key=key, Body=b"x" if key.endswith("jpg") else b""
@@ -120,7 +126,9 @@ def test_the_empty_objects_that_consoles_use_as_folders_are_left_out_but_deleted
 # Many, and large
 
 
-def test_more_than_a_thousand_objects_are_listed_and_deleted(faulty, bucket):
+def test_more_than_a_thousand_objects_are_listed_and_deleted(
+    faulty: FaultyProxy, bucket: str
+) -> None:
     from moto.s3.models import s3_backends  # 1,100 objects over the socket would take 10 s
 
     store = connect(bucket)
@@ -138,7 +146,9 @@ def test_more_than_a_thousand_objects_are_listed_and_deleted(faulty, bucket):
     assert len(faulty.asked("POST")) == 2
 
 
-def test_a_refusal_inside_a_good_answer_to_a_deletion_is_not_swallowed(faulty, bucket):
+def test_a_refusal_inside_a_good_answer_to_a_deletion_is_not_swallowed(
+    faulty: FaultyProxy, bucket: str
+) -> None:
     store = connect(bucket)
     store.write("a/b", b"x")
     refusal = b"<Error><Key>a/b</Key><Code>AccessDenied</Code><Message>not yours</Message></Error>"
@@ -149,7 +159,9 @@ def test_a_refusal_inside_a_good_answer_to_a_deletion_is_not_swallowed(faulty, b
         store.delete("a")
 
 
-def test_a_large_file_goes_in_parts_and_comes_back(faulty, bucket, tmp_path):
+def test_a_large_file_goes_in_parts_and_comes_back(
+    faulty: FaultyProxy, bucket: str, tmp_path: Path
+) -> None:
     store = connect(bucket)
     content = bytes(range(256)) * (40 * MIB // 256)
     (tmp_path / "large").write_bytes(content)
@@ -160,7 +172,7 @@ def test_a_large_file_goes_in_parts_and_comes_back(faulty, bucket, tmp_path):
     assert (tmp_path / "back").read_bytes() == content
 
 
-def test_objects_are_not_read_whole_into_memory(s3, bucket, tmp_path):
+def test_objects_are_not_read_whole_into_memory(s3: str, bucket: str, tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(48 * MIB))
     code = (
         "import sys, tracemalloc; from pathlib import Path\n"
@@ -179,7 +191,7 @@ def test_objects_are_not_read_whole_into_memory(s3, bucket, tmp_path):
 # Broken answers
 
 
-def test_a_busy_server_is_asked_again(faulty, bucket):
+def test_a_busy_server_is_asked_again(faulty: FaultyProxy, bucket: str) -> None:
     store = connect(bucket)
     store.write("a", b"hello")
     faulty.fail("GET", times=2, status=503, code="SlowDown")
@@ -187,7 +199,9 @@ def test_a_busy_server_is_asked_again(faulty, bucket):
 
 
 @pytest.mark.parametrize("code", ["SlowDown", "InternalError", "ServiceUnavailable"])
-def test_a_server_that_stays_busy_is_unavailable(faulty, bucket, code):
+def test_a_server_that_stays_busy_is_unavailable(
+    faulty: FaultyProxy, bucket: str, code: str
+) -> None:
     faulty.fail(status=503, code=code)
     for word in (lambda: connect(bucket).read("a"), lambda: list(connect(bucket).list())):
         with pytest.raises(StoreUnavailable, match=code) as caught:
@@ -195,7 +209,7 @@ def test_a_server_that_stays_busy_is_unavailable(faulty, bucket, code):
     assert caught.value.exit_code == 75
 
 
-def test_a_body_cut_short_is_continued_where_it_broke(faulty, bucket):
+def test_a_body_cut_short_is_continued_where_it_broke(faulty: FaultyProxy, bucket: str) -> None:
     store = connect(bucket)
     content = hashlib.shake_256(b"x").digest(3 * MIB)
     etag = store.write("a", content)
@@ -208,7 +222,9 @@ def test_a_body_cut_short_is_continued_where_it_broke(faulty, bucket):
     assert 0 < starts[0] < starts[1] < 3 * MIB
 
 
-def test_a_body_that_is_always_cut_short_is_found_out(faulty, bucket, tmp_path):
+def test_a_body_that_is_always_cut_short_is_found_out(
+    faulty: FaultyProxy, bucket: str, tmp_path: Path
+) -> None:
     store = connect(bucket)
     store.write("a", b"x" * 1000)
     faulty.fail("GET", cut_after_bytes=0)
@@ -219,7 +235,9 @@ def test_a_body_that_is_always_cut_short_is_found_out(faulty, bucket, tmp_path):
     assert not (tmp_path / "file").exists()
 
 
-def test_an_object_that_changes_while_it_is_read_is_not_mixed(faulty, bucket):
+def test_an_object_that_changes_while_it_is_read_is_not_mixed(
+    faulty: FaultyProxy, bucket: str
+) -> None:
     store = connect(bucket)
     store.write("a", b"1" * MIB)
     faulty.fail("GET", times=1, cut_after_bytes=MIB // 2)
@@ -230,7 +248,9 @@ def test_an_object_that_changes_while_it_is_read_is_not_mixed(faulty, bucket):
         list(stream)
 
 
-def test_an_interrupted_download_goes_on_in_the_next_process(faulty, bucket, tmp_path):
+def test_an_interrupted_download_goes_on_in_the_next_process(
+    faulty: FaultyProxy, bucket: str, tmp_path: Path
+) -> None:
     store = connect(bucket)
     content = hashlib.shake_256(b"y").digest(2 * MIB)
     store.write("a", content)
@@ -248,7 +268,9 @@ def test_an_interrupted_download_goes_on_in_the_next_process(faulty, bucket, tmp
     assert (tmp_path / "file").read_bytes() == content
 
 
-def test_a_server_that_ignores_ranges_does_not_mix_up_a_file(faulty, bucket, tmp_path):
+def test_a_server_that_ignores_ranges_does_not_mix_up_a_file(
+    faulty: FaultyProxy, bucket: str, tmp_path: Path
+) -> None:
     store = connect(bucket)
     content = hashlib.shake_256(b"z").digest(MIB)
     store.write("a", content)
@@ -259,7 +281,7 @@ def test_a_server_that_ignores_ranges_does_not_mix_up_a_file(faulty, bucket, tmp
     assert not (tmp_path / "file").exists()
 
 
-def test_a_damaged_body_is_fetched_again(faulty, bucket, tmp_path):
+def test_a_damaged_body_is_fetched_again(faulty: FaultyProxy, bucket: str, tmp_path: Path) -> None:
     store = connect(bucket)
     store.write("a", b"hello")
     faulty.fail("GET", times=1, change_body=b"J")
@@ -269,7 +291,9 @@ def test_a_damaged_body_is_fetched_again(faulty, bucket, tmp_path):
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha1", "crc32", "md5"])
-def test_a_checksum_that_the_store_keeps_is_verified(faulty, bucket, direct, tmp_path, algorithm):
+def test_a_checksum_that_the_store_keeps_is_verified(
+    faulty: FaultyProxy, bucket: str, direct: Any, tmp_path: Path, algorithm: str
+) -> None:
     """An ETag that is not an MD5, as of an object in parts, leaves the other checksums."""
     extra = {} if algorithm == "md5" else {"ChecksumAlgorithm": algorithm.upper()}
     direct.put_object(Bucket=name_of(bucket), Key="a", Body=b"hello", **extra)
@@ -283,8 +307,8 @@ def test_a_checksum_that_the_store_keeps_is_verified(faulty, bucket, direct, tmp
 
 
 def test_an_object_under_a_key_of_its_own_has_no_md5_and_is_verified_by_size(
-    store, bucket, direct, tmp_path
-):
+    store: Store, bucket: str, direct: Any, tmp_path: Path
+) -> None:
     direct.put_object(
         Bucket=name_of(bucket), Key="a", Body=b"hello", ServerSideEncryption="aws:kms"
     )
@@ -294,8 +318,8 @@ def test_an_object_under_a_key_of_its_own_has_no_md5_and_is_verified_by_size(
 
 
 def test_a_body_that_fails_the_checksum_sent_with_it_is_not_taken_for_whole(
-    faulty, bucket, direct, monkeypatch
-):
+    faulty: FaultyProxy, bucket: str, direct: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Amazon's own endpoint sends a checksum with the body, and the SDK verifies it at the end."""
     direct.put_object(Bucket=name_of(bucket), Key="a", Body=b"hello", ChecksumAlgorithm="SHA256")
     store = connect(bucket)
@@ -313,7 +337,9 @@ def test_a_body_that_fails_the_checksum_sent_with_it_is_not_taken_for_whole(
 # Conditional writes
 
 
-def test_a_winner_whose_answer_was_lost_still_knows_that_it_won(faulty, bucket):
+def test_a_winner_whose_answer_was_lost_still_knows_that_it_won(
+    faulty: FaultyProxy, bucket: str
+) -> None:
     store = connect(bucket)
     faulty.fail("PUT", times=1, lose_answer=True)
     etag = store.write_if("a", b"mine", None)
@@ -322,7 +348,9 @@ def test_a_winner_whose_answer_was_lost_still_knows_that_it_won(faulty, bucket):
     assert store.write_if("a", b"mine again", etag) == head(store, "a").etag
 
 
-def test_a_loser_that_had_to_repeat_itself_still_knows_that_it_lost(faulty, bucket):
+def test_a_loser_that_had_to_repeat_itself_still_knows_that_it_lost(
+    faulty: FaultyProxy, bucket: str
+) -> None:
     store = connect(bucket)
     store.write_if("a", b"theirs", None)
     faulty.fail("PUT", times=1, status=503)
@@ -331,7 +359,9 @@ def test_a_loser_that_had_to_repeat_itself_still_knows_that_it_lost(faulty, buck
 
 
 @pytest.mark.parametrize("header", ["If-None-Match", "If-Match"])
-def test_a_server_that_ignores_conditions_is_found_out_at_the_start(faulty, bucket, header):
+def test_a_server_that_ignores_conditions_is_found_out_at_the_start(
+    faulty: FaultyProxy, bucket: str, header: str
+) -> None:
     faulty.fail("PUT", drop_headers=(header,))
     store = connect(bucket)
     with pytest.raises(SettingsError, match=f"ignores {header}") as caught:
@@ -343,7 +373,7 @@ def test_a_server_that_ignores_conditions_is_found_out_at_the_start(faulty, buck
 # Missing, forbidden, unreachable, wrongly set up
 
 
-def test_a_missing_bucket_is_an_error_for_every_word(s3, tmp_path):
+def test_a_missing_bucket_is_an_error_for_every_word(s3: str, tmp_path: Path) -> None:
     store = connect("s3://no-such-bucket/prefix")
     (tmp_path / "file").write_bytes(b"x")
     for word in (
@@ -361,7 +391,9 @@ def test_a_missing_bucket_is_an_error_for_every_word(s3, tmp_path):
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch"])
-def test_a_refusal_is_never_swallowed(faulty, bucket, tmp_path, code):
+def test_a_refusal_is_never_swallowed(
+    faulty: FaultyProxy, bucket: str, tmp_path: Path, code: str
+) -> None:
     store = connect(bucket)
     store.write("a", b"x")
     entry = head(store, "a")
@@ -380,14 +412,18 @@ def test_a_refusal_is_never_swallowed(faulty, bucket, tmp_path, code):
     assert not (tmp_path / "file").exists()
 
 
-def test_no_credentials_are_said_to_be_missing(s3, bucket, monkeypatch):
+def test_no_credentials_are_said_to_be_missing(
+    s3: str, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
     with pytest.raises(StoreForbidden, match="Unable to locate credentials"):
         list(connect(bucket).list())
 
 
-def test_an_endpoint_where_nobody_listens_is_unavailable(s3, monkeypatch):
+def test_an_endpoint_where_nobody_listens_is_unavailable(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{free.getsockname()[1]}")
@@ -396,7 +432,7 @@ def test_an_endpoint_where_nobody_listens_is_unavailable(s3, monkeypatch):
     assert "AWS_ENDPOINT_URL_S3" in caught.value.cure
 
 
-def test_a_region_is_not_needed(s3, bucket, monkeypatch):
+def test_a_region_is_not_needed(s3: str, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
     connect(bucket).write("a", b"x")
     assert connect(bucket).read("a") == b"x"
@@ -412,7 +448,9 @@ def test_a_region_is_not_needed(s3, bucket, monkeypatch):
         ("AWS_MAX_ATTEMPTS", "many", "AWS_MAX_ATTEMPTS"),
     ],
 )
-def test_a_wrong_setting_of_the_sdk_is_a_settings_error(s3, monkeypatch, name, value, said):
+def test_a_wrong_setting_of_the_sdk_is_a_settings_error(
+    s3: str, monkeypatch: pytest.MonkeyPatch, name: str, value: str, said: str
+) -> None:
     monkeypatch.setenv(name, value)
     with pytest.raises(SettingsError) as caught:
         connect("s3://bucket")
@@ -420,18 +458,22 @@ def test_a_wrong_setting_of_the_sdk_is_a_settings_error(s3, monkeypatch, name, v
     assert "hunter2" not in str(caught.value)
 
 
-def test_a_bucket_name_that_cannot_be_one_is_a_settings_error(s3):
+def test_a_bucket_name_that_cannot_be_one_is_a_settings_error(s3: str) -> None:
     with pytest.raises(SettingsError, match="Invalid bucket name"):
         list(connect("s3://No_Such!").list())
 
 
-def test_a_custom_endpoint_gets_no_checksums_that_it_did_not_ask_for(faulty, bucket):
+def test_a_custom_endpoint_gets_no_checksums_that_it_did_not_ask_for(
+    faulty: FaultyProxy, bucket: str
+) -> None:
     connect(bucket).write("a", b"x")
     (request,) = faulty.asked("PUT")
     assert not [name for name in request if "checksum" in name.lower()]
 
 
-def test_an_endpoint_from_the_shared_file_counts_as_custom(faulty, bucket, monkeypatch, tmp_path):
+def test_an_endpoint_from_the_shared_file_counts_as_custom(
+    faulty: FaultyProxy, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
     (tmp_path / "config").write_text(f"[default]\nendpoint_url = {faulty.address}\n")
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
@@ -440,7 +482,9 @@ def test_an_endpoint_from_the_shared_file_counts_as_custom(faulty, bucket, monke
     assert not [name for name in request if "checksum" in name.lower()]
 
 
-def test_amazons_own_endpoint_keeps_the_sdks_checksums(s3, monkeypatch):
+def test_amazons_own_endpoint_keeps_the_sdks_checksums(
+    s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
     ignoring = create_client()
     monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
@@ -467,7 +511,7 @@ def sdk_exceptions() -> list[type[Exception]]:
 
 
 @pytest.mark.parametrize("kind", sdk_exceptions(), ids=lambda kind: kind.__name__)
-def test_somebody_has_decided_what_each_exception_of_botocore_means(kind):
+def test_somebody_has_decided_what_each_exception_of_botocore_means(kind: type[Exception]) -> None:
     ours = find_kind(kind)
     if kind is BotoCoreError:
         assert ours is None
@@ -475,7 +519,7 @@ def test_somebody_has_decided_what_each_exception_of_botocore_means(kind):
         assert ours is not None, f"add botocore.{kind.__name__}, or a base of it, to BY_CLASS"
 
 
-def test_a_new_exception_of_botocore_would_be_noticed():
+def test_a_new_exception_of_botocore_would_be_noticed() -> None:
     class NewError(BotoCoreError):
         pass
 
@@ -505,7 +549,9 @@ def test_a_new_exception_of_botocore_would_be_noticed():
         (400, "KeyTooLongError", SettingsError),
     ],
 )
-def test_an_answer_is_judged_by_its_code_and_status(status, code, ours):
+def test_an_answer_is_judged_by_its_code_and_status(
+    status: int, code: str, ours: type[JobError]
+) -> None:
     answer = {
         "Error": {"Code": code, "Message": "said"},
         "ResponseMetadata": {"HTTPStatusCode": status},
@@ -517,5 +563,5 @@ def test_an_answer_is_judged_by_its_code_and_status(status, code, ours):
     assert error.cure
 
 
-def test_a_connection_that_breaks_below_the_sdk_is_unavailable():
+def test_a_connection_that_breaks_below_the_sdk_is_unavailable() -> None:
     assert type(translate_error(ProtocolError("reset"), "s3://b")) is StoreUnavailable

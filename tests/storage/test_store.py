@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from job import storage
 from job.errors import SettingsError, StoreConflict, StoreNotFound, StoreUnavailable
 from job.storage import Entry, Store, connect, download, split_uri
 
@@ -28,14 +29,14 @@ def files(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_was_written_is_read_back(store):
+def test_what_was_written_is_read_back(store: storage.Store) -> None:
     etag = store.write("a/b.txt", b"hello")
     assert store.read("a/b.txt") == b"hello"
     assert store.write("a/b.txt", b"bye") != etag
     assert store.read("a/b.txt") == b"bye"
 
 
-def test_an_entry_says_size_etag_and_time_the_same_in_head_and_list(store):
+def test_an_entry_says_size_etag_and_time_the_same_in_head_and_list(store: storage.Store) -> None:
     etag = store.write("a.txt", b"hello")
     (listed,) = store.list()
     assert (listed.key, listed.size, listed.etag) == ("a.txt", 5, etag)
@@ -44,28 +45,28 @@ def test_an_entry_says_size_etag_and_time_the_same_in_head_and_list(store):
     assert int(head(store, "a.txt").modified) == int(listed.modified)
 
 
-def test_nothing_is_at_a_key_that_was_never_written(store):
+def test_nothing_is_at_a_key_that_was_never_written(store: storage.Store) -> None:
     assert store.head("a") is None
     assert store.head("") is None
     with pytest.raises(StoreNotFound):
         store.read("a")
 
 
-def test_an_empty_object_is_an_object(store, tmp_path):
+def test_an_empty_object_is_an_object(store: storage.Store, tmp_path: Path) -> None:
     store.write("empty", b"")
     assert (store.read("empty"), head(store, "empty").size) == (b"", 0)
     download(store, "empty", tmp_path / "file", head(store, "empty"))
     assert (tmp_path / "file").read_bytes() == b""
 
 
-def test_keys_are_listed_in_the_order_of_their_bytes(store):
+def test_keys_are_listed_in_the_order_of_their_bytes(store: storage.Store) -> None:
     names = ["a.jpg", "a/1.jpg", "a/b/c", "a0", "B", "é", "z"]
     for name in reversed(names):
         store.write(name, b"x")
     assert keys(store) == sorted(names, key=str.encode)
 
 
-def test_a_listing_is_lazy(store):
+def test_a_listing_is_lazy(store: storage.Store) -> None:
     for number in range(3):
         store.write(f"{number}", b"x")
     listing = store.list()
@@ -74,7 +75,7 @@ def test_a_listing_is_lazy(store):
     assert len(list(listing)) >= 2
 
 
-def test_a_sibling_prefix_is_not_listed_read_or_deleted(store_uri):
+def test_a_sibling_prefix_is_not_listed_read_or_deleted(store_uri: str) -> None:
     everything = connect(store_uri)
     for key in ("cats/1.jpg", "cats-old/1.jpg", "cats.txt"):
         everything.write(key, b"x")
@@ -86,13 +87,13 @@ def test_a_sibling_prefix_is_not_listed_read_or_deleted(store_uri):
     assert keys(everything) == ["cats-old/1.jpg", "cats.txt"]
 
 
-def test_an_inner_folder_named_like_the_prefix_keeps_its_place(store):
+def test_an_inner_folder_named_like_the_prefix_keeps_its_place(store: storage.Store) -> None:
     store.child("cats").write("cats/1.jpg", b"x")
     assert keys(store.child("cats")) == ["cats/1.jpg"]
     assert keys(store.child("cats").child("cats")) == ["1.jpg"]
 
 
-def test_a_child_sees_its_own_part_only(store, store_uri):
+def test_a_child_sees_its_own_part_only(store: storage.Store, store_uri: str) -> None:
     child = store.child("runs/1/")
     child.write("a", b"x")
     store.write("b", b"x")
@@ -100,17 +101,17 @@ def test_a_child_sees_its_own_part_only(store, store_uri):
     assert (keys(child), keys(store)) == (["a"], ["b", "runs/1/a"])
 
 
-def test_an_empty_prefix_gives_no_entries(store):
+def test_an_empty_prefix_gives_no_entries(store: storage.Store) -> None:
     assert keys(store, "nothing") == keys(store.child("nothing")) == []
 
 
-def test_a_stream_starts_at_the_given_byte(store):
+def test_a_stream_starts_at_the_given_byte(store: storage.Store) -> None:
     store.write("a", b"0123456789")
     assert b"".join(store.stream("a", 4)) == b"456789"
     assert b"".join(store.stream("a", 10)) == b"".join(store.stream("a", 99)) == b""
 
 
-def test_a_stream_of_another_version_is_refused(store):
+def test_a_stream_of_another_version_is_refused(store: storage.Store) -> None:
     old = store.write("a", b"old")
     assert b"".join(store.stream("a", etag=old)) == b"old"
     store.write("a", b"new")
@@ -118,13 +119,13 @@ def test_a_stream_of_another_version_is_refused(store):
         list(store.stream("a", etag=old))
 
 
-def test_a_file_is_uploaded_whole(store, tmp_path):
+def test_a_file_is_uploaded_whole(store: storage.Store, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"x" * 1000)
     store.upload("deep/er/file", tmp_path / "file")
     assert store.read("deep/er/file") == b"x" * 1000
 
 
-def test_deleting_takes_the_object_of_that_name_and_what_is_below(store):
+def test_deleting_takes_the_object_of_that_name_and_what_is_below(store: storage.Store) -> None:
     for key in ("a/1", "a/b/2", "ab", "c"):
         store.write(key, b"x")
     assert store.delete("a") == 2
@@ -133,7 +134,7 @@ def test_deleting_takes_the_object_of_that_name_and_what_is_below(store):
     assert keys(store) == ["c"]
 
 
-def test_deleting_everything_leaves_a_usable_root(store):
+def test_deleting_everything_leaves_a_usable_root(store: storage.Store) -> None:
     store.write("a/b", b"x")
     assert store.delete() == 1
     store.write("a", b"a file where a folder was")
@@ -143,14 +144,14 @@ def test_deleting_everything_leaves_a_usable_root(store):
 # Conditional writes
 
 
-def test_a_conditional_write_creates_once(store):
+def test_a_conditional_write_creates_once(store: storage.Store) -> None:
     store.write_if("a", b"1", None)
     with pytest.raises(StoreConflict):
         store.write_if("a", b"2", None)
     assert store.read("a") == b"1"
 
 
-def test_a_conditional_write_replaces_the_version_it_knows(store):
+def test_a_conditional_write_replaces_the_version_it_knows(store: storage.Store) -> None:
     first = store.write_if("a", b"1", None)
     second = store.write_if("a", b"2", first)
     assert second == head(store, "a").etag
@@ -159,7 +160,7 @@ def test_a_conditional_write_replaces_the_version_it_knows(store):
     assert store.read("a") == b"2"
 
 
-def test_a_conditional_write_does_not_restore_what_is_gone(store):
+def test_a_conditional_write_does_not_restore_what_is_gone(store: storage.Store) -> None:
     etag = store.write("a", b"1")
     store.delete("a")
     with pytest.raises(StoreConflict):
@@ -180,7 +181,7 @@ def race(racers: int, run: Callable[[int], bool]) -> list[int]:
 
 
 @pytest.mark.parametrize("exists", [False, True])
-def test_of_32_racers_exactly_one_wins(store, exists):
+def test_of_32_racers_exactly_one_wins(store: storage.Store, exists: bool) -> None:
     etag = store.write("a", b"start") if exists else None
 
     def run(number: int) -> bool:
@@ -194,7 +195,7 @@ def test_of_32_racers_exactly_one_wins(store, exists):
     assert store.read("a") == f"racer {winner}".encode()
 
 
-def test_racers_with_equal_bytes_have_one_winner_too(store):
+def test_racers_with_equal_bytes_have_one_winner_too(store: storage.Store) -> None:
     def run(_: int) -> bool:
         try:
             store.write_if("a", b"the same", None)
@@ -208,7 +209,7 @@ def test_racers_with_equal_bytes_have_one_winner_too(store):
 # The probe
 
 
-def test_a_probe_of_a_good_store_leaves_nothing_behind(store):
+def test_a_probe_of_a_good_store_leaves_nothing_behind(store: storage.Store) -> None:
     store.write("a", b"x")
     store.probe()
     assert keys(store) == ["a"]
@@ -217,7 +218,9 @@ def test_a_probe_of_a_good_store_leaves_nothing_behind(store):
 # Downloads
 
 
-def test_a_download_has_its_name_only_when_it_is_whole(store, tmp_path):
+def test_a_download_has_its_name_only_when_it_is_whole(
+    store: storage.Store, tmp_path: Path
+) -> None:
     store.write("../weird//key", b"hello") if store.uri.startswith("s3") else store.write(
         "key", b"hello"
     )
@@ -227,7 +230,9 @@ def test_a_download_has_its_name_only_when_it_is_whole(store, tmp_path):
     assert (tmp_path / "made" / "local").read_bytes() == b"hello"
 
 
-def test_a_download_of_an_object_that_changed_since_it_was_listed_is_refused(store, tmp_path):
+def test_a_download_of_an_object_that_changed_since_it_was_listed_is_refused(
+    store: storage.Store, tmp_path: Path
+) -> None:
     store.write("a", b"old")
     entry = head(store, "a")
     store.write("a", b"new")
@@ -236,13 +241,15 @@ def test_a_download_of_an_object_that_changed_since_it_was_listed_is_refused(sto
     assert not (tmp_path / "to" / "file").exists()
 
 
-def test_a_download_of_a_missing_object_is_an_error(store, tmp_path):
+def test_a_download_of_a_missing_object_is_an_error(store: storage.Store, tmp_path: Path) -> None:
     with pytest.raises(StoreNotFound):
         download(store, "a", tmp_path / "file", Entry("a", 1, "0" * 32, 0.0))
     assert not (tmp_path / "file").exists()
 
 
-def test_a_download_goes_on_from_the_part_of_its_own_version_only(store, tmp_path):
+def test_a_download_goes_on_from_the_part_of_its_own_version_only(
+    store: storage.Store, tmp_path: Path
+) -> None:
     old, new = random.Random(1).randbytes(10_000), random.Random(2).randbytes(10_000)
     folder = tmp_path / "cache"
     for content in (old, new):
@@ -264,7 +271,9 @@ def interrupted(store: Store, entry: Entry, folder: Path) -> set[Path]:
 
 
 @pytest.mark.parametrize("kept", [b"rubbish", b"x" * 100_000], ids=["wrong bytes", "too long"])
-def test_a_part_that_does_not_verify_is_fetched_again(store, tmp_path, kept):
+def test_a_part_that_does_not_verify_is_fetched_again(
+    store: storage.Store, tmp_path: Path, kept: bytes
+) -> None:
     store.write("a", b"0123456789")
     folder = tmp_path / "cache"
     (part,) = interrupted(store, head(store, "a"), folder)
@@ -273,7 +282,9 @@ def test_a_part_that_does_not_verify_is_fetched_again(store, tmp_path, kept):
     assert (folder / "file").read_bytes() == b"0123456789"
 
 
-def test_a_download_that_never_verifies_leaves_nothing_and_says_so(store, tmp_path):
+def test_a_download_that_never_verifies_leaves_nothing_and_says_so(
+    store: storage.Store, tmp_path: Path
+) -> None:
     etag = store.write("a", b"0123456789")
     folder = tmp_path / "cache"
     with pytest.raises(StoreUnavailable, match="arrived twice"):
@@ -281,7 +292,9 @@ def test_a_download_that_never_verifies_leaves_nothing_and_says_so(store, tmp_pa
     assert files(folder) == []
 
 
-def test_two_downloads_to_one_place_do_not_disturb_each_other(store, tmp_path):
+def test_two_downloads_to_one_place_do_not_disturb_each_other(
+    store: storage.Store, tmp_path: Path
+) -> None:
     content = random.Random(3).randbytes(2_000_000)
     store.write("a", content)
     entry = head(store, "a")
@@ -295,7 +308,9 @@ def test_two_downloads_to_one_place_do_not_disturb_each_other(store, tmp_path):
     assert files(tmp_path / "c") == ["file"]
 
 
-def test_a_cache_that_cannot_be_written_is_a_settings_error(store, tmp_path):
+def test_a_cache_that_cannot_be_written_is_a_settings_error(
+    store: storage.Store, tmp_path: Path
+) -> None:
     store.write("a", b"x")
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(SettingsError, match="Cannot write the 1 bytes of 'a'") as caught:
@@ -319,14 +334,14 @@ def test_a_cache_that_cannot_be_written_is_a_settings_error(store, tmp_path):
         ("", "s3://bucket/prefix"),
     ],
 )
-def test_an_address_of_another_kind_is_refused_with_what_to_write(uri, said):
+def test_an_address_of_another_kind_is_refused_with_what_to_write(uri: str, said: str) -> None:
     with pytest.raises(SettingsError) as caught:
         connect(uri)
     assert repr(uri) in caught.value.message
     assert said in caught.value.cure
 
 
-def test_credentials_in_an_address_are_refused_and_not_repeated():
+def test_credentials_in_an_address_are_refused_and_not_repeated() -> None:
     with pytest.raises(SettingsError) as caught:
         connect("s3://KEY:hunter2@bucket/prefix")
     assert "hunter2" not in str(caught.value)
@@ -346,17 +361,17 @@ def test_credentials_in_an_address_are_refused_and_not_repeated():
         ("file:///", "file:///", ""),
     ],
 )
-def test_an_address_splits_into_its_folder_and_its_name(uri, parent, name):
+def test_an_address_splits_into_its_folder_and_its_name(uri: str, parent: str, name: str) -> None:
     assert split_uri(uri) == (parent, name)
 
 
-def test_one_object_is_read_through_the_folder_that_holds_it(store_uri):
+def test_one_object_is_read_through_the_folder_that_holds_it(store_uri: str) -> None:
     connect(store_uri).write("deep/data.tar.gz", b"archive")
     parent, name = split_uri(f"{store_uri}/deep/data.tar.gz")
     assert connect(parent).read(name) == b"archive"
 
 
-def test_a_run_that_needs_only_a_folder_does_not_wait_for_boto3(tmp_path):
+def test_a_run_that_needs_only_a_folder_does_not_wait_for_boto3(tmp_path: Path) -> None:
     code = (
         "import sys; from job.storage import connect; connect(sys.argv[1]).probe(); "
         "assert 'boto3' not in sys.modules"
@@ -364,7 +379,7 @@ def test_a_run_that_needs_only_a_folder_does_not_wait_for_boto3(tmp_path):
     subprocess.run([sys.executable, "-c", code, tmp_path.as_uri()], check=True)
 
 
-def test_a_folder_with_a_space_is_named_either_way(tmp_path):
+def test_a_folder_with_a_space_is_named_either_way(tmp_path: Path) -> None:
     (tmp_path / "my cats").mkdir()
     assert connect(f"file://{tmp_path}/my%20cats").uri == connect(f"file://{tmp_path}/my cats").uri
     assert connect(f"file://localhost{tmp_path}").uri == tmp_path.as_uri()

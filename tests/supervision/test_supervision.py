@@ -73,7 +73,7 @@ def on_terminal(body: str, *verb: str) -> tuple[int, str]:
     return process.wait(60), seen.decode()
 
 
-def test_a_native_line_becomes_a_record_that_alarms_nobody():
+def test_a_native_line_becomes_a_record_that_alarms_nobody() -> None:
     code, records = ended("C.perror(b'libnative')\nlog.info('ours')")
     (line,) = messages(records, "native")
     assert code == 0
@@ -82,13 +82,13 @@ def test_a_native_line_becomes_a_record_that_alarms_nobody():
     assert messages(records, "job") == ["ours"]
 
 
-def test_a_native_line_without_an_end_swallows_no_record():
+def test_a_native_line_without_an_end_swallows_no_record() -> None:
     _, records = ended("native('half a ')\nlog.info('ours')\nnative('line')")
     assert messages(records, "job") == ["ours"]
     assert messages(records, "native") == ["half a line"]
 
 
-def test_native_lines_and_records_of_many_threads_tear_each_other_nowhere():
+def test_native_lines_and_records_of_many_threads_tear_each_other_nowhere() -> None:
     body = """
 def talk(number):
     for turn in range(200):
@@ -104,7 +104,7 @@ threads = [threading.Thread(target=talk, args=(number,)) for number in range(4)]
     assert len(messages(records, "native")) == 800
 
 
-def test_undecodable_and_endless_lines_are_records_too():
+def test_undecodable_and_endless_lines_are_records_too() -> None:
     _, records = ended("native(b'caf\\xe9\\n')\nnative(b'z' * 50_000)")
     first, *rest = messages(records, "native")
     assert first == "caf\N{REPLACEMENT CHARACTER}"
@@ -112,7 +112,7 @@ def test_undecodable_and_endless_lines_are_records_too():
     assert sum(map(len, rest)) == 50_000
 
 
-def test_a_slow_reader_loses_nothing():
+def test_a_slow_reader_loses_nothing() -> None:
     process = started(
         "for turn in range(3_000): native(f'{turn} ' + 'x' * 100 + chr(10)); log.info('%d', turn)"
     )
@@ -127,7 +127,7 @@ def test_a_slow_reader_loses_nothing():
 
 
 @pytest.mark.parametrize("thread", [False, True])
-def test_an_error_that_nobody_caught_is_one_record(thread: bool):
+def test_an_error_that_nobody_caught_is_one_record(thread: bool) -> None:
     body = "def fail(): raise OSError('no such luck')\n"
     body += "t = threading.Thread(target=fail); t.start(); t.join()" if thread else "fail()"
     code, records = ended(body)
@@ -137,12 +137,12 @@ def test_an_error_that_nobody_caught_is_one_record(thread: bool):
     assert "no such luck" in record["exception"]
 
 
-def test_what_python_code_prints_to_stderr_is_a_record():
+def test_what_python_code_prints_to_stderr_is_a_record() -> None:
     _, records = ended("print('by hand', file=sys.stderr)\nprint({'a': 1}, file=sys.stderr)")
     assert messages(records, "native") == ["by hand", "{'a': 1}"]
 
 
-def test_children_that_inherit_stderr_write_records_and_are_not_waited_for():
+def test_children_that_inherit_stderr_write_records_and_are_not_waited_for() -> None:
     began = time.monotonic()
     code, records = ended(
         "subprocess.Popen(['sh', '-c', 'echo a child >&2; sleep 30'], stdout=subprocess.DEVNULL)\n"
@@ -154,12 +154,12 @@ def test_children_that_inherit_stderr_write_records_and_are_not_waited_for():
 
 
 @pytest.mark.parametrize("code", [0, 3, 75])
-def test_the_exit_code_passes_through(code: int):
+def test_the_exit_code_passes_through(code: int) -> None:
     assert ended(f"return {code}")[0] == code
     assert ended(f"sys.exit({code})")[0] == code
 
 
-def test_a_crash_of_a_run_leaves_its_last_words_and_a_result_everywhere(tmp_path: Path):
+def test_a_crash_of_a_run_leaves_its_last_words_and_a_result_everywhere(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     environment = os.environ | {"GRAFT_RESULT_PATH": str(path)}
     body = (
@@ -176,19 +176,19 @@ def test_a_crash_of_a_run_leaves_its_last_words_and_a_result_everywhere(tmp_path
     assert "chatter" not in records[-1]["error"]["message"]
 
 
-def test_a_run_that_the_kernel_kills_ends_with_137_and_says_that_it_is_mostly_memory():
+def test_a_run_that_the_kernel_kills_ends_with_137_and_says_that_it_is_mostly_memory() -> None:
     code, records = ended("os.kill(os.getpid(), signal.SIGKILL)", "run")
     assert code == 137
     assert "resources.limits.memory" in records[-1]["error"]["cure"]
 
 
-def test_a_run_that_native_code_ends_without_a_word_has_a_result_too():
+def test_a_run_that_native_code_ends_without_a_word_has_a_result_too() -> None:
     code, records = ended("os._exit(0)", "run")
     assert code == 1
     assert records[-1]["status"] == "failed"
 
 
-def test_a_wait_that_crashes_gives_its_result_as_the_answer():
+def test_a_wait_that_crashes_gives_its_result_as_the_answer() -> None:
     process = started("os.abort()", "submit", "flowers", "--wait")
     out, err = process.communicate()
     assert process.returncode == 134
@@ -196,14 +196,16 @@ def test_a_wait_that_crashes_gives_its_result_as_the_answer():
     assert all(json.loads(line) for line in err.splitlines())
 
 
-def test_another_verb_that_crashes_says_so_and_has_no_result():
+def test_another_verb_that_crashes_says_so_and_has_no_result() -> None:
     code, records = ended("os.abort()", "plan")
     assert code == 134
     assert "signal 6" in records[-1]["message"]
     assert records[-1]["level"] == "error"
 
 
-def test_the_result_stays_the_last_line_whatever_native_code_says_later_and_however_it_ends():
+def test_the_result_stays_the_last_line_whatever_native_code_says_later_and_however_it_ends() -> (
+    None
+):
     body = "print('{\"status\": \"released\"}', file=sys.stderr)\nnative('good bye\\n')\nos.abort()"
     code, records = ended(body, "run")
     assert code == 134
@@ -212,7 +214,7 @@ def test_the_result_stays_the_last_line_whatever_native_code_says_later_and_howe
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_stop_is_passed_on(number: signal.Signals):
+def test_a_stop_is_passed_on(number: signal.Signals) -> None:
     body = (
         f"signal.signal({int(number)}, lambda *_: sys.exit(42))\nlog.info('ready')\ntime.sleep(60)"
     )
@@ -224,7 +226,7 @@ def test_a_stop_is_passed_on(number: signal.Signals):
     assert process.returncode == 42
 
 
-def test_a_stop_before_the_work_has_a_handler_is_an_interrupted_run():
+def test_a_stop_before_the_work_has_a_handler_is_an_interrupted_run() -> None:
     # In short sleeps. Coverage has two handlers in a forked process, of which the first one sends
     # the signal on to the second. A sleep that has begun again in between delays that one.
     process = started("log.info('ready')\nwhile True: time.sleep(0.1)", "run")
@@ -236,7 +238,7 @@ def test_a_stop_before_the_work_has_a_handler_is_an_interrupted_run():
     assert json.loads(err.splitlines()[-1])["status"] == "interrupted"
 
 
-def test_a_stop_at_any_moment_of_the_start_is_lost_to_nobody():
+def test_a_stop_at_any_moment_of_the_start_is_lost_to_nobody() -> None:
     """From when the supervisor handles signals. Before, they end it like any process."""
     for delay in (0.0, 0.1, 0.2, 0.3):
         process = subprocess.Popen(
@@ -257,7 +259,7 @@ def test_a_stop_at_any_moment_of_the_start_is_lost_to_nobody():
         assert json.loads(err.splitlines()[-1])["status"] in ("interrupted", "failed")
 
 
-def test_ctrl_c_at_a_terminal_strikes_the_work_once():
+def test_ctrl_c_at_a_terminal_strikes_the_work_once() -> None:
     body = """
 def strike(*_): print("struck", flush=True)
 signal.signal(signal.SIGINT, strike)
@@ -288,7 +290,7 @@ while time.monotonic() < until: time.sleep(0.1)
     assert seen.count(b"struck") == 1
 
 
-def test_the_work_dies_with_a_started_process_that_is_killed():
+def test_the_work_dies_with_a_started_process_that_is_killed() -> None:
     process = started("log.info('%d', os.getpid())\ntime.sleep(60)")
     assert process.stderr
     worker = int(json.loads(process.stderr.readline())["message"])
@@ -304,7 +306,7 @@ def test_the_work_dies_with_a_started_process_that_is_killed():
         time.sleep(0.05)
 
 
-def test_a_reader_that_is_gone_does_not_end_the_work(tmp_path: Path):
+def test_a_reader_that_is_gone_does_not_end_the_work(tmp_path: Path) -> None:
     read, write = os.pipe()
     done = tmp_path / "done"
     process = started(
@@ -318,7 +320,7 @@ def test_a_reader_that_is_gone_does_not_end_the_work(tmp_path: Path):
     assert done.exists()
 
 
-def test_on_a_terminal_native_lines_stay_away_from_bar_and_answer():
+def test_on_a_terminal_native_lines_stay_away_from_bar_and_answer() -> None:
     code, seen = on_terminal("native('noise\\n')\nlog.info('ours')\nprint('the answer')")
     assert code == 0
     assert "noise" not in seen
@@ -326,7 +328,7 @@ def test_on_a_terminal_native_lines_stay_away_from_bar_and_answer():
     assert "the answer" in seen
 
 
-def test_on_a_terminal_a_crash_shows_its_last_words_as_they_are():
+def test_on_a_terminal_a_crash_shows_its_last_words_as_they_are() -> None:
     code, seen = on_terminal("native('terminate called\\n')\nos.abort()", "run")
     assert code == 134
     assert "terminate called\r\n" in seen
@@ -334,7 +336,7 @@ def test_on_a_terminal_a_crash_shows_its_last_words_as_they_are():
     assert "{" not in seen
 
 
-def test_what_native_loggers_say_at_level_info_explains_nothing():
+def test_what_native_loggers_say_at_level_info_explains_nothing() -> None:
     words = [
         "2026-01-02 03:04:05.678901: W a.cc:1] Allocation of 9 exceeds 10% of free system memory.",
         "Killed",
@@ -349,7 +351,7 @@ def test_what_native_loggers_say_at_level_info_explains_nothing():
     assert len(last_explanations(str(number) for number in range(100))) == 12
 
 
-def test_the_started_process_imports_nothing_heavy():
+def test_the_started_process_imports_nothing_heavy() -> None:
     script = (
         "import sys, json, job.__main__; "
         "print(json.dumps([name.split('.')[0] for name in sys.modules]))"

@@ -102,7 +102,7 @@ def lead_a_full_life(telemetry: RunTelemetry) -> None:
     telemetry.emit(RunEnded(RELEASED))
 
 
-def test_a_scrape_sees_what_the_run_told(telemetry: RunTelemetry):
+def test_a_scrape_sees_what_the_run_told(telemetry: RunTelemetry) -> None:
     before = time.time()
     with telemetry.phase("dataset"):
         telemetry.emit(Progressed(25, 100, "images"))
@@ -118,7 +118,7 @@ def test_a_scrape_sees_what_the_run_told(telemetry: RunTelemetry):
     assert "graft_epoch" not in families
 
 
-def test_a_scrape_sees_training_and_outcome(telemetry: RunTelemetry):
+def test_a_scrape_sees_training_and_outcome(telemetry: RunTelemetry) -> None:
     lead_a_full_life(telemetry)
     families = scrape(telemetry)
     info = families["graft_info"].samples[0].labels
@@ -158,7 +158,7 @@ def test_a_solved_head_has_scores_and_no_epochs(telemetry: RunTelemetry) -> None
     assert solved["penalty"] == 0.01
 
 
-def test_there_are_at_most_120_series(telemetry: RunTelemetry):
+def test_there_are_at_most_120_series(telemetry: RunTelemetry) -> None:
     lead_a_full_life(telemetry)
     logging.getLogger("job").error("counted")
     lines = [
@@ -170,7 +170,7 @@ def test_there_are_at_most_120_series(telemetry: RunTelemetry):
     assert 60 < len(lines) <= 120
 
 
-def test_names_follow_the_rules_of_prometheus(telemetry: RunTelemetry):
+def test_names_follow_the_rules_of_prometheus(telemetry: RunTelemetry) -> None:
     lead_a_full_life(telemetry)
     for family in scrape(telemetry).values():
         assert re.fullmatch(r"(graft|process)_[a-z0-9_]+", family.name)
@@ -188,7 +188,7 @@ def test_names_follow_the_rules_of_prometheus(telemetry: RunTelemetry):
         )
 
 
-def test_openmetrics_is_spoken_to_who_asks_for_it(telemetry: RunTelemetry):
+def test_openmetrics_is_spoken_to_who_asks_for_it(telemetry: RunTelemetry) -> None:
     lead_a_full_life(telemetry)
     answer, body = ask(
         telemetry, "/metrics", headers={"Accept": "application/openmetrics-text; version=1.0.0"}
@@ -197,7 +197,7 @@ def test_openmetrics_is_spoken_to_who_asks_for_it(telemetry: RunTelemetry):
     assert "graft_phase" in {family.name for family in parse_openmetrics(body.decode())}
 
 
-def test_two_runs_in_one_process_share_nothing():
+def test_two_runs_in_one_process_share_nothing() -> None:
     registries = [CollectorRegistry(), CollectorRegistry()]
     for name, registry in zip(("cats", "dogs"), registries, strict=True):
         with serve(TelemetrySettings(port=0), name, PHASES, registry=registry):
@@ -210,7 +210,7 @@ def labels(name: str) -> dict[str, str]:
     return {"name": name, "version": package_version(), "backbone": "", "plan": ""}
 
 
-def test_serve_listens_on_the_port_of_the_settings():
+def test_serve_listens_on_the_port_of_the_settings() -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     with serve(TelemetrySettings(port=port, host="127.0.0.1"), "flowers", PHASES) as telemetry:
@@ -221,7 +221,7 @@ def test_serve_listens_on_the_port_of_the_settings():
 
 
 @pytest.mark.parametrize("host", ["", "0.0.0.0", "::1"])
-def test_it_listens_on_every_address_of_both_families(host: str):
+def test_it_listens_on_every_address_of_both_families(host: str) -> None:
     if ":" in host and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     state = RunState("flowers")
@@ -234,7 +234,7 @@ def test_it_listens_on_every_address_of_both_families(host: str):
     listening.close()
 
 
-def test_live_json_is_strict_and_names_no_path(telemetry: RunTelemetry):
+def test_live_json_is_strict_and_names_no_path(telemetry: RunTelemetry) -> None:
     logging.getLogger("job").error("it broke", exc_info=ValueError("/secret/path"))
     telemetry.emit(
         FactsFound(
@@ -263,7 +263,7 @@ def test_live_json_is_strict_and_names_no_path(telemetry: RunTelemetry):
     assert b"/secret" not in body
 
 
-def test_the_page_may_load_nothing_from_anywhere(telemetry: RunTelemetry):
+def test_the_page_may_load_nothing_from_anywhere(telemetry: RunTelemetry) -> None:
     answer, body = ask(telemetry, "/")
     policy = answer.headers["Content-Security-Policy"]
     assert answer.headers["Content-Type"] == "text/html; charset=utf-8"
@@ -273,7 +273,7 @@ def test_the_page_may_load_nothing_from_anywhere(telemetry: RunTelemetry):
 
 
 @pytest.mark.parametrize("path", ["/", "/metrics", "/healthz", "/live.json", "/healthz?probe=1"])
-def test_head_says_the_same_without_a_body(telemetry: RunTelemetry, path: str):
+def test_head_says_the_same_without_a_body(telemetry: RunTelemetry, path: str) -> None:
     head, nothing = ask(telemetry, path, "HEAD")
     get, body = ask(telemetry, path)
     assert (head.status, nothing) == (200, b"")
@@ -284,19 +284,19 @@ def test_head_says_the_same_without_a_body(telemetry: RunTelemetry, path: str):
 @pytest.mark.parametrize(
     "path", ["/nothing", "/metrics/", "/../etc/passwd", "/job/telemetry/page.html"]
 )
-def test_anything_else_is_not_found(telemetry: RunTelemetry, path: str):
+def test_anything_else_is_not_found(telemetry: RunTelemetry, path: str) -> None:
     answer, body = ask(telemetry, path)
     assert (answer.status, body) == (404, b"404 Not Found\n")
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
-def test_nothing_can_be_changed_from_outside(telemetry: RunTelemetry, method: str):
+def test_nothing_can_be_changed_from_outside(telemetry: RunTelemetry, method: str) -> None:
     answer, _ = ask(telemetry, "/", method)
     assert (answer.status, answer.headers["Allow"]) == (405, "GET, HEAD")
     assert answer.headers["Server"].strip() == "graft"
 
 
-def test_nonsense_on_the_wire_is_refused(telemetry: RunTelemetry):
+def test_nonsense_on_the_wire_is_refused(telemetry: RunTelemetry) -> None:
     with socket.create_connection(("127.0.0.1", port_of(telemetry)), timeout=10) as wire:
         wire.sendall(b"\x16\x03\x01 what is this\r\n\r\n")
         assert b"400" in wire.recv(200)
@@ -305,7 +305,7 @@ def test_nonsense_on_the_wire_is_refused(telemetry: RunTelemetry):
 
 def test_a_slow_client_is_dropped_and_many_do_not_hold_up_the_run(
     telemetry: RunTelemetry, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(server, "DEADLINE_SECONDS", 1.0)
     address = ("127.0.0.1", port_of(telemetry))
     slow = [
@@ -332,7 +332,7 @@ def test_a_slow_client_is_dropped_and_many_do_not_hold_up_the_run(
 
 def test_a_client_that_goes_away_leaves_no_trace(
     telemetry: RunTelemetry, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     for _ in range(5):
         with socket.create_connection(("127.0.0.1", port_of(telemetry)), timeout=10) as wire:
             wire.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -343,7 +343,7 @@ def test_a_client_that_goes_away_leaves_no_trace(
 
 def test_a_fault_of_ours_is_logged_and_the_run_goes_on(
     telemetry: RunTelemetry, caplog: pytest.LogCaptureFixture
-):
+) -> None:
     telemetry.emit(FactsFound({"broken": {"a": Broken()}}))
     with pytest.raises((http.client.HTTPException, OSError)):
         ask(telemetry, "/live.json")
@@ -357,7 +357,9 @@ class Broken:
 
 
 @pytest.mark.parametrize("seen", ["/", "/live.json"])
-def test_an_open_page_gets_the_outcome_before_the_port_closes(telemetry: RunTelemetry, seen: str):
+def test_an_open_page_gets_the_outcome_before_the_port_closes(
+    telemetry: RunTelemetry, seen: str
+) -> None:
     ask(telemetry, seen)  # the page itself, before its script has asked for anything, or its data
     telemetry.emit(RunEnded(RELEASED))
     closing = threading.Thread(target=telemetry.close)
@@ -373,7 +375,7 @@ def test_an_open_page_gets_the_outcome_before_the_port_closes(telemetry: RunTele
     assert not closing.is_alive()
 
 
-def test_without_a_watcher_the_port_closes_at_once(telemetry: RunTelemetry):
+def test_without_a_watcher_the_port_closes_at_once(telemetry: RunTelemetry) -> None:
     telemetry.emit(RunEnded(RELEASED))
     began = time.monotonic()
     telemetry.close()
@@ -418,7 +420,7 @@ def outcome_at(url: str, result: Result) -> None:
         telemetry.emit(RunEnded(result.as_dict()))
 
 
-def test_a_release_is_pushed_under_the_models_name_and_never_the_runs():
+def test_a_release_is_pushed_under_the_models_name_and_never_the_runs() -> None:
     gateway = Gateway()
     before = time.time()
     outcome_at(
@@ -443,7 +445,7 @@ def test_a_release_is_pushed_under_the_models_name_and_never_the_runs():
     assert 0 <= samples[("graft_last_duration_seconds",)] < 60
 
 
-def test_a_failure_leaves_the_last_success_in_place():
+def test_a_failure_leaves_the_last_success_in_place() -> None:
     gateway = Gateway()
     outcome_at(gateway.url, Result(status="failed"))
     gateway.close()
@@ -456,7 +458,7 @@ def test_a_failure_leaves_the_last_success_in_place():
 
 def test_a_gateway_that_is_away_costs_a_warning_without_its_address(
     caplog: pytest.LogCaptureFixture,
-):
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://someone:secret@127.0.0.1:{free.getsockname()[1]}"
     outcome_at(url, Result(status="released"))
@@ -466,7 +468,7 @@ def test_a_gateway_that_is_away_costs_a_warning_without_its_address(
 
 def test_a_gateway_that_hangs_is_not_waited_for(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     monkeypatch.setattr(push, "DEADLINE_SECONDS", 0.3)
     gateway = Gateway(delay=1.0)
     began = time.monotonic()

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 from prometheus_client import CollectorRegistry
 
 from job.errors import DatasetError
@@ -40,7 +40,7 @@ class Visit:
         page.on("request", self._strangers)
         page.goto(self.address)
 
-    def _strangers(self, request) -> None:
+    def _strangers(self, request: Request) -> None:
         if not request.url.startswith((self.address, "data:")):
             self.complaints.append(f"asked for {request.url}")
 
@@ -78,7 +78,7 @@ def visit(browser: Browser, telemetry: RunTelemetry) -> Iterator[Visit]:
     page.close()
 
 
-def test_the_page_follows_the_run(visit: Visit):
+def test_the_page_follows_the_run(visit: Visit) -> None:
     page, telemetry = visit.page, visit.telemetry
     expect(page.locator("h1")).to_have_text("flowers")
     expect(page.locator("#headline")).to_have_text("Starting …")
@@ -145,7 +145,7 @@ def test_a_solved_head_is_told_without_epochs(visit: Visit) -> None:
     assert visit.complaints == []
 
 
-def test_the_page_tells_the_outcome_and_that_the_run_is_over(visit: Visit):
+def test_the_page_tells_the_outcome_and_that_the_run_is_over(visit: Visit) -> None:
     page, telemetry = visit.page, visit.telemetry
     with telemetry.phase("release"):
         pass
@@ -168,7 +168,7 @@ def test_the_page_tells_the_outcome_and_that_the_run_is_over(visit: Visit):
     expect(page.locator("#phases li").first).not_to_contain_text("to come")
 
 
-def test_a_failure_is_shown_with_its_cure(visit: Visit):
+def test_a_failure_is_shown_with_its_cure(visit: Visit) -> None:
     error = DatasetError("Received one class.", "Add images of another.", ("only 'cat'",))
     visit.telemetry.emit(RunEnded(failed(error).as_dict()))
     expect(visit.page.locator("#headline")).to_have_text("Failed")
@@ -178,7 +178,7 @@ def test_a_failure_is_shown_with_its_cure(visit: Visit):
     expect(visit.page.locator("#outcome strong")).to_have_text("Add images of another.")
 
 
-def test_a_lost_connection_is_said(visit: Visit):
+def test_a_lost_connection_is_said(visit: Visit) -> None:
     expect(visit.page.locator("#headline")).to_have_text("Starting …")
     visit.telemetry.close()
     expect(visit.page.locator("#lost")).to_contain_text(
@@ -186,7 +186,7 @@ def test_a_lost_connection_is_said(visit: Visit):
     )
 
 
-def test_text_from_the_data_is_text_on_the_page(visit: Visit):
+def test_text_from_the_data_is_text_on_the_page(visit: Visit) -> None:
     page, telemetry = visit.page, visit.telemetry
     with telemetry.phase(HOSTILE):
         telemetry.emit(FactsFound({HOSTILE: [HOSTILE] * 20, "long": "x" * 300}))
@@ -201,7 +201,9 @@ def test_text_from_the_data_is_text_on_the_page(visit: Visit):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_is_legible_in_both_schemes(browser: Browser, telemetry: RunTelemetry, scheme):
+def test_text_is_legible_in_both_schemes(
+    browser: Browser, telemetry: RunTelemetry, scheme: str
+) -> None:
     page = browser.new_page(color_scheme=scheme)
     visit = Visit(page, telemetry)
     expect(page.locator("#headline")).to_have_text("Starting …")

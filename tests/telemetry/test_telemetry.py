@@ -70,7 +70,7 @@ def records(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line, parse_constant=pytest.fail) for line in stream.getvalue().splitlines()]
 
 
-def test_a_phase_runs_and_then_is_done(state: RunState, clock: Clock):
+def test_a_phase_runs_and_then_is_done(state: RunState, clock: Clock) -> None:
     telemetry = RunTelemetry(state)
     with telemetry.phase("survey"):
         clock.now += 3
@@ -81,7 +81,7 @@ def test_a_phase_runs_and_then_is_done(state: RunState, clock: Clock):
     ]  # fmt: skip
 
 
-def test_a_phase_entered_again_adds_up(state: RunState, clock: Clock):
+def test_a_phase_entered_again_adds_up(state: RunState, clock: Clock) -> None:
     telemetry = RunTelemetry(state)
     for seconds in (2, 5):
         with telemetry.phase("training"):
@@ -89,13 +89,13 @@ def test_a_phase_entered_again_adds_up(state: RunState, clock: Clock):
     assert telemetry.seconds == {"training": 7.0}
 
 
-def test_a_phase_that_nobody_announced_joins_the_list(state: RunState):
+def test_a_phase_that_nobody_announced_joins_the_list(state: RunState) -> None:
     with RunTelemetry(state).phase("tidying"):
         pass
     assert state.snapshot().phases[-1].name == "tidying"
 
 
-def test_phases_do_not_nest(state: RunState):
+def test_phases_do_not_nest(state: RunState) -> None:
     telemetry = RunTelemetry(state)
     with telemetry.phase("survey"):
         with (
@@ -106,7 +106,7 @@ def test_phases_do_not_nest(state: RunState):
         assert state.snapshot().running == "survey"
 
 
-def test_an_error_passes_through_and_its_phase_is_marked(state: RunState):
+def test_an_error_passes_through_and_its_phase_is_marked(state: RunState) -> None:
     telemetry = RunTelemetry(state)
     with pytest.raises(ZeroDivisionError), telemetry.phase("dataset"):
         raise ZeroDivisionError
@@ -114,7 +114,7 @@ def test_an_error_passes_through_and_its_phase_is_marked(state: RunState):
     assert telemetry.seconds == {"dataset": 0.0}
 
 
-def test_the_time_left_follows_the_pace_so_far(state: RunState, clock: Clock):
+def test_the_time_left_follows_the_pace_so_far(state: RunState, clock: Clock) -> None:
     state.apply(PhaseBegan("dataset"))
     state.apply(
         Progressed(100, 500, "images")
@@ -129,7 +129,7 @@ def test_the_time_left_follows_the_pace_so_far(state: RunState, clock: Clock):
     assert state.snapshot().seconds_left == 0
 
 
-def test_threads_that_report_out_of_order_do_not_turn_the_progress_back(state: RunState):
+def test_threads_that_report_out_of_order_do_not_turn_the_progress_back(state: RunState) -> None:
     state.apply(PhaseBegan("dataset"))
     for done in (2, 1, 4, 3, 10, 9):
         state.apply(Progressed(done, 10, "images"))
@@ -138,7 +138,7 @@ def test_threads_that_report_out_of_order_do_not_turn_the_progress_back(state: R
     assert (view.progress.done, view.progress.ratio, view.phases[1].images) == (10, 1.0, 10)
 
 
-def test_the_next_epoch_counts_its_images_anew(state: RunState):
+def test_the_next_epoch_counts_its_images_anew(state: RunState) -> None:
     state.apply(PhaseBegan("training"))
     for done in (5, 10, 5, 10):
         state.apply(Progressed(done, 10, "images"))
@@ -146,7 +146,7 @@ def test_the_next_epoch_counts_its_images_anew(state: RunState):
     assert state.snapshot().phases[2].images == 20
 
 
-def test_an_unknown_total_is_no_division_by_zero(state: RunState):
+def test_an_unknown_total_is_no_division_by_zero(state: RunState) -> None:
     state.apply(PhaseBegan("dataset"))
     state.apply(Progressed(3, 0, "images"))
     progress = state.snapshot().progress
@@ -154,7 +154,7 @@ def test_an_unknown_total_is_no_division_by_zero(state: RunState):
     assert progress.ratio == 0.0
 
 
-def test_epochs_tell_how_long_the_stage_will_take_at_most(state: RunState, clock: Clock):
+def test_epochs_tell_how_long_the_stage_will_take_at_most(state: RunState, clock: Clock) -> None:
     state.apply(PhaseBegan("training"))
     clock.now += 10
     state.apply(EpochEnded("probe", 1, 4, {}))
@@ -194,7 +194,7 @@ def test_a_solved_head_is_one_line_of_the_log(state: RunState, logs: None) -> No
     assert "epoch" not in record["fields"]
 
 
-def test_the_board_does_not_grow_with_the_run(state: RunState):
+def test_the_board_does_not_grow_with_the_run(state: RunState) -> None:
     for number in range(EPOCHS_KEPT + 5):
         state.apply(EpochEnded("all", number + 1, 2_000, {}))
     for number in range(LINES_KEPT + 5):
@@ -204,7 +204,7 @@ def test_the_board_does_not_grow_with_the_run(state: RunState):
     assert (len(view.lines), view.lines[0].message) == (LINES_KEPT, "5")
 
 
-def test_many_threads_may_tell_at_once(state: RunState):
+def test_many_threads_may_tell_at_once(state: RunState) -> None:
     telemetry = RunTelemetry(state)
 
     def take_500_steps() -> None:
@@ -220,7 +220,7 @@ def test_many_threads_may_tell_at_once(state: RunState):
     assert state.snapshot().steps.seconds == pytest.approx(40)
 
 
-def test_telling_costs_a_step_next_to_nothing(state: RunState):
+def test_telling_costs_a_step_next_to_nothing(state: RunState) -> None:
     telemetry = RunTelemetry(state)
     state.apply(PhaseBegan("training"))
     began = time.perf_counter()
@@ -230,7 +230,7 @@ def test_telling_costs_a_step_next_to_nothing(state: RunState):
     assert (time.perf_counter() - began) / 2_000 < 0.001
 
 
-def test_a_container_logs_strict_json_lines(state: RunState, logs: None):
+def test_a_container_logs_strict_json_lines(state: RunState, logs: None) -> None:
     stream = io.StringIO()
     configure_logs(stream, terminal=False)
     logging.getLogger("job.x").warning(
@@ -253,7 +253,7 @@ def test_a_container_logs_strict_json_lines(state: RunState, logs: None):
     assert done["fields"] | {"seconds": 0} == {"phase": "survey", "event": "done", "seconds": 0}
 
 
-def test_an_exception_stays_on_its_line(logs: None):
+def test_an_exception_stays_on_its_line(logs: None) -> None:
     stream = io.StringIO()
     configure_logs(stream, terminal=False)
     try:
@@ -265,7 +265,7 @@ def test_an_exception_stays_on_its_line(logs: None):
     assert record["exception"].endswith("ValueError: first\nsecond")
 
 
-def test_others_are_heard_from_warning_on_and_we_from_info_on(logs: None):
+def test_others_are_heard_from_warning_on_and_we_from_info_on(logs: None) -> None:
     stream = io.StringIO()
     configure_logs(stream, terminal=False)
     for name in ("botocore.credentials", "absl", "tensorflow", "job.storage", "__main__"):
@@ -282,7 +282,7 @@ def test_others_are_heard_from_warning_on_and_we_from_info_on(logs: None):
     ]
 
 
-def test_a_warning_of_python_becomes_a_record(logs: None):
+def test_a_warning_of_python_becomes_a_record(logs: None) -> None:
     stream = io.StringIO()
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -292,7 +292,7 @@ def test_a_warning_of_python_becomes_a_record(logs: None):
     assert "this is old" in records(stream)[0]["message"]
 
 
-def test_configured_twice_each_line_comes_once(logs: None):
+def test_configured_twice_each_line_comes_once(logs: None) -> None:
     stream = io.StringIO()
     configure_logs(stream, terminal=False)
     configure_logs(stream, terminal=False)
@@ -302,7 +302,7 @@ def test_configured_twice_each_line_comes_once(logs: None):
 
 def test_progress_is_logged_now_and_then(
     state: RunState, clock: Clock, logs: None, monkeypatch: pytest.MonkeyPatch
-):
+) -> None:
     stream = io.StringIO()
     configure_logs(stream, terminal=False)
     telemetry = RunTelemetry(state)
@@ -318,7 +318,7 @@ def test_progress_is_logged_now_and_then(
     ]
 
 
-def test_a_terminal_shows_a_bar_and_whole_lines_above_it(state: RunState, logs: None):
+def test_a_terminal_shows_a_bar_and_whole_lines_above_it(state: RunState, logs: None) -> None:
     terminal = io.StringIO()
     configure_logs(terminal, terminal=True)
     with RunTelemetry(state, terminal=terminal) as telemetry, telemetry.phase("dataset"):
@@ -336,7 +336,7 @@ def test_a_terminal_shows_a_bar_and_whole_lines_above_it(state: RunState, logs: 
     assert lines[2].strip() == ""
 
 
-def test_a_person_sees_the_traceback_and_no_json(logs: None):
+def test_a_person_sees_the_traceback_and_no_json(logs: None) -> None:
     terminal = io.StringIO()
     configure_logs(terminal, terminal=True)
     try:
@@ -348,7 +348,7 @@ def test_a_person_sees_the_traceback_and_no_json(logs: None):
 
 def test_a_terminal_that_went_away_does_not_fail_the_run(
     logs: None, capsys: pytest.CaptureFixture[str]
-):
+) -> None:
     terminal = io.StringIO()
     configure_logs(terminal, terminal=True)
     terminal.close()
@@ -356,7 +356,7 @@ def test_a_terminal_that_went_away_does_not_fail_the_run(
     assert "ValueError" in capsys.readouterr().err
 
 
-def test_silent_telemetry_serves_and_shows_nothing():
+def test_silent_telemetry_serves_and_shows_nothing() -> None:
     handlers = list(logging.getLogger("job").handlers)
     with silent() as telemetry, telemetry.phase("dataset"):
         telemetry.emit(Progressed(1, 2, "images"))
@@ -366,12 +366,12 @@ def test_silent_telemetry_serves_and_shows_nothing():
     assert logging.getLogger("job").handlers == handlers
 
 
-def test_port_0_serves_nothing():
+def test_port_0_serves_nothing() -> None:
     with serve(TelemetrySettings(port=0), "flowers") as telemetry:
         assert telemetry.server is None
 
 
-def test_a_busy_port_costs_a_warning_and_no_run(caplog: pytest.LogCaptureFixture):
+def test_a_busy_port_costs_a_warning_and_no_run(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with serve(TelemetrySettings(port=port, host="127.0.0.1"), "flowers", PHASES) as telemetry:
@@ -381,7 +381,7 @@ def test_a_busy_port_costs_a_warning_and_no_run(caplog: pytest.LogCaptureFixture
     assert f"port {port} serves no metrics" in caplog.text
 
 
-def test_telemetry_does_not_import_tensorflow():
+def test_telemetry_does_not_import_tensorflow() -> None:
     code = (
         "import sys, job.telemetry, job.result; "
         "print(sorted({'tensorflow', 'keras', 'boto3'} & set(sys.modules)))"

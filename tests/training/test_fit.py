@@ -32,7 +32,9 @@ def all_finite(arrays: list[np.ndarray]) -> bool:
     return all(np.isfinite(array).all() for array in arrays)
 
 
-def test_a_solved_head_tells_the_colours_apart_and_leaves_the_backbone_alone(feed, context) -> None:
+def test_a_solved_head_tells_the_colours_apart_and_leaves_the_backbone_alone(
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext]
+) -> None:
     classifier, batches = build_classifier(), feed()
     before = weights_of(classifier.backbone)
     fitted = training.fit(classifier, build_plan("none", classifier), batches, context())
@@ -45,7 +47,9 @@ def test_a_solved_head_tells_the_colours_apart_and_leaves_the_backbone_alone(fee
     assert penalties == sorted(penalties, reverse=True)
 
 
-def test_a_trained_head_leaves_the_backbone_alone_and_learns(feed, context) -> None:
+def test_a_trained_head_leaves_the_backbone_alone_and_learns(
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext]
+) -> None:
     classifier = build_classifier(units=8, dropout=0.2)
     before = weights_of(classifier.backbone)
     plan = build_plan("none", classifier, solved=False)
@@ -56,7 +60,7 @@ def test_a_trained_head_leaves_the_backbone_alone_and_learns(feed, context) -> N
 
 @pytest.mark.parametrize("augmentation", ["none", "light"])
 def test_part_changes_what_is_behind_the_cut_and_nothing_before_it(
-    feed, context, augmentation
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext], augmentation: str
 ) -> None:
     classifier = build_classifier()
     low, high = (classifier.backbone.get_layer(name) for name in ("low", "high"))
@@ -67,7 +71,9 @@ def test_part_changes_what_is_behind_the_cut_and_nothing_before_it(
     assert not equal(high_before, weights_of(high))
 
 
-def test_all_changes_every_layer_but_never_the_statistics_of_batchnorm(feed, context) -> None:
+def test_all_changes_every_layer_but_never_the_statistics_of_batchnorm(
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext]
+) -> None:
     classifier = build_classifier()
     low, norm = (classifier.backbone.get_layer(name) for name in ("low", "norm"))
     moving = [norm.moving_mean.numpy(), norm.moving_variance.numpy()]
@@ -78,7 +84,9 @@ def test_all_changes_every_layer_but_never_the_statistics_of_batchnorm(feed, con
     assert not equal(low_before, weights_of(low))
 
 
-def test_cached_and_live_agree(feed, context) -> None:
+def test_cached_and_live_agree(
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext]
+) -> None:
     cached, live = build_classifier(), build_classifier()
     training.fit(cached, build_plan("part", cached, probe=False), feed(), context(epochs=2))
     nothing_fits = context(cache_limit=0, epochs=2)
@@ -130,7 +138,9 @@ def test_an_interrupted_run_goes_on_exactly_where_it_stopped(
     assert uninterrupted == resumed
 
 
-def test_a_run_resumed_on_another_machine_says_that_it_is_not_exact(feed, context) -> None:
+def test_a_run_resumed_on_another_machine_says_that_it_is_not_exact(
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext]
+) -> None:
     classifier = build_classifier()
     plan = build_plan("part", classifier)
     with pytest.raises(Interrupted):
@@ -164,7 +174,7 @@ def poisoned(batches: Feed) -> Feed:
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_the_last_good_state(
-    feed, context
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext]
 ) -> None:
     classifier = build_classifier()
     plan = build_plan("all", classifier, probe=False)
@@ -177,7 +187,9 @@ def test_a_gradient_that_is_not_finite_stops_the_run_and_keeps_the_last_good_sta
     assert all_finite(state.arrays["model"])
 
 
-def test_float16_skips_an_overflowing_step_with_half_the_scale(feed, context) -> None:
+def test_float16_skips_an_overflowing_step_with_half_the_scale(
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext]
+) -> None:
     classifier = build_classifier()
     plan = build_plan("all", classifier, probe=False)
     stopped_after_it = context(precision="mixed_float16", interval=0, stop=StopAt(8))
@@ -189,7 +201,9 @@ def test_float16_skips_an_overflowing_step_with_half_the_scale(feed, context) ->
     assert all_finite(weights_of(classifier.model))
 
 
-def test_the_best_epoch_is_kept_and_patience_ends_a_stage(feed, context) -> None:
+def test_the_best_epoch_is_kept_and_patience_ends_a_stage(
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext]
+) -> None:
     classifier, batches = build_classifier(), feed()
     plan = build_plan("all", classifier, probe=False)
     surroundings = context(epochs=50, patience=2, learning_rate=0.05)
@@ -201,7 +215,11 @@ def test_the_best_epoch_is_kept_and_patience_ends_a_stage(feed, context) -> None
     assert loss == pytest.approx(best["val_loss"], abs=1e-5)
 
 
-def test_running_out_of_memory_names_a_batch_that_fits(feed, context, monkeypatch) -> None:
+def test_running_out_of_memory_names_a_batch_that_fits(
+    feed: Callable[..., Feed],
+    context: Callable[..., TrainingContext],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def build_small_step(*arguments: Any) -> TrainStep:
         """A device without room for more than 3 images."""
         step = build_train_step(*arguments)
@@ -221,7 +239,9 @@ def test_running_out_of_memory_names_a_batch_that_fits(feed, context, monkeypatc
     assert "GRAFT_TRAINING_BATCH_SIZE=2" in caught.value.cure
 
 
-def test_each_pooling_has_features_of_its_own(feed, context) -> None:
+def test_each_pooling_has_features_of_its_own(
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext]
+) -> None:
     # They have one shape: by that alone `max` would have been served what `avg` had kept.
     for pooling in ("avg", "max"):
         classifier, surroundings = build_classifier(pooling=pooling), context()
@@ -230,7 +250,9 @@ def test_each_pooling_has_features_of_its_own(feed, context) -> None:
     assert len(list(surroundings.cache.folder.iterdir())) == 2
 
 
-def test_each_set_of_initial_weights_has_features_of_its_own(feed, context) -> None:
+def test_each_set_of_initial_weights_has_features_of_its_own(
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext]
+) -> None:
     for seed in (0, 1):
         classifier, surroundings = build_classifier(seed), context()
         training.fit(classifier, build_plan("none", classifier), feed(), surroundings)

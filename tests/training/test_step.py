@@ -1,5 +1,6 @@
 """The step's two halves: XLA compiles the first and never the second; reduced precision trains."""
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -8,8 +9,10 @@ import pytest
 import tensorflow as tf
 
 from job import training
+from job.batches import Feed
 from job.model import Classifier
 from job.settings import TrainingSettings
+from job.training import TrainingContext
 from job.training.step import FIRST_SCALE, GROW_AFTER, LossScale, TrainStep, build_train_step
 from tests.training.conftest import build_classifier, build_plan
 
@@ -62,7 +65,9 @@ def test_xla_gives_the_gradient_that_plain_tensorflow_gives() -> None:
 
 @pytest.mark.parametrize("mode", ["part", "all"])
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-def test_reduced_precision_trains_over_kept_activations_too(feed, context, precision, mode) -> None:
+def test_reduced_precision_trains_over_kept_activations_too(
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext], precision: str, mode: str
+) -> None:
     keras.config.set_dtype_policy(precision)
     try:
         classifier = build_classifier(head_dtype="float32")

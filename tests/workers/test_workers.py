@@ -9,6 +9,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -22,7 +24,7 @@ STOPPED = "SIGTERM was received"
 
 
 @pytest.fixture
-def stop():
+def stop() -> Iterator[Stop]:
     before = signal.getsignal(signal.SIGTERM)
     stop = Stop()
     stop.install()
@@ -34,7 +36,7 @@ def ask_to_stop() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def test_a_signal_ends_the_phase_at_once(stop):
+def test_a_signal_ends_the_phase_at_once(stop: Stop) -> None:
     began = time.monotonic()
     threading.Timer(0.1, ask_to_stop).start()
     with pytest.raises(Terminated) as caught:
@@ -44,7 +46,7 @@ def test_a_signal_ends_the_phase_at_once(stop):
     assert STOPPED in caught.value.as_error().message
 
 
-def test_no_library_swallows_the_signal(stop):
+def test_no_library_swallows_the_signal(stop: Stop) -> None:
     class Careless(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             try:
@@ -58,13 +60,15 @@ def test_no_library_swallows_the_signal(stop):
         logger.warning("hello")
 
 
-def swallow():
+def swallow() -> None:
     """What native code does with an exception that a signal handler raises inside it."""
     with contextlib.suppress(Terminated):
         ask_to_stop()
 
 
-def test_a_signal_that_native_code_swallowed_keeps_the_next_phase_from_beginning(stop, tmp_path):
+def test_a_signal_that_native_code_swallowed_keeps_the_next_phase_from_beginning(
+    stop: Stop, tmp_path: Path
+) -> None:
     context = RunContext(telemetry=silent(), stop=stop, keras_home=tmp_path)
     with context.phase("audit"):
         swallow()
@@ -72,7 +76,7 @@ def test_a_signal_that_native_code_swallowed_keeps_the_next_phase_from_beginning
         raise AssertionError("it began")
 
 
-def test_what_follows_a_signal_is_told_as_the_stop_unless_it_says_so_itself(stop):
+def test_what_follows_a_signal_is_told_as_the_stop_unless_it_says_so_itself(stop: Stop) -> None:
     fault, ours = TypeError("a fault"), Interrupted("The wait was stopped; the run goes on.")
     assert stop.explain(fault) is fault
     swallow()
@@ -80,7 +84,7 @@ def test_what_follows_a_signal_is_told_as_the_stop_unless_it_says_so_itself(stop
     assert stop.explain(ours) is ours
 
 
-def test_an_error_that_native_code_made_of_a_signal_is_told_as_the_stop(tmp_path):
+def test_an_error_that_native_code_made_of_a_signal_is_told_as_the_stop(tmp_path: Path) -> None:
     """TensorFlow's own flatten, struck while it imports, ends with a SystemError or a TypeError."""
     done = subprocess.run(
         [sys.executable, "-c", STRUCK], capture_output=True, text=True, check=False, cwd=tmp_path
@@ -103,10 +107,10 @@ sys.exit(__main__.main(["run"]))
 """
 
 
-def test_a_phase_that_asks_for_itself_is_not_cut_off(stop):
+def test_a_phase_that_asks_for_itself_is_not_cut_off(stop: Stop) -> None:
     steps: list[int | str] = []
 
-    def work():
+    def work() -> None:
         with stop.deferred():
             for step in range(5):
                 if step == 2:
@@ -121,29 +125,29 @@ def test_a_phase_that_asks_for_itself_is_not_cut_off(stop):
     assert steps == [0, 1, "saved"]
 
 
-def test_without_a_signal_nothing_happens(stop):
+def test_without_a_signal_nothing_happens(stop: Stop) -> None:
     with stop.deferred():
         stop.check()
     stop.check()
     assert not stop.requested
 
 
-def test_a_second_signal_does_not_disturb_the_end_that_the_first_one_began(stop):
+def test_a_second_signal_does_not_disturb_the_end_that_the_first_one_began(stop: Stop) -> None:
     with pytest.raises(Terminated):
         ask_to_stop()
     ask_to_stop()
     time.sleep(0.05)
 
 
-def test_a_signal_after_the_outcome_does_not_change_it(stop):
+def test_a_signal_after_the_outcome_does_not_change_it(stop: Stop) -> None:
     stop.ignore()
     ask_to_stop()
     time.sleep(0.05)
     assert not stop.requested
 
 
-def test_a_failure_while_deferred_is_not_hidden_by_the_signal(stop):
-    def work():
+def test_a_failure_while_deferred_is_not_hidden_by_the_signal(stop: Stop) -> None:
+    def work() -> None:
         with stop.deferred():
             ask_to_stop()
             raise ValueError("the disk is full")
@@ -162,7 +166,9 @@ def test_a_failure_while_deferred_is_not_hidden_by_the_signal(stop):
         ("float16", True, "mixed_float16"),
     ],
 )
-def test_precision_follows_the_setting_or_the_devices(asked, bfloat16, policy):
+def test_precision_follows_the_setting_or_the_devices(
+    asked: str, bfloat16: bool, policy: str
+) -> None:
     assert (
         Workers(
             strategy=None, replicas=1, devices=("CPU:0",), bfloat16=bfloat16, fingerprint=""
@@ -176,18 +182,18 @@ def tf_config(kind: str = "worker", index: object = 1, **jobs: object) -> str:
     return json.dumps({"cluster": cluster, "task": {"type": kind, "index": index}})
 
 
-def test_without_tf_config_a_worker_is_alone_and_the_chief():
+def test_without_tf_config_a_worker_is_alone_and_the_chief() -> None:
     assert WorkerGroup.parse("") == SINGLE_WORKER
     assert (SINGLE_WORKER.size, SINGLE_WORKER.chief) == (1, True)
 
 
-def test_tf_config_names_the_workers_and_the_first_is_the_chief():
+def test_tf_config_names_the_workers_and_the_first_is_the_chief() -> None:
     assert WorkerGroup.parse(tf_config()) == WorkerGroup(("a:2222", "b:2222"), 1)
     assert not WorkerGroup.parse(tf_config()).chief
     assert WorkerGroup.parse(tf_config(index="0")).chief
 
 
-def test_a_chief_of_its_own_as_some_operators_write_it_comes_first():
+def test_a_chief_of_its_own_as_some_operators_write_it_comes_first() -> None:
     both = {"chief": ["c:1"], "worker": ["a:1", "b:1"]}
     assert WorkerGroup.parse(tf_config("worker", 1, **both)) == WorkerGroup(
         ("c:1", "a:1", "b:1"), 2
@@ -207,14 +213,16 @@ def test_a_chief_of_its_own_as_some_operators_write_it_comes_first():
         (tf_config(worker=["a:1", "a:1"]), "an address occurs twice"),
     ],
 )
-def test_a_tf_config_that_describes_no_workers_is_refused_with_an_example(text, said):
+def test_a_tf_config_that_describes_no_workers_is_refused_with_an_example(
+    text: str, said: str
+) -> None:
     with pytest.raises(SettingsError, match=said) as refused:
         WorkerGroup.parse(text)
     assert text in refused.value.message
     assert '"task": {"type": "worker", "index": 0}' in refused.value.cure
 
 
-def test_a_rehearsal_of_several_gpus_is_for_one_worker():
+def test_a_rehearsal_of_several_gpus_is_for_one_worker() -> None:
     with pytest.raises(SettingsError, match="GRAFT_DEVICES_LOGICAL_CPUS=2"):
         join(DevicesSettings(logical_cpus=2), WorkerGroup(("a:1", "b:1"), 0))
 
@@ -243,7 +251,7 @@ print(tf.config.threading.get_intra_op_parallelism_threads())
 """
 
 
-def test_devices_are_joined_as_the_settings_say():
+def test_devices_are_joined_as_the_settings_say() -> None:
     environment = {"CUDA_VISIBLE_DEVICES": "", "TF_CPP_MIN_LOG_LEVEL": "3"}
     process = subprocess.run(
         [sys.executable, "-c", JOIN], env=environment, capture_output=True, text=True, check=False
