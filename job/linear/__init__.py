@@ -26,9 +26,6 @@ from job.linear.trial import (
     set_trial,
 )
 
-# The short name, for those who have no other group in sight. A class name occurs once in job/.
-Group = FeatureGroup
-
 __all__ = [
     "COARSE_PENALTIES",
     "FOLDS",
@@ -36,7 +33,6 @@ __all__ = [
     "PENALTIES",
     "FactorChoice",
     "FeatureGroup",
-    "Group",
     "Head",
     "PenaltyChoice",
     "PenaltyRow",

@@ -11,7 +11,7 @@ import keras
 from keras import initializers, layers
 
 from job.catalogue import BACKBONES
-from job.linear import Group
+from job.linear import FeatureGroup
 from job.model import architecture, tensors
 from job.model.cuts import Cut, find_cuts, find_stage_ends
 from job.settings import BackboneSettings, DtypePolicy, HeadSettings, Pooling
@@ -148,7 +148,7 @@ def build(spec: ClassifierSpec, weights: Weights) -> Classifier:
     return classifier
 
 
-def pool_stages(classifier: Classifier) -> tuple[keras.Model, tuple[Group, ...]]:
+def pool_stages(classifier: Classifier) -> tuple[keras.Model, tuple[FeatureGroup, ...]]:
     """Pool the end of every stage of the backbone, all of them in one pass over an image.
 
     Returns:
@@ -164,7 +164,7 @@ def pool_stages(classifier: Classifier) -> tuple[keras.Model, tuple[Group, ...]]
     start = 0
     for size, tensor in zip(sizes, pooled, strict=True):
         stop = start + tensor.shape[1]
-        groups.append(Group(f"{size} px", start, stop))
+        groups.append(FeatureGroup(f"{size} px", start, stop))
         start = stop
     return keras.Model(backbone.input, _join_features(pooled)), tuple(groups)
 

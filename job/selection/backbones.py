@@ -13,7 +13,7 @@ from job.audit import Splits
 from job.batches import collect_labels
 from job.catalogue import BACKBONES
 from job.errors import SettingsError
-from job.linear import Group, find_best, rotate_trial
+from job.linear import FeatureGroup, find_best, rotate_trial
 from job.measurement.profile import compute_interval
 from job.scores import Labels
 from job.selection.entrants import Entrant, build_entrant
@@ -169,7 +169,7 @@ class _Halving:
         judged = []
         for entrant in self.entrants.values():
             trial = entrant.set_trial(learnt, val, self.context)
-            rotated = rotate_trial(trial, [Group("", 0, entrant.last.dimensions)])
+            rotated = rotate_trial(trial, [FeatureGroup("", 0, entrant.last.dimensions)])
             best, logits = find_best(rotated, self.metric, (1.0,))
             low, high = compute_interval(self.metric, rotated.labels, logits)
             # Folds differ in size by one or two images.

@@ -11,7 +11,7 @@ from job import batches, model
 from job.audit import Example, Splits
 from job.batches import Feed
 from job.features import FrozenNetwork
-from job.linear import Group, Trial, set_trial
+from job.linear import FeatureGroup, Trial, set_trial
 from job.model import ClassifierSpec
 from job.settings import Settings
 from job.training import TrainingContext, freeze_stages, make_sample
@@ -37,7 +37,7 @@ class Entrant:
 
     name: str
     network: FrozenNetwork
-    last: Group
+    last: FeatureGroup
     feed: Feed
     milliseconds: float
 

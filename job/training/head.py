@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from job.linear import (
-    Group,
+    FeatureGroup,
     Probe,
     Sample,
     choose_penalty,
@@ -95,7 +95,7 @@ def solve_head(
     return SolvedHead(best, rows, best.logits(val.features))
 
 
-def take_columns(sample: Sample, group: Group) -> Sample:
+def take_columns(sample: Sample, group: FeatureGroup) -> Sample:
     """The same images with the features of one stage alone."""
     return Sample(
         features=sample.features[:, group.start : group.stop],

@@ -8,7 +8,7 @@ import numpy as np
 from job.audit import Example
 from job.batches import Feed, collect_labels
 from job.features import FrozenNetwork
-from job.linear import Group, Sample
+from job.linear import FeatureGroup, Sample
 from job.model import Classifier, pool_stages
 from job.training.context import TrainingContext
 from job.training.network import name_activations
@@ -24,7 +24,7 @@ class StageFeatures:
         val, test: the same of the other images.
     """
 
-    groups: tuple[Group, ...]
+    groups: tuple[FeatureGroup, ...]
     train: Sample
     val: Sample
     test: Sample
@@ -52,7 +52,7 @@ def load_stage_features(
 
 def freeze_stages(
     classifier: Classifier, context: TrainingContext
-) -> tuple[FrozenNetwork, tuple[Group, ...]]:
+) -> tuple[FrozenNetwork, tuple[FeatureGroup, ...]]:
     """The network that gives the features of all stages, and the columns of each stage."""
     model, groups = pool_stages(classifier)
     place = f"stages, the last one pooled by {classifier.spec.head.pooling}"

@@ -55,6 +55,7 @@ def make_outcome(val_wrong: int, test_wrong: int, work: float, sure: float = 1.0
         layers=10,
         train=50,
         history="[]",
+        refinements="[]",
     )
 
 
