@@ -208,7 +208,7 @@ def test_no_text_of_a_chart_is_clipped_or_covers_another(
 ) -> None:
     page = browser.new_page(viewport={"width": width, "height": 900})
     page.goto((written / "report.html").as_uri())
-    assert page.locator(".chart > svg").count() == 11
+    assert page.locator(".chart > svg").count() == 12
     assert overlapping_texts(page) == []
     assert clipped_texts(page) == []
     wide = "document.documentElement.scrollWidth - document.documentElement.clientWidth"

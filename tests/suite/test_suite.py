@@ -137,7 +137,8 @@ def test_a_tiny_suite_runs_is_resumed_and_is_judged(
         assert (none.epochs, part.epochs) == (0, 1)
         assert none.val.shape == (len(none.val_labels), len(np.unique(none.test_labels)))
         assert np.array_equal(none.test_labels, part.test_labels)
-        assert not np.array_equal(none.test, part.test)
+        # After so little training, validation may prefer the weights at the start.
+        assert json.loads(part.refinements)[0]["name"] == "best epoch"
         assert none.work < part.work < part.plain_work
         assert name in TASKS
     capfd.readouterr()
