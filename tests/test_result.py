@@ -41,7 +41,7 @@ def test_the_object_is_small_and_valid_whatever_happened(
     error: JobError | None,
     reason: str,
 ) -> None:
-    failure = error and Failure.of(error)
+    failure = Failure.of(error) if error else None
     result = Result(
         status="failed",
         run_id=run_id,

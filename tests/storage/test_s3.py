@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import boto3
 import botocore.exceptions
@@ -292,7 +292,11 @@ def test_a_damaged_body_is_fetched_again(faulty: FaultyProxy, bucket: str, tmp_p
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha1", "crc32", "md5"])
 def test_a_checksum_that_the_store_keeps_is_verified(
-    faulty: FaultyProxy, bucket: str, direct: Any, tmp_path: Path, algorithm: str
+    faulty: FaultyProxy,
+    bucket: str,
+    direct: Any,
+    tmp_path: Path,
+    algorithm: Literal["md5", "sha1", "sha256", "crc32"],
 ) -> None:
     """An ETag that is not an MD5, as of an object in parts, leaves the other checksums."""
     extra = {} if algorithm == "md5" else {"ChecksumAlgorithm": algorithm.upper()}

@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Literal
 
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
@@ -202,7 +203,7 @@ def test_text_from_the_data_is_text_on_the_page(visit: Visit) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_is_legible_in_both_schemes(
-    browser: Browser, telemetry: RunTelemetry, scheme: str
+    browser: Browser, telemetry: RunTelemetry, scheme: Literal["light", "dark"]
 ) -> None:
     page = browser.new_page(color_scheme=scheme)
     visit = Visit(page, telemetry)

@@ -1,6 +1,6 @@
 """Training: what comes out, what stays frozen, and what an interruption must not change."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -28,7 +28,7 @@ def equal(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
     return all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def all_finite(arrays: list[np.ndarray]) -> bool:
+def all_finite(arrays: Sequence[np.ndarray]) -> bool:
     return all(np.isfinite(array).all() for array in arrays)
 
 

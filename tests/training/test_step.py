@@ -11,7 +11,7 @@ import tensorflow as tf
 from job import training
 from job.batches import Feed
 from job.model import Classifier
-from job.settings import TrainingSettings
+from job.settings import TrainingSettings, TransferMode
 from job.training import TrainingContext
 from job.training.step import FIRST_SCALE, GROW_AFTER, LossScale, TrainStep, build_train_step
 from tests.training.conftest import build_classifier, build_plan
@@ -66,7 +66,10 @@ def test_xla_gives_the_gradient_that_plain_tensorflow_gives() -> None:
 @pytest.mark.parametrize("mode", ["part", "all"])
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 def test_reduced_precision_trains_over_kept_activations_too(
-    feed: Callable[..., Feed], context: Callable[..., TrainingContext], precision: str, mode: str
+    feed: Callable[..., Feed],
+    context: Callable[..., TrainingContext],
+    precision: str,
+    mode: TransferMode,
 ) -> None:
     keras.config.set_dtype_policy(precision)
     try:
