@@ -123,6 +123,8 @@ def test_a_check_looks_for_the_weights_of_every_candidate(
     assert "EfficientNetLite1: EfficientNetLite1 needs its ImageNet weights" in missing.out
 
 
+# Two workers and several backbones: a minute and a half.
+@pytest.mark.slow
 def test_two_workers_train_the_backbone_that_the_chief_has_chosen(
     auto: dict[str, str], tmp_path: Path
 ) -> None:
