@@ -1,6 +1,6 @@
 """Measure a model on held-out images and write JSON, an HTML page and a model card about it."""
 
-from job.evaluation.calibration import fit_temperature
+from job.evaluation.calibration import compute_calibrated_loss, fit_temperature
 from job.evaluation.class_maps import compute_class_maps
 from job.evaluation.context import ReportContext
 from job.evaluation.report import Mistake, Report, judge, judge_probabilities, write
@@ -12,6 +12,7 @@ __all__ = [
     "Report",
     "ReportContext",
     "compare_paired",
+    "compute_calibrated_loss",
     "compute_class_maps",
     "compute_scores",
     "fit_temperature",

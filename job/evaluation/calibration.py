@@ -12,7 +12,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
 from job.evaluation.scores import Probabilities, compute_wilson_interval
-from job.scores import Labels
+from job.scores import Labels, log_loss
 
 # Bins of confidence, of equal width, as in the paper.
 BINS = 15
@@ -60,6 +60,19 @@ def fit_temperature(logits: NDArray[np.float32], labels: Labels) -> float:
     if temperature <= 1.01 * TEMPERATURES[0]:
         return 1.0
     return temperature
+
+
+def compute_calibrated_loss(labels: Labels, logits: NDArray[np.float32]) -> float:
+    """The log loss in nats after calibration, as a model is released.
+
+    What was trained by steps is too confident before.
+
+    Args:
+        labels: int [n].
+        logits: float32 [n, classes], which are calibrated on these very labels.
+    """
+    calibrated = (logits / fit_temperature(logits, labels)).astype(np.float32)
+    return log_loss(labels, calibrated)
 
 
 def compute_reliability(labels: Labels, probabilities: Probabilities) -> list[dict[str, Any]]:

@@ -32,5 +32,5 @@ def measure_data(classifier: Classifier, feed: Feed, context: TrainingContext) -
     """
     features = load_stage_features(classifier, feed, context)
     measurement = measure(features.train, features.val, features.groups, context.gate.metric)
-    everything = join(join(features.train, features.val), features.test)
+    everything = join(features.train, features.val, features.test)
     return MeasuredData(features, measurement, find_suspects(everything))

@@ -175,7 +175,8 @@ class _Race:
         context, kept = session.context, session.kept
         resumed = dict(session.running)
         session.running = {}
-        middle = read_arrays(session.classifier.model.variables)
+        # A resumed leg goes on in the middle, and what follows assigns the start.
+        middle = read_arrays(session.classifier.model.variables) if resumed else []
         trainer = self._get_trainer(candidate)
         variables = trainer.network.variables
         if resumed:
@@ -183,8 +184,7 @@ class _Race:
             trainer.restore_running(resumed)
         elif name in session.progress.parked:
             assign_arrays(variables, kept[f"{name}: variables"])
-            parked = {kind: kept[f"{name}: {kind}"] for kind in ("optimizer", "best")}
-            trainer.restore_running(parked)
+            self._restore_parked(trainer, name)
             session.progress.current = session.progress.parked[name]
         with context.stop.deferred():
             if trainer.train(session, rung.until):
@@ -283,9 +283,11 @@ class _Race:
     def _restore_finalist(self, candidate: Candidate) -> StageTrainer:
         """The trainer of a candidate, with the weights of its best epoch in the model."""
         trainer = self._get_trainer(candidate)
-        kept = self.session.kept
-        name = candidate.name
-        parked = {kind: kept[f"{name}: {kind}"] for kind in ("optimizer", "best")}
-        trainer.restore_running(parked)
+        self._restore_parked(trainer, candidate.name)
         assign_arrays(trainer.network.variables, trainer.best[0])
         return trainer
+
+    def _restore_parked(self, trainer: StageTrainer, name: str) -> None:
+        """Give a trainer the optimizer and the best states that its candidate was parked with."""
+        kept = self.session.kept
+        trainer.restore_running({kind: kept[f"{name}: {kind}"] for kind in ("optimizer", "best")})

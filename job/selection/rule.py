@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from job.evaluation import fit_temperature
+from job.evaluation import compute_calibrated_loss
 from job.linear import LEAST_JUDGED
-from job.scores import Labels, log_loss, score
+from job.scores import Labels, score
 
 # A candidate that is worse by more than this is not as good as the best.
 MOST_GIVEN_AWAY = 0.01
@@ -66,7 +66,9 @@ def choose_winner(judged: Sequence[Judged], labels: Labels, metric: str) -> Winn
         metric: a key of `METRICS`.
     """
     scores = {one.name: score(metric, labels, one.logits) for one in judged}
-    best = max(judged, key=lambda one: (scores[one.name], -_compute_loss(one, labels)))
+    best = max(
+        judged, key=lambda one: (scores[one.name], -compute_calibrated_loss(labels, one.logits))
+    )
     unit = f"{metric.replace('_', ' ')} on {len(labels)} validation images"
     top = f"{best.name} reaches {scores[best.name]:.3f}"
     for one in sorted(judged, key=lambda one: one.work):
@@ -87,13 +89,6 @@ def choose_winner(judged: Sequence[Judged], labels: Labels, metric: str) -> Winn
     if not others:
         return Winner(best.name, "The budget allows no other candidate.")
     return Winner(best.name, f"{top}, the next best candidate {max(others):.3f} ({unit}).")
-
-
-def _compute_loss(one: Judged, labels: Labels) -> float:
-    """The loss after calibration. Candidates that were trained by steps are too confident."""
-    temperature = fit_temperature(one.logits, labels)
-    calibrated = (one.logits / temperature).astype(np.float32)
-    return log_loss(labels, calibrated)
 
 
 def compute_paired_error(one: np.ndarray, other: np.ndarray, labels: Labels, metric: str) -> float:

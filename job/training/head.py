@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 from job.linear import (
-    FeatureGroup,
     Probe,
     Sample,
     choose_penalty,
@@ -93,13 +92,3 @@ def solve_head(
     # Of equals this is the first one, which has the stronger penalty.
     best = probes[ranks.index(max(ranks))]
     return SolvedHead(best, rows, best.logits(val.features))
-
-
-def take_columns(sample: Sample, group: FeatureGroup) -> Sample:
-    """The same images with the features of one stage alone."""
-    return Sample(
-        features=sample.features[:, group.start : group.stop],
-        labels=sample.labels,
-        targets=sample.targets,
-        weights=sample.weights,
-    )

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from job.audit import Example
 from job.batches import EVALUATION_BATCH, Feed
+from job.features import FrozenNetwork, compute_activations
 from job.model import Classifier
 from job.training.inputs import StageInputs
 from job.workers import Workers
@@ -30,15 +31,9 @@ def compute_feature_maps(
     classifier: Classifier, feed: Feed, examples: Sequence[Example]
 ) -> np.ndarray:
     """Compute what the backbone gives for some images: float32 [n, h, w, channels]."""
-
-    @tf.function
-    def infer(images: tf.Tensor) -> tf.Tensor:
-        feature_map = classifier.backbone(images, training=False)
-        return tf.cast(feature_map, tf.float32)
-
-    batches = [infer(images).numpy() for images in feed.load_images(examples)]
-    feature_maps = np.concatenate(batches)
-    return feature_maps[: len(examples)]
+    network = FrozenNetwork(classifier.backbone, key="")
+    batches = list(compute_activations(network, feed, examples))
+    return np.concatenate(batches).astype(np.float32)
 
 
 def predict_validation(

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from job.batches import collect_labels
-from job.evaluation import fit_temperature
+from job.evaluation import compute_calibrated_loss
 from job.features import FrozenNetwork, compute_activations
-from job.scores import log_loss, score
+from job.scores import score
 from job.training.head import solve_head
 from job.training.loop import StageTrainer
 from job.training.progress import Rank
@@ -44,8 +44,7 @@ def refine(trainer: StageTrainer, session: TrainingSession, start: Arrays) -> No
     def judge() -> Rank:
         """Score and, for equal scores, the loss of the calibrated model, as it is released."""
         _, logits = trainer.judge()
-        calibrated = (logits / fit_temperature(logits, labels)).astype(np.float32)
-        return score(metric, labels, logits), -log_loss(labels, calibrated)
+        return score(metric, labels, logits), -compute_calibrated_loss(labels, logits)
 
     rank = judge()
     logger.info("the best epoch scores %.4f in validation", rank[0])

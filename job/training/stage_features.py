@@ -1,7 +1,7 @@
 """The features that heads are solved on: the pooled end of every stage of the backbone."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from job.batches import Feed, collect_labels
 from job.features import FrozenNetwork
 from job.linear import FeatureGroup, Sample
 from job.model import Classifier, pool_stages
+from job.settings import Pooling
 from job.training.context import TrainingContext
 from job.training.network import name_activations
 
@@ -28,6 +29,13 @@ class StageFeatures:
     train: Sample
     val: Sample
     test: Sample
+
+    def take_columns(self, sample: Sample, pooling: Pooling) -> Sample:
+        """The same images with the features that a head of this pooling takes."""
+        if pooling == "stages":
+            return sample
+        last = self.groups[-1]
+        return replace(sample, features=sample.features[:, last.start : last.stop])
 
 
 def load_stage_features(
@@ -62,11 +70,8 @@ def freeze_stages(
 
 def apply_head(classifier: Classifier, features: StageFeatures, sample: Sample) -> np.ndarray:
     """Compute the logits of a head on the features of a frozen backbone: float32 [n, classes]."""
-    columns = sample.features
-    if classifier.spec.head.pooling != "stages":
-        last = features.groups[-1]
-        columns = columns[:, last.start : last.stop]
-    return np.asarray(classifier.head(columns, training=False))
+    taken = features.take_columns(sample, classifier.spec.head.pooling)
+    return np.asarray(classifier.head(taken.features, training=False))
 
 
 def make_sample(features: np.ndarray, feed: Feed, examples: Sequence[Example]) -> Sample:

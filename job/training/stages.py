@@ -7,7 +7,7 @@ from job.batches import Feed
 from job.model import Classifier
 from job.telemetry import HeadSolved
 from job.training.context import TrainingContext
-from job.training.head import SolvedHead, solve_head, take_columns
+from job.training.head import SolvedHead, solve_head
 from job.training.inputs import load_inputs
 from job.training.loop import StageTrainer
 from job.training.network import divide_classifier
@@ -77,10 +77,9 @@ def conclude(session: TrainingSession, plan: Plan) -> Fitted:
 
 def solve_plain_head(session: TrainingSession, features: StageFeatures) -> SolvedHead:
     """Solve the classifier's own head, and write each penalty into the history."""
-    group = features.groups[-1]
-    train, val = features.train, features.val
-    if session.classifier.spec.head.pooling != "stages":
-        train, val = take_columns(train, group), take_columns(val, group)
+    pooling = session.classifier.spec.head.pooling
+    train = features.take_columns(features.train, pooling)
+    val = features.take_columns(features.val, pooling)
     metric = session.context.gate.metric
     solved = solve_head(train, val, metric)
     session.progress.history += solved.rows

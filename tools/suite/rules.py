@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 from scipy.stats import rankdata
 
-from job.evaluation.calibration import fit_temperature
+from job.evaluation import compute_calibrated_loss
 from job.scores import log_loss, score
 
 # From this ratio of the largest class to the smallest on, accuracy hides what a small one loses.
@@ -131,13 +131,7 @@ def choose_by_loss(candidates: Sequence[Candidate], labels: np.ndarray) -> Candi
 
 def choose_by_calibrated_loss(candidates: Sequence[Candidate], labels: np.ndarray) -> Candidate:
     """Choose the lowest validation loss after each candidate has got its own temperature."""
-
-    def compute_loss(candidate: Candidate) -> float:
-        temperature = fit_temperature(candidate.logits, labels)
-        calibrated = (candidate.logits / temperature).astype(np.float32)
-        return log_loss(labels, calibrated)
-
-    return min(candidates, key=compute_loss)
+    return min(candidates, key=lambda each: compute_calibrated_loss(labels, each.logits))
 
 
 def choose_by_ranks(candidates: Sequence[Candidate], labels: np.ndarray) -> Candidate:
