@@ -15,7 +15,8 @@ from job.supervision.ending import Ending
 
 # Linux: the signal that a process gets when its parent ends (prctl(2)).
 PR_SET_PDEATHSIG = 1
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# What the watching process waits for.
+WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
 # Terminals: back to the start of the line, and erase it. A progress bar may be on it.
 ERASE_LINE = "\r\x1b[K"
 
@@ -34,18 +35,20 @@ def supervise(work: Callable[[], int], report_unfinished: Callable[[Ending], int
     """
     if sys.platform != "linux" or sys.stderr is None:
         return work()
-    # Some parents ignore SIGCHLD, and a child inherits that. Then the end of our own child is lost.
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # A process inherits what its parent ignores or blocks. With SIGCHLD ignored the end of our own
+    # child would be lost, and with SIGTERM a stop.
+    for number in (signal.SIGCHLD, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
     # Blocked signals wait until they are asked for, so none is lost before there is a child to pass
     # it on to.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {*STOP_SIGNALS, signal.SIGCHLD})
+    signal.pthread_sigmask(signal.SIG_BLOCK, WATCHED)
     own, finished, channel = os.getpid(), mmap.mmap(-1, 1), _Channel(terminal=os.isatty(2))
 
     child = os.fork()
     if child == 0:
         die_with(own)
         channel.enter_child()
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
         return _work_to_end(work, finished)
 
     copier = Copier(*channel.enter_parent())
@@ -95,7 +98,7 @@ def _wait_for_child(child: int) -> int:
     orphans of others.
     """
     while True:
-        received = signal.sigwaitinfo({*STOP_SIGNALS, signal.SIGCHLD})
+        received = signal.sigwaitinfo(WATCHED)
         if received.si_signo == signal.SIGCHLD:
             pid, status = os.waitpid(-1, os.WNOHANG)
             while pid:

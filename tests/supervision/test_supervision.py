@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -226,10 +227,19 @@ def test_a_stop_is_passed_on(number: signal.Signals) -> None:
     assert process.returncode == 42
 
 
-def test_a_stop_before_the_work_has_a_handler_is_an_interrupted_run() -> None:
-    # In short sleeps. Coverage has two handlers in a forked process, of which the first one sends
-    # the signal on to the second. A sleep that has begun again in between delays that one.
-    process = started("log.info('ready')\nwhile True: time.sleep(0.1)", "run")
+def ignore_sigterm() -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+def block_sigterm() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+
+@pytest.mark.parametrize("inherited", [None, ignore_sigterm, block_sigterm])
+def test_a_stop_before_the_work_has_a_handler_is_an_interrupted_run(
+    inherited: Callable[[], None] | None,
+) -> None:
+    process = started("log.info('ready')\ntime.sleep(60)", "run", preexec_fn=inherited)
     assert process.stderr
     assert "ready" in process.stderr.readline()
     process.terminate()

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +23,10 @@ STOPPED = "SIGTERM was received"
 
 
 @pytest.fixture
-def stop() -> Iterator[Stop]:
-    before = signal.getsignal(signal.SIGTERM)
+def stop() -> Stop:
     stop = Stop()
     stop.install()
-    yield stop
-    signal.signal(signal.SIGTERM, before)
+    return stop
 
 
 def ask_to_stop() -> None:
