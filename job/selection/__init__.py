@@ -15,7 +15,7 @@ from job.selection.candidates import (
 )
 from job.selection.measuring import MeasuredData, measure_data
 from job.selection.race import race_candidates
-from job.selection.rule import Judged, choose_winner
+from job.selection.rule import Judged, choose_metric, choose_winner, compute_paired_error
 from job.selection.schedule import Rung, plan_race, plan_rungs
 
 __all__ = [
@@ -27,7 +27,9 @@ __all__ = [
     "Rung",
     "choose_backbone",
     "choose_boundaries",
+    "choose_metric",
     "choose_winner",
+    "compute_paired_error",
     "is_worth_a_race",
     "list_candidates",
     "measure_data",

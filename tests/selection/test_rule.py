@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from job.selection import Judged, choose_winner
-from job.selection.rule import choose_metric, compute_paired_error
+from job.selection import Judged, choose_metric, choose_winner, compute_paired_error
 
 LABELS = np.arange(1000) % 4
 

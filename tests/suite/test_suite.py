@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from job.selection import Judged
 from tools.suite import regret, runner
 from tools.suite.choices import CHOICES
 from tools.suite.measuring import bootstrap_means, measure_regret
 from tools.suite.outcomes import Outcome, Table, count_work, read_table
-from tools.suite.rules import RULES, Candidate, choose_candidate, compare_candidates
+from tools.suite.rules import RACE, RULES
 from tools.suite.tasks import TASKS, deal_evenly
 
 # Tasks whose pictures need neither a download nor a minute of drawing.
@@ -207,51 +208,40 @@ def test_the_interval_covers_images_and_seeds() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cheap_wrong", "images", "chosen"),
+    ("rule", "images", "more", "chosen"),
     [
-        # One of 100 is one point, and within the standard error of one image: the cheaper one.
-        (11, 100, "cheap"),
-        # Two points are more than one, whatever the standard error is.
-        (12, 100, "dear"),
-        # 5 of 1,000 are half a point, but the standard error is 0.22.
-        (15, 1000, "dear"),
+        (RACE, 200, 1, "cheap"),
+        # 1.5 points: more than one, though within the standard error of 2.4 points.
+        (RACE, 200, 3, "dear"),
+        # Few images cannot show a difference of one point.
+        (RACE, 100, 3, "cheap"),
+        ("one standard error, at most 1 point", 100, 3, "dear"),
+        ("one standard error, at most 2 points", 200, 3, "cheap"),
+        ("one standard error", 200, 4, "cheap"),
+        ("one standard error", 1000, 4, "cheap"),
+        ("half a standard error, at most 1 point", 1000, 4, "dear"),
+        ("best score", 200, 1, "dear"),
     ],
 )
-def test_a_cheaper_candidate_wins_within_one_standard_error_and_one_point(
-    cheap_wrong: int, images: int, chosen: str
+def test_each_rule_has_its_own_idea_of_as_good(
+    rule: str, images: int, more: int, chosen: str
 ) -> None:
     labels = np.arange(images) % 2
-    candidates = [
-        Candidate(name="dear", logits=answer(labels, 10), work=2.0),
-        Candidate(name="cheap", logits=answer(labels, cheap_wrong), work=1.0),
+    # Each has mistakes of its own, and the cheap one has some more.
+    cheap = np.roll(answer(labels, 10 + more), 50, axis=0)
+    judged = [Judged("dear", 2.0, answer(labels, 10)), Judged("cheap", 1.0, cheap)]
+    assert RULES[rule](judged, labels) == chosen
+    assert RULES[rule](judged[::-1], labels) == chosen
+
+
+def test_of_equal_scores_the_lower_loss_is_best_and_the_race_takes_the_cheaper() -> None:
+    labels = np.arange(200) % 2
+    judged = [
+        Judged("cheap", 1.0, answer(labels, 10, sure=0.5)),
+        Judged("dear", 2.0, answer(labels, 10, sure=2.0)),
     ]
-    assert choose_candidate(candidates, labels).name == chosen
-    assert choose_candidate(candidates[::-1], labels).name == chosen
-    assert BEST_SCORE(candidates, labels).name == "dear"
-
-
-def test_of_equal_scores_the_lower_loss_is_best_and_the_cheaper_is_chosen() -> None:
-    labels = np.arange(100) % 2
-    candidates = [
-        Candidate(name="cheap", logits=answer(labels, 10, sure=0.5), work=1.0),
-        Candidate(name="dear", logits=answer(labels, 10, sure=2.0), work=2.0),
-    ]
-    assert BEST_SCORE(candidates, labels).name == "dear"
-    assert choose_candidate(candidates, labels).name == "cheap"
-
-
-def test_where_classes_are_unbalanced_a_small_one_counts_as_much_as_a_large_one() -> None:
-    labels = np.array([0] * 10 + [1] * 90)
-    always_large = np.eye(2, dtype=np.float32)[np.ones(100, int)]
-    # It knows all of the small class, and loses 15 of the large one.
-    fair = np.eye(2, dtype=np.float32)[np.where(np.arange(100) < 25, 0, 1)]
-    candidates = [
-        Candidate(name="always large", logits=always_large, work=1.0),
-        Candidate(name="fair", logits=fair, work=2.0),
-    ]
-    assert choose_candidate(candidates, labels).name == "fair"
-    lost, _ = compare_candidates(candidates[1], candidates[0], labels, "balanced_accuracy")
-    assert lost == pytest.approx((1 - 15 / 90) / 2)
+    assert BEST_SCORE(judged, labels) == "dear"
+    assert RULES[RACE](judged, labels) == "cheap"
 
 
 def test_every_choice_has_a_name_that_is_a_file_name() -> None:

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from job.selection import Judged
 from tools.suite.outcomes import Outcome, Table
-from tools.suite.rules import Candidate, Rule
+from tools.suite.rules import Rule
 
 RESAMPLES = 4000
 BOUND = 95
@@ -205,12 +206,8 @@ def _find_hits(task: str, seed: int, row: dict[str, Outcome]) -> dict[str, np.nd
 
 
 def _apply_rule(rule: Rule, row: dict[str, Outcome]) -> str:
-    candidates = [
-        Candidate(name=choice, logits=outcome.val, work=outcome.work)
-        for choice, outcome in row.items()
-    ]
-    labels = next(iter(row.values())).val_labels
-    return rule(candidates, labels).name
+    judged = [Judged(choice, outcome.work, outcome.val) for choice, outcome in row.items()]
+    return rule(judged, next(iter(row.values())).val_labels)
 
 
 def _summarize_samples(mean: float, samples: np.ndarray) -> Estimate:

@@ -19,10 +19,8 @@ from tools.paths import ROOT
 from tools.suite.choices import CHOICES
 from tools.suite.measuring import Estimate, Regret, measure_regret
 from tools.suite.outcomes import Table, read_table
-from tools.suite.rules import RULES, choose_candidate
+from tools.suite.rules import RULES
 from tools.suite.tasks import TASKS
-
-__all__ = ["choose_candidate"]
 
 FOLDER = ROOT / "run" / "suite"
 # A score of fewer images moves by more than what is promised for a task.
@@ -39,9 +37,9 @@ def write_tables(judged: Sequence[Regret], table: Table) -> str:
     race = judged[0]
     seeds = max(len(task.seeds) for task in race.tasks)
     scores = f"""
-Test accuracy in %, mean over {seeds} seeds. `auto` is the rule “{race.rule}”. Regret is the best
-fixed choice, picked on the other seeds, minus `auto`, in points, with the upper end of a one-sided
-95 % interval (bootstrap over seeds and test images).
+Test accuracy in %, mean over {seeds} seeds. `auto` is {race.rule}. Regret is the best fixed
+choice, picked on the other seeds, minus `auto`, in points, with the upper end of a one-sided 95 %
+interval (bootstrap over seeds and test images).
 """
     gains = """
 What `auto` has more than each fixed choice, mean over the tasks, with the lower end of its
