@@ -88,6 +88,10 @@ test: .venv/ready photographs chromium ## Run the tests, with the coverage of jo
 slow: .venv/ready photographs chromium ## Run the tests that take minutes each: every backbone, every format.
 	$(PYTEST_PARALLEL) -m slow $(ARGS)
 
+.PHONY: test-runs
+test-runs: .venv/ready photographs ## Test whole runs: by two workers, night after night, with a chosen backbone.
+	$(PYTEST_PARALLEL) -m runs $(ARGS)
+
 .PHONY: test-exports
 test-exports: .venv/ready ## Export one backbone of each family in all four formats: a quarter of an hour.
 	$(PYTEST_PARALLEL) -m exports tests/export $(ARGS)

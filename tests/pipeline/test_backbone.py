@@ -7,9 +7,11 @@ from subprocess import Popen
 
 import pytest
 
-from tests.pipeline.conftest import UNMEASURED, Ended, graft, graft_until
+from tests.pipeline.conftest import Ended, graft, graft_until
 from tests.pipeline.test_together import Site
 from tools.photographs import ensure_weights
+
+pytestmark = pytest.mark.runs
 
 CANDIDATES = ("EfficientNetLite0", "EfficientNetLite1")
 
@@ -73,7 +75,7 @@ def test_the_log_says_why_and_nothing_is_left_beside_the_release(
 def test_a_resumed_run_keeps_the_backbone_that_was_chosen(
     auto: dict[str, str], tmp_path: Path
 ) -> None:
-    settings = auto | UNMEASURED | {"GRAFT_OUTPUT_URI": tmp_path.as_uri()}
+    settings = auto | {"GRAFT_OUTPUT_URI": tmp_path.as_uri()}
 
     def terminate(process: Popen[str]) -> None:
         process.send_signal(signal.SIGTERM)
@@ -123,14 +125,12 @@ def test_a_check_looks_for_the_weights_of_every_candidate(
     assert "EfficientNetLite1: EfficientNetLite1 needs its ImageNet weights" in missing.out
 
 
-# Two workers and several backbones: a minute and a half.
-@pytest.mark.slow
 def test_two_workers_train_the_backbone_that_the_chief_has_chosen(
     auto: dict[str, str], tmp_path: Path
 ) -> None:
     # A head that is trained by steps, so that both have something to do.
     steps = {"GRAFT_HEAD_UNITS": "8", "GRAFT_TRAINING_EPOCHS": "2"}
-    site = Site(tmp_path, auto | steps | UNMEASURED)
+    site = Site(tmp_path, auto | steps)
     try:
         chief, other = (worker.ended() for worker in site.both())
     finally:

@@ -10,7 +10,6 @@ import pytest
 
 from tests.conftest import FaultyProxy
 from tests.pipeline.conftest import (
-    UNMEASURED,
     Ended,
     Lake,
     Released,
@@ -170,7 +169,7 @@ def test_weights_of_another_architecture_are_named_for_what_they_are(
         "GRAFT_BACKBONE_NAME": "MobileNetV2",
         "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri(),
     }
-    error = refused(graft("run", **tiny | UNMEASURED | settings), 4)
+    error = refused(graft("run", **tiny | settings), 4)
     assert "is MobileNet's, not MobileNetV2's" in error["message"]
     assert files_of((tmp_path / "out").as_uri()) == {}
 
@@ -200,7 +199,6 @@ def test_a_training_that_diverges_ends_with_5_and_the_step(
 ) -> None:
     settings = {
         **tiny,
-        **UNMEASURED,
         "GRAFT_BACKBONE_NAME": "VGG16",
         "GRAFT_BACKBONE_WEIGHTS": "none",
         "GRAFT_TRANSFER_MODE": "all",

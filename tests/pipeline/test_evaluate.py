@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.pipeline.conftest import COLOURS, Released, draw, graft
+from tests.pipeline.conftest import COLOURS, Released, draw, graft, measured_graft
 
 
 def test_a_release_is_judged_on_every_image_of_another_data_set(
@@ -18,7 +18,7 @@ def test_a_release_is_judged_on_every_image_of_another_data_set(
         path.unlink()
     folder = tmp_path / "deep" / "report"
 
-    ended = graft(
+    ended = measured_graft(
         "evaluate",
         released.model.as_uri(),
         other.as_uri(),
@@ -43,7 +43,7 @@ def test_a_release_is_judged_on_every_image_of_another_data_set(
     assert str(folder / "report.html") in ended.out
     # What `predict` says of each image is what was judged.
     images = [str(path) for path in sorted(other.rglob("*.png"))]
-    said = graft("predict", released.model.as_uri(), *images, "--json", "--top", "1")
+    said = measured_graft("predict", released.model.as_uri(), *images, "--json", "--top", "1")
     right = 0
     for row in map(json.loads, said.out.splitlines()):
         right += Path(row["image"]).parent.name in row["top"]

@@ -15,7 +15,7 @@ from subprocess import Popen
 import pytest
 
 from job import publish
-from tests.pipeline.conftest import STEPS, UNMEASURED, Ended, Lake, Released, graft, graft_until
+from tests.pipeline.conftest import STEPS, Ended, Lake, Released, graft, graft_until
 
 WITH_ADDRESSES = {"report.json", "report.html", "model-card.md"}
 """They name the source of the images."""
@@ -68,15 +68,7 @@ def odyssey(lake: Lake, tiny: dict[str, str], tmp_path_factory: pytest.TempPathF
     machines = [tmp_path_factory.mktemp("machine") for _ in range(3)]
 
     def attempt(run: Callable[..., Ended], *how: object, machine: Path, **more: str) -> Attempt:
-        settings = (
-            tiny
-            | STEPS
-            | here
-            | lake.environment
-            | UNMEASURED
-            | {"GRAFT_CACHE_DIR": str(machine)}
-            | more
-        )
+        settings = tiny | STEPS | here | lake.environment | {"GRAFT_CACHE_DIR": str(machine)} | more
         return Attempt(run(*how, **settings), frozenset(lake.files(model)))
 
     training, often = r"probe: epoch 3 ", {"GRAFT_CHECKPOINT_INTERVAL_SECONDS": "0"}

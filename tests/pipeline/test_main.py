@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.pipeline.conftest import graft
+from tests.pipeline.conftest import graft, measured_graft
 
 VERBS = ("run", "check", "plan", "settings", "verify", "predict", "evaluate", "promote")
 
@@ -53,7 +53,7 @@ def test_words_that_are_not_understood_are_usage_errors(words: tuple[str, ...]) 
 
 
 def test_settings_prints_every_setting_and_no_secret() -> None:
-    ended = graft(
+    ended = measured_graft(
         "settings",
         GRAFT_DATASET_URI="file:///data",
         GRAFT_OUTPUT_URI="s3://models",
@@ -84,7 +84,7 @@ def test_settings_that_cannot_work_are_told_in_words() -> None:
 def test_a_release_that_is_not_there_is_said_in_one_sentence_and_its_cure(
     verb: str, uri: str, code: int
 ) -> None:
-    ended = graft(verb, uri)
+    ended = measured_graft(verb, uri)
     assert ended.code == code
     assert 1 < len(ended.told.splitlines()) <= 3
     assert "Traceback" not in ended.err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tests.pipeline.conftest import Lake, draw, graft
+from tests.pipeline.conftest import Lake, draw, graft, measured_graft
 
 LECTURE = {
     "GRAFT_BACKBONE_NAME": "VGG16",
@@ -38,7 +38,7 @@ def test_check_looks_at_everything_and_leaves_nothing(
             "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri(),
         }
     )
-    ended = graft("check", **settings)
+    ended = measured_graft("check", **settings)
 
     found = findings(ended.out)
     assert ended.code == 0, ended.out + ended.err
@@ -84,7 +84,7 @@ def test_check_tells_every_failure_and_exits_with_the_first(
         "GRAFT_DEVICES_GPUS": "4",
         "CUDA_VISIBLE_DEVICES": "",
     }
-    ended = graft("check", **settings)
+    ended = measured_graft("check", **settings)
 
     found = findings(ended.out)
     assert ended.code == 2
@@ -120,7 +120,7 @@ def test_plan_shows_the_layers_the_measurement_the_race_and_the_time(
     tiny: dict[str, str], tmp_path: Path
 ) -> None:
     settings = {"GRAFT_TRANSFER_MODE": "auto", "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri()}
-    ended = graft("plan", **tiny | settings)
+    ended = measured_graft("plan", **tiny | settings)
 
     assert ended.code == 0, ended.err
     for layer in ("conv1", "conv_pw_13_relu", "logits"):

@@ -21,7 +21,9 @@ import numpy as np
 import pytest
 
 from job import publish
-from tests.pipeline.conftest import STEPS, UNMEASURED, Ended, Released, files_of, run_of
+from tests.pipeline.conftest import STEPS, Ended, Released, files_of, run_of
+
+pytestmark = pytest.mark.runs
 
 LONG_SECONDS = 240
 """For whatever must happen; only a failure takes so long."""
@@ -126,7 +128,7 @@ def odyssey(site: Site) -> Odyssey:
     other.send(signal.SIGTERM)
     terminated, after_stop = (chief.ended(), other.ended()), site.states
 
-    chief, other = site.both(**UNMEASURED)  # a process that is killed keeps no record
+    chief, other = site.both()
     chief.until("export begins")
     other.until("waiting for the chief's release")
     for worker in (chief, other):

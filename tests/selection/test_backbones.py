@@ -36,8 +36,10 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
     return draw_splits(tmp_path_factory.mktemp("pictures"))
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> TrainingContext:
+@pytest.fixture(scope="module")
+def context(tmp_path_factory: pytest.TempPathFactory) -> TrainingContext:
+    """One for all tests, so that the features are computed once."""
+    folder = tmp_path_factory.mktemp("context")
     return TrainingContext(
         settings=read().training,
         gate=GateSettings(),
@@ -50,11 +52,11 @@ def context(tmp_path: Path) -> TrainingContext:
         ),
         precision="float32",
         checkpoints=CheckpointStore(
-            folder=tmp_path / "local",
-            store=storage.connect(tmp_path.as_uri()).child("checkpoints"),
+            folder=folder / "local",
+            store=storage.connect(folder.as_uri()).child("checkpoints"),
             interval_seconds=1e9,
         ),
-        cache=FeatureCache(tmp_path / "features", 10**9),
+        cache=FeatureCache(folder / "features", 10**9),
         telemetry=telemetry.silent(),
         stop=Stop(),
     )
@@ -78,6 +80,11 @@ def choose(splits: Splits, context: TrainingContext, **environment: str) -> Back
     settings = read(**environment)
     weights = dict.fromkeys(settings.backbone.names, NO_WEIGHTS)
     return selection.choose_backbone(settings, weights, splits, context)
+
+
+@pytest.fixture(scope="module")
+def choice(splits: Splits, context: TrainingContext) -> BackboneChoice:
+    return choose(splits, context)
 
 
 def judge(name: str, first: int, last: int) -> Judged:
@@ -141,9 +148,8 @@ def test_who_is_within_one_standard_error_of_the_best_stays() -> None:
 
 
 def test_every_candidate_has_a_row_and_the_chosen_one_is_best_or_smaller(
-    splits: Splits, context: TrainingContext
+    choice: BackboneChoice,
 ) -> None:
-    choice = choose(splits, context)
     rows = {row.name: row for row in choice.rows}
     assert tuple(rows) == CANDIDATES
     assert [row.name for row in choice.rows if row.chosen] == [choice.name]
@@ -166,9 +172,11 @@ def test_every_candidate_has_a_row_and_the_chosen_one_is_best_or_smaller(
 
 
 def test_a_choice_is_made_again_from_features_that_are_kept(
-    splits: Splits, context: TrainingContext, caplog: pytest.LogCaptureFixture
+    splits: Splits,
+    context: TrainingContext,
+    choice: BackboneChoice,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    first = choose(splits, context)
     with caplog.at_level(logging.DEBUG, "job.features"):
         second = choose(splits, context)
     assert computed_in(caplog) == [0, 0]
@@ -179,14 +187,16 @@ def test_a_choice_is_made_again_from_features_that_are_kept(
             del row["milliseconds"]
         return facts
 
-    assert untimed(first) == untimed(second)
+    assert untimed(choice) == untimed(second)
 
 
 def test_the_measurement_of_the_run_computes_only_what_the_choice_has_not(
-    splits: Splits, context: TrainingContext, caplog: pytest.LogCaptureFixture
+    splits: Splits,
+    context: TrainingContext,
+    choice: BackboneChoice,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     settings = read()
-    choice = choose(splits, context)
     spec = ClassifierSpec(
         backbone=settings.backbone.resolve(choice.name),
         head=settings.head,
@@ -250,8 +260,7 @@ def test_no_candidate_as_quick_as_the_limit_is_an_error_with_what_was_measured(
     assert caught.value.problems[0].startswith("MobileNetV2 takes ")
 
 
-def test_a_choice_outlives_json(splits: Splits, context: TrainingContext) -> None:
-    choice = choose(splits, context)
+def test_a_choice_outlives_json(choice: BackboneChoice) -> None:
     assert BackboneChoice.from_facts(json.loads(json.dumps(asdict(choice)))) == choice
 
 

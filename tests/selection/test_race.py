@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from job import selection
+from job.audit import Splits
 from job.batches import Feed
 from job.errors import Interrupted
 from job.model import Classifier
 from job.settings import TransferSettings
 from job.training import Fitted, TrainingContext
-from job.workers import Stop
-from tests.training.conftest import build_classifier
+from tests.training.conftest import build_classifier, build_context, build_feed
 from tests.training.test_fit import StopAt, equal, weights_of
 
 MakeFeed = Callable[..., Feed]
@@ -37,10 +37,20 @@ def run_race(
     )
 
 
-def test_every_candidate_is_told_of_and_one_of_them_is_kept(
-    feed: MakeFeed, context: MakeContext
-) -> None:
-    fitted = run_race(build_classifier(), feed(), context(epochs=4))
+def race_with_dropout(splits: Splits, context: TrainingContext) -> Fitted:
+    """A race in which all that can draws random numbers."""
+    return run_race(
+        build_classifier(dropout=0.3), build_feed(splits, augmentation="light"), context
+    )
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(splits: Splits, tmp_path_factory: pytest.TempPathFactory) -> Fitted:
+    return race_with_dropout(splits, build_context(tmp_path_factory.mktemp("straight"), epochs=4))
+
+
+def test_every_candidate_is_told_of_and_one_of_them_is_kept(uninterrupted: Fitted) -> None:
+    fitted = uninterrupted
     names = [row["name"] for row in fitted.candidates]
     assert names == ["none", "none, all stages", "part, 1 stage", "all"]
     (kept,) = [row for row in fitted.candidates if row["chosen"]]
@@ -78,26 +88,20 @@ def test_few_images_that_are_like_imagenet_are_not_raced(
 
 
 @pytest.mark.parametrize("step", [0, 13])
-def test_a_race_that_is_stopped_goes_on_to_the_same_bytes(
-    feed: MakeFeed, context: MakeContext, step: int
+def test_a_race_that_is_stopped_goes_on_to_the_same_bytes_and_is_not_run_again(
+    splits: Splits, context: MakeContext, uninterrupted: Fitted, step: int
 ) -> None:
-    batches = feed(augmentation="light")
-    straight = run_race(build_classifier(dropout=0.3), batches, context(epochs=4))
-    context().checkpoints.clear()
     with pytest.raises(Interrupted):
-        run_race(build_classifier(dropout=0.3), batches, context(epochs=4, stop=StopAt(step)))
-    resumed = run_race(build_classifier(dropout=0.3), batches, context(epochs=4))
-    assert straight == resumed
-    assert equal(weights_of(straight.classifier.model), weights_of(resumed.classifier.model))
+        race_with_dropout(splits, context(epochs=4, stop=StopAt(step)))
+    resumed = race_with_dropout(splits, context(epochs=4))
+    assert uninterrupted == resumed
+    assert equal(weights_of(uninterrupted.classifier.model), weights_of(resumed.classifier.model))
 
-
-def test_a_race_that_is_over_is_not_run_again(feed: MakeFeed, context: MakeContext) -> None:
-    first = run_race(build_classifier(), feed(), context(epochs=4))
-    stopped: Stop = StopAt(0)
-    again = run_race(build_classifier(), feed(), replace(context(epochs=4), stop=stopped))
-    assert first == again
-    assert equal(weights_of(first.classifier.model), weights_of(again.classifier.model))
-    assert first.classifier.spec.head.pooling == again.classifier.spec.head.pooling
+    # A step more would be stopped.
+    again = race_with_dropout(splits, context(epochs=4, stop=StopAt(0)))
+    assert resumed == again
+    assert equal(weights_of(resumed.classifier.model), weights_of(again.classifier.model))
+    assert resumed.classifier.spec.head.pooling == again.classifier.spec.head.pooling
 
 
 def test_the_head_on_all_stages_is_one_linear_layer_of_the_exported_model(

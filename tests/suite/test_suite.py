@@ -125,6 +125,7 @@ def test_the_work_of_an_epoch_counts_gradients_twice() -> None:
     assert count_work(10, 4, (100, 20), 2) == 1200 + 2 * 2400
 
 
+@pytest.mark.runs
 def test_a_tiny_suite_runs_is_resumed_and_is_judged(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
