@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from job.evaluation.scores import compute_wilson_interval
+from job.measurement.profile import compute_interval
 from job.scores import Labels, score
 from job.selection.candidates import Candidate
 from job.selection.rule import Judged, Winner
@@ -37,33 +37,32 @@ class RaceResults:
 
     def describe(self, winner: Winner) -> list[dict[str, Any]]:
         """One row for each candidate."""
-        scores = {}
-        for one in self.judged:
-            scores[one.name] = score(self.metric, self.labels, one.logits)
+        judged = {one.name: one for one in self.judged}
         return [
-            self._describe_candidate(candidate, scores.get(candidate.name), winner)
+            self._describe_candidate(candidate, judged.get(candidate.name), winner)
             for candidate in self.candidates
         ]
 
     def _describe_candidate(
-        self, candidate: Candidate, value: float | None, winner: Winner
+        self, candidate: Candidate, judged: Judged | None, winner: Winner
     ) -> dict[str, Any]:
         is_solved = candidate.mode == "none"
         progress = self.progress.parked.get(candidate.name)
         epochs = progress.epoch if progress else 0
         reason = ""
+        value = low = high = None
+        if judged is not None:
+            value = score(self.metric, self.labels, judged.logits)
+            low, high = compute_interval(self.metric, self.labels, judged.logits)
         if candidate.name == winner.name:
             reason = winner.reason
         elif progress is None and not is_solved:
             reason = NO_BUDGET if self.progress.races else NO_EVIDENCE
-        elif progress is not None and value is None:
+        elif progress is not None and judged is None:
+            # Its answers are gone, and with them the interval.
             value = progress.ranks[0][0]
             unit = "epoch" if epochs == 1 else "epochs"
             reason = f"left out after {epochs} {unit}"
-        low = high = None
-        if value is not None:
-            images = len(self.labels)
-            low, high = compute_wilson_interval(round(value * images), images)
         return {
             "name": candidate.name,
             "mode": candidate.mode,

@@ -55,6 +55,7 @@ def test_every_candidate_is_told_of_and_one_of_them_is_kept(uninterrupted: Fitte
     assert names == ["none", "none, all stages", "part, 1 stage", "all"]
     (kept,) = [row for row in fitted.candidates if row["chosen"]]
     assert kept["mode"] == fitted.plan.mode
+    assert kept["low"] <= kept["score"] <= kept["high"]
     assert fitted.plan.rule == "measured"
     # Both solved heads take the same pass over the images.
     _, *others = [row["work"] for row in fitted.candidates]
