@@ -11,7 +11,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from job import console, supervision
-from job.commands import cluster, outcome, releases, training
+from job.commands import cluster, environment, outcome, releases, training
 from job.errors import JobError
 
 Verb = Callable[[argparse.Namespace], int]
@@ -48,9 +48,10 @@ def _end_unfinished(ending: supervision.Ending) -> int:
 
     telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
     if sys.argv[1:2] == ["run"]:
-        return outcome.report_run(ending.outcome)
+        path = training.find_path_of_result(build_parser().parse_args(sys.argv[1:]))
+        return outcome.report_run(ending.outcome, path)
     if sys.argv[1:2] == ["submit"] and "--wait" in sys.argv:
-        return outcome.report_wait(ending.outcome)
+        return outcome.report_wait(ending.outcome, environment.find_result_path(os.environ))
     if ending.signal:
         console.print_note(f"{ending.description}.", logging.ERROR)
     return ending.code or 1
@@ -60,12 +61,12 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of every verb and its arguments."""
     parser = console.Parser(
         prog="graft",
-        description="Transfer learning of image classifiers. Settings come from GRAFT_* variables: "
-        "docs/settings.md.",
+        description="Transfer learning of image classifiers. Settings come from GRAFT_* variables "
+        "and from the command line: docs/settings.md.",
         epilog="Exit codes: 0 done, 1 a fault of Graft or a damaged release, 2 settings, "
         "3 dataset, 4 weights, 5 diverged, 6 below the gate, 75 try again.",
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=console.VerbParser)
 
     def add_verb(name: str, verb: Verb, summary: str) -> argparse.ArgumentParser:
         command = verbs.add_parser(name, help=summary, description=summary)
@@ -79,18 +80,57 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_training_verbs(add_verb: AddVerb) -> None:
-    add_verb("run", training.run, "Train a classifier and release it.")
-    add_verb(
+    run = add_verb("run", training.run, "Train a classifier and release it.")
+    check = add_verb(
         "check",
         training.check,
         "Test settings, bucket, weights, some images and the accelerator, before a GPU is spent.",
     )
-    add_verb(
+    plan = add_verb(
         "plan",
         training.plan,
         "Show the network, what would be retrained, why, and about how long it would take.",
     )
-    add_verb("settings", training.print_settings, "Print every setting with its value, as JSON.")
+    settings = add_verb(
+        "settings", training.print_settings, "Print every setting with its value, as JSON."
+    )
+    for command in (run, check, plan, settings):
+        _add_sources(command)
+
+
+def _add_sources(command: argparse.ArgumentParser) -> None:
+    """What may be given on the command line in place of variables."""
+    command.add_argument(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help="folder, archive, manifest or URI of labelled images, in place of GRAFT_DATASET_URI",
+    )
+    command.add_argument(
+        "output",
+        nargs="?",
+        metavar="OUTPUT",
+        help="folder or URI for releases, in place of GRAFT_OUTPUT_URI",
+    )
+    _add_assignments(command, "a setting, such as training.epochs=5; may be given many times")
+    command.add_argument(
+        "--env-file",
+        type=Path,
+        metavar="FILE",
+        help="variables, one NAME=VALUE per line: they win over the environment, and DATA, OUTPUT "
+        "and --set win over them",
+    )
+
+
+def _add_assignments(command: argparse.ArgumentParser, summary: str) -> None:
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_parse_assignment,
+        metavar="NAME=VALUE",
+        help=summary,
+    )
 
 
 def _add_release_verbs(add_verb: AddVerb) -> None:
@@ -137,14 +177,7 @@ def _add_cluster_verbs(add_verb: AddVerb) -> None:
         "Start a run in a cluster, from an installed template or schedule.",
     )
     submit.add_argument("name", help="the template's or schedule's name")
-    submit.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=_parse_assignment,
-        metavar="GRAFT_…=…",
-        help="a setting in place of the template's own; may be given many times",
-    )
+    _add_assignments(submit, "a setting in place of the template's own; may be given many times")
     submit.add_argument(
         "--key", help="who asks, such as a workflow's uid: the same key never starts a second run"
     )
@@ -178,10 +211,10 @@ def _add_cluster_verbs(add_verb: AddVerb) -> None:
 def _parse_assignment(text: str) -> tuple[str, str]:
     from job import settings
 
-    name, equals, value = text.partition("=")
-    if not equals or not name.startswith(settings.PREFIX):
-        raise argparse.ArgumentTypeError(f"expected {settings.PREFIX}…=…, got {text!r}")
-    return name, value
+    try:
+        return settings.parse_assignment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -22,7 +22,9 @@ PREAMBLE = """\
 <!-- Generated from job/settings by `make generate`. -->
 
 Every setting is an environment variable, and the chart's `settings:` has the same tree:
-`GRAFT_TRAINING_BATCH_SIZE` is `settings.training.batch_size`. Settings that shape the model are
+`GRAFT_TRAINING_BATCH_SIZE` is `settings.training.batch_size`. On the command line it is
+`--set training.batch_size=64`, which wins over a file (`--env-file`), and that wins over the
+environment. Settings that shape the model are
 part of a run's identity: another value is another run. The others only say how the work is done.
 Credentials, region and endpoint of the store are not among them: they come through the AWS SDK's
 own chain (`AWS_*`, its files, web identity).

@@ -7,6 +7,7 @@ import os
 import sys
 
 from job import console
+from job.commands.environment import make_uri
 from job.errors import DatasetError
 
 
@@ -54,7 +55,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from job.settings import TelemetrySettings
 
     folder = arguments.output.absolute()
-    given = {"GRAFT_DATASET_URI": arguments.data, "GRAFT_OUTPUT_URI": folder.as_uri()}
+    given = {"GRAFT_DATASET_URI": make_uri(arguments.data), "GRAFT_OUTPUT_URI": folder.as_uri()}
     loaded = settings.load({**os.environ, **given})
     terminal = sys.stderr if sys.stderr.isatty() else None
     with telemetry.serve(TelemetrySettings(port=0), loaded.name, (), terminal) as shown:

@@ -4,11 +4,14 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from job.commands.environment import collect_environment, find_result_path
 from job.commands.outcome import describe_failure, report_run, run_until_result
+from job.errors import SettingsError
 from job.result import Result
 
 if TYPE_CHECKING:
@@ -16,14 +19,23 @@ if TYPE_CHECKING:
     from job.workers import Stop
 
 
-def run(_: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Train a classifier and release it."""
-    return report_run(run_until_result(_run_watched))
+    outcome = run_until_result(lambda stop: _run_watched(collect_environment(arguments), stop))
+    return report_run(outcome, find_path_of_result(arguments))
 
 
-def check(_: argparse.Namespace) -> int:
+def find_path_of_result(arguments: argparse.Namespace) -> Path | None:
+    """Where the result of a run is written, also if the command line cannot work."""
+    try:
+        return find_result_path(collect_environment(arguments))
+    except SettingsError:
+        return find_result_path(os.environ)
+
+
+def check(arguments: argparse.Namespace) -> int:
     """Test what a run needs. The exit code is that of the first thing that fails."""
-    settings, code = _load_settings(), 0
+    settings, code = _load_settings(arguments), 0
     from job.pipeline import rehearsal
 
     for finding in rehearsal.check(settings, _keras_home()):
@@ -38,24 +50,26 @@ def check(_: argparse.Namespace) -> int:
     return code
 
 
-def plan(_: argparse.Namespace) -> int:
+def plan(arguments: argparse.Namespace) -> int:
     """Show the network, what would be retrained and why."""
-    settings = _load_settings()
+    settings = _load_settings(arguments)
     from job.pipeline import rehearsal
 
     print(rehearsal.plan(settings, _keras_home()))
     return 0
 
 
-def print_settings(_: argparse.Namespace) -> int:
+def print_settings(arguments: argparse.Namespace) -> int:
     """Print every setting with its value, as JSON."""
-    print(json.dumps(_load_settings().values(), indent=2))
+    print(json.dumps(_load_settings(arguments).values(), indent=2))
     return 0
 
 
-def _run_watched(stop: "Stop") -> Result:
+def _run_watched(environment: Mapping[str, str], stop: "Stop") -> Result:
     """The run. People and programs that watch it see its outcome before they lose sight of it."""
-    settings = _load_settings()
+    from job.settings import load
+
+    settings = load(environment)
     from job import pipeline, telemetry
     from job.workers import WorkerGroup
 
@@ -76,10 +90,10 @@ def _run_watched(stop: "Stop") -> Result:
     return outcome
 
 
-def _load_settings() -> "Settings":
+def _load_settings(arguments: argparse.Namespace) -> "Settings":
     from job import settings
 
-    return settings.load()
+    return settings.load(collect_environment(arguments))
 
 
 def _keras_home() -> Path:

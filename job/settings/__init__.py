@@ -32,6 +32,7 @@ from job.settings.groups import (
     TransferSettings,
 )
 from job.settings.reading import load
+from job.settings.sources import name_variable, parse_assignment, read_env_file
 from job.settings.tree import PREFIX, VARIABLES, Settings, Variable
 
 __all__ = [
@@ -63,4 +64,7 @@ __all__ = [
     "TransferSettings",
     "Variable",
     "load",
+    "name_variable",
+    "parse_assignment",
+    "read_env_file",
 ]
