@@ -11,8 +11,8 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from job import console, supervision
-from job.commands import cluster, environment, outcome, releases, training
-from job.errors import JobError
+from job.commands import cluster, completion, environment, outcome, releases, settings, training
+from job.errors import JobError, SettingsError
 
 Verb = Callable[[argparse.Namespace], int]
 AddVerb = Callable[[str, Verb, str], argparse.ArgumentParser]
@@ -66,7 +66,17 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="Exit codes: 0 done, 1 a fault of Graft or a damaged release, 2 settings, "
         "3 dataset, 4 weights, 5 diverged, 6 below the gate, 75 try again.",
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB", parser_class=console.VerbParser)
+    parser.add_argument(
+        "--version", action=console.VersionAction, nargs=0, help="print the version, and exit"
+    )
+
+    def print_help(_: argparse.Namespace) -> int:
+        parser.print_help()
+        # As for every call that cannot work: a container without a verb has done nothing.
+        return SettingsError.exit_code
+
+    parser.set_defaults(verb=print_help)
+    verbs = parser.add_subparsers(metavar="VERB", parser_class=console.VerbParser)
 
     def add_verb(name: str, verb: Verb, summary: str) -> argparse.ArgumentParser:
         command = verbs.add_parser(name, help=summary, description=summary)
@@ -76,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_training_verbs(add_verb)
     _add_release_verbs(add_verb)
     _add_cluster_verbs(add_verb)
+    _add_help_verbs(add_verb, parser)
     return parser
 
 
@@ -91,10 +102,17 @@ def _add_training_verbs(add_verb: AddVerb) -> None:
         training.plan,
         "Show the network, what would be retrained, why, and about how long it would take.",
     )
-    settings = add_verb(
-        "settings", training.print_settings, "Print every setting with its value, as JSON."
+    show = add_verb(
+        "settings", settings.print_settings, "Print every setting with its value, as JSON."
     )
-    for command in (run, check, plan, settings):
+    show.add_argument(
+        "--describe",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="print instead what a setting is, or those of a group, or all of them",
+    )
+    for command in (run, check, plan, show):
         _add_sources(command)
 
 
@@ -208,11 +226,28 @@ def _add_cluster_verbs(add_verb: AddVerb) -> None:
         command.add_argument("--namespace", help=NAMESPACE)
 
 
+def _add_help_verbs(add_verb: AddVerb, parser: argparse.ArgumentParser) -> None:
+    init = add_verb("init", settings.init, "Write a commented file of settings to start from.")
+    init.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        default=Path("graft.env"),
+        metavar="FILE",
+        help="graft.env for --env-file (the default), or values.yaml for the chart",
+    )
+    complete = add_verb(
+        "completion", completion.completion, "Print a script that completes words in a shell."
+    )
+    complete.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
+    complete.set_defaults(parser=parser)
+
+
 def _parse_assignment(text: str) -> tuple[str, str]:
-    from job import settings
+    from job.settings import parse_assignment
 
     try:
-        return settings.parse_assignment(text)
+        return parse_assignment(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
 

@@ -17,6 +17,20 @@ class Parser(argparse.ArgumentParser):
         sys.exit(2)
 
 
+class VersionAction(argparse.Action):
+    """Prints the version of the installed package. It is looked up only when asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            text = version("graft")
+        except PackageNotFoundError:
+            text = "of a checkout that is not installed"
+        print(f"graft {text}")
+        parser.exit()
+
+
 class VerbParser(Parser):
     """Takes the words of a verb in any order: `run photos --set seed=3 models` too."""
 

@@ -9,8 +9,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from job.errors import SettingsError
+
+if TYPE_CHECKING:
+    from job.settings import Settings
 
 DATA, OUTPUT = "GRAFT_DATASET_URI", "GRAFT_OUTPUT_URI"
 # `file:/x` is a misspelt URI and no path, so it is left to the check of the settings.
@@ -46,6 +50,17 @@ def collect_environment(arguments: argparse.Namespace) -> dict[str, str]:
             )
         assigned[name] = make_uri(place)
     return {**os.environ, **given, **assigned}
+
+
+def load_settings(arguments: argparse.Namespace) -> "Settings":
+    """The settings of a verb that takes DATA, OUTPUT, --set and --env-file.
+
+    Raises:
+        SettingsError: they cannot work.
+    """
+    from job import settings
+
+    return settings.load(collect_environment(arguments))
 
 
 def make_uri(text: str) -> str:

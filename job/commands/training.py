@@ -1,7 +1,6 @@
-"""Verbs about a run on this machine: `run`, `check`, `plan`, `settings`."""
+"""Verbs about a run on this machine: `run`, `check`, `plan`."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Mapping
@@ -9,13 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from job.commands.environment import collect_environment, find_result_path
+from job.commands.environment import collect_environment, find_result_path, load_settings
 from job.commands.outcome import describe_failure, report_run, run_until_result
 from job.errors import SettingsError
 from job.result import Result
 
 if TYPE_CHECKING:
-    from job.settings import Settings
     from job.workers import Stop
 
 
@@ -35,7 +33,7 @@ def find_path_of_result(arguments: argparse.Namespace) -> Path | None:
 
 def check(arguments: argparse.Namespace) -> int:
     """Test what a run needs. The exit code is that of the first thing that fails."""
-    settings, code = _load_settings(arguments), 0
+    settings, code = load_settings(arguments), 0
     from job.pipeline import rehearsal
 
     for finding in rehearsal.check(settings, _keras_home()):
@@ -52,16 +50,10 @@ def check(arguments: argparse.Namespace) -> int:
 
 def plan(arguments: argparse.Namespace) -> int:
     """Show the network, what would be retrained and why."""
-    settings = _load_settings(arguments)
+    settings = load_settings(arguments)
     from job.pipeline import rehearsal
 
     print(rehearsal.plan(settings, _keras_home()))
-    return 0
-
-
-def print_settings(arguments: argparse.Namespace) -> int:
-    """Print every setting with its value, as JSON."""
-    print(json.dumps(_load_settings(arguments).values(), indent=2))
     return 0
 
 
@@ -88,12 +80,6 @@ def _run_watched(environment: Mapping[str, str], stop: "Stop") -> Result:
         outcome = replace(outcome, seconds=run_telemetry.seconds)
         run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
     return outcome
-
-
-def _load_settings(arguments: argparse.Namespace) -> "Settings":
-    from job import settings
-
-    return settings.load(collect_environment(arguments))
 
 
 def _keras_home() -> Path:

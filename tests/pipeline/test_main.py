@@ -8,7 +8,10 @@ import pytest
 
 from tests.pipeline.conftest import graft
 
-VERBS = ("run", "check", "plan", "settings", "verify", "predict", "evaluate", "promote")
+VERBS = (
+    "run", "check", "plan", "settings", "init", "completion", "verify", "predict", "evaluate",
+    "promote",
+)  # fmt: skip
 
 
 def test_help_names_each_verb_with_a_sentence_and_the_exit_codes() -> None:
@@ -38,7 +41,6 @@ def test_help_of_a_verb_says_what_it_takes(verb: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        (),
         ("fly",),
         ("verify",),
         ("run", "photos", "models", "more"),
