@@ -100,8 +100,9 @@ def _add_training_verbs(add_verb: AddVerb) -> None:
     plan = add_verb(
         "plan",
         training.plan,
-        "Show the network, what would be retrained, why, and about how long it would take.",
+        "Show the images, what would be retrained, why, and about how long it would take.",
     )
+    plan.add_argument("--layers", action="store_true", help="list every layer of the network too")
     show = add_verb(
         "settings", settings.print_settings, "Print every setting with its value, as JSON."
     )

@@ -49,11 +49,11 @@ def check(arguments: argparse.Namespace) -> int:
 
 
 def plan(arguments: argparse.Namespace) -> int:
-    """Show the network, what would be retrained and why."""
+    """Show what would be retrained and why, and about how long it takes."""
     settings = load_settings(arguments)
-    from job.pipeline import rehearsal
+    from job.pipeline import preview
 
-    print(rehearsal.plan(settings, _keras_home()))
+    print(preview.plan(settings, _keras_home(), layers=arguments.layers))
     return 0
 
 

@@ -15,8 +15,8 @@ ENV_HEADING = """\
 # A setting behind # has its default. DATA, OUTPUT and --set of the command line win over this file.
 """
 VALUES_HEADING = """\
-## Values of Graft's Helm chart, for `helm install NAME CHART --values FILE`. The README of the chart
-## has those besides the settings. A line behind ## explains, and a setting behind # has its default.
+## Values of Graft's Helm chart, for `helm install NAME CHART --values FILE`. The chart's README has
+## those besides the settings. A line behind ## explains. A setting behind # has its default.
 
 # image:
 #   repository: registry.example.com/graft
