@@ -49,6 +49,7 @@ def _end_unfinished(ending: supervision.Ending) -> int:
     telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
     if sys.argv[1:2] == ["run"]:
         path = training.find_path_of_result(build_parser().parse_args(sys.argv[1:]))
+        outcome.log_failure(ending.outcome)
         return outcome.report_run(ending.outcome, path)
     if sys.argv[1:2] == ["submit"] and "--wait" in sys.argv:
         return outcome.report_wait(ending.outcome, environment.find_result_path(os.environ))
@@ -156,18 +157,35 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
     verify = add_verb(
         "verify", releases.verify, "Check every file of a release against its manifest."
     )
-    verify.add_argument("release", help=RELEASE)
+    verify.add_argument("release", type=environment.make_uri, help=RELEASE)
+
+    listing = add_verb(
+        "releases", releases.list_releases, "List the releases of a model, newest first."
+    )
+    listing.add_argument(
+        "model", type=environment.make_uri, help="URI of the model: <output uri>/<name>"
+    )
+
+    show = add_verb(
+        "show", releases.show, "Show what a release is, how good it is and why it was promoted."
+    )
+    show.add_argument("release", type=environment.make_uri, help=RELEASE)
+    show.add_argument("--json", action="store_true", help="print the manifest")
 
     predict = add_verb("predict", releases.predict, "Classify images with a release.")
-    predict.add_argument("release", help=RELEASE)
-    predict.add_argument("images", nargs="+", type=Path, help="image files")
+    predict.add_argument("release", type=environment.make_uri, help=RELEASE)
+    predict.add_argument(
+        "images", nargs="+", help="image files, folders of them, or URIs of either"
+    )
     predict.add_argument("--top", type=int, default=3, help="classes to print for each image (3)")
-    predict.add_argument("--json", action="store_true", help="print one JSON object a line")
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object a line")
+    form.add_argument("--csv", type=Path, metavar="FILE", help="write one row for each image")
 
     evaluate = add_verb(
         "evaluate", releases.evaluate, "Judge a release on other images, and write a report."
     )
-    evaluate.add_argument("release", help=RELEASE)
+    evaluate.add_argument("release", type=environment.make_uri, help=RELEASE)
     evaluate.add_argument(
         "data", help="address of labelled images, as GRAFT_DATASET_URI takes it: all of them judge"
     )
@@ -185,7 +203,9 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
         "Make a release the champion, whatever its scores; an earlier one is a roll-back.",
     )
     promote.add_argument(
-        "release", help="URI of the release: <output uri>/<name>/releases/<run id>"
+        "release",
+        type=environment.make_uri,
+        help="URI of the release: <output uri>/<name>/releases/<run id>",
     )
 
 

@@ -9,8 +9,8 @@ import pytest
 from tests.pipeline.conftest import graft
 
 VERBS = (
-    "run", "check", "plan", "settings", "init", "completion", "verify", "predict", "evaluate",
-    "promote",
+    "run", "check", "plan", "settings", "init", "completion", "verify", "releases", "show",
+    "predict", "evaluate", "promote",
 )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_settings_that_cannot_work_are_told_in_words() -> None:
 
 
 @pytest.mark.parametrize("verb", ["verify", "promote"])
-@pytest.mark.parametrize(("uri", "code"), [("nowhere", 2), ("file:///no/such/releases/0123", 1)])
+@pytest.mark.parametrize(("uri", "code"), [("nowhere", 2), ("file:///no/such/releases/0123", 2)])
 def test_a_release_that_is_not_there_is_said_in_one_sentence_and_its_cure(
     verb: str, uri: str, code: int
 ) -> None:
