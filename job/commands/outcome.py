@@ -31,11 +31,29 @@ def run_until_result(work: Callable[["Stop"], Result]) -> Result:
 
 
 def describe_failure(error: BaseException, stop: "Stop") -> Result:
-    """The result of a run that ended with an error."""
+    """The result of a run that ended with an error, which is logged too."""
     error = stop.explain(error)
-    if not isinstance(error, JobError | KeyboardInterrupt):
+    outcome = result.failed(error, run_id=getattr(error, "run_id", None))
+    if isinstance(error, JobError | KeyboardInterrupt):
+        log_failure(outcome)
+    else:
         logger.error("Graft failed", exc_info=error)
-    return result.failed(error, run_id=getattr(error, "run_id", None))
+    return outcome
+
+
+def log_failure(outcome: Result) -> None:
+    """Log why a run failed or was interrupted. On a terminal the summary says it."""
+    failure = outcome.error
+    if failure is None or sys.stderr.isatty():
+        return
+    fields = {
+        "kind": failure.kind,
+        "cure": failure.cure,
+        "exit_code": failure.exit_code,
+        "problems": failure.problems,
+    }
+    level = logging.ERROR if outcome.status == "failed" else logging.WARNING
+    logger.log(level, "%s", failure.message, extra={"fields": fields})
 
 
 def report_run(outcome: Result, path: Path | None) -> int:
