@@ -77,3 +77,8 @@ def find_result_path(environment: Mapping[str, str]) -> Path | None:
     """
     path = environment.get("GRAFT_RESULT_PATH")
     return Path(path) if path else None
+
+
+def find_keras_home() -> Path:
+    """The folder where Keras keeps its weights files."""
+    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()

@@ -8,7 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from job.commands.environment import collect_environment, find_result_path, load_settings
+from job.commands.environment import (
+    collect_environment,
+    find_keras_home,
+    find_result_path,
+    load_settings,
+)
 from job.commands.outcome import describe_failure, report_run, run_until_result
 from job.errors import SettingsError
 from job.result import Result
@@ -36,7 +41,7 @@ def check(arguments: argparse.Namespace) -> int:
     settings, code = load_settings(arguments), 0
     from job.pipeline import rehearsal
 
-    for finding in rehearsal.check(settings, _keras_home()):
+    for finding in rehearsal.check(settings, find_keras_home()):
         mark = "FAILED" if finding.error else "ok"
         print(f"{mark:<8}{finding.name:<12}{finding.text}", flush=True)
         if finding.error:
@@ -53,7 +58,7 @@ def plan(arguments: argparse.Namespace) -> int:
     settings = load_settings(arguments)
     from job.pipeline import preview
 
-    print(preview.plan(settings, _keras_home(), layers=arguments.layers))
+    print(preview.plan(settings, find_keras_home(), layers=arguments.layers))
     return 0
 
 
@@ -71,7 +76,7 @@ def _run_watched(environment: Mapping[str, str], stop: "Stop") -> Result:
         settings.telemetry, settings.name, pipeline.PHASES, terminal
     ) as run_telemetry:
         context = pipeline.RunContext(
-            telemetry=run_telemetry, stop=stop, keras_home=_keras_home(), worker_group=group
+            telemetry=run_telemetry, stop=stop, keras_home=find_keras_home(), worker_group=group
         )
         try:
             outcome = pipeline.run(settings, context)
@@ -80,7 +85,3 @@ def _run_watched(environment: Mapping[str, str], stop: "Stop") -> Result:
         outcome = replace(outcome, seconds=run_telemetry.seconds)
         run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
     return outcome
-
-
-def _keras_home() -> Path:
-    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()
