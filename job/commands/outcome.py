@@ -50,10 +50,10 @@ def log_failure(outcome: Result) -> None:
         "kind": failure.kind,
         "cure": failure.cure,
         "exit_code": failure.exit_code,
-        "problems": failure.problems,
     }
+    text = "\n".join([failure.message, *(f"  - {problem}" for problem in failure.problems)])
     level = logging.ERROR if outcome.status == "failed" else logging.WARNING
-    logger.log(level, "%s", failure.message, extra={"fields": fields})
+    logger.log(level, "%s", text, extra={"fields": fields})
 
 
 def report_run(outcome: Result, path: Path | None) -> int:

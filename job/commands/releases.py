@@ -33,7 +33,7 @@ def list_releases(arguments: argparse.Namespace) -> int:
     from job import publish
 
     rows = publish.list_releases(arguments.model)
-    print(f"{'run id':<20}{'written (UTC)':<19}{'score':<8}{'of':<20}")
+    print(f"{'run id':<20}{'written (UTC)':<19}{'score':<8}of")
     for row in rows:
         score = "?" if row.score is None else f"{row.score:.4f}"
         line = f"{row.manifest.run_id:<20}{row.date:<19}{score:<8}{row.metric:<20}"
@@ -60,7 +60,7 @@ def show(arguments: argparse.Namespace) -> int:
         "release": store.uri,
         "model": fields["name"],
         "champion": "yes" if champion else "no",
-        "backbone": fields.get("backbone", {}).get("name", "?"),
+        "backbone": manifest.backbone or "?",
         "retrained": f"{plan.get('mode', '?')}. {plan.get('reason', '')}",
         "images": f"{parts} in {len(manifest.classes):,} classes",
         "classes": ", ".join(manifest.classes),

@@ -91,8 +91,7 @@ def _forecast_export(settings: Settings, network: Network, forward: float) -> fl
         history = publish.read_history(storage.connect(settings.output.uri).child(settings.name))
         for manifest in history:
             took = manifest.fields.get("export_seconds", {})
-            backbone = manifest.fields.get("backbone", {}).get("name")
-            if backbone == network.classifier.spec.backbone.name and set(took) == set(
+            if manifest.backbone == network.classifier.spec.backbone.name and set(took) == set(
                 settings.export.formats
             ):
                 return float(sum(took.values()))
