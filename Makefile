@@ -24,19 +24,19 @@ help: ## List the targets.
 .PHONY: setup
 setup: .venv/ready ## Make .venv with everything of requirements/dev.txt and the command `graft`.
 
-# A GRAFT_ variable of yours wins over these.
+# A GRAFT_ variable of yours wins over these, and DATA wins over the variable.
 run: export GRAFT_NAME ?= $(if $(DATA),model,photographs)
 run: export GRAFT_BACKBONE_NAME ?= EfficientNetLite0
 run: export GRAFT_BACKBONE_WEIGHTS ?= imagenet
-run: export GRAFT_DATASET_URI ?= file://$(if $(DATA),$(abspath $(DATA)),$(CACHE)/photographs)
+run: export GRAFT_DATASET_URI ?= file://$(CACHE)/photographs
 run: export GRAFT_OUTPUT_URI ?= file://$(CURDIR)/run/bucket
 run: export GRAFT_RESULT_PATH ?= $(CURDIR)/run/result.json
 run: export GRAFT_CACHE_DIR ?= $(CACHE)/job
 run: export KERAS_HOME ?= $(CACHE)/keras
 .PHONY: run
-run: .venv/ready photographs ## Train on real photographs with ImageNet weights; DATA=folder takes your own.
+run: .venv/ready photographs ## Train on real photographs with ImageNet weights; DATA=folder takes yours.
 	@mkdir -p run
-	@$(BIN)/graft run
+	@$(BIN)/graft run "$${DATA:-}"
 
 # BASE is any image with Python, or `debian` for one made of packages; WEIGHTS is a folder in the checkout.
 .PHONY: image

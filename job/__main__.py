@@ -11,8 +11,8 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from job import console, supervision
-from job.commands import cluster, outcome, releases, training
-from job.errors import JobError
+from job.commands import cluster, completion, environment, outcome, releases, settings, training
+from job.errors import JobError, SettingsError
 
 Verb = Callable[[argparse.Namespace], int]
 AddVerb = Callable[[str, Verb, str], argparse.ArgumentParser]
@@ -48,9 +48,11 @@ def _end_unfinished(ending: supervision.Ending) -> int:
 
     telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
     if sys.argv[1:2] == ["run"]:
-        return outcome.report_run(ending.outcome)
+        path = training.find_path_of_result(build_parser().parse_args(sys.argv[1:]))
+        outcome.log_failure(ending.outcome)
+        return outcome.report_run(ending.outcome, path)
     if sys.argv[1:2] == ["submit"] and "--wait" in sys.argv:
-        return outcome.report_wait(ending.outcome)
+        return outcome.report_wait(ending.outcome, environment.find_result_path(os.environ))
     if ending.signal:
         console.print_note(f"{ending.description}.", logging.ERROR)
     return ending.code or 1
@@ -60,12 +62,22 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of every verb and its arguments."""
     parser = console.Parser(
         prog="graft",
-        description="Transfer learning of image classifiers. Settings come from GRAFT_* variables: "
-        "docs/settings.md.",
+        description="Transfer learning of image classifiers. Settings come from GRAFT_* variables "
+        "and from the command line: docs/settings.md.",
         epilog="Exit codes: 0 done, 1 a fault of Graft or a damaged release, 2 settings, "
         "3 dataset, 4 weights, 5 diverged, 6 below the gate, 75 try again.",
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    parser.add_argument(
+        "--version", action=console.VersionAction, nargs=0, help="print the version, and exit"
+    )
+
+    def print_help(_: argparse.Namespace) -> int:
+        parser.print_help()
+        # As for every call that cannot work: a container without a verb has done nothing.
+        return SettingsError.exit_code
+
+    parser.set_defaults(verb=print_help)
+    verbs = parser.add_subparsers(metavar="VERB", parser_class=console.VerbParser)
 
     def add_verb(name: str, verb: Verb, summary: str) -> argparse.ArgumentParser:
         command = verbs.add_parser(name, help=summary, description=summary)
@@ -75,40 +87,105 @@ def build_parser() -> argparse.ArgumentParser:
     _add_training_verbs(add_verb)
     _add_release_verbs(add_verb)
     _add_cluster_verbs(add_verb)
+    _add_help_verbs(add_verb, parser)
     return parser
 
 
 def _add_training_verbs(add_verb: AddVerb) -> None:
-    add_verb("run", training.run, "Train a classifier and release it.")
-    add_verb(
+    run = add_verb("run", training.run, "Train a classifier and release it.")
+    check = add_verb(
         "check",
         training.check,
         "Test settings, bucket, weights, some images and the accelerator, before a GPU is spent.",
     )
-    add_verb(
+    plan = add_verb(
         "plan",
         training.plan,
-        "Show the network, what would be retrained, why, and about how long it would take.",
+        "Show the images, what would be retrained, why, and about how long it would take.",
     )
-    add_verb("settings", training.print_settings, "Print every setting with its value, as JSON.")
+    plan.add_argument("--layers", action="store_true", help="list every layer of the network too")
+    show = add_verb(
+        "settings", settings.print_settings, "Print every setting with its value, as JSON."
+    )
+    show.add_argument(
+        "--describe",
+        nargs="?",
+        const="",
+        metavar="NAME",
+        help="print instead what a setting is, or those of a group, or all of them",
+    )
+    for command in (run, check, plan, show):
+        _add_sources(command)
+
+
+def _add_sources(command: argparse.ArgumentParser) -> None:
+    """What may be given on the command line in place of variables."""
+    command.add_argument(
+        "data",
+        nargs="?",
+        metavar="DATA",
+        help="folder, archive, manifest or URI of labelled images, in place of GRAFT_DATASET_URI",
+    )
+    command.add_argument(
+        "output",
+        nargs="?",
+        metavar="OUTPUT",
+        help="folder or URI for releases, in place of GRAFT_OUTPUT_URI",
+    )
+    _add_assignments(command, "a setting, such as training.epochs=5; may be given many times")
+    command.add_argument(
+        "--env-file",
+        type=Path,
+        metavar="FILE",
+        help="variables, one NAME=VALUE per line: they win over the environment, and DATA, OUTPUT "
+        "and --set win over them",
+    )
+
+
+def _add_assignments(command: argparse.ArgumentParser, summary: str) -> None:
+    command.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        type=_parse_assignment,
+        metavar="NAME=VALUE",
+        help=summary,
+    )
 
 
 def _add_release_verbs(add_verb: AddVerb) -> None:
     verify = add_verb(
         "verify", releases.verify, "Check every file of a release against its manifest."
     )
-    verify.add_argument("release", help=RELEASE)
+    verify.add_argument("release", type=environment.make_uri, help=RELEASE)
+
+    listing = add_verb(
+        "releases", releases.list_releases, "List the releases of a model, newest first."
+    )
+    listing.add_argument(
+        "model", type=environment.make_uri, help="URI of the model: <output uri>/<name>"
+    )
+
+    show = add_verb(
+        "show", releases.show, "Show what a release is, how good it is and why it was promoted."
+    )
+    show.add_argument("release", type=environment.make_uri, help=RELEASE)
+    show.add_argument("--json", action="store_true", help="print the manifest")
 
     predict = add_verb("predict", releases.predict, "Classify images with a release.")
-    predict.add_argument("release", help=RELEASE)
-    predict.add_argument("images", nargs="+", type=Path, help="image files")
+    predict.add_argument("release", type=environment.make_uri, help=RELEASE)
+    predict.add_argument(
+        "images", nargs="+", help="image files, folders of them, or URIs of either"
+    )
     predict.add_argument("--top", type=int, default=3, help="classes to print for each image (3)")
-    predict.add_argument("--json", action="store_true", help="print one JSON object a line")
+    form = predict.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="print one JSON object a line")
+    form.add_argument("--csv", type=Path, metavar="FILE", help="write one row for each image")
 
     evaluate = add_verb(
         "evaluate", releases.evaluate, "Judge a release on other images, and write a report."
     )
-    evaluate.add_argument("release", help=RELEASE)
+    evaluate.add_argument("release", type=environment.make_uri, help=RELEASE)
     evaluate.add_argument(
         "data", help="address of labelled images, as GRAFT_DATASET_URI takes it: all of them judge"
     )
@@ -126,7 +203,9 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
         "Make a release the champion, whatever its scores; an earlier one is a roll-back.",
     )
     promote.add_argument(
-        "release", help="URI of the release: <output uri>/<name>/releases/<run id>"
+        "release",
+        type=environment.make_uri,
+        help="URI of the release: <output uri>/<name>/releases/<run id>",
     )
 
 
@@ -137,14 +216,7 @@ def _add_cluster_verbs(add_verb: AddVerb) -> None:
         "Start a run in a cluster, from an installed template or schedule.",
     )
     submit.add_argument("name", help="the template's or schedule's name")
-    submit.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=_parse_assignment,
-        metavar="GRAFT_…=…",
-        help="a setting in place of the template's own; may be given many times",
-    )
+    _add_assignments(submit, "a setting in place of the template's own; may be given many times")
     submit.add_argument(
         "--key", help="who asks, such as a workflow's uid: the same key never starts a second run"
     )
@@ -175,13 +247,30 @@ def _add_cluster_verbs(add_verb: AddVerb) -> None:
         command.add_argument("--namespace", help=NAMESPACE)
 
 
-def _parse_assignment(text: str) -> tuple[str, str]:
-    from job import settings
+def _add_help_verbs(add_verb: AddVerb, parser: argparse.ArgumentParser) -> None:
+    init = add_verb("init", settings.init, "Write a commented file of settings to start from.")
+    init.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        default=Path("graft.env"),
+        metavar="FILE",
+        help="graft.env for --env-file (the default), or values.yaml for the chart",
+    )
+    complete = add_verb(
+        "completion", completion.completion, "Print a script that completes words in a shell."
+    )
+    complete.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
+    complete.set_defaults(parser=parser)
 
-    name, equals, value = text.partition("=")
-    if not equals or not name.startswith(settings.PREFIX):
-        raise argparse.ArgumentTypeError(f"expected {settings.PREFIX}…=…, got {text!r}")
-    return name, value
+
+def _parse_assignment(text: str) -> tuple[str, str]:
+    from job.settings import parse_assignment
+
+    try:
+        return parse_assignment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ JobError                    1   a fault of Graft itself
 ├── WeightsError            4   the backbone or its pre-trained weights
 ├── DivergedError           5   training produced NaN or infinity
 ├── ReleaseError            1   a release does not verify, or an export disagrees with its model
+│   └── ReleaseNotFound     2   there is no release at an address that somebody gave
 ├── StoreConflict           1   a conditional write lost; the writer decides what that means
 └── TemporaryError         75   a retry resumes
     ├── StoreUnavailable   75   the store is unreachable, slow or throttles requests
@@ -82,6 +83,10 @@ class DivergedError(JobError):
 
 class ReleaseError(JobError):
     pass
+
+
+class ReleaseNotFound(ReleaseError):
+    exit_code = 2
 
 
 class StoreConflict(JobError):

@@ -10,10 +10,12 @@ references.
 import argparse
 import json
 from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from job.settings import PREFIX, Settings
+from job.settings import Description, Settings, describe_settings
+from job.settings.describing import BOUNDS, join_description
 from tools.paths import ROOT
 
 PREAMBLE = """\
@@ -22,7 +24,9 @@ PREAMBLE = """\
 <!-- Generated from job/settings by `make generate`. -->
 
 Every setting is an environment variable, and the chart's `settings:` has the same tree:
-`GRAFT_TRAINING_BATCH_SIZE` is `settings.training.batch_size`. Settings that shape the model are
+`GRAFT_TRAINING_BATCH_SIZE` is `settings.training.batch_size`. On the command line it is
+`--set training.batch_size=64`, which wins over a file (`--env-file`), and that wins over the
+environment. Settings that shape the model are
 part of a run's identity: another value is another run. The others only say how the work is done.
 Credentials, region and endpoint of the store are not among them: they come through the AWS SDK's
 own chain (`AWS_*`, its files, web identity).
@@ -37,12 +41,6 @@ NUMERIC = {
     "integer": r"^[0-9]+$",
     "number": r"^([0-9]+\.?[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?$",
     "boolean": r"^(true|false)$",
-}
-BOUNDS = {
-    "minimum": "from {}",
-    "exclusiveMinimum": "above {}",
-    "maximum": "to {}",
-    "exclusiveMaximum": "below {}",
 }
 KEPT = {*BOUNDS, "type", "enum", "const", "pattern", "items", "minItems", "minLength", "maxLength"}
 
@@ -79,10 +77,10 @@ def closed(node: dict[str, Any], groups: dict[str, Any]) -> dict[str, Any]:
             if _group_name(field)
             else _accepted_schema(field)
         )
-        properties[name] = {"description": _join_description(field), **inner}
+        properties[name] = {"description": join_description(field), **inner}
     required = {"required": node["required"]} if "required" in node else {}
     return {
-        "description": _join_description(node),
+        "description": join_description(node),
         "type": "object",
         "additionalProperties": False,
         "properties": properties,
@@ -114,58 +112,27 @@ def _group_name(field: dict[str, Any]) -> str:
     return str(field.get("$ref", "")).removeprefix("#/$defs/")
 
 
-def _join_description(node: dict[str, Any]) -> str:
-    """Return the docstring of a field or group on one line."""
-    return " ".join(node.get("description", "").split())
-
-
 def _render_reference(tree: dict[str, Any]) -> Iterator[str]:
     yield PREAMBLE
     yield TABLE
-    groups = {
-        name: tree["$defs"][_group_name(field)]
-        for name, field in tree["properties"].items()
-        if _group_name(field)
-    }
-    yield from _render_rows(PREFIX, tree)
-    for name, group in groups.items():
-        yield f"\n## {name}\n\n{_join_description(group)}\n\n{TABLE}"
-        yield from _render_rows(f"{PREFIX}{name.upper()}_", group)
+    for name, settings in groupby(describe_settings(), key=lambda each: each.group):
+        if name:
+            group = tree["$defs"][_group_name(tree["properties"][name])]
+            yield f"\n## {name}\n\n{join_description(group)}\n\n{TABLE}"
+        yield from map(_render_row, settings)
     yield ""
 
 
-def _render_rows(prefix: str, group: dict[str, Any]) -> Iterator[str]:
-    for name, field in group["properties"].items():
-        if not _group_name(field):
-            required = name in group.get("required", ())
-            effect = "yes" if field["effect"] == "shapes" else ""
-            cells = (
-                f"`{prefix}{name.upper()}`",
-                _describe_value(field),
-                _describe_default(field, required),
-                effect,
-                _join_description(field),
-            )
-            yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-
-
-def _describe_value(field: dict[str, Any]) -> str:
-    kind = field.get("anyOf", [field])[0]
-    options = kind.get("items", kind).get("enum", ())
-    if options:
-        return ", ".join(f"`{option}`" for option in options)
-    bounds = [text.format(f"{kind[bound]:,}") for bound, text in BOUNDS.items() if bound in kind]
-    names = {"string": "text", "array": "names, separated by commas"}
-    return " ".join([names.get(kind["type"], kind["type"]), *bounds])
-
-
-def _describe_default(field: dict[str, Any], required: bool) -> str:
-    default = field.get("default")
-    if isinstance(default, list):
-        default = ",".join(default)
-    if default in ("", None):
-        return "**required**" if required else ""
-    return f"`{default if isinstance(default, str) else json.dumps(default)}`"
+def _render_row(setting: Description) -> str:
+    default = f"`{setting.default}`" if setting.default else ""
+    cells = (
+        f"`{setting.variable}`",
+        setting.value,
+        "**required**" if setting.required else default,
+        "yes" if setting.shapes else "",
+        setting.text,
+    )
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 if __name__ == "__main__":

@@ -54,6 +54,23 @@ class Census:
     def left_out(self) -> int:
         return len(self.broken) + len(self.unsupported) + len(self.conflicting)
 
+    @property
+    def summary(self) -> str:
+        """The findings on one line: `83 files: 77 used, 1 broken, 4 under two labels, 1 duplicate`.
+
+        A duplicate is counted as that, and not as used.
+        """
+        duplicates = len(self.duplicates)
+        counts = {
+            "broken": len(self.broken),
+            "unsupported": len(self.unsupported),
+            "under two labels": len(self.conflicting),
+            "duplicate" if duplicates == 1 else "duplicates": duplicates,
+        }
+        parts = [f"{len(self.kept) - duplicates:,} used"]
+        parts += [f"{count:,} {what}" for what, count in counts.items() if count]
+        return f"{len(self.kept) + self.left_out:,} files: {', '.join(parts)}"
+
 
 def inspect(
     dataset: Dataset,

@@ -5,6 +5,7 @@ import os
 from typing import TYPE_CHECKING
 
 from job import console
+from job.commands.environment import find_result_path
 from job.commands.outcome import report_wait, run_until_result
 from job.errors import SettingsError
 from job.result import Result
@@ -31,7 +32,7 @@ def submit(arguments: argparse.Namespace) -> int:
         )
 
     if arguments.wait:
-        return report_wait(run_until_result(submit_and_wait))
+        return report_wait(run_until_result(submit_and_wait), find_result_path(os.environ))
     if arguments.cancel_on_exit or arguments.start_timeout is not None:
         raise SettingsError("--start-timeout and --cancel-on-exit belong to a wait.", "Add --wait.")
     console.print_answer(_submit_run(_connect_cluster(arguments), arguments))

@@ -1,7 +1,6 @@
 """How a verb that stands for a whole run ends: with a result, whatever happens."""
 
 import logging
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -32,30 +31,47 @@ def run_until_result(work: Callable[["Stop"], Result]) -> Result:
 
 
 def describe_failure(error: BaseException, stop: "Stop") -> Result:
-    """The result of a run that ended with an error."""
+    """The result of a run that ended with an error, which is logged too."""
     error = stop.explain(error)
-    if not isinstance(error, JobError | KeyboardInterrupt):
+    outcome = result.failed(error, run_id=getattr(error, "run_id", None))
+    if isinstance(error, JobError | KeyboardInterrupt):
+        log_failure(outcome)
+    else:
         logger.error("Graft failed", exc_info=error)
-    return result.failed(error, run_id=getattr(error, "run_id", None))
+    return outcome
 
 
-def report_run(outcome: Result) -> int:
-    """Report the result of `run`: a summary to a person, else the last line of the log."""
+def log_failure(outcome: Result) -> None:
+    """Log why a run failed or was interrupted. On a terminal the summary says it."""
+    failure = outcome.error
+    if failure is None or sys.stderr.isatty():
+        return
+    fields = {
+        "kind": failure.kind,
+        "cure": failure.cure,
+        "exit_code": failure.exit_code,
+    }
+    text = "\n".join([failure.message, *(f"  - {problem}" for problem in failure.problems)])
+    level = logging.ERROR if outcome.status == "failed" else logging.WARNING
+    logger.log(level, "%s", text, extra={"fields": fields})
+
+
+def report_run(outcome: Result, path: Path | None) -> int:
+    """Report the result of `run`: a summary to a person, else the last line of the log.
+
+    Args:
+        outcome: how the run ended.
+        path: file of GRAFT_RESULT_PATH.
+    """
     terminal = sys.stderr.isatty()
-    result.write(outcome, _result_path(), None if terminal else sys.stderr)
+    result.write(outcome, path, None if terminal else sys.stderr)
     if terminal:
         print(outcome.summary())
     return outcome.exit_code
 
 
-def report_wait(outcome: Result) -> int:
+def report_wait(outcome: Result, path: Path | None) -> int:
     """Report the result of `submit --wait`: it is the answer, so it goes to stdout."""
     console.print_note(outcome.summary())
-    result.write(outcome, _result_path(), sys.stdout)
+    result.write(outcome, path, sys.stdout)
     return outcome.exit_code
-
-
-def _result_path() -> Path | None:
-    # Read by hand, since settings that cannot work have a result too.
-    path = os.environ.get("GRAFT_RESULT_PATH")
-    return Path(path) if path else None

@@ -1,13 +1,21 @@
-"""Verbs about releases: `verify`, `predict`, `evaluate`, `promote`."""
+"""Verbs about releases: `verify`, `releases`, `show`, `predict`, `evaluate`, `promote`."""
 
 import argparse
+import csv
 import json
 import logging
 import os
 import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from job import console
-from job.errors import DatasetError
+from job.commands.environment import make_uri
+from job.errors import DatasetError, SettingsError
+
+if TYPE_CHECKING:
+    from job.publish import Prediction
 
 
 def verify(arguments: argparse.Namespace) -> int:
@@ -20,6 +28,52 @@ def verify(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def list_releases(arguments: argparse.Namespace) -> int:
+    """List the releases of a model, newest first."""
+    from job import publish
+
+    rows = publish.list_releases(arguments.model)
+    print(f"{'run id':<20}{'written (UTC)':<19}{'score':<8}of")
+    for row in rows:
+        score = "?" if row.score is None else f"{row.score:.4f}"
+        line = f"{row.manifest.run_id:<20}{row.date:<19}{score:<8}{row.metric:<20}"
+        print(f"{line}{'champion' if row.champion else ''}".rstrip())
+    return 0
+
+
+def show(arguments: argparse.Namespace) -> int:
+    """Show what a release is, how good it is and why it was promoted or not."""
+    from job import publish
+
+    store, manifest, champion = publish.find_release(arguments.release)
+    if arguments.json:
+        print(manifest.raw.decode(), end="")
+        return 0
+    from job.result import format_scores
+
+    fields = manifest.fields
+    data, plan, promotion = fields["data"], fields["plan"], fields["promotion"]
+    images = data.get("images", {})
+    parts = ", ".join(f"{count:,} {part}" for part, count in images.items())
+    size = sum(file["bytes"] for file in manifest.files.values())
+    facts = {
+        "release": store.uri,
+        "model": fields["name"],
+        "champion": "yes" if champion else "no",
+        "backbone": manifest.backbone or "?",
+        "retrained": f"{plan.get('mode', '?')}. {plan.get('reason', '')}",
+        "images": f"{parts} in {len(manifest.classes):,} classes",
+        "classes": ", ".join(manifest.classes),
+        "reason": promotion.get("reason", "?"),
+        "files": f"{len(manifest.files)} with {size:,} bytes",
+        "report": f"{store.uri}/report.html",
+    }
+    for name, fact in facts.items():
+        print(f"  {name:<20}{fact}")
+    print("\n".join(format_scores(fields["scores"])))
+    return 0
+
+
 def predict(arguments: argparse.Namespace) -> int:
     """Classify images with a release. An image that does not decode does not hide the others."""
     from job import publish
@@ -29,14 +83,17 @@ def predict(arguments: argparse.Namespace) -> int:
     folder = os.environ.get("GRAFT_CACHE_DIR")
     cache = CacheSettings.model_validate({"dir": folder} if folder else {})
 
+    images = publish.find_images(arguments.images)
+    predictions = publish.predict(arguments.release, images, cache.dir, arguments.top)
+    if arguments.csv:
+        return _write_csv(arguments.csv, predictions, arguments.top)
     code = 0
-    predictions = publish.predict(arguments.release, arguments.images, cache.dir, arguments.top)
     for prediction in predictions:
         if prediction.error:
             code = DatasetError.exit_code
         if arguments.json:
             answer = {
-                "image": str(prediction.image),
+                "image": prediction.image,
                 "top": dict(prediction.top),
                 "error": prediction.error or None,
             }
@@ -47,6 +104,34 @@ def predict(arguments: argparse.Namespace) -> int:
     return code
 
 
+def _write_csv(path: Path, predictions: "Iterable[Prediction]", top: int) -> int:
+    """Write a row for each image, with its best classes side by side."""
+    columns = ["image"]
+    for place in range(1, top + 1):
+        columns += (
+            ["label", "probability"] if place == 1 else [f"label_{place}", f"probability_{place}"]
+        )
+    count = unreadable = 0
+    try:
+        # As the module csv asks for, so that each row ends in one way.
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow([*columns, "error"])
+            for prediction in predictions:
+                count += 1
+                unreadable += bool(prediction.error)
+                answers = [value for answer in prediction.top for value in answer]
+                padding = [""] * (2 * top - len(answers))
+                writer.writerow([prediction.image, *answers, *padding, prediction.error])
+    except OSError as error:
+        raise SettingsError(
+            f"--csv {path} cannot be written: {error.strerror}.",
+            "Name a file in a folder of yours.",
+        ) from error
+    print(f"{path}: {count:,} images, {unreadable:,} of them could not be read")
+    return DatasetError.exit_code if unreadable else 0
+
+
 def evaluate(arguments: argparse.Namespace) -> int:
     """Judge a release on other images, and write a report of it."""
     from job import publish, settings, telemetry
@@ -54,7 +139,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     from job.settings import TelemetrySettings
 
     folder = arguments.output.absolute()
-    given = {"GRAFT_DATASET_URI": arguments.data, "GRAFT_OUTPUT_URI": folder.as_uri()}
+    given = {"GRAFT_DATASET_URI": make_uri(arguments.data), "GRAFT_OUTPUT_URI": folder.as_uri()}
     loaded = settings.load({**os.environ, **given})
     terminal = sys.stderr if sys.stderr.isatty() else None
     with telemetry.serve(TelemetrySettings(port=0), loaded.name, (), terminal) as shown:

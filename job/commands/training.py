@@ -1,32 +1,47 @@
-"""Verbs about a run on this machine: `run`, `check`, `plan`, `settings`."""
+"""Verbs about a run on this machine: `run`, `check`, `plan`."""
 
 import argparse
-import json
 import os
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from job.commands.environment import (
+    collect_environment,
+    find_keras_home,
+    find_result_path,
+    load_settings,
+)
 from job.commands.outcome import describe_failure, report_run, run_until_result
+from job.errors import SettingsError
 from job.result import Result
 
 if TYPE_CHECKING:
-    from job.settings import Settings
     from job.workers import Stop
 
 
-def run(_: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Train a classifier and release it."""
-    return report_run(run_until_result(_run_watched))
+    outcome = run_until_result(lambda stop: _run_watched(collect_environment(arguments), stop))
+    return report_run(outcome, find_path_of_result(arguments))
 
 
-def check(_: argparse.Namespace) -> int:
+def find_path_of_result(arguments: argparse.Namespace) -> Path | None:
+    """Where the result of a run is written, also if the command line cannot work."""
+    try:
+        return find_result_path(collect_environment(arguments))
+    except SettingsError:
+        return find_result_path(os.environ)
+
+
+def check(arguments: argparse.Namespace) -> int:
     """Test what a run needs. The exit code is that of the first thing that fails."""
-    settings, code = _load_settings(), 0
+    settings, code = load_settings(arguments), 0
     from job.pipeline import rehearsal
 
-    for finding in rehearsal.check(settings, _keras_home()):
+    for finding in rehearsal.check(settings, find_keras_home()):
         mark = "FAILED" if finding.error else "ok"
         print(f"{mark:<8}{finding.name:<12}{finding.text}", flush=True)
         if finding.error:
@@ -38,24 +53,20 @@ def check(_: argparse.Namespace) -> int:
     return code
 
 
-def plan(_: argparse.Namespace) -> int:
-    """Show the network, what would be retrained and why."""
-    settings = _load_settings()
-    from job.pipeline import rehearsal
+def plan(arguments: argparse.Namespace) -> int:
+    """Show what would be retrained and why, and about how long it takes."""
+    settings = load_settings(arguments)
+    from job.pipeline import preview
 
-    print(rehearsal.plan(settings, _keras_home()))
+    print(preview.plan(settings, find_keras_home(), layers=arguments.layers))
     return 0
 
 
-def print_settings(_: argparse.Namespace) -> int:
-    """Print every setting with its value, as JSON."""
-    print(json.dumps(_load_settings().values(), indent=2))
-    return 0
-
-
-def _run_watched(stop: "Stop") -> Result:
+def _run_watched(environment: Mapping[str, str], stop: "Stop") -> Result:
     """The run. People and programs that watch it see its outcome before they lose sight of it."""
-    settings = _load_settings()
+    from job.settings import load
+
+    settings = load(environment)
     from job import pipeline, telemetry
     from job.workers import WorkerGroup
 
@@ -65,7 +76,7 @@ def _run_watched(stop: "Stop") -> Result:
         settings.telemetry, settings.name, pipeline.PHASES, terminal
     ) as run_telemetry:
         context = pipeline.RunContext(
-            telemetry=run_telemetry, stop=stop, keras_home=_keras_home(), worker_group=group
+            telemetry=run_telemetry, stop=stop, keras_home=find_keras_home(), worker_group=group
         )
         try:
             outcome = pipeline.run(settings, context)
@@ -74,13 +85,3 @@ def _run_watched(stop: "Stop") -> Result:
         outcome = replace(outcome, seconds=run_telemetry.seconds)
         run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
     return outcome
-
-
-def _load_settings() -> "Settings":
-    from job import settings
-
-    return settings.load()
-
-
-def _keras_home() -> Path:
-    return Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser()

@@ -22,7 +22,7 @@ from job.release import Manifest, folder_of
 from job.result import Result, Status
 from job.settings import Settings
 from job.storage import Store
-from job.telemetry import FactsFound, record_log
+from job.telemetry import FactsFound, name_run, record_log
 from job.workers import Terminated
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def run(settings: Settings, context: RunContext) -> Result:
     Raises:
         JobError: with the exit code that says whose fault it was.
     """
+    name_run(model=settings.name)
     with context.phase("survey"):
         registry = storage.connect(settings.output.uri).child(settings.name)
         registry.probe()
@@ -70,6 +71,7 @@ def run(settings: Settings, context: RunContext) -> Result:
         data = dataset.fetch(listing, settings.dataset, settings.cache, context.telemetry)
 
     run_id = identity.make_run_id(settings.shaping_values(), data.digest)
+    name_run(model=settings.name, run_id=run_id)
     if found := publish.find(registry, run_id):
         return _leave_unchanged(settings, registry, found)
 

@@ -61,6 +61,7 @@ def audit_images(settings: Settings, data: Dataset, telemetry: Telemetry) -> tup
     """What is wrong with the images, and the split of those that are right."""
     cache = settings.cache.dir / "audit"
     census = audit.inspect(data, settings.dataset.broken_share, cache, telemetry)
+    logger.info("%s", census.summary)
     return census, audit.split(census)
 
 

@@ -7,9 +7,11 @@ from job.publish.champion import Champion, read_champion
 from job.publish.comparison import Challenger, Comparison, compare
 from job.publish.decision import Decision, decide, explain_missed_gate
 from job.publish.history import History, read_history
+from job.publish.image_sources import ImageSource, find_images
 from job.publish.inventory import INVENTORY, compose_inventory
 from job.publish.judging import Evaluation, evaluate
-from job.publish.prediction import predict
+from job.publish.listing import ReleaseRow, find_release, list_releases
+from job.publish.prediction import Prediction, Predictor, predict
 from job.publish.promotion import finish_promotion, promote, promote_manually
 from job.publish.releasing import Release, find, release
 from job.publish.verification import verify
@@ -22,14 +24,21 @@ __all__ = [
     "Decision",
     "Evaluation",
     "History",
+    "ImageSource",
+    "Prediction",
+    "Predictor",
     "Release",
+    "ReleaseRow",
     "compare",
     "compose_inventory",
     "decide",
     "evaluate",
     "explain_missed_gate",
     "find",
+    "find_images",
+    "find_release",
     "finish_promotion",
+    "list_releases",
     "predict",
     "promote",
     "promote_manually",

@@ -14,9 +14,16 @@ logger = logging.getLogger(__name__)
 class History:
     """The valid manifests of a registry, newest first. Each is read when it is first needed."""
 
-    def __init__(self, registry: Store, keys: list[str]) -> None:
+    def __init__(self, registry: Store, written: Mapping[str, float]) -> None:
+        """Nothing is read yet.
+
+        Args:
+            registry: where the releases are.
+            written: when each manifest was written, as seconds since 1970, by its key.
+        """
         self._registry = registry
-        self._keys = keys
+        self._written = written
+        self._keys = list(written)
         self._manifests: dict[str, Manifest | None] = {}
 
     def find_same(self, listing: str, settings: Mapping[str, Any], code: str) -> Manifest | None:
@@ -49,6 +56,13 @@ class History:
                 count += 1
         return count
 
+    def dated(self) -> Iterator[tuple[Manifest, float]]:
+        """Each manifest, and when it was written."""
+        in_parallel(self._read_once, self._keys)
+        for key in self._keys:
+            if manifest := self._read_once(key):
+                yield manifest, self._written[key]
+
     def __iter__(self) -> Iterator[Manifest]:
         for key in self._keys:
             manifest = self._read_once(key)
@@ -74,4 +88,4 @@ def read_history(registry: Store) -> History:
                 entries.append(entry)
     # S3 tells times in whole seconds, so equal times are ordered by key.
     entries.sort(key=lambda entry: (-entry.modified, entry.key))
-    return History(registry, [entry.key for entry in entries])
+    return History(registry, {entry.key: entry.modified for entry in entries})

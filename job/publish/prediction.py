@@ -1,15 +1,17 @@
-"""Classify image files by a release: `graft predict RELEASE IMAGE…`."""
+"""Classify images by a release: `graft predict RELEASE IMAGE…`."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from job.errors import JobError
+from job.publish.image_sources import ImageSource
 from job.release import download_verified, open_release
 
-if TYPE_CHECKING:
-    from job.publish.serving import ServedModel
+# Images that are read and classified at once.
+BATCH = 32
+NOT_DECODED = "is not an image that decodes; expected JPEG, PNG, BMP, GIF or WebP"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,12 +19,12 @@ class Prediction:
     """The classes that a release predicts for one image.
 
     Attributes:
-        image: the file.
+        image: its path or URI.
         top: (class, probability), best first. Empty if the image could not be read.
         error: why it could not be read, else empty.
     """
 
-    image: Path
+    image: str
     top: tuple[tuple[str, float], ...]
     error: str = ""
 
@@ -32,40 +34,72 @@ class Prediction:
         return self.top[0][0] if self.top else None
 
 
-def predict(uri: str, images: Sequence[Path], cache: Path, top: int = 5) -> Iterator[Prediction]:
-    """Classify image files by a release. An unreadable one does not stop the others.
+class Predictor:
+    """The model of a release, loaded once.
 
-    Args:
-        uri: of a release, or of a registry or its promoted.json, which mean the champion.
-        images: files of any format that training takes.
-        cache: folder in which the release's SavedModel is kept.
-        top: how many classes are returned for each image.
-
-    Raises:
-        ReleaseError: there is no intact release behind `uri`.
+    Attributes:
+        uri: of the release itself, also if it was opened as the champion.
+        classes: in the order of the outputs.
     """
-    store, manifest = open_release(uri)
-    folder = download_verified(store, manifest, "saved_model", cache)
 
-    # Imported here, because TensorFlow takes seconds: a wrong URI is refused before.
-    from job.publish.serving import ServedModel
+    def __init__(self, uri: str, cache: Path) -> None:
+        """Fetch and load the model.
 
-    model = ServedModel(folder / "1")
-    # Not `yield`: what is wrong with the release is raised by this call, before the first image.
-    return (_predict_image(model, image, manifest.classes, top) for image in images)
+        Args:
+            uri: of a release, or of a registry or its promoted.json, which mean the champion.
+            cache: folder in which the release's SavedModel is kept.
+
+        Raises:
+            ReleaseError: there is no intact release behind `uri`.
+        """
+        store, manifest = open_release(uri)
+        self.uri = store.uri
+        self.classes = manifest.classes
+        folder = download_verified(store, manifest, "saved_model", cache)
+
+        # Imported here, because TensorFlow takes seconds: a wrong URI is refused before.
+        from job.publish.serving import ServedModel
+
+        self._model = ServedModel(folder / "1")
+
+    def predict(self, images: Iterable[ImageSource], top: int = 5) -> Iterator[Prediction]:
+        """Classify images in batches. One that cannot be read does not stop the others.
+
+        Args:
+            images: of any format that training takes.
+            top: how many classes are returned for each image.
+        """
+        rest = iter(images)
+        while batch := list(itertools.islice(rest, BATCH)):
+            yield from self._predict_batch(batch, top)
+
+    def _predict_batch(self, batch: list[ImageSource], top: int) -> Iterator[Prediction]:
+        encoded: list[bytes] = []
+        errors: dict[int, str] = {}
+        for place, image in enumerate(batch):
+            try:
+                encoded.append(image.read())
+            except OSError as error:
+                errors[place] = f"cannot be read: {error.strerror}"
+            except JobError as error:
+                errors[place] = f"cannot be read: {error.message}"
+        answers = iter(self._model.classify_readable(encoded))
+        for place, image in enumerate(batch):
+            probabilities = None if place in errors else next(answers)
+            if probabilities is None:
+                yield Prediction(image.name, (), errors.get(place, NOT_DECODED))
+                continue
+            # Stable, so that equal probabilities have the same order on every machine.
+            best = probabilities.argsort(kind="stable")[::-1][:top]
+            found = tuple((self.classes[index], float(probabilities[index])) for index in best)
+            yield Prediction(image.name, found)
 
 
-def _predict_image(
-    model: "ServedModel", image: Path, classes: tuple[str, ...], top: int
-) -> Prediction:
-    try:
-        probabilities = model.classify_one(image)
-    except JobError as error:
-        return Prediction(image, (), error.message)
-    # Stable, so that equal probabilities have the same order on every machine.
-    best = probabilities.argsort(kind="stable")[::-1][:top]
-    found = []
-    for index in best:
-        probability = float(probabilities[index])
-        found.append((classes[index], probability))
-    return Prediction(image, tuple(found))
+def predict(
+    uri: str, images: Iterable[ImageSource], cache: Path, top: int = 5
+) -> Iterator[Prediction]:
+    """Classify images by a release. See `Predictor`.
+
+    What is wrong with the release is raised by this call, before the first image.
+    """
+    return Predictor(uri, cache).predict(images, top)

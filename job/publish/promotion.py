@@ -119,6 +119,7 @@ def promote_manually(uri: str) -> str:
         the release's URI.
 
     Raises:
+        ReleaseNotFound: there is no such release.
         ReleaseError: it does not verify.
         SettingsError: the URI is not that of a release.
         TemporaryError: others kept changing the champion.
@@ -130,7 +131,7 @@ def promote_manually(uri: str) -> str:
             "Give <output uri>/<name>/releases/<run id>.",
         )
     registry = connect(parent.removesuffix("/releases"))
-    verified = verify(registry.child(folder_of(run_id)))
+    verified = verify(registry.child(folder_of(run_id)).uri)
 
     # Written even where it is the champion already: from now on a person has chosen it.
     choice = {

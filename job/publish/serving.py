@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from job.errors import JobError, ReleaseError
+from job.errors import ReleaseError
 
 BATCH = 32
 
@@ -43,22 +43,20 @@ class ServedModel:
             parts.append(probabilities[: len(encoded)])
         return np.concatenate(parts)
 
-    def classify_one(self, image: Path) -> npt.NDArray[np.float32]:
-        """Probabilities float32 [classes] of one image.
+    def classify_readable(self, encoded: Sequence[bytes]) -> list[npt.NDArray[np.float32] | None]:
+        """Probabilities float32 [classes] of each encoded image. None where one does not decode.
 
-        Raises:
-            JobError: the file cannot be read or decoded.
+        A batch with a broken image is halved until it is alone.
         """
+        if not encoded:
+            return []
         try:
-            probabilities = self._compute_probabilities([image.read_bytes()])
-        except OSError as error:
-            raise JobError(f"cannot be read: {error.strerror}") from error
-        except tf.errors.InvalidArgumentError as error:
-            raise JobError(
-                "is not an image that decodes; expected JPEG, PNG, BMP, GIF or WebP"
-            ) from error
-        first: npt.NDArray[np.float32] = probabilities[0]
-        return first
+            return list(self._compute_probabilities(list(encoded)))
+        except tf.errors.InvalidArgumentError:
+            if len(encoded) == 1:
+                return [None]
+        half = len(encoded) // 2
+        return [*self.classify_readable(encoded[:half]), *self.classify_readable(encoded[half:])]
 
     def _compute_probabilities(self, encoded: list[bytes]) -> npt.NDArray[np.float32]:
         outputs = self._signature(images=tf.constant(encoded))

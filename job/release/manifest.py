@@ -87,6 +87,12 @@ class Manifest:
         return tuple(self.fields["data"]["classes"])
 
     @property
+    def backbone(self) -> str:
+        """The name of the backbone. Manifests of before it was measured have it as a setting."""
+        chosen = self.fields.get("backbone", {}).get("name")
+        return str(chosen or self.fields["settings"].get("GRAFT_BACKBONE_NAME", ""))
+
+    @property
     def previous(self) -> str | None:
         """SHA-256 of the manifest that was the champion when this run was compared with it."""
         previous: str | None = self.fields["previous"]

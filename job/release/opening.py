@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from job.errors import ReleaseError
+from job.errors import ReleaseError, ReleaseNotFound
 from job.release.manifest import MANIFEST, Manifest
 from job.release.pointer import POINTER, parse_pointer
 from job.storage import Store, connect
@@ -16,8 +16,8 @@ def open_release(uri: str) -> tuple[Store, Manifest]:
         uri: a release's own folder, or a registry or its promoted.json, which mean the champion.
 
     Raises:
-        ReleaseError: there is no release, or its manifest is not valid or not the one that the
-            pointer names.
+        ReleaseNotFound: there is no release.
+        ReleaseError: its manifest is not valid, or not the one that the pointer names.
     """
     parent, _, name = uri.rstrip("/").rpartition("/")
     store = connect(parent if name == POINTER else uri)
@@ -25,7 +25,7 @@ def open_release(uri: str) -> tuple[Store, Manifest]:
     if store.head(MANIFEST):
         return store, read_manifest(store)
     if store.head(POINTER) is None:
-        raise ReleaseError(
+        raise ReleaseNotFound(
             f"{uri} is neither a release (no {MANIFEST}) "
             f"nor a registry with a champion (no {POINTER}).",
             "Give <output uri>/<name> or <output uri>/<name>/releases/<run id>.",

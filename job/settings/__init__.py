@@ -4,6 +4,7 @@ Fields that are declared by `shapes(...)` decide which model comes out, and ente
 identity. Fields that are declared by `runs(...)` only say how the work is done.
 """
 
+from job.settings.describing import Description, describe_settings, select_descriptions
 from job.settings.fields import (
     AUTO,
     DtypePolicy,
@@ -32,6 +33,8 @@ from job.settings.groups import (
     TransferSettings,
 )
 from job.settings.reading import load
+from job.settings.sources import name_variable, parse_assignment, read_env_file
+from job.settings.templates import compose_env_file, compose_values
 from job.settings.tree import PREFIX, VARIABLES, Settings, Variable
 
 __all__ = [
@@ -42,6 +45,7 @@ __all__ = [
     "CacheSettings",
     "CheckpointSettings",
     "DatasetSettings",
+    "Description",
     "DevicesSettings",
     "DtypePolicy",
     "ExportSettings",
@@ -62,5 +66,12 @@ __all__ = [
     "TransferMode",
     "TransferSettings",
     "Variable",
+    "compose_env_file",
+    "compose_values",
+    "describe_settings",
     "load",
+    "name_variable",
+    "parse_assignment",
+    "read_env_file",
+    "select_descriptions",
 ]

@@ -13,6 +13,10 @@ from job.catalogue import BACKBONES
 # The name of a backbone that is still to be chosen by measurement.
 AUTO: Final = "auto"
 
+# How alike two words are, from 0 to 1, of which one was probably meant as the other. `EPOCHS` and
+# `TRAINING_EPOCHS` are 0.57.
+LEAST_LIKENESS = 0.55
+
 Fraction = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Formats = tuple[Literal["saved_model", "keras", "onnx", "litert"], ...]
 Metric = Literal["accuracy", "balanced_accuracy", "macro_f1"]
@@ -36,9 +40,8 @@ def runs(default: Any = ..., **constraints: Any) -> Any:
 
 
 def find_nearest(word: str, words: Iterable[str]) -> str:
-    """Return the known word that was probably meant."""
-    # Without a cutoff there is always one: a bad guess helps more than none.
-    return difflib.get_close_matches(word, list(words), n=1, cutoff=0)[0]
+    """Return the known word that was probably meant. Empty if none is near."""
+    return next(iter(difflib.get_close_matches(word, list(words), n=1, cutoff=LEAST_LIKENESS)), "")
 
 
 def split_at_commas(value: Any) -> Any:
@@ -76,7 +79,9 @@ def _check_weights(value: str) -> str:
 
 def _check_backbone(value: str) -> str:
     if value not in BACKBONES:
-        raise ValueError(f"no such backbone; the nearest is {find_nearest(value, BACKBONES)}")
+        nearest = find_nearest(value, BACKBONES)
+        hint = f"; the nearest is {nearest}" if nearest else ""
+        raise ValueError(f"no such backbone{hint}")
     return value
 
 

@@ -10,7 +10,8 @@ from pydantic_settings import EnvSettingsSource
 
 from job.catalogue import BACKBONES
 from job.errors import SettingsError
-from job.settings.fields import AUTO, find_nearest
+from job.settings.describing import find_nearest_variable
+from job.settings.fields import AUTO
 from job.settings.groups import BackboneSettings
 from job.settings.tree import PREFIX, VARIABLES, Settings
 
@@ -69,7 +70,9 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
 def _refuse_settings(problems: list[str]) -> SettingsError:
     many = f"{len(problems)} settings cannot work" if len(problems) > 1 else "A setting cannot work"
     return SettingsError(
-        f"{many}:", "Correct them; docs/settings.md describes each one.", tuple(problems)
+        f"{many}:",
+        "Correct them. `graft settings --describe NAME` says what a setting may be.",
+        tuple(problems),
     )
 
 
@@ -79,7 +82,9 @@ def _find_unknown(environment: Mapping[str, str]) -> Iterator[str]:
             continue
         if SERVICE_LINK.search(name) or SERVICE_ADDRESS.match(value):
             continue
-        yield f"{name} is unknown; the nearest setting is {find_nearest(name, VARIABLES)}."
+        nearest = find_nearest_variable(name)
+        hint = f"; the nearest setting is {nearest}" if nearest else ""
+        yield f"{name} is unknown{hint}."
 
 
 def _explain_error(error: ErrorDetails) -> str:

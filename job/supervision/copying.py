@@ -12,6 +12,8 @@ from job.supervision.records import LINES_KEPT, format_record, last_explanations
 
 # Bytes of a native line. A longer one becomes several records.
 LONGEST_LINE = 16_384
+# What tells the lines of one run from those of others.
+RUN_FIELDS = ("model", "run_id")
 # What a pipe holds at most. Once the work has ended, more can only come from a process that it left
 # behind.
 PIPE_BYTES = 65_536
@@ -35,6 +37,8 @@ class Copier(threading.Thread):
         super().__init__(name="stderr", daemon=True)
         self.last_lines: deque[str] = deque(maxlen=LINES_KEPT)
         self.result: bytes | None = None
+        # Of the last record: native lines that follow belong to the same run.
+        self._run_fields: dict[str, object] = {}
         self._native = native
         self._on_terminal = log is None
         self._partial_lines = {native: b""}
@@ -104,6 +108,7 @@ class Copier(threading.Thread):
         if "logger" not in record:
             self.result = line
             return []
+        self._run_fields = {name: record[name] for name in RUN_FIELDS if name in record}
         return [line]
 
     def _native_records(self, line: bytes) -> list[bytes]:
@@ -115,7 +120,7 @@ class Copier(threading.Thread):
             self.last_lines += last_explanations([text])
             if text and not self._on_terminal:
                 record = make_record(time.time(), "info", "native", text)
-                records.append(format_record(record).encode())
+                records.append(format_record(record | self._run_fields).encode())
         return records
 
 

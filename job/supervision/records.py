@@ -18,9 +18,20 @@ CHATTER = re.compile(
 
 
 def make_record(created: float, level: str, logger: str, message: str) -> dict[str, object]:
-    """What every line of the log has: ts (ISO 8601, UTC), level, logger, message."""
+    """What every line of the log has: ts (ISO 8601, UTC), level, logger, message.
+
+    `time` and `severity` say the same as `ts` and `level`, under the names that Google Cloud
+    Logging reads. Without a severity it takes every line of stderr for an error.
+    """
     moment = datetime.fromtimestamp(created, UTC).isoformat(timespec="milliseconds")
-    return {"ts": moment, "level": level, "logger": logger, "message": message}
+    return {
+        "ts": moment,
+        "level": level,
+        "logger": logger,
+        "message": message,
+        "time": moment,
+        "severity": level.upper(),
+    }
 
 
 def format_record(record: dict[str, object]) -> str:

@@ -18,7 +18,7 @@ from job.telemetry.events import (
     RunEnded,
     StepTaken,
 )
-from job.telemetry.logs import configure_logs, record_log
+from job.telemetry.logs import configure_logs, name_run, record_log
 from job.telemetry.telemetry import RunTelemetry, Telemetry, serve, silent
 
 __all__ = [
@@ -35,6 +35,7 @@ __all__ = [
     "StepTaken",
     "Telemetry",
     "configure_logs",
+    "name_run",
     "record_log",
     "serve",
     "silent",

@@ -23,17 +23,22 @@ OURS = ("job", "__main__")
 THEIRS = ("absl", "tensorflow")
 
 
+# Of the run that this process works on. The log belongs to the process, and so does this.
+_run_fields: dict[str, str] = {}
+
+
 class JsonFormatter(logging.Formatter):
     """One line of strict JSON per record.
 
-    Its keys are ts (ISO 8601, UTC), level, logger, message and, where there are any, fields and
-    exception.
+    Its keys are ts (ISO 8601, UTC), level, logger, message, time, severity and, where there are
+    any, model, run_id, fields and exception.
     """
 
     def format(self, record: logging.LogRecord) -> str:
         entry = supervision.make_record(
             record.created, record.levelname.lower(), record.name, record.getMessage()
         )
+        entry |= _run_fields
         if fields := getattr(record, "fields", None):
             entry["fields"] = to_json_value(fields)
         if record.exc_info:
@@ -80,6 +85,12 @@ class RunStateHandler(logging.Handler):
         self._state.apply(LineLogged(record.created, level, record.getMessage()))
 
 
+def name_run(**fields: str) -> None:
+    """Put the model's name and the run id, as far as they are known, on every line from here on."""
+    _run_fields.clear()
+    _run_fields.update(fields)
+
+
 @contextlib.contextmanager
 def record_log(path: Path) -> Iterator[None]:
     """Write what is logged inside to a file too, as JSON lines."""
@@ -99,6 +110,7 @@ def configure_logs(stream: TextIO, terminal: bool) -> None:
 
     Called again, it replaces what it set up before. Python's own warnings become records, too.
     """
+    name_run()
     handler = TerminalHandler(stream) if terminal else logging.StreamHandler(stream)
     handler.setFormatter(PersonFormatter() if terminal else JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

@@ -244,6 +244,8 @@ def test_one_content_under_two_labels_is_left_out_and_named(folder: Folder) -> N
     census = folder.inspect()
     assert {finding.name for finding in census.conflicting} == {"cat/0.png", "dog/same.png"}
     assert "'cat' as cat/0.png, 'dog' as dog/same.png" in census.conflicting[0].reason
+    used = len(census.kept)
+    assert census.summary == f"{used + 2} files: {used} used, 2 under two labels"
     assert not {"cat/0.png", "dog/same.png"} & {record.name for record in census.kept}
 
 
@@ -260,6 +262,7 @@ def test_a_duplicate_under_one_label_is_kept_and_reported(folder: Folder) -> Non
     assert [str(finding) for finding in census.duplicates] == [
         "cat/0.png: the same content as cat/0 (copy).png"
     ]
+    assert census.summary == "23 files: 22 used, 1 duplicate"
     assert len(census.kept) == 23
 
 

@@ -426,7 +426,7 @@ class TestVerbs:
     ) -> None:
         with pytest.raises(SystemExit):
             main(["submit", "graft", "--set", text])
-        assert "expected GRAFT_…=…" in capsys.readouterr().err
+        assert "expected GRAFT_…" in capsys.readouterr().err
 
     @pytest.mark.usefixtures("kubeconfig")
     def test_watch_ends_as_the_run_does(

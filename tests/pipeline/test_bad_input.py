@@ -30,6 +30,12 @@ def refused(ended: Ended, code: int) -> dict[str, Any]:
     assert error["message"]
     assert error["cure"]
     assert "Traceback" not in ended.err
+    (logged,) = (record for record in ended.log if record["severity"] == "ERROR")
+    assert logged["fields"] == {
+        "kind": error["kind"],
+        "cure": error["cure"],
+        "exit_code": code,
+    }
     return error
 
 
@@ -62,7 +68,7 @@ def test_two_problems_are_told_at_once_and_in_the_result_file_too(tmp_path: Path
     assert "GRAFT_DATASET_URI is required and not set." in error["message"]
     assert "GRAFT_TRAINING_EPOCHS='0'" in error["message"]
     assert json.loads(path.read_text()) == ended.result
-    assert ended.err.count("\n") == 1
+    assert ended.err.count("\n") == 2
 
 
 def test_an_image_size_below_the_least_of_the_backbone_is_refused_with_the_least(

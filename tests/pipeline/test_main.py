@@ -8,7 +8,10 @@ import pytest
 
 from tests.pipeline.conftest import graft, measured_graft
 
-VERBS = ("run", "check", "plan", "settings", "verify", "predict", "evaluate", "promote")
+VERBS = (
+    "run", "check", "plan", "settings", "init", "completion", "verify", "releases", "show",
+    "predict", "evaluate", "promote",
+)  # fmt: skip
 
 
 def test_help_names_each_verb_with_a_sentence_and_the_exit_codes() -> None:
@@ -38,10 +41,10 @@ def test_help_of_a_verb_says_what_it_takes(verb: str) -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        (),
         ("fly",),
         ("verify",),
-        ("run", "fast"),
+        ("run", "photos", "models", "more"),
+        ("run", "--fast"),
         ("predict", "file:///r"),
         ("evaluate", "file:///r"),
     ],
@@ -80,7 +83,7 @@ def test_settings_that_cannot_work_are_told_in_words() -> None:
 
 
 @pytest.mark.parametrize("verb", ["verify", "promote"])
-@pytest.mark.parametrize(("uri", "code"), [("nowhere", 2), ("file:///no/such/releases/0123", 1)])
+@pytest.mark.parametrize(("uri", "code"), [("nowhere", 2), ("file:///no/such/releases/0123", 2)])
 def test_a_release_that_is_not_there_is_said_in_one_sentence_and_its_cure(
     verb: str, uri: str, code: int
 ) -> None:

@@ -120,10 +120,20 @@ def test_plan_shows_the_layers_the_measurement_the_race_and_the_time(
     tiny: dict[str, str], tmp_path: Path
 ) -> None:
     settings = {"GRAFT_TRANSFER_MODE": "auto", "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri()}
-    ended = measured_graft("plan", **tiny | settings)
+    ended = measured_graft("plan", "--layers", **tiny | settings)
 
     assert ended.code == 0, ended.err
-    for layer in ("conv1", "conv_pw_13_relu", "logits"):
+    first = ended.out.splitlines()[:5]
+    assert [line.split(":")[0] for line in first] == [
+        "Images", "Classes", "Retrain", "Time here", "To fetch",
+    ]  # fmt: skip
+    assert first[1].split(":")[1].strip() == "blue 12, green 12, red 12"
+    assert re.search(r"race .* 1\.5 times", first[2])
+    assert re.search(r"\d+ s start, \d+ s training, \d+ s evaluation, \d+ s export", first[3])
+    assert re.search(r"36 files of the data set \(\d+\.\d kB\) and the weights file:", first[4])
+    layers = ended.out.index("conv_pw_13_relu")
+    assert layers > ended.out.index("Race:")
+    for layer in ("conv1", "logits"):
         assert layer in ended.out
     assert re.search(r"Images: +\d+ train, \d+ val, \d+ test", ended.out)
     kind = r"^Kind: +(like|unlike) ImageNet: all stages together score [+-]\d\.\d{3}"
@@ -156,6 +166,7 @@ def test_the_recipe_of_the_lecture_has_its_parameters_and_all_are_trainable(
     ended = graft("plan", **tiny | LECTURE | settings)
 
     assert ended.code == 0, ended.err
+    assert "block1_conv1" not in ended.out
     assert "Trainable: 16,320,644 of 16,320,644 parameters" in ended.out
     assert re.search(
         r"^Retrain: +all .*GRAFT_TRANSFER_MODE=all asks for it", ended.out, re.MULTILINE

@@ -1,5 +1,6 @@
 """Releases in use: compared and predicted with, by real SavedModels over both stores."""
 
+import csv
 import hashlib
 import json
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 from PIL import Image
 
 from job import publish
-from job.errors import ReleaseError
+from job.__main__ import main
+from job.errors import DatasetError, ReleaseError
 from job.evaluation import compare_paired
 from job.publish import Challenger, Comparison
 from job.publish.comparison import align
@@ -259,8 +261,9 @@ def test_predict_answers_for_each_image_and_an_unreadable_one_stops_nothing(
 
     release_uri = f"{store.uri}/releases/{manifest.run_id}"
     for uri in (store.uri, f"{store.uri}/promoted.json", release_uri):
-        said = list(publish.predict(uri, images, tmp_path / "cache", top=2))
-        assert [each.image for each in said] == images
+        found = publish.find_images(images)
+        said = list(publish.predict(uri, found, tmp_path / "cache", top=2))
+        assert [each.image for each in said] == list(map(str, images))
         assert [each.label for each in said] == ["blue", None, None, "green"]
         assert len(said[0].top) == 2
         assert said[0].top[0][1] > said[0].top[1][1]
@@ -274,14 +277,95 @@ def test_predict_downloads_once_and_repairs_a_damaged_cache(
     classes = ("blue", "green", "red")
     manifest = release(store, saved_models[classes], classes, publish.compose_inventory(splits(())))
     uri, cache = f"{store.uri}/releases/{manifest.run_id}", tmp_path / "cache"
-    list(publish.predict(uri, [examples[0].path], cache))
+    list(publish.predict(uri, publish.find_images([examples[0].path]), cache))
     graph = cache / "releases" / manifest.sha256 / "saved_model/1/saved_model.pb"
     written = graph.stat().st_mtime_ns
-    list(publish.predict(uri, [examples[0].path], cache))
+    list(publish.predict(uri, publish.find_images([examples[0].path]), cache))
     assert graph.stat().st_mtime_ns == written
 
     graph.write_bytes(b"damaged")
-    assert [each.label for each in publish.predict(uri, [examples[0].path], cache)] == ["blue"]
+    assert [
+        each.label for each in publish.predict(uri, publish.find_images([examples[0].path]), cache)
+    ] == ["blue"]
+
+
+def test_predict_takes_folders_and_addresses_in_batches_and_writes_a_table(
+    store: Store,
+    saved_models: Any,
+    examples: list[Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    classes = ("blue", "green", "red")
+    manifest = release(store, saved_models[classes], classes, publish.compose_inventory(splits(())))
+    uri = f"{store.uri}/releases/{manifest.run_id}"
+    folder = examples[0].path.parent
+    (folder / "notes.txt").write_text("no image")
+    (folder / "broken.png").write_text("no image either")
+    (folder / "deep").mkdir()
+    examples[35].path.rename(folder / "deep" / "LAST.PNG")
+    for example in examples[:2]:
+        store.upload(f"new/{example.path.name}", example.path)
+
+    table = tmp_path / "predictions.csv"
+    words = [str(folder), f"{store.uri}/new", f"{store.uri}/new/0.png"]
+    assert main(["predict", uri, *words, "--csv", str(table), "--top", "2"]) == 3
+    assert capsys.readouterr().out == f"{table}: 40 images, 1 of them could not be read\n"
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    by_name = {Path(row["image"]).name: row for row in rows}
+    assert len(rows) == 40
+    assert [row["image"] for row in rows[-3:]] == [
+        f"{store.uri}/new/0.png", f"{store.uri}/new/1.png", f"{store.uri}/new/0.png",
+    ]  # fmt: skip
+    for index, example in enumerate(examples[:35]):
+        assert by_name[example.path.name]["label"] == classes[index % 3]
+    assert by_name["LAST.PNG"]["label"] == "red"
+    assert float(by_name["0.png"]["probability"]) > float(by_name["0.png"]["probability_2"])
+    assert "is not an image that decodes" in by_name["broken.png"]["error"]
+    assert by_name["broken.png"]["label"] == ""
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(DatasetError, match="holds no images"):
+        list(publish.find_images([tmp_path]))
+
+
+def test_releases_and_show_name_the_champion_the_score_and_the_reason(
+    store: Store,
+    saved_models: Any,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    inventory = publish.compose_inventory(splits(()))
+    older = release(store, saved_models["red", "green"], ("red", "green"), inventory)
+    newer = release(store, saved_models["green", "violet"], ("green", "violet"), inventory)
+    publish.promote_manually(f"{store.uri}/releases/{older.run_id}")
+
+    assert main(["releases", store.uri]) == 0
+    heading, *lines = capsys.readouterr().out.splitlines()
+    assert heading.startswith("run id")
+    assert {line.split()[0] for line in lines} == {older.run_id, newer.run_id}
+    assert [line.split()[0] for line in lines if line.endswith("champion")] == [older.run_id]
+
+    assert main(["show", store.uri]) == 0
+    shown = capsys.readouterr().out
+    assert f"release             {store.uri}/releases/{older.run_id}\n" in shown
+    assert "champion            yes\n" in shown
+    assert "classes             red, green\n" in shown
+    assert main(["show", f"{store.uri}/releases/{newer.run_id}", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == newer.fields
+
+
+@pytest.mark.parametrize("verb", ["verify", "show", "releases", "promote"])
+def test_an_address_without_a_release_is_the_callers_mistake(
+    store: Store, verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store.write("notes.txt", b"no release")
+    assert main([verb, f"{store.uri}/releases/0123" if verb == "promote" else store.uri]) == 2
+    assert "Give " in capsys.readouterr().err
 
 
 def test_predict_needs_a_saved_model(store: Store, tmp_path: Path) -> None:

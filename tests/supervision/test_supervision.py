@@ -83,6 +83,14 @@ def test_a_native_line_becomes_a_record_that_alarms_nobody() -> None:
     assert messages(records, "job") == ["ours"]
 
 
+def test_a_native_line_names_the_run_of_the_lines_before_it() -> None:
+    body = "telemetry.name_run(model='flowers', run_id='0123')\nlog.info('ours')\ntime.sleep(0.5)"
+    _, records = ended(f"{body}\nnative('theirs\\n')")
+    (line,) = (record for record in records if record["logger"] == "native")
+    assert (line["model"], line["run_id"]) == ("flowers", "0123")
+    assert line["severity"] == "INFO"
+
+
 def test_a_native_line_without_an_end_swallows_no_record() -> None:
     _, records = ended("native('half a ')\nlog.info('ours')\nnative('line')")
     assert messages(records, "job") == ["ours"]
@@ -175,6 +183,8 @@ def test_a_crash_of_a_run_leaves_its_last_words_and_a_result_everywhere(tmp_path
     assert "signal 6" in records[-1]["error"]["message"]
     assert "terminate called" in records[-1]["error"]["message"]
     assert "chatter" not in records[-1]["error"]["message"]
+    (failure,) = (record for record in records if record.get("severity") == "ERROR")
+    assert failure["fields"]["kind"] == "killed"
 
 
 def test_a_run_that_the_kernel_kills_ends_with_137_and_says_that_it_is_mostly_memory() -> None:

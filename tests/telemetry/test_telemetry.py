@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from job.settings import TelemetrySettings
-from job.telemetry import RunTelemetry, configure_logs, serve, silent
+from job.telemetry import RunTelemetry, configure_logs, name_run, serve, silent
 from job.telemetry.events import (
     CheckpointSaved,
     EpochEnded,
@@ -251,6 +251,28 @@ def test_a_container_logs_strict_json_lines(state: RunState, logs: None) -> None
         "scores": {"val_accuracy": 0.5},
     }
     assert done["fields"] | {"seconds": 0} == {"phase": "survey", "event": "done", "seconds": 0}
+
+
+def test_a_line_has_what_cloud_logging_reads_and_names_its_run_once_that_is_known(
+    logs: None,
+) -> None:
+    stream = io.StringIO()
+    configure_logs(stream, terminal=False)
+    log = logging.getLogger("job.x")
+    log.info("before")
+    name_run(model="flowers")
+    log.warning("named")
+    name_run(model="flowers", run_id="0123")
+    log.error("both")
+    configure_logs(stream, terminal=False)
+    log.info("the next one")
+    before, named, both, following = records(stream)
+    assert before["time"] == before["ts"]
+    assert [line["severity"] for line in (before, named, both)] == ["INFO", "WARNING", "ERROR"]
+    assert "model" not in before
+    assert (named["model"], "run_id" in named) == ("flowers", False)
+    assert (both["model"], both["run_id"]) == ("flowers", "0123")
+    assert "model" not in following
 
 
 def test_an_exception_stays_on_its_line(logs: None) -> None:
