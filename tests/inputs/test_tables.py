@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
+from job import audit, storage
 from job.dataset import Listing, fetch, survey
 from job.errors import DatasetError
 from job.settings import CacheSettings, DatasetSettings
@@ -457,7 +459,7 @@ def test_labels_come_as_tools_write_them(
 @pytest.mark.parametrize(
     ("images", "files", "said"),
     [
-        pytest.param(["cats\\1.jpg", "dogs\\2.jpg"], None, "other separators", id="backslashes"),
+        pytest.param(["cats\\1.jpg", "dogs\\3.jpg"], None, "other separators", id="backslashes"),
         pytest.param([".\\cats\\1.jpg"], None, "other separators", id="dot-and-backslashes"),
         pytest.param(["./cats/1.jpg"], None, "", id="dot-slash"),
         pytest.param(["cats//1.jpg", "././cats/2.jpg"], None, "separators", id="double-slashes"),
@@ -549,3 +551,392 @@ def test_a_folder_with_a_blank_is_percent_encoded_in_its_address(survey_table: S
     files = ["my cats/1.jpg"]
     listing = survey_table(f"image,label\n{root}/my%20cats/1.jpg,x\n", files=files)
     assert list(listing.places) == files
+
+
+@pytest.mark.parametrize(
+    "scheme",
+    [
+        pytest.param("s3", id="s3-address-inside"),
+        pytest.param("s3a", id="s3a-address-inside"),
+        pytest.param("S3", id="s3-address-in-upper-case"),
+    ],
+)
+def test_an_address_inside_the_prefix_is_a_path(bucket: str, scheme: str) -> None:
+    store = storage.connect(f"{bucket}/pets")
+    address = f"{scheme}{store.uri.removeprefix('s3')}"
+    rows = [write_truth(f"{address}/{key}", 0, label) for key, label in LABELS.items()]
+    store.write("output.manifest", write_rows(*rows).encode())
+    for key in FILES:
+        store.write(key, key.encode())
+    listing = survey(DatasetSettings(uri=f"{store.uri}/output.manifest"))
+    assert labels_of(listing) == LABELS
+
+
+def test_a_name_in_another_form_is_found_in_a_bucket(bucket: str) -> None:
+    store = storage.connect(bucket)
+    store.write("cafe\u0301/my cat.jpg", b"x")
+    store.write("m.csv", "image,label\ncaf\u00e9\\my%20cat,x\n".encode())
+    listing = survey(DatasetSettings(uri=f"{bucket}/m.csv"))
+    assert list(listing.places) == ["cafe\u0301/my cat.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("table", "settings", "expected"),
+    [
+        pytest.param(
+            "id,breed\ncats/1,cat\ncats/2,cat\ndogs/3,dog\n",
+            {"image_column": "id", "label_column": "breed"},
+            LABELS,
+            id="columns-that-the-settings-name",
+        ),
+        pytest.param(
+            "ID;Dog Breed\ncats/1;cat\ncats/2;cat\ndogs/3;dog\n",
+            {"image_column": "id", "label_column": "dog_breed"},
+            LABELS,
+            id="settings-in-another-case",
+        ),
+        pytest.param(
+            "image,label,has_dog\ncats/1.jpg,x,0\ncats/2.jpg,x,0\ndogs/3.jpg,y,1\n",
+            {"label_column": "has_dog"},
+            NUMBERS,
+            id="another-label-than-label",
+        ),
+        pytest.param(
+            "cats/1,p1,cat\ncats/2,p2,cat\ndogs/3,p3,dog\n",
+            {"image_column": "1", "label_column": "3"},
+            LABELS,
+            id="columns-by-number",
+        ),
+        pytest.param(
+            "image,label\ncats/1.jpg,cat\ncats/2.jpg,nan\ndogs/3.jpg,\n",
+            {"missing_label": "skip"},
+            {"cats/1.jpg": "cat"},
+            id="missing-labels-left-out",
+        ),
+        pytest.param(
+            "image,label\ncats/1.jpg,cat\ncats/2.jpg,cat\ndogs/3.jpg,None\n",
+            {"missing_label": "keep"},
+            LABELS | {"dogs/3.jpg": "None"},
+            id="none-kept-as-a-class",
+        ),
+        pytest.param(
+            "image,cat,none\ncats/1.jpg,1,0\ncats/2.jpg,1,0\ndogs/3.jpg,0,1\n",
+            {},
+            LABELS | {"dogs/3.jpg": "none"},
+            id="one-hot-column-called-none",
+        ),
+    ],
+)
+def test_the_settings_say_what_a_table_does_not(
+    survey_table: Survey, table: str, settings: dict[str, str], expected: dict[str, str]
+) -> None:
+    assert labels_of(survey_table(table, **settings)) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "told"),
+    [
+        pytest.param(
+            f"{PLAIN}cats/1.jpg,dog\n",
+            "m.csv",
+            "line 5 names cats/1.jpg again, after line 2: 'dog', after 'cat'",
+            id="one-row-twice-with-two-labels",
+        ),
+        pytest.param(
+            "image,label\n./cats/1.jpg,cat\ncats\\1.jpg,dog\n",
+            "m.csv",
+            "line 3 names cats/1.jpg again, after line 2",
+            id="one-file-under-two-names-and-labels",
+        ),
+        pytest.param(
+            "image,label,split\ncats/1.jpg,cat,train\ncats/1.jpg,cat,test\n",
+            "m.csv",
+            "line 3 names cats/1.jpg again, after line 2: 'cat' test, after 'cat' train",
+            id="one-row-twice-with-two-splits",
+        ),
+        *(
+            pytest.param(
+                f"{PLAIN}cats/2.jpg,{word}\n",
+                "m.csv",
+                f"line 5 has the label {word!r}, a word for no label (cats/2.jpg)",
+                id=f"label-{name}",
+            )
+            for name, word in {
+                "nan": "nan",
+                "none": "None",
+                "null": "NULL",
+                "na": "NA",
+                "excel-na": "#N/A",
+                "pandas-na": "<NA>",
+            }.items()
+        ),
+        pytest.param(
+            f"{PLAIN}cats/2.jpg,\n", "m.csv", "line 5 has no label (cats/2.jpg)", id="label-empty"
+        ),
+        pytest.param(
+            '{"image": "cats/1.jpg", "label": NaN}\n',
+            "m.jsonl",
+            "line 1 has no label (cats/1.jpg)",
+            id="json-nan",
+        ),
+        pytest.param(
+            '{"image": "cats/1.jpg", "label": null}\n',
+            "m.jsonl",
+            "line 1 has no label (cats/1.jpg)",
+            id="json-null",
+        ),
+        pytest.param(
+            '{"image": "cats/1.jpg", "label": "None"}\n',
+            "m.jsonl",
+            "line 1 has the label 'None', a word for no label",
+            id="json-none-as-text",
+        ),
+        pytest.param(
+            '{"image": "cats/1.jpg", "label": ["cat", "dog"]}\n',
+            "m.jsonl",
+            'line 1 has ["cat", "dog"]; expected one label or name, not several',
+            id="azure-several-labels",
+        ),
+        pytest.param(
+            '{"image": "cats/1.jpg", "label": 0.5}\n',
+            "m.jsonl",
+            "line 1 has 0.5; expected text, a whole number",
+            id="share-as-a-label",
+        ),
+        pytest.param(
+            '{"image": "cats/1.jpg", "label": {"name": "cat"}}\n',
+            "m.jsonl",
+            'line 1 has {"name": "cat"}; expected text',
+            id="object-as-a-label",
+        ),
+        pytest.param(
+            write_rows({"imageGcsUri": "cats/1.jpg", "classificationAnnotations": []}).replace(
+                "[]", '[{"displayName": "cat"}, {"displayName": "dog"}]'
+            ),
+            "m.jsonl",
+            'line 1 has ["cat", "dog"]; expected one label',
+            id="vertex-several-labels",
+        ),
+        pytest.param(
+            "image,cat,dog\ncats/1.jpg,1,0\ncats/2.jpg,1,1\ndogs/3.jpg,0,1\n",
+            "m.csv",
+            "line 3 has several labels: cat, dog are 1 (cats/2.jpg)",
+            id="one-hot-with-two",
+        ),
+        pytest.param(
+            "image,cat,dog\ncats/1.jpg,1,0\ncats/2.jpg,0,0\ndogs/3.jpg,0,1\n",
+            "m.csv",
+            "line 3 has no label: no column is 1 (cats/2.jpg)",
+            id="one-hot-with-none",
+        ),
+        pytest.param(
+            "image,label\ncats/1,cat\n",
+            "m.csv",
+            "line 2 names cats/1, and 2 files fit: cats/1.jpg, cats/1.png",
+            id="two-files-without-extension",
+        ),
+        pytest.param(
+            "image,label\n9.jpg,cat\n",
+            "m.csv",
+            "files in several folders fit 9.jpg: old/9.jpg, toads/9.jpg",
+            id="one-name-in-two-folders",
+        ),
+        pytest.param(
+            "image,label\ncats/2.jpg,cat\n3.jpg,dog\n",
+            "m.csv",
+            "line 3 names 3.jpg, which is not a file there",
+            id="missing-file-with-a-namesake",
+        ),
+        *(
+            pytest.param(
+                f"image,label\n{address},cat\n",
+                "m.csv",
+                f"line 2 names {address}; expected a path relative to the manifest's folder",
+                id=name,
+            )
+            for name, address in {
+                "s3-address-of-another-bucket": "s3://elsewhere/cats/1.jpg",
+                "file-address-outside": "file:///etc/cats/1.jpg",
+                "absolute-path-outside": "/home/me/cats/1.jpg",
+                "windows-path": "C:\\Users\\me\\cats\\1.jpg",
+                "network-path": "\\\\nas\\photos\\cats\\1.jpg",
+                "path-out-of-the-folder": "../data/cats/1.jpg",
+                "path-out-with-backslashes": "cats\\..\\..\\1.jpg",
+                "path-out-percent-encoded": "%2e%2e/cats/1.jpg",
+            }.items()
+        ),
+        pytest.param(
+            "image,label,split\ncats/1.jpg,cat,eval\n",
+            "m.csv",
+            "line 2 has the split 'eval'; expected train, val, valid",
+            id="split-that-is-unclear",
+        ),
+        pytest.param(
+            "TRAIN,gs://b/cats/1.jpg,cat\nUNASSIGNED,gs://b/dogs/3.jpg,dog\n",
+            "m.csv",
+            "line 2 has no split although other rows have one (1 such rows)",
+            id="automl-half-assigned",
+        ),
+        pytest.param(
+            "TRAIN,gs://b/cats/1.jpg,cat\nTRAIN,gs://b/dogs/3.jpg,dog,puppy\n",
+            "m.csv",
+            "line 2 has more cells than the header",
+            id="automl-several-labels",
+        ),
+        pytest.param(
+            'image,label\n"cats/1.jpg,cat\n',
+            "m.csv",
+            "line 2 is not valid CSV: unexpected end of data",
+            id="quote-that-never-ends",
+        ),
+        pytest.param(
+            '[\n{"image": "cats/1.jpg", "label": "cat"}\n]\n',
+            "m.jsonl",
+            "line 1 is not a JSON object",
+            id="json-array",
+        ),
+    ],
+)
+def test_a_row_that_cannot_be_used_is_named(
+    survey_table: Survey, table: str, name: str, told: str
+) -> None:
+    files = (*FILES, "cats/1.png", "old/9.jpg", "toads/9.jpg")
+    with pytest.raises(DatasetError) as caught:
+        survey_table(table, name, files=files)
+    assert caught.value.exit_code == 3
+    assert name in caught.value.message
+    assert any(problem.startswith(told) for problem in caught.value.problems)
+    has_words_for_missing = "no label" in told
+    assert ("GRAFT_DATASET_MISSING_LABEL" in caught.value.cure) == has_words_for_missing
+
+
+@pytest.mark.parametrize(
+    ("table", "settings", "told", "cure"),
+    [
+        pytest.param(
+            "filename,class,category\ncats/1.jpg,pet,cat\ncats/2.jpg,pet,dog\n",
+            {},
+            "several columns that may be the label, and they differ: class, category",
+            "GRAFT_DATASET_LABEL_COLUMN",
+            id="two-labels-that-differ",
+        ),
+        pytest.param(
+            "id,breed\ncats/1.jpg,cat\n",
+            {},
+            "no column image and no column label; its header is: id, breed",
+            "GRAFT_DATASET_IMAGE_COLUMN",
+            id="headings-that-nobody-knows",
+        ),
+        pytest.param(
+            "image,width\ncats/1.jpg,640\ncats/2.jpg,320\n",
+            {},
+            "no column label; its header is: image, width",
+            "GRAFT_DATASET_LABEL_COLUMN",
+            id="number-that-is-no-label",
+        ),
+        pytest.param(
+            "image,is_train,is_test\ncats/1.jpg,1,0\ncats/2.jpg,0,1\n",
+            {},
+            "no column label",
+            "GRAFT_DATASET_LABEL_COLUMN",
+            id="flags-of-the-split",
+        ),
+        pytest.param(
+            "image,blurry,night\ncats/1.jpg,0,0\ncats/2.jpg,0,0\ndogs/3.jpg,1,1\n",
+            {},
+            "no column label",
+            "GRAFT_DATASET_LABEL_COLUMN",
+            id="flags-that-are-not-one-hot",
+        ),
+        pytest.param(
+            PLAIN,
+            {"label_column": "breed"},
+            "m.csv has no column breed; its header is: image, label",
+            "Set GRAFT_DATASET_LABEL_COLUMN",
+            id="setting-that-names-no-column",
+        ),
+        pytest.param(
+            "image,label,Label\ncats/1.jpg,cat,dog\n",
+            {},
+            "m.csv has 2 columns for one thing: label, Label",
+            "a name of its own",
+            id="heading-twice",
+        ),
+        pytest.param(
+            "cats/1.jpg,cat,x,y\n",
+            {},
+            "m.csv has no column image and no column label; its header is: cats/1.jpg, cat, x, y",
+            "GRAFT_DATASET_IMAGE_COLUMN",
+            id="no-heading-and-four-columns",
+        ),
+        pytest.param(
+            PLAIN.encode("utf-16-le"),
+            {},
+            "m.csv, line 1: not UTF-8, but UTF-16 without a mark",
+            "Save the table as UTF-8",
+            id="utf-16-without-a-mark",
+        ),
+        pytest.param(
+            PLAIN.replace("cats", "chats \u00e9l\u00e9gants").encode("cp1252"),
+            {},
+            "m.csv, line 2: not UTF-8",
+            "Save the table as UTF-8",
+            id="windows-code-page",
+        ),
+        pytest.param(b"", {}, "its header is: nothing", "Each row needs", id="empty-file"),
+        pytest.param("image,label\n", {}, "No image is", "Put each image", id="heading-alone"),
+        pytest.param("\n# nothing\n", {}, "its header is: nothing", "Each row", id="only-comments"),
+    ],
+)
+def test_a_table_that_cannot_be_read_says_what_to_do(
+    survey_table: Survey, table: str | bytes, settings: dict[str, str], told: str, cure: str
+) -> None:
+    with pytest.raises(DatasetError) as caught:
+        survey_table(table, **settings)
+    assert caught.value.exit_code == 3
+    assert told in caught.value.message
+    assert cure in caught.value.cure
+
+
+class Silence:
+    """Telemetry that nobody watches."""
+
+    def emit(self, event: Progressed) -> None:
+        del event
+
+
+def test_what_is_guessed_is_in_the_log_and_in_the_report(
+    survey_table: Survey, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    listing = survey_table("filename;class\ncats/1;cat\ncats/2;cat\ndogs/3;dog\n")
+    note = "m.csv: the cells are separated by semicolons"
+    assert note in listing.notes
+    assert note in caplog.messages
+
+    for place, key in enumerate(FILES):
+        Image.new("RGB", (32, 32), (80 * place, 0, 0)).save(tmp_path / "data" / key)
+    dataset = DatasetSettings(uri=listing.uri)
+    cache = CacheSettings(dir=tmp_path / "cache")
+    data = fetch(survey(dataset), dataset, cache, Silence())  # type: ignore[arg-type]
+    census = audit.inspect(data, 1.0, cache.dir, Silence(), for_training=False)  # type: ignore[arg-type]
+    assert len(census.kept) == 3
+    assert note in census.warnings
+
+
+def test_a_guess_is_in_the_log_although_the_run_stops(
+    survey_table: Survey, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(DatasetError):
+        survey_table("filename;class\ncats/1;cat\ncats/7;cat\n")
+    assert "m.csv: the label is the column 'class'" in caplog.messages
+
+
+def test_every_case_is_on_the_page(request: pytest.FixtureRequest) -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/inputs/tables.md").read_text()
+    cases = []
+    for item in request.session.items:
+        callspec = getattr(item, "callspec", None)
+        if item.path == Path(__file__) and callspec:
+            cases.append(callspec.id)
+    assert [case for case in cases if f"| `{case}` |" not in page] == []
