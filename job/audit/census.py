@@ -143,7 +143,7 @@ def inspect(
         unsupported=tuple(unsupported),
         conflicting=tuple(conflicting),
         duplicates=tuple(duplicates),
-        warnings=find_class_warnings(classes, kept),
+        warnings=(*dataset.notes, *find_class_warnings(classes, kept)),
         hashes=hashes,
     )
     _require_usable(census, len(records), broken_share, for_training=for_training)

@@ -53,7 +53,7 @@ class Record:
     group: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """All image files on the local disk, not yet opened.
 
@@ -63,12 +63,14 @@ class Dataset:
             store it came from.
         listing: digest of the listing that it was fetched by.
         ignored: names of files that are not images of a class.
+        notes: what was guessed of the data set, one sentence each.
     """
 
     records: tuple[Record, ...]
     digest: str
     listing: str
     ignored: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ def fetch(
         digest=hashlib.sha256(text.encode()).hexdigest(),
         listing=listing.digest,
         ignored=tuple(map(printable, ignored)),
+        notes=listing.notes,
     )
 
 

@@ -2,10 +2,10 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from os.path import commonprefix
 
 from job.dataset import archive, image_manifest, layout
 from job.dataset.layout import Place
@@ -15,6 +15,8 @@ from job.settings import DatasetSettings
 from job.storage import Entry, Store, connect, split_uri
 
 FILE_SUFFIXES = archive.SUFFIXES + image_manifest.SUFFIXES
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,7 @@ class Listing:
             first.
         ignored: keys that are not images of a class, or that the manifest does not name.
         archive: whether the one entry is an archive.
+        notes: what was guessed, one sentence each.
     """
 
     uri: str
@@ -41,6 +44,7 @@ class Listing:
     places: Mapping[str, Place]
     ignored: tuple[str, ...] = ()
     archive: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def survey(dataset: DatasetSettings) -> Listing:
@@ -60,7 +64,7 @@ def survey(dataset: DatasetSettings) -> Listing:
             folder, name = split_uri(uri)
             store = connect(folder)
             if entry := store.head(name):
-                return _list_object(uri, folder, store, entry)
+                return _list_object(dataset, folder, store, entry)
 
         store = connect(uri)
         try:
@@ -72,7 +76,7 @@ def survey(dataset: DatasetSettings) -> Listing:
             entries = ()
         visible = [entry for entry in entries if not entry.key.startswith(".")]
         if len(visible) == 1 and visible[0].key.lower().endswith(archive.SUFFIXES):
-            return _list_object(uri, uri, store, visible[0])
+            return _list_object(dataset, uri, store, visible[0])
         return _list_folder(uri, entries)
 
 
@@ -87,13 +91,15 @@ def report_as_dataset_error(uri: str) -> Iterator[None]:
         ) from error
 
 
-def _list_object(uri: str, root: str, store: Store, entry: Entry) -> Listing:
+def _list_object(dataset: DatasetSettings, root: str, store: Store, entry: Entry) -> Listing:
     """The listing of one object: an archive, or a manifest and what it names."""
     if entry.key.lower().endswith(image_manifest.SUFFIXES):
-        return _list_manifest(uri, root, store, entry)
+        return _list_manifest(dataset, root, store, entry)
     entries = (entry,)
     digest = _digest_entries(entries)
-    return Listing(uri=uri, entries=entries, digest=digest, root=root, places={}, archive=True)
+    return Listing(
+        uri=dataset.uri, entries=entries, digest=digest, root=root, places={}, archive=True
+    )
 
 
 def _list_folder(uri: str, entries: tuple[Entry, ...]) -> Listing:
@@ -121,45 +127,50 @@ def _is_object(uri: str) -> bool:
     return not uri.endswith("/") and connect(folder).head(name) is not None
 
 
-def _list_manifest(uri: str, root: str, store: Store, entry: Entry) -> Listing:
+def _list_manifest(dataset: DatasetSettings, root: str, store: Store, entry: Entry) -> Listing:
     content = b"".join(store.stream(entry.key, etag=entry.etag))
-    table = image_manifest.read(content, printable(uri))
+    name = printable(entry.key)
+    table = image_manifest.read(content, name, dataset)
+    # A link in the path gives the folder two addresses.
+    roots = (root, store.uri)
+    listed = _list_by_key(store, image_manifest.find_shared_folder(table, roots))
+    found = image_manifest.match(table, listed, roots)
+    if not found.found:
+        # Names that begin at another folder than the table's may lead anywhere below it.
+        listed = _list_by_key(store, "")
+        found = image_manifest.match(table, listed, roots)
 
-    # The deepest folder with all images: a table in a large bucket need not list all of it.
-    # Character by character is right here: keys are not paths, and `//` counts.
-    shared = commonprefix(list(table.places))  # noqa: RUF071  (for paths it would be wrong)
-    folder, _, _ = shared.rpartition("/")
-    listed = {}
-    ignored = []
-    for found in store.list(folder.rstrip("/")):
-        listed[found.key] = found
-        if found.key not in table.places and found.key != entry.key:
-            ignored.append(found.key)
-
-    problems = list(table.problems)
-    for image in table.places:
-        if image not in listed:
-            problems.append(f"{image} is not a file there")
-    if problems:
+    notes = tuple(printable(f"{name}: {note}") for note in found.notes)
+    for note in notes:
+        logger.warning("%s", note)
+    if found.problems:
+        cure = image_manifest.CURE
+        if table.missing_labels:
+            cure = f"{cure} {image_manifest.MISSING_LABEL_CURE}"
         raise DatasetError(
-            f"{printable(uri)} has {len(problems):,} rows that cannot be used:",
-            image_manifest.CURE,
-            first_names(problems),
+            f"{printable(dataset.uri)} has {len(found.problems):,} rows that cannot be used:",
+            cure,
+            first_names(found.problems),
         )
-    layout.require_classes(table.places, listed)
+    layout.require_classes(found.places, listed)
 
     # The manifest is an entry too, so that a change of its labels changes the digest.
     entries = [entry]
-    for image in sorted(table.places):
+    for image in sorted(found.places):
         entries.append(listed[image])
     return Listing(
-        uri=uri,
+        uri=dataset.uri,
         entries=tuple(entries),
         digest=_digest_entries(entries),
         root=root,
-        places=table.places,
-        ignored=tuple(ignored),
+        places=found.places,
+        ignored=tuple(key for key in listed if key not in found.places and key != entry.key),
+        notes=notes,
     )
+
+
+def _list_by_key(store: Store, folder: str) -> dict[str, Entry]:
+    return {entry.key: entry for entry in store.list(folder)}
 
 
 def _digest_entries(entries: Sequence[Entry]) -> str:

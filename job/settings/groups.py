@@ -37,10 +37,19 @@ class DatasetSettings(Group):
 
     uri: Address = runs()
     """`s3://bucket/prefix` or `file:///folder`: one folder per class, or one `.tar`, `.tgz`,
-    `.zip`, `.csv` or `.jsonl` file."""
+    `.zip`, `.csv`, `.tsv`, `.lst`, `.jsonl` or `.manifest` file."""
     broken_share: Fraction = shapes(0.05)
     """Share of images that may be unreadable before the run stops: a few are normal, many mean
     the wrong folder."""
+    image_column: str = shapes("")
+    """Column of a table that names the images. Empty finds it by its heading, such as `image` or
+    `file_name`. In a table without a heading line it is the number of the column, from 1."""
+    label_column: str = shapes("")
+    """Column of a table that holds the labels, likewise: by a heading such as `label` or
+    `class`."""
+    missing_label: Literal["refuse", "skip", "keep"] = shapes("refuse")
+    """What becomes of rows with an empty label or a word such as `nan`, `null` or `None`: the run
+    stops, or they are left out, or such words are classes. An empty label is never a class."""
 
 
 class OutputSettings(Group):

@@ -201,7 +201,7 @@ def test_rows_that_name_no_file_and_other_faults_come_together(
         survey_uri(f"{folder_uri}/all.csv")
     assert caught.value.problems[:2] == (
         "line 2 has no label (rose/1.jpg)",
-        "gone/0.jpg is not a file there",
+        "line 3 names gone/0.jpg, which is not a file there",
     )
     assert caught.value.problems[-1] == "and 5 more"
 
