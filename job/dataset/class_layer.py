@@ -191,7 +191,8 @@ def _is_wrapper_of_part(
     if inner:
         return bool((known | below) & set(inner))
     # Images without a class, such as those of a contest: `test/test/<image>`.
-    return parts[part] != "train" and set(split_words(folder)) <= WITHOUT_CLASS
+    names_no_class = names_no_class or WITHOUT_CLASS.issuperset(split_words(folder))
+    return parts[part] != "train" and names_no_class
 
 
 def _read_split_in_classes(folders: Mapping[str, Paths]) -> Assignment:

@@ -12,6 +12,7 @@ from job.catalogue import BACKBONES
 from job.errors import SettingsError
 from job.settings.fields import AUTO, find_nearest
 from job.settings.groups import BackboneSettings
+from job.settings.nesting import find_nesting
 from job.settings.tree import PREFIX, VARIABLES, Settings
 
 # What Kubernetes injects for a Service whose name begins with "graft".
@@ -103,6 +104,7 @@ def _find_contradictions(settings: Settings) -> Iterator[str]:
     """Yield combinations of valid values that cannot work, each with its cure."""
     backbone, training = settings.backbone, settings.training
     yield from _find_backbone_contradictions(backbone)
+    yield from find_nesting(settings)
     if settings.transfer.mode == "none" and backbone.weights == "none":
         yield (
             "GRAFT_TRANSFER_MODE=none keeps GRAFT_BACKBONE_WEIGHTS=none as they are, random: "
