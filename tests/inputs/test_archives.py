@@ -305,31 +305,23 @@ PARTS = {
 SPLIT = {"train rose": 1, "train daisy": 1, "test rose": 1, "test daisy": 1}
 
 
+# Each part as one archive, and once more with the folder of the part in it.
+ZIPPED = {f"{part}.zip": make_zip(files) for part, files in PARTS.items()}
+TARRED = {f"data/{part}.tar.gz": make_tar(files, "w:gz") for part, files in PARTS.items()}
+TWICE = {
+    f"{part}.zip": make_zip({f"{part}/{name}": files[name] for name in files})
+    for part, files in PARTS.items()
+}
+
+
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        pytest.param(
-            "data.zip",
-            make_zip({f"{part}.zip": make_zip(files) for part, files in PARTS.items()}),
-            id="zip-of-zips",
-        ),
-        pytest.param(
-            "data.tar",
-            make_tar({f"data/{part}.tar.gz": make_tar(files, "w:gz") for part, files in PARTS.items()}),
-            id="tar-of-tars-in-a-folder",
-        ),
-        pytest.param(
-            "data.zip",
-            make_zip(
-                {
-                    f"{part}.zip": make_zip({f"{part}/{name}": content for name, content in files.items()})
-                    for part, files in PARTS.items()
-                }
-            ),
-            id="zip-of-zips-with-the-parts-again",
-        ),
+        pytest.param("data.zip", make_zip(ZIPPED), id="zip-of-zips"),
+        pytest.param("data.tar", make_tar(TARRED), id="tar-of-tars-in-a-folder"),
+        pytest.param("data.zip", make_zip(TWICE), id="zip-of-zips-with-the-parts-again"),
     ],
-)  # fmt: skip
+)
 def test_an_archive_of_archives_by_split_is_a_split(
     name: str, content: bytes, fetch_file: Callable[..., Dataset], tmp_path: Path
 ) -> None:
@@ -340,7 +332,7 @@ def test_an_archive_of_archives_by_split_is_a_split(
 
 
 def test_a_tar_of_one_tar_per_class_gives_the_classes(fetch_file: Callable[..., Dataset]) -> None:
-    inner = {f"n0{number}.tar": make_tar({f"n0{number}_1.JPEG": b"x%d" % number}) for number in (1, 2)}  # fmt: skip
+    inner = {f"{wnid}.tar": make_tar({f"{wnid}_1.JPEG": wnid.encode()}) for wnid in ("n01", "n02")}
     assert count(fetch_file("train.tar", make_tar(inner))) == {"- n01": 1, "- n02": 1}
 
 
