@@ -1,38 +1,46 @@
-"""Archives (.tar, .tar.gz, .tgz, .zip): checked before they are unpacked, then read by member.
+"""Archives: checked before they are unpacked, then read by member.
 
 Nothing is ever extracted to a name from the archive. Members that can only be there by mistake or
-by malice (links, devices, names that lead outside, a bomb) refuse the whole archive before a byte
-of it is unpacked.
+by malice (devices, names and links that lead outside, a bomb) refuse the whole archive before a
+byte of it is unpacked.
 """
 
 import errno
-import gzip
 import lzma
 import re
-import stat
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import IO
 
+from job.dataset.archive_formats import REPACK, ArchivedFile, read_archive
+from job.dataset.archive_links import find_target, resolve_links
 from job.dataset.names import first_names
 from job.errors import DatasetError
 
-SUFFIXES = (".tar", ".tar.gz", ".tgz", ".zip")
+SUFFIXES = (
+    ".tar",
+    ".tar.gz",
+    ".tgz",
+    ".tar.bz2",
+    ".tbz2",
+    ".tbz",
+    ".tar.xz",
+    ".txz",
+    ".tar.zst",
+    ".tzst",
+    ".zip",
+)
 MAX_MEMBERS = 2_000_000
 
 # Photographs hardly shrink, and plain drawings shrink tenfold. A hundredfold is a bomb, unless it
 # is small anyway.
 MAX_RATIO = 100
 HARMLESS_BYTES = 100 * 2**20
-
-# tarfile reads extended headers whole. None is near this size unless it is meant to fill memory.
-MAX_READ = 4 * 2**20
 
 # What the standard library raises for damaged archives, found by damaging them at random.
 CORRUPT = (
@@ -41,101 +49,117 @@ CORRUPT = (
     zlib.error,
     lzma.LZMAError,
     EOFError,
-    NotImplementedError,
     UnicodeError,
 )
 
-GZIP_MAGIC = b"\x1f\x8b"
+# Encodings that an error shows a name in: the usual ones of ZIP tools.
+LIKELY_ENCODINGS = ("cp437", "cp850", "cp1252", "gbk", "shift_jis", "cp949", "cp1251", "cp866")
+SHOWN_ENCODINGS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A file inside an archive: its name as normalised, its size unpacked in bytes."""
+    """A file inside an archive: its name as normalised, its size unpacked in bytes.
 
-    name: str
-    size: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArchivedFile:
-    """What an archive says of one member. `fault` says why it may not be unpacked, if so.
-
-    `open` may be called until the next member is read.
+    `source` is the name of the member that has its content: another one's for a link.
     """
 
     name: str
     size: int
-    is_file: bool
-    fault: str | None
-    open: Callable[[], IO[bytes]]
+    source: str
 
 
-def list_members(path: Path, name: str) -> tuple[Member, ...]:
-    """All files of the archive at `path`, without unpacking any. Messages call it `name`.
+def strip_suffix(name: str) -> str:
+    """The name of an archive without its suffix, or the name if it is no archive's."""
+    for suffix in sorted(SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def list_members(path: Path, name: str, encoding: str = "") -> tuple[Member, ...]:
+    """All files of the archive at `path`, without unpacking any.
+
+    Args:
+        path: the archive.
+        name: what messages call it.
+        encoding: of names that are not UTF-8. Empty refuses them.
 
     Raises:
-        DatasetError: the archive is corrupt, truncated or a bomb, or has members that are not plain
-            files inside it.
+        DatasetError: the archive is corrupt, truncated or a bomb, of a kind that cannot be read, or
+            has members that are not files inside it, or names that cannot be read.
     """
-    members: dict[str, Member] = {}
+    sizes: dict[str, int] = {}
+    links: dict[str, str] = {}
     faults = []
-    total_bytes = 0
+    unreadable = []
     with _report_damage(name):
-        packed_bytes = path.stat().st_size
-        most_bytes = max(HARMLESS_BYTES, MAX_RATIO * packed_bytes)
-        archived = _read_zip(path) if _is_zip(name) else _read_tar(path)
-        for count, found in enumerate(archived, start=1):
-            # Checked at each member, because to list all members of a bomb may itself do the harm.
-            total_bytes += found.size
-            if total_bytes > most_bytes:
-                raise _make_bomb_error(
-                    f"{name} would unpack to more than {MAX_RATIO} times its own "
-                    f"{packed_bytes:,} bytes"
-                )
-            if count > MAX_MEMBERS:
-                raise _make_bomb_error(f"{name} has more than {MAX_MEMBERS:,} members")
-
+        for found in _read_within_limits(path, name, encoding):
             member = _normalise_name(found.name)
-            fault = found.fault
-            if fault is None:
-                fault = _find_name_fault(found.name)
+            if found.raw_name is not None:
+                unreadable.append(found.raw_name)
+            fault = _find_fault(found)
             # Of two members with one name, some tools keep the first and others the last.
-            if fault is None and member in members:
+            if fault is None and (member in sizes or member in links):
                 fault = "occurs twice"
 
             if fault:
                 faults.append(f"{found.name} {fault}")
+            elif found.link is not None:
+                target = find_target(member, found.link, is_hard=found.is_hard)
+                # `_find_fault` has refused links that lead outside.
+                links[member] = target or ""
             elif found.is_file:
-                members[member] = Member(member, found.size)
+                sizes[member] = found.size
 
+    sources, broken_links = resolve_links(sizes, links, MAX_MEMBERS)
+    faults += broken_links
     if faults:
         raise DatasetError(
             f"{name} has members that are not plain files inside it:",
             "Pack only the image files, with relative names: `tar -C <folder> -cf <archive> .`",
             first_names(faults),
         )
-    return tuple(members.values())
+    if unreadable:
+        raise _make_encoding_error(name, unreadable, encoding)
+    return tuple(Member(each, sizes[source], source) for each, source in sources.items())
 
 
 def unpack(
-    path: Path, name: str, wanted: Collection[str], take: Callable[[str, IO[bytes]], None]
+    path: Path,
+    name: str,
+    wanted: Collection[str],
+    take: Callable[[str, IO[bytes]], None],
+    encoding: str = "",
 ) -> None:
-    """Pass each wanted member to `take`, in the order of the archive.
+    """Pass each wanted member to `take`, in the order of the archive. Links are not followed.
 
     Raises:
         DatasetError: the archive is corrupt.
     """
     with _report_damage(name):
-        archived = _read_zip(path) if _is_zip(name) else _read_tar(path)
-        for found in archived:
+        for found in read_archive(path, name, encoding):
             member = _normalise_name(found.name)
-            if member in wanted:
+            if member in wanted and found.is_file and found.link is None:
                 with found.open() as stream:
                     take(member, stream)
 
 
-def _is_zip(name: str) -> bool:
-    return name.lower().endswith(".zip")
+def _read_within_limits(path: Path, name: str, encoding: str) -> Iterator[ArchivedFile]:
+    """All members of an archive, unless it is a bomb."""
+    packed_bytes = path.stat().st_size
+    most_bytes = max(HARMLESS_BYTES, MAX_RATIO * packed_bytes)
+    total_bytes = 0
+    for count, found in enumerate(read_archive(path, name, encoding), start=1):
+        # Checked at each member, because to list all members of a bomb may itself do the harm.
+        total_bytes += found.size
+        if total_bytes > most_bytes:
+            raise _make_bomb_error(
+                f"{name} would unpack to more than {MAX_RATIO} times its own {packed_bytes:,} bytes"
+            )
+        if count > MAX_MEMBERS:
+            raise _make_bomb_error(f"{name} has more than {MAX_MEMBERS:,} members")
+        yield found
 
 
 @contextmanager
@@ -143,6 +167,10 @@ def _report_damage(name: str) -> Iterator[None]:
     """Raise a DatasetError for what the standard library raises in the block."""
     try:
         yield
+    except NotImplementedError as error:
+        raise DatasetError(
+            f"{name} is compressed in a way that is not read: {error}.", REPACK
+        ) from error
     except (*CORRUPT, OSError) as error:
         # gzip, bz2 and a wrong offset raise an OSError without a number or with EINVAL. Any other
         # number is a fault of the disk.
@@ -161,88 +189,41 @@ def _make_bomb_error(found: str) -> DatasetError:
     )
 
 
+def _make_encoding_error(name: str, raw_names: list[bytes], encoding: str) -> DatasetError:
+    """Show the first name in the usual encodings, so that its owner sees which one is right."""
+    first = raw_names[0]
+    choices = []
+    for each in LIKELY_ENCODINGS:
+        try:
+            text = first.decode(each)
+        except UnicodeDecodeError:
+            continue
+        if text.isprintable():
+            choices.append(f"{each}: {text}")
+    expected = f"in {encoding}, as GRAFT_DATASET_ARCHIVE_ENCODING says" if encoding else "in UTF-8"
+    return DatasetError(
+        f"{name} has {len(raw_names):,} names that are not {expected}. The first one could be:",
+        "Set GRAFT_DATASET_ARCHIVE_ENCODING to the encoding in which the name is right, or pack "
+        "the files again with names in UTF-8.",
+        tuple(choices[:SHOWN_ENCODINGS]) or (repr(first),),
+    )
+
+
 def _normalise_name(name: str) -> str:
-    return "/".join(part for part in name.split("/") if part not in ("", "."))
+    # Some tools of Windows write its own separators.
+    parts = name.replace("\\", "/").split("/")
+    return "/".join(part for part in parts if part not in ("", "."))
 
 
-def _find_name_fault(name: str) -> str | None:
-    if re.match(r"[/\\]|[A-Za-z]:[/\\]", name):
+def _find_fault(found: ArchivedFile) -> str | None:
+    if found.fault:
+        return found.fault
+    if re.match(r"[/\\]|[A-Za-z]:[/\\]", found.name):
         return "has an absolute name"
-    if ".." in re.split(r"[/\\]", name):
+    if ".." in re.split(r"[/\\]", found.name):
         return "leads outside with '..'"
+    if found.link is not None:
+        member = _normalise_name(found.name)
+        if find_target(member, found.link, is_hard=found.is_hard) is None:
+            return f"is a link to {found.link}, outside the archive"
     return None
-
-
-def _read_zip(path: Path) -> Iterator[ArchivedFile]:
-    """Every member of a ZIP archive."""
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            # The upper half is a Unix mode. It is 0 where another system made the archive.
-            kind = stat.S_IFMT(info.external_attr >> 16)
-            fault = None
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                fault = "is a link or a device"
-            elif info.flag_bits & 1:
-                fault = "is encrypted"
-            yield ArchivedFile(
-                name=info.filename,
-                size=info.file_size,
-                is_file=not info.filename.endswith("/"),
-                fault=fault,
-                open=partial(archive.open, info),
-            )
-
-
-def _read_tar(path: Path) -> Iterator[ArchivedFile]:
-    """Every member of a TAR archive, plain or compressed by gzip.
-
-    Raises where tarfile would end silently: a negative size, no end mark.
-    """
-    with path.open("rb") as raw:
-        # The suffix may be wrong, so the first bytes decide.
-        is_compressed = raw.read(len(GZIP_MAGIC)) == GZIP_MAGIC
-        raw.seek(0)
-        file = gzip.GzipFile(fileobj=raw) if is_compressed else raw
-        bounded = BoundedReader(cast(IO[bytes], file))
-        with file, tarfile.open(fileobj=cast(IO[bytes], bounded), mode="r:") as archive:
-            while (info := archive.next()) is not None:
-                if info.size < 0:
-                    raise tarfile.ReadError(f"{info.name} has the size {info.size}")
-                # tarfile keeps what it has read, and millions of members fill the memory.
-                archive.members.clear()  # type: ignore[attr-defined]  # missing in the stubs
-
-                is_plain = info.isreg() or info.isdir()
-                # Only plain files are ever opened, and they always have a content.
-                open_file = cast(Callable[[], IO[bytes]], partial(archive.extractfile, info))
-                yield ArchivedFile(
-                    name=info.name,
-                    size=info.size,
-                    is_file=info.isreg(),
-                    fault=None if is_plain else "is a link or a device",
-                    open=open_file,
-                )
-
-            bounded.seek(archive.offset)
-            if bounded.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
-                raise tarfile.ReadError("its end mark is missing")
-
-            # Read on to the very end, where gzip keeps its checksum.
-            for _ in range(HARMLESS_BYTES // MAX_READ):
-                if not bounded.read(MAX_READ):
-                    return
-            raise tarfile.ReadError("it goes on after its end mark")
-
-
-class BoundedReader:
-    """The methods of a file that tarfile needs, with a limit on what one call reads."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        self._read = file.read
-        self.seek = file.seek
-        self.tell = file.tell
-
-    def read(self, size: int) -> bytes:
-        """Read as the file does, and refuse a header that would fill the memory."""
-        if size > MAX_READ:
-            raise tarfile.ReadError(f"it has a header of {size:,} bytes")
-        return self._read(size)

@@ -121,14 +121,26 @@ class DatasetCache:
 
     def keep_stream(self, stream: IO[bytes]) -> File:
         """Write a stream to its end and keep it. A failure leaves nothing behind."""
+        path = self.write_incoming(stream)
+        try:
+            return self.keep(path)
+        finally:
+            path.unlink(missing_ok=True)
+
+    def write_incoming(self, stream: IO[bytes]) -> Path:
+        """Write a stream to its end. The caller keeps or deletes the file.
+
+        A failure leaves nothing behind.
+        """
         path = self._incoming / uuid.uuid4().hex
         try:
             # Not synced: a content that a power cut damages is found out and fetched again.
             with path.open("wb") as file:
                 shutil.copyfileobj(stream, file, CHUNK_BYTES)
-            return self.keep(path)
-        finally:
+        except BaseException:
             path.unlink(missing_ok=True)
+            raise
+        return path
 
     def remember(self, entry: Entry, content: str) -> None:
         """Record for all runs which content this version of the object has."""

@@ -6,26 +6,23 @@ cache.
 """
 
 import hashlib
-import io
 import itertools
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
 
-from job import files
-from job.dataset import archive, layout
+from job.dataset.arrival import Arrival, download_entry
 from job.dataset.cache import DatasetCache, File, open_cache
-from job.dataset.layout import Place
 from job.dataset.listing import Listing, report_as_dataset_error
-from job.dataset.local_files import find_local_folder, hash_in_place, require_as_listed
+from job.dataset.local_files import find_local_folder, hash_in_place
 from job.dataset.names import first_names, printable
+from job.dataset.unpacking import fetch_archives
 from job.errors import StoreConflict, StoreNotFound, TemporaryError
 from job.settings import CacheSettings, DatasetSettings, SplitName
-from job.storage import Entry, Store, connect, download
+from job.storage import Entry, Store, connect
 from job.telemetry import Progressed, Telemetry
 
 # Photographs are small: the time goes into round trips, not into bytes.
@@ -63,7 +60,7 @@ class Dataset:
             store it came from.
         listing: digest of the listing that it was fetched by.
         ignored: names of files that are not images of a class.
-        notes: what was guessed of the data set, one sentence each.
+        notes: what was read into the data set's names and tables, one sentence each.
     """
 
     records: tuple[Record, ...]
@@ -71,15 +68,6 @@ class Dataset:
     listing: str
     ignored: tuple[str, ...]
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """Local files and what they are, by name. A file is None where its name is ignored."""
-
-    files: Mapping[str, File | None]
-    places: Mapping[str, Place]
-    ignored: tuple[str, ...]
 
 
 def fetch(
@@ -100,7 +88,7 @@ def fetch(
         try:
             with open_cache(cache.dir, cache.limit, store.uri) as opened_cache:
                 if listing.archive:
-                    arrival = _fetch_archive(listing, store, opened_cache, telemetry)
+                    arrival = fetch_archives(listing, dataset, opened_cache, telemetry)
                 else:
                     arrival = _fetch_folder(listing, store, opened_cache, telemetry)
         except (StoreConflict, StoreNotFound) as error:
@@ -129,7 +117,7 @@ def fetch(
         digest=hashlib.sha256(text.encode()).hexdigest(),
         listing=listing.digest,
         ignored=tuple(map(printable, ignored)),
-        notes=listing.notes,
+        notes=arrival.notes,
     )
 
 
@@ -140,7 +128,7 @@ def _fetch_folder(
     images = [entry for entry in listing.entries if entry.key in listing.places]
     if folder := find_local_folder(store):
         arrived = _run_all(lambda entry: hash_in_place(folder, entry, cache), images, telemetry)
-        return Arrival(dict(arrived), listing.places, listing.ignored)
+        return Arrival(dict(arrived), listing.places, listing.ignored, listing.notes)
 
     present: dict[str, File | None] = {}
     absent = []
@@ -156,106 +144,13 @@ def _fetch_folder(
     cache.require_space(sizes, f"{len(absent):,} images", num_arrived_bytes)
 
     def download_image(entry: Entry) -> File:
-        path = _download_entry(store, entry, cache)
+        path = download_entry(store, entry, cache)
         file = cache.keep(path)
         cache.remember(entry, file.sha256)
         return file
 
     arrived = _run_all(download_image, absent, telemetry)
-    return Arrival(present | dict(arrived), listing.places, listing.ignored)
-
-
-def _fetch_archive(
-    listing: Listing, store: Store, cache: DatasetCache, telemetry: Telemetry
-) -> Arrival:
-    (entry,) = listing.entries
-    contents = _find_unpacked(entry, cache)
-    if contents:
-        found = layout.read(contents, wrapped=True)
-        images = map(contents.__getitem__, found.places)
-        if all(images):
-            return Arrival(contents, found.places, found.ignored)
-
-    contents = _unpack_archive(entry, store, cache, telemetry)
-    found = layout.read(contents, wrapped=True)
-    return Arrival(contents, found.places, found.ignored)
-
-
-def _find_unpacked(entry: Entry, cache: DatasetCache) -> dict[str, File | None]:
-    """The files of an archive that any run has unpacked, by name.
-
-    None stands for a file that was ignored then, or lost since.
-    """
-    known = cache.find_sha256(entry)
-    table = cache.get(known) if known else None
-    # Hashed again, because a damaged table would be taken for another archive.
-    if table is None or files.sha256(table.path) != known:
-        return {}
-    contents = {}
-    for name, sha256, size in json.loads(table.path.read_bytes()):
-        contents[name] = cache.get(sha256, size) if sha256 else None
-    return contents
-
-
-def _unpack_archive(
-    entry: Entry, store: Store, cache: DatasetCache, telemetry: Telemetry
-) -> dict[str, File | None]:
-    name = printable(entry.key)
-    folder = find_local_folder(store)
-    if folder:
-        path = folder / entry.key
-        require_as_listed(path, entry)
-    else:
-        # Twice its size, since photographs do not shrink when they are packed.
-        cache.require_space(
-            [entry.size, entry.size],
-            f"{name} and what is in it",
-            cache.count_arrived_bytes([entry]),
-        )
-        path = _download_entry(store, entry, cache)
-
-    members = archive.list_members(path, name)
-    wanted = layout.read([member.name for member in members], wrapped=True).places
-    contents: dict[str, File | None] = {}
-    sizes = []
-    for member in members:
-        # Also what is ignored has its row in the table, so that a later run reads the same layout.
-        contents[member.name] = None
-        if member.name in wanted:
-            sizes.append(member.size)
-    cache.require_space(sizes, f"The {len(wanted):,} images in {name}")
-
-    done = itertools.count(1)
-
-    def keep(image: str, stream: IO[bytes]) -> None:
-        contents[image] = cache.keep_stream(stream)
-        telemetry.emit(Progressed(next(done), len(wanted), "images"))
-
-    archive.unpack(path, name, wanted, keep)
-    if folder:
-        # The archive is read in place: it must not have changed while it was unpacked.
-        require_as_listed(path, entry)
-
-    # The content that the index records for an archive is the table of what is in it.
-    rows: list[list[str | int | None]] = []
-    for image, file in contents.items():
-        if file:
-            rows.append([image, file.sha256, file.size])
-        else:
-            rows.append([image, None, None])
-    table_bytes = json.dumps(rows).encode()
-    table = cache.keep_stream(io.BytesIO(table_bytes))
-    cache.remember(entry, table.sha256)
-    return contents
-
-
-def _download_entry(store: Store, entry: Entry, cache: DatasetCache) -> Path:
-    """The object as a whole local file that is not yet kept."""
-    path = cache.incoming_path(entry)
-    # The file is there if a run ended between its download and `keep`.
-    if not path.exists():
-        download(store, entry.key, path, entry)
-    return path
+    return Arrival(present | dict(arrived), listing.places, listing.ignored, listing.notes)
 
 
 def _run_all(

@@ -1,19 +1,27 @@
 """From the names of files to what each image is: its class and, where one is given, its split.
 
-Two layouts: `class/…/image`, and `train|val|test/class/…/image` when every folder at the top is a
-part of a split. Folders below the class folder do not matter. Nothing is opened: only a name can
-say that a file is not an image.
+Two layouts: `class/…/image`, and `train|val|test/class/…/image`. Either may be in other folders.
+Folders below the class folder do not matter. Nothing is opened: only a name can say that a file is
+not an image.
 """
 
+import logging
 import unicodedata
-from collections.abc import Collection, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from job.dataset.names import UNPRINTABLE, first_names, printable
+from job.dataset.class_layer import assign_by_depth, find_classes
+from job.dataset.companions import drop_companions
+from job.dataset.folder_names import SYSTEM_FILE, is_system_folder
+from job.dataset.names import UNPRINTABLE, first_names
+from job.dataset.splits import AmbiguousLayoutError
 from job.errors import DatasetError
 from job.settings import SplitName
 
-# Names of folders and cells that mean a part of a split, in lower case.
+logger = logging.getLogger(__name__)
+
+# Cells of a table that mean a part of a split, in lower case.
 SPLITS: Mapping[str, SplitName] = {
     "train": "train",
     "val": "val",
@@ -28,10 +36,18 @@ SPLITS: Mapping[str, SplitName] = {
 NOT_IMAGES = frozenset(
     (
         "7z",
+        "bz2",
         "gz",
+        "rar",
         "tar",
+        "tbz",
+        "tbz2",
         "tgz",
+        "txz",
+        "tzst",
+        "xz",
         "zip",
+        "zst",
         "csv",
         "json",
         "jsonl",
@@ -70,9 +86,13 @@ NOT_IMAGES = frozenset(
     )
 )
 # fmt: on
+# An error lists so many folders, and so many depths of them.
+LISTED_FOLDERS = 8
+LISTED_DEPTHS = 4
 EXPECTED = (
     "Expected <class>/<image>, or train|val|test/<class>/<image>, or a manifest (.csv, .jsonl). "
-    "Put each image into a folder named after its class."
+    "Put each image into a folder named after its class, or say with GRAFT_DATASET_CLASS_DEPTH "
+    "which folder of each path is the class."
 )
 
 
@@ -87,59 +107,142 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """`places` by the given name. `ignored` are the names that are not images of a class."""
+    """`places` by the given name. `ignored` are the names that are not images of a class.
+
+    `notes` say what was read into the names of folders, one clause each.
+    """
 
     places: Mapping[str, Place]
     ignored: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
-def read(names: Collection[str], *, wrapped: bool = False) -> Layout:
+def read(names: Collection[str], class_depth: int | None = None) -> Layout:
     """Find the class of each file by its folders.
 
-    `train` alone is a split without its other parts, which are carved out of it later. With
-    `wrapped`, a single folder around everything is stepped into, since archives have one by
-    convention.
+    A folder around everything is stepped into. `train` alone is a split without its other parts,
+    which are carved out of it later.
+
+    Args:
+        names: relative paths with `/`.
+        class_depth: which folder of each path is the class, counted from 1. None finds it out.
 
     Raises:
-        DatasetError: no file is in a class folder, the folders at the top are part split and part
-            class, or a class has an unprintable name.
+        DatasetError: no file is in a class folder, the folders can be read in several ways, or the
+            names of classes are unprintable or too much alike.
     """
-    paths = {}
-    for name in names:
-        path = tuple(filter(None, name.split("/")))
-        # macOS adds `__MACOSX` to its archives, with a shadow of each file.
-        is_hidden = any(part.startswith(".") or part == "__MACOSX" for part in path)
-        if is_hidden or not path:
-            continue
-        _, _, extension = path[-1].lower().rpartition(".")
-        has_extension = "." in path[-1]
-        if has_extension and extension in NOT_IMAGES:
-            continue
-        paths[name] = path
-    if wrapped:
-        paths = _unwrap_folder(paths)
+    notes: list[str] = []
+    paths = drop_companions(_find_image_paths(names), class_depth, notes)
+    try:
+        if class_depth is None:
+            assigned = find_classes(paths, notes)
+        else:
+            assigned = assign_by_depth(paths, class_depth)
+    except AmbiguousLayoutError as error:
+        raise DatasetError(
+            f"The folders do not say what the classes are: {error}. Found:",
+            _suggest_depths(paths),
+            describe_folders(paths),
+        ) from error
 
-    depth = 1 if _is_split(_top_folders(paths)) else 0
     places = {}
-    for name, path in paths.items():
+    spellings = set()
+    for name in paths:
         # A file beside the class folders has no class.
-        if len(path) <= depth + 1:
-            continue
-        # One spelling, because file systems differ in how they write an accent.
-        label = unicodedata.normalize("NFC", path[depth])
-        split = SPLITS[path[0].lower()] if depth else None
-        places[name] = Place(label, split)
+        if name in assigned:
+            label, split = assigned[name]
+            spellings.add(label)
+            # One spelling, because file systems differ in how they write an accent.
+            places[name] = Place(unicodedata.normalize("NFC", label), split)
+    require_distinct_spellings(spellings)
     require_classes(places, names)
 
     ignored = sorted(set(names) - set(places))
-    return Layout(places, tuple(ignored))
+    return Layout(places, tuple(ignored), tuple(notes))
+
+
+def log_notes(found: Layout) -> None:
+    """Say in the log what was read into the names of folders."""
+    if found.notes:
+        logger.warning("the folders were read so: %s", "; ".join(found.notes))
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder around it is hidden, or made by a system."""
+    path = tuple(filter(None, name.split("/")))
+    return not path or any(map(is_system_folder, path)) or SYSTEM_FILE.search(path[-1]) is not None
+
+
+def has_images(names: Iterable[str]) -> bool:
+    """Whether any of the files may be an image."""
+    return bool(_find_image_paths(names))
+
+
+def _find_image_paths(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """The folders and the name of each file that may be an image."""
+    paths = {}
+    for name in names:
+        if is_hidden(name):
+            continue
+        path = tuple(filter(None, name.split("/")))
+        _, dot, extension = path[-1].lower().rpartition(".")
+        if dot and extension in NOT_IMAGES:
+            continue
+        paths[name] = path
+    return paths
+
+
+def describe_folders(paths: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    """The folders with the number of files in each, for a message."""
+    counts = Counter("/".join(path[:-1]) for path in paths.values())
+    lines = [f"{folder or '.'}/ with {counts[folder]:,} files" for folder in sorted(counts)]
+    return first_names(lines, LISTED_FOLDERS)
+
+
+def _suggest_depths(paths: Mapping[str, tuple[str, ...]]) -> str:
+    """What each value of the setting would take as classes."""
+    choices = []
+    deepest = max(len(path) for path in paths.values())
+    for depth in range(1, min(deepest, LISTED_DEPTHS + 1)):
+        labels = sorted({path[depth - 1] for path in paths.values() if len(path) > depth})
+        choices.append(f"{depth} for {', '.join(first_names(labels, 3))}")
+    return (
+        f"Set GRAFT_DATASET_CLASS_DEPTH to say which folders are the classes "
+        f"({'; '.join(choices)}), or give the folder around them as GRAFT_DATASET_URI."
+    )
+
+
+def require_distinct_spellings(labels: Collection[str]) -> None:
+    """Refuse classes whose names look alike: they are one class, written in several ways.
+
+    Raises:
+        DatasetError: names differ only in case, in blanks, or in how Unicode writes a letter.
+    """
+    by_look = defaultdict(list)
+    for label in sorted(labels):
+        plain = unicodedata.normalize("NFKC", label).casefold()
+        # Case folding may undo the composition.
+        plain = unicodedata.normalize("NFKC", plain)
+        by_look[" ".join(plain.split())].append(label)
+    alike = []
+    for spellings in by_look.values():
+        if len(spellings) > 1:
+            # Not `repr`, which does not show how a letter is composed.
+            alike.append(" and ".join(map(ascii, spellings)))
+    if alike:
+        raise DatasetError(
+            "Names of classes differ only in case, blanks or Unicode form:",
+            "Give each class one name.",
+            first_names(alike),
+        )
 
 
 def require_classes(places: Mapping[str, Place], names: Collection[str]) -> None:
     """Refuse what cannot be learnt from, whatever the images look like.
 
     Raises:
-        DatasetError: no image at all, no training image, or a class with an unprintable name.
+        DatasetError: no image at all, no training image, a class with an unprintable name, or
+            classes whose names look alike.
     """
     if not places:
         found = "; ".join(first_names(sorted(names))) or "nothing"
@@ -159,6 +262,8 @@ def require_classes(places: Mapping[str, Place], names: Collection[str]) -> None
             first_names(unprintable),
         )
 
+    require_distinct_spellings(labels)
+
     # Images without a split count as train.
     if splits.isdisjoint({"train", None}):
         given = ", ".join(sorted(filter(None, splits)))
@@ -166,41 +271,3 @@ def require_classes(places: Mapping[str, Place], names: Collection[str]) -> None
             f"The split has images in {given} but none in train.",
             "Add a train part, or give no split.",
         )
-
-
-def _top_folders(paths: Mapping[str, tuple[str, ...]]) -> set[str]:
-    return {path[0] for path in paths.values() if len(path) > 1}
-
-
-def _unwrap_folder(paths: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
-    """The paths without the one folder around everything, if there is one."""
-    folders = _top_folders(paths)
-    # Without folders inside, the one folder is a class. If it is called `train`, it is a split.
-    has_inner_folders = any(len(path) > 2 for path in paths.values())
-    is_split = folders == _find_split_folders(folders)
-    if len(folders) != 1 or not has_inner_folders or is_split:
-        return paths
-    return {name: path[1:] for name, path in paths.items() if len(path) > 1}
-
-
-def _find_split_folders(folders: set[str]) -> set[str]:
-    return {folder for folder in folders if folder.lower() in SPLITS}
-
-
-def _is_split(folders: set[str]) -> bool:
-    """Whether the folders at the top are parts of a split.
-
-    A single class may be called `test` among others. `train` and a second part make a split.
-    """
-    parts = _find_split_folders(folders)
-    if folders == parts:
-        return bool(parts)
-    kinds = {SPLITS[folder.lower()] for folder in parts}
-    if "train" in kinds and len(kinds) > 1:
-        given = ", ".join(sorted(map(printable, parts)))
-        others = "; ".join(first_names(sorted(folders - parts)))
-        raise DatasetError(
-            f"The top folders are a split ({given}) beside others: {others}.",
-            "Move the other folders elsewhere, or rename the classes that are called like a split.",
-        )
-    return False

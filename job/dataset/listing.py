@@ -33,7 +33,7 @@ class Listing:
         places: class and split of each image, by key. Empty for an archive, which has to be opened
             first.
         ignored: keys that are not images of a class, or that the manifest does not name.
-        archive: whether the one entry is an archive.
+        archive: whether the entries are archives. Of several, each is a folder of its name.
         notes: what was guessed, one sentence each.
     """
 
@@ -51,7 +51,7 @@ def survey(dataset: DatasetSettings) -> Listing:
     """List the data set without fetching an image. A manifest is read, an archive is not.
 
     A URI that ends like an archive or a manifest means that object if there is one, else the folder
-    of that name. A folder that holds nothing but one archive means the archive.
+    of that name. A folder that holds nothing but archives means those.
 
     Raises:
         DatasetError: there is nothing, or it may not be read, or no file is in a class folder, or
@@ -74,10 +74,10 @@ def survey(dataset: DatasetSettings) -> Listing:
             if not _is_object(uri):
                 raise
             entries = ()
-        visible = [entry for entry in entries if not entry.key.startswith(".")]
-        if len(visible) == 1 and visible[0].key.lower().endswith(archive.SUFFIXES):
-            return _list_object(dataset, uri, store, visible[0])
-        return _list_folder(uri, entries)
+        archives = _find_archives(entries)
+        if archives:
+            return _list_archives(uri, uri, archives)
+        return _list_folder(dataset, entries)
 
 
 @contextmanager
@@ -95,14 +95,32 @@ def _list_object(dataset: DatasetSettings, root: str, store: Store, entry: Entry
     """The listing of one object: an archive, or a manifest and what it names."""
     if entry.key.lower().endswith(image_manifest.SUFFIXES):
         return _list_manifest(dataset, root, store, entry)
-    entries = (entry,)
+    return _list_archives(dataset.uri, root, (entry,))
+
+
+def _list_archives(uri: str, root: str, entries: tuple[Entry, ...]) -> Listing:
     digest = _digest_entries(entries)
-    return Listing(
-        uri=dataset.uri, entries=entries, digest=digest, root=root, places={}, archive=True
-    )
+    return Listing(uri=uri, entries=entries, digest=digest, root=root, places={}, archive=True)
 
 
-def _list_folder(uri: str, entries: tuple[Entry, ...]) -> Listing:
+def _find_archives(entries: Sequence[Entry]) -> tuple[Entry, ...]:
+    """The archives of a folder that holds nothing else but texts, or nothing.
+
+    A table beside archives may say what is in them, so it is not passed over.
+    """
+    archives = []
+    for entry in entries:
+        if layout.is_hidden(entry.key):
+            continue
+        if entry.key.lower().endswith(archive.SUFFIXES):
+            archives.append(entry)
+        elif layout.has_images([entry.key]) or entry.key.lower().endswith(image_manifest.SUFFIXES):
+            return ()
+    return tuple(archives)
+
+
+def _list_folder(dataset: DatasetSettings, entries: tuple[Entry, ...]) -> Listing:
+    uri = dataset.uri
     if not entries:
         if _is_object(uri):
             problem = f"is one object; those that can be read end in {', '.join(FILE_SUFFIXES)}"
@@ -110,7 +128,8 @@ def _list_folder(uri: str, entries: tuple[Entry, ...]) -> Listing:
             problem = "holds nothing"
         raise DatasetError(f"{printable(uri)} {problem}.", layout.EXPECTED)
 
-    found = layout.read([entry.key for entry in entries])
+    found = layout.read([entry.key for entry in entries], dataset.class_depth)
+    layout.log_notes(found)
     images = [entry for entry in entries if entry.key in found.places]
     return Listing(
         uri=uri,
@@ -119,6 +138,7 @@ def _list_folder(uri: str, entries: tuple[Entry, ...]) -> Listing:
         root=uri,
         places=found.places,
         ignored=found.ignored,
+        notes=found.notes,
     )
 
 

@@ -1,10 +1,13 @@
 """One encoded image to upright RGB."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
 
+from job.images import bitmap
+from job.images.blocks import find_block, has_bytes, read_jpeg_segment, read_png_chunk
 from job.images.orientation import UPRIGHT, read_orientation
 
 Tensor = Any
@@ -14,8 +17,15 @@ WEBP_FLAGS = 20
 WEBP_ANIMATED = 0x02
 WEBP_ALPHA = 0x10
 
-BMP_HEADER = 14
-PALETTE_BYTES = 256 * 4
+# The segment of a JPEG in which Adobe's programs say how its colours are stored. This one says that
+# all four are inverted.
+APP14 = 0xEE
+ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
+CMYK_CHANNELS = 4
+
+# Where a PNG keeps its type of colour, and the types that may have one transparent colour.
+PNG_COLOUR_TYPE = 25
+PNG_GREY, PNG_RGB = b"\x00", b"\x02"
 
 # As a length of a substring: all that follows.
 TO_THE_END = 2**31 - 1
@@ -25,8 +35,9 @@ def decode(encoded: Tensor) -> Tensor:
     """Decode a JPEG, PNG, BMP, GIF or WebP image (of an animation: the first frame).
 
     Grey is widened, alpha is composited on white, and EXIF orientation is applied. CMYK and 16-bit
-    samples become 8-bit RGB the way TensorFlow does it. A single transparent colour (GIF, and the
-    tRNS of grey and RGB in PNG) is taken as that colour: TensorFlow reports no alpha there.
+    samples become 8-bit RGB the way TensorFlow does it, and CMYK counts as inverted, as it is in
+    nearly all files. The transparent colour of a GIF is taken as that colour: TensorFlow reports no
+    alpha there.
 
     Args:
         encoded: string [], the file's bytes.
@@ -38,32 +49,41 @@ def decode(encoded: Tensor) -> Tensor:
         tf.errors.InvalidArgumentError: the bytes are not such an image, or a damaged one.
     """
     harmless = _make_harmless(encoded)
-    pixels = tf.io.decode_image(harmless, channels=0, expand_animations=False)
+    # With 4 channels TensorFlow turns a transparent colour into alpha, and else ignores it.
+    pixels = tf.cond(
+        _has_transparent_colour(encoded),
+        lambda: tf.io.decode_png(harmless, channels=4),
+        lambda: tf.io.decode_image(harmless, channels=0, expand_animations=False),
+    )
     # uint8 [h, w, 1 to 4]: the rank is not known to `decode_image`.
     pixels = tf.ensure_shape(pixels, [None, None, None])
-    rgb = tf.cond(
-        _has_magic(encoded, 0, b"BM"),
-        lambda: _correct_bmp(pixels, encoded),
-        lambda: _composite_on_white(pixels),
+    pixels = tf.cond(
+        has_bytes(encoded, 0, b"BM"),
+        lambda: bitmap.correct_colours(pixels, encoded),
+        lambda: pixels,
     )
+    rgb = _composite_on_white(pixels)
     rgb = tf.ensure_shape(rgb, [None, None, 3])
     orientation = read_orientation(encoded)
     return _turn_upright(rgb, orientation)
 
 
 def _make_harmless(encoded: Tensor) -> Tensor:
-    """The bytes, changed so that TensorFlow 2.21 decodes or refuses them, but survives.
+    """The bytes, changed so that TensorFlow 2.21 survives, and is right or refuses them.
 
     - It always writes the frame of an animated WebP as RGBA, even into the RGB buffer that it makes
       where the header says "no alpha". That corrupts the heap and ends the process. So the flag is
       set. Opaque frames stay opaque.
+    - It decodes some kinds of BMP to noise. They are replaced by bytes in no format.
+    - It takes a CMYK image without Adobe's segment for one that is not inverted. Hardly any writer
+      makes such files, and some lose the segment. So the segment is added.
     - It allocates what a JPEG XL header says, without a limit. That format is not promised, so it
       is replaced by bytes in no format.
     """
-    is_bare_jpeg_xl = _has_magic(encoded, 0, b"\xff\x0a")
-    is_boxed_jpeg_xl = _has_magic(encoded, 0, b"\0\0\0\x0cJXL ")
+    is_bare_jpeg_xl = has_bytes(encoded, 0, b"\xff\x0a")
+    is_boxed_jpeg_xl = has_bytes(encoded, 0, b"\0\0\0\x0cJXL ")
     is_jpeg_xl = is_bare_jpeg_xl | is_boxed_jpeg_xl
-    is_webp = _has_magic(encoded, 8, b"WEBPVP8X")
+    is_webp = has_bytes(encoded, 8, b"WEBPVP8X")
     # A file that ends before its flags has none to read.
     has_flags = tf.strings.length(encoded) > WEBP_FLAGS
     is_extended_webp = is_webp & has_flags
@@ -85,21 +105,48 @@ def _make_harmless(encoded: Tensor) -> Tensor:
             lambda: encoded,
         )
 
+    is_bmp = has_bytes(encoded, 0, b"BM")
+    is_jpeg = has_bytes(encoded, 0, b"\xff\xd8\xff")
     return tf.case(
         [
             (is_jpeg_xl, lambda: tf.constant(b"JPEG XL")),
+            (is_jpeg, lambda: _mark_cmyk(encoded)),
+            (is_bmp, lambda: _refuse_noise(encoded)),
             (is_extended_webp, set_alpha_flag),
         ],
         default=lambda: encoded,
     )
 
 
-def _has_magic(encoded: Tensor, at: int, magic: bytes) -> Tensor:
-    # A start beyond the end is an error, so it is moved to the end.
-    length = tf.strings.length(encoded)
-    start = tf.minimum(at, length)
-    found = tf.strings.substr(encoded, start, len(magic))
-    return tf.equal(found, magic)
+def _mark_cmyk(jpeg: Tensor) -> Tensor:
+    """The bytes, with Adobe's segment if they are CMYK and have none."""
+
+    def add_segment() -> Tensor:
+        find = partial(read_jpeg_segment, marker=APP14, prefix=b"Adobe")
+        is_marked = tf.not_equal(find_block(jpeg, 2, find), b"")
+        start = tf.strings.substr(jpeg, 0, 2)
+        rest = tf.strings.substr(jpeg, 2, TO_THE_END)
+        return tf.cond(is_marked, lambda: jpeg, lambda: tf.strings.join([start, ADOBE, rest]))
+
+    channels = tf.io.extract_jpeg_shape(jpeg)[-1]
+    return tf.cond(tf.equal(channels, CMYK_CHANNELS), add_segment, lambda: jpeg)
+
+
+def _refuse_noise(bmp: Tensor) -> Tensor:
+    return tf.cond(bitmap.is_understood(bmp), lambda: bmp, lambda: tf.constant(b"no format"))
+
+
+def _has_transparent_colour(encoded: Tensor) -> Tensor:
+    """Whether it is a grey or RGB PNG in which one colour is transparent: bool []."""
+    is_png = has_bytes(encoded, 0, b"\x89PNG\r\n\x1a\n")
+    is_grey = has_bytes(encoded, PNG_COLOUR_TYPE, PNG_GREY)
+    may_have_one = is_png & (is_grey | has_bytes(encoded, PNG_COLOUR_TYPE, PNG_RGB))
+
+    def has_chunk() -> Tensor:
+        chunk = find_block(encoded, 8, partial(read_png_chunk, name=b"tRNS"))
+        return tf.not_equal(chunk, b"")
+
+    return tf.cond(may_have_one, has_chunk, lambda: tf.constant(False))
 
 
 def _composite_on_white(pixels: Tensor) -> Tensor:
@@ -122,37 +169,6 @@ def _composite_on_white(pixels: Tensor) -> Tensor:
         return tf.cast(level, tf.uint8)
 
     return tf.cond(channels % 2 == 0, composite, lambda: rgb)
-
-
-def _correct_bmp(pixels: Tensor, encoded: Tensor) -> Tensor:
-    """The colours of a BMP, uint8 [h, w, 3].
-
-    TensorFlow returns its palette indices as if they were grey, and its padding byte as if it were
-    alpha.
-    """
-    channels = tf.shape(pixels)[-1]
-
-    def look_up_palette() -> Tensor:
-        # The palette follows the information header, which begins with its own size.
-        size_bytes = tf.strings.substr(encoded, BMP_HEADER, 4)
-        header_size = tf.io.decode_raw(size_bytes, tf.int32)[0]
-        # A false size must not fail the image: it is cut to the file.
-        most = tf.strings.length(encoded) - BMP_HEADER
-        start = tf.clip_by_value(header_size, 0, most) + BMP_HEADER
-        table = tf.strings.substr(encoded, start, PALETTE_BYTES)
-        table = tf.io.decode_raw(table, tf.uint8)
-        num_missing = PALETTE_BYTES - tf.shape(table)[0]
-        table = tf.pad(table, [[0, num_missing]])
-        # Stored as blue, green, red, unused.
-        palette = tf.reshape(table, [256, 4])[:, 2::-1]
-        indices = tf.cast(pixels[..., 0], tf.int32)
-        return tf.gather(palette, indices)
-
-    return tf.cond(
-        tf.equal(channels, 1),
-        look_up_palette,
-        lambda: pixels[..., :3],
-    )
 
 
 def _turn_upright(image: Tensor, value: Tensor) -> Tensor:

@@ -75,7 +75,8 @@ def _check_dataset(settings: Settings) -> str:
     """What the listing says, and whether a sample of the images decodes."""
     listing = dataset.survey(settings.dataset)
     if listing.archive:
-        return f"{listing.uri}: an archive of {listing.entries[0].size:,} bytes, opened in the run"
+        size = sum(entry.size for entry in listing.entries)
+        return f"{listing.uri}: archives of {size:,} bytes, opened in the run"
 
     # The sample keeps everything in the listing that is not an image, such as a manifest.
     keys = sorted(listing.places)

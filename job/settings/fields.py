@@ -89,6 +89,15 @@ def _check_backbone_or_auto(value: str) -> str:
     return value if value == AUTO else _check_backbone(value)
 
 
+def _check_encoding(value: str) -> str:
+    try:
+        # Codecs that turn bytes into bytes are refused here too.
+        "".encode(value or "utf-8")
+    except LookupError as error:
+        raise ValueError("expected an encoding such as cp437, cp1252, gbk or shift_jis") from error
+    return value
+
+
 def _require_names(names: tuple[str, ...]) -> tuple[str, ...]:
     # Not `min_length`, which would also complain where a name is wrong.
     if not names:
@@ -98,6 +107,7 @@ def _require_names(names: tuple[str, ...]) -> tuple[str, ...]:
 
 Address = Annotated[str, AfterValidator(_check_address)]
 OptionalAddress = Annotated[str, AfterValidator(lambda value: value and _check_address(value))]
+EncodingName = Annotated[str, AfterValidator(_check_encoding)]
 WeightsSource = Annotated[str, AfterValidator(_check_weights)]
 LocalFolder = Annotated[Path, AfterValidator(_expand_home)]
 BackboneName = Annotated[str, AfterValidator(_check_backbone_or_auto)]

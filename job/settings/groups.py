@@ -15,6 +15,7 @@ from job.settings.fields import (
     Address,
     BackboneName,
     CandidateNames,
+    EncodingName,
     Evidence,
     Formats,
     Fraction,
@@ -36,11 +37,18 @@ class DatasetSettings(Group):
     """Where the labelled images are."""
 
     uri: Address = runs()
-    """`s3://bucket/prefix` or `file:///folder`: one folder per class, or one `.tar`, `.tgz`,
-    `.zip`, `.csv`, `.tsv`, `.lst`, `.jsonl` or `.manifest` file."""
+    """`s3://bucket/prefix` or `file:///folder`: one folder per class, or one `.tar`, `.tar.gz`,
+    `.tar.bz2`, `.tar.xz`, `.tar.zst`, `.zip`, `.csv`, `.tsv`, `.lst`, `.jsonl` or `.manifest`
+    file."""
     broken_share: Fraction = shapes(0.05)
     """Share of images that may be unreadable before the run stops: a few are normal, many mean
     the wrong folder."""
+    class_depth: int | None = shapes(None, ge=1, le=32)
+    """Which folder of each path below the URI names the class: 1 is the first. Folders around it
+    that are named like a part of a split say the split. Empty finds it out."""
+    archive_encoding: EncodingName = shapes("")
+    """Encoding of the names in an archive that are not UTF-8, such as `cp437`, `cp1252`, `gbk` or
+    `shift_jis`. Empty refuses such names."""
     image_column: str = shapes("")
     """Column of a table that names the images. Empty finds it by its heading, such as `image` or
     `file_name`. In a table without a heading line it is the number of the column, from 1."""

@@ -13,6 +13,7 @@ from job.errors import SettingsError
 from job.settings.describing import find_nearest_variable
 from job.settings.fields import AUTO
 from job.settings.groups import BackboneSettings
+from job.settings.nesting import find_nesting
 from job.settings.tree import PREFIX, VARIABLES, Settings
 
 # What Kubernetes injects for a Service whose name begins with "graft".
@@ -108,6 +109,7 @@ def _find_contradictions(settings: Settings) -> Iterator[str]:
     """Yield combinations of valid values that cannot work, each with its cure."""
     backbone, training = settings.backbone, settings.training
     yield from _find_backbone_contradictions(backbone)
+    yield from find_nesting(settings)
     if settings.transfer.mode == "none" and backbone.weights == "none":
         yield (
             "GRAFT_TRANSFER_MODE=none keeps GRAFT_BACKBONE_WEIGHTS=none as they are, random: "

@@ -1,0 +1,307 @@
+"""What the name of a folder says: part of a split, made by a system, pictures, masks, and more.
+
+The words are those that public data sets and the tools around them use. All functions take a name
+in any case and spelling: `Train Images`, `seg_train`, `TrainingSet`, `test2017`.
+"""
+
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from job.settings import SplitName
+
+# Words in names of folders that mean a part of a split. Hugging Face's loader reads
+# `eval` and `evaluation` as the test part too.
+PARTS: Mapping[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "trn": "train",
+    "trainval": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "validate": "val",
+    "validating": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+    "tst": "test",
+    "eval": "test",
+    "evaluation": "test",
+    "holdout": "test",
+}
+# These mean val where another part is called test.
+EVALUATION_WORDS = frozenset(("eval", "evaluation"))
+
+# What stands beside the name of a part and says nothing.
+FILLERS = frozenset(
+    [
+        "set",
+        "sets",
+        "data",
+        "dataset",
+        "datasets",
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "pic",
+        "pics",
+        "picture",
+        "pictures",
+        "photo",
+        "photos",
+        "folder",
+        "folders",
+        "dir",
+        "directory",
+        "split",
+        "splits",
+        "subset",
+        "sample",
+        "samples",
+        "file",
+        "files",
+        "full",
+        "final",
+        "new",
+        "all",
+        "the",
+        "for",
+        "of",
+        "part",
+        "big",
+        "small",
+        "resized",
+        "cropped",
+        "raw",
+        "jpg",
+        "jpeg",
+        "png",
+        "aug",
+        "augmented",
+        "master",
+        "main",
+    ]
+)
+GLUED = re.compile(rf"({'|'.join(PARTS)})(set|data|dataset|images?|imgs?|split|folder|files|pics)")
+
+# Folders that hold the pictures of something, and say nothing of what is on them.
+PICTURES = frozenset(
+    [
+        "image",
+        "images",
+        "img",
+        "imgs",
+        "picture",
+        "pictures",
+        "pic",
+        "pics",
+        "photo",
+        "photos",
+        "jpegimages",
+        "jpg",
+        "jpgs",
+        "jpeg",
+        "jpegs",
+        "png",
+        "pngs",
+        "rgb",
+        "original",
+        "originals",
+    ]
+)
+CONTAINERS = PICTURES | frozenset(["data", "dataset", "datasets", "files", "folders", "classes"])
+# What lies beside pictures and has one file for each of them.
+COMPANIONS = frozenset(
+    [
+        "mask",
+        "masks",
+        "label",
+        "labels",
+        "annotation",
+        "annotations",
+        "annots",
+        "gt",
+        "groundtruth",
+        "segmentation",
+        "segmentations",
+        "segmentationclass",
+        "segmentationobject",
+        "trimap",
+        "trimaps",
+        "bbox",
+        "bboxes",
+        "boundingboxes",
+        "depth",
+        "depths",
+        "edges",
+        "heatmap",
+        "heatmaps",
+        "thumbnail",
+        "thumbnails",
+        "thumb",
+        "thumbs",
+        "keypoints",
+        "landmarks",
+        "boxes",
+    ]
+)
+# Images without a label, which tools leave beside a split.
+UNLABELLED = frozenset(
+    [
+        "pred",
+        "predict",
+        "prediction",
+        "predictions",
+        "unlabeled",
+        "unlabelled",
+        "unlabel",
+        "unsupervised",
+        "inference",
+        "submission",
+    ]
+)
+# What lies beside a data set in a repository or an archive.
+BESIDE = frozenset(
+    [
+        "docs",
+        "doc",
+        "documentation",
+        "figures",
+        "figure",
+        "notebooks",
+        "notebook",
+        "scripts",
+        "src",
+        "code",
+        "assets",
+        "results",
+        "outputs",
+        "logs",
+        "checkpoints",
+        "papers",
+        "demo",
+        "examples",
+        "example",
+    ]
+)
+# A folder of one of these words and a number is a part of a whole, and no class.
+NUMBERED = PICTURES | frozenset(
+    [
+        "fold",
+        "folds",
+        "kfold",
+        "part",
+        "parts",
+        "batch",
+        "shard",
+        "split",
+        "chunk",
+        "partition",
+        "cv",
+        "subset",
+        "set",
+        "dataset",
+        "data",
+        "archive",
+    ]
+)
+
+# Folders that operating systems, NAS boxes and tools make. All others of theirs begin with a dot.
+SYSTEM_FOLDERS = frozenset(
+    (
+        # macOS: shadows of all files in its archives, and what its file server makes.
+        "__macosx",
+        "network trash folder",
+        "temporary items",
+        "thevolumesettingsfolder",
+        # Linux, Windows.
+        "lost+found",
+        "system volume information",
+        "recycler",
+        "recycled",
+        # Synology, QNAP, NetApp, Western Digital.
+        "@eadir",
+        "@tmp",
+        "@sharebin",
+        "@recycle",
+        "@recently-snapshot",
+        "@synoeastream",
+        "#recycle",
+        "#snapshot",
+        "~snapshot",
+        "lost+found.000",
+        # Tools.
+        "__pycache__",
+        "_gsdata_",
+        "cvs",
+    )
+)
+# `$RECYCLE.BIN`, `$Extend` and `$WinREAgent` of Windows, `FOUND.000` of its disk check.
+SYSTEM_PATTERN = re.compile(r"\$(recycle|extend|winreagent|sysreset|windows)|found\.\d{3}$")
+# `Icon\r` of macOS, and what Synology keeps beside a file.
+SYSTEM_FILE = re.compile(r"^icon\r$|^ehthumbs|@syno(ea|res)", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class PartName:
+    """A name that means a part of a split. `rest` are its other words, such as `seg`."""
+
+    split: SplitName
+    rest: tuple[str, ...]
+    is_evaluation: bool
+
+
+def is_system_folder(name: str) -> bool:
+    """Whether a system or a tool makes folders of this name, or it is hidden."""
+    plain = name.strip().lower()
+    is_known = plain in SYSTEM_FOLDERS or SYSTEM_PATTERN.match(plain) is not None
+    return name.startswith(".") or is_known
+
+
+def split_words(name: str) -> tuple[str, ...]:
+    """The words of a name in lower case, without numbers: `seg_trainData2` is seg, train, data."""
+    plain = unicodedata.normalize("NFC", name)
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", plain)
+    words: list[str] = []
+    for word in re.split(r"[\W\d_]+", plain.lower()):
+        glued = GLUED.fullmatch(word)
+        if glued:
+            words.extend(glued.groups())
+        elif word:
+            words.append(word)
+    return tuple(words)
+
+
+def read_part_name(name: str) -> PartName | None:
+    """The part of a split that a name means, or None: also where it names two parts."""
+    kinds = []
+    rest = []
+    for word in split_words(name):
+        if word in PARTS:
+            kinds.append(word)
+        elif word not in FILLERS:
+            rest.append(word)
+    # `train_val` and `train-test-split` are no single part. `train_train` is.
+    if len({PARTS[kind] for kind in kinds}) != 1:
+        return None
+    return PartName(PARTS[kinds[0]], tuple(rest), kinds[0] in EVALUATION_WORDS)
+
+
+def is_one_of(name: str, words: frozenset[str]) -> bool:
+    """Whether a name is one of the words, perhaps in two words and with a number."""
+    return "".join(split_words(name)) in words
+
+
+def has_one_of(name: str, words: frozenset[str]) -> bool:
+    """Whether one of the words occurs in a name."""
+    return not words.isdisjoint(split_words(name))
+
+
+def find_numbered_stem(name: str) -> tuple[str, ...] | None:
+    """The words of a name that counts parts of a whole, such as `fold1` or `set_b`, or None."""
+    words = tuple(word for word in split_words(name) if len(word) > 1)
+    has_count = re.search(r"\d|(^|[\W_])[a-zA-Z]$|[a-z][A-Z]$", name.strip()) is not None
+    return words if has_count and not NUMBERED.isdisjoint(words) else None
