@@ -54,11 +54,13 @@ def _bare_environment(
 
 
 @pytest.fixture(autouse=True)
-def _own_handler_of_sigterm() -> Iterator[None]:
-    """A run ends by ignoring SIGTERM. What a later test starts would inherit that."""
-    before = signal.getsignal(signal.SIGTERM)
+def _own_handlers_of_stops() -> Iterator[None]:
+    """A run ends by ignoring requests to stop. What a later test starts would inherit that."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [(number, signal.getsignal(number)) for number in numbers]
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
