@@ -13,7 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from job import console, supervision
 from job.commands import cluster, outcome, releases, training
-from job.errors import Interrupted, JobError
+from job.errors import Interrupted, JobError, SettingsError
 
 Verb = Callable[[argparse.Namespace], int]
 AddVerb = Callable[[str, Verb, str], argparse.ArgumentParser]
@@ -28,8 +28,20 @@ NAMESPACE = "default: that of the kubeconfig's context, or the pod's own"
 
 def entry() -> int:
     """`graft` as a command: `main` in a process of its own, watched by this one."""
+    notes = supervision.settle_surroundings()
     stop_note = STOP_NOTE if sys.argv[1:2] == ["run"] else ""
-    return supervision.supervise(main, _end_unfinished, stop_note)
+
+    def work() -> int:
+        console.watch_stdout()
+        if notes:
+            from job import telemetry
+
+            telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
+        for note in notes:
+            console.print_note(note, logging.WARNING)
+        return main()
+
+    return supervision.supervise(work, _end_unfinished, stop_note)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,7 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Nothing but the work is in the way now, and it has to leave its temporary folders.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return int(arguments.verb(arguments))
+        code = int(arguments.verb(arguments))
+        return console.finish_answer(code)
     except JobError as error:
         console.print_note(str(error), logging.ERROR)
         return error.exit_code
@@ -51,8 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             supervision.Ending(code=130, signal=signal.SIGINT, finished=False, last_lines=())
         )
     except BrokenPipeError:  # `graft plan | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.give_up_stdout()
         return 0
+    except console.AnswerLost as error:
+        console.give_up_stdout()
+        console.print_note(str(error), logging.ERROR)
+        return SettingsError.exit_code
 
 
 def _end_unfinished(ending: supervision.Ending) -> int:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from os.path import commonprefix
 
+from job.addresses import Access
 from job.dataset import archive, image_manifest, layout
 from job.dataset.layout import Place
 from job.dataset.names import first_names, printable
@@ -58,22 +59,22 @@ def survey(dataset: DatasetSettings) -> Listing:
     with report_as_dataset_error(uri):
         if uri.lower().endswith(FILE_SUFFIXES):
             folder, name = split_uri(uri)
-            store = connect(folder)
+            store = connect(folder, dataset.access)
             if entry := store.head(name):
                 return _list_object(uri, folder, store, entry)
 
-        store = connect(uri)
+        store = connect(uri, dataset.access)
         try:
             entries = tuple(store.list())
         except StoreNotFound:
             # At the URI of a file a bucket lists nothing, but a folder raises.
-            if not _is_object(uri):
+            if not _is_object(uri, dataset.access):
                 raise
             entries = ()
         visible = [entry for entry in entries if not entry.key.startswith(".")]
         if len(visible) == 1 and visible[0].key.lower().endswith(archive.SUFFIXES):
             return _list_object(uri, uri, store, visible[0])
-        return _list_folder(uri, entries)
+        return _list_folder(dataset, entries)
 
 
 @contextmanager
@@ -96,9 +97,10 @@ def _list_object(uri: str, root: str, store: Store, entry: Entry) -> Listing:
     return Listing(uri=uri, entries=entries, digest=digest, root=root, places={}, archive=True)
 
 
-def _list_folder(uri: str, entries: tuple[Entry, ...]) -> Listing:
+def _list_folder(dataset: DatasetSettings, entries: tuple[Entry, ...]) -> Listing:
+    uri = dataset.uri
     if not entries:
-        if _is_object(uri):
+        if _is_object(uri, dataset.access):
             problem = f"is one object; those that can be read end in {', '.join(FILE_SUFFIXES)}"
         else:
             problem = "holds nothing"
@@ -116,9 +118,9 @@ def _list_folder(uri: str, entries: tuple[Entry, ...]) -> Listing:
     )
 
 
-def _is_object(uri: str) -> bool:
+def _is_object(uri: str, access: Access) -> bool:
     folder, name = split_uri(uri)
-    return not uri.endswith("/") and connect(folder).head(name) is not None
+    return not uri.endswith("/") and connect(folder, access).head(name) is not None
 
 
 def _list_manifest(uri: str, root: str, store: Store, entry: Entry) -> Listing:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
+from job.addresses import Access
 from job.catalogue import BACKBONES
 from job.settings.fields import (
     AUTO,
@@ -41,6 +42,15 @@ class DatasetSettings(Group):
     broken_share: Fraction = shapes(0.05)
     """Share of images that may be unreadable before the run stops: a few are normal, many mean
     the wrong folder."""
+    anonymous: bool = runs(False)
+    """Read the images without credentials, as public buckets allow."""
+    requester_pays: bool = runs(False)
+    """Agree to pay for the requests, as the owner of the bucket may ask of those who read it."""
+
+    @property
+    def access(self) -> Access:
+        """How requests for the images are made."""
+        return Access(anonymous=self.anonymous, requester_pays=self.requester_pays)
 
 
 class OutputSettings(Group):
