@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,18 +13,35 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from job import console, supervision
 from job.commands import cluster, completion, environment, outcome, releases, settings, training
-from job.errors import JobError, SettingsError
+from job.errors import Interrupted, JobError, SettingsError
 
 Verb = Callable[[argparse.Namespace], int]
 AddVerb = Callable[[str, Verb, str], argparse.ArgumentParser]
 
 RELEASE = "URI of a release, or of a model, which means its champion"
+STOP_NOTE = (
+    "the run ends at the next safe point, and a training is saved there. Ctrl-C ends it at once, "
+    "and loses what came after the last checkpoint."
+)
 NAMESPACE = "default: that of the kubeconfig's context, or the pod's own"
 
 
 def entry() -> int:
     """`graft` as a command: `main` in a process of its own, watched by this one."""
-    return supervision.supervise(main, _end_unfinished)
+    notes = supervision.settle_surroundings()
+    stop_note = STOP_NOTE if sys.argv[1:2] == ["run"] else ""
+
+    def work() -> int:
+        console.watch_stdout()
+        if notes:
+            from job import telemetry
+
+            telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
+        for note in notes:
+            console.print_note(note, logging.WARNING)
+        return main()
+
+    return supervision.supervise(work, _end_unfinished, stop_note)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -32,14 +50,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
     arguments = build_parser().parse_args(argv)
+    if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        # Nothing but the work is in the way now, and it has to leave its temporary folders.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        return int(arguments.verb(arguments))
+        code = int(arguments.verb(arguments))
+        return console.finish_answer(code)
     except JobError as error:
         console.print_note(str(error), logging.ERROR)
         return error.exit_code
+    except KeyboardInterrupt:
+        return _end_unfinished(
+            supervision.Ending(code=130, signal=signal.SIGINT, finished=False, last_lines=())
+        )
     except BrokenPipeError:  # `graft plan | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        console.give_up_stdout()
         return 0
+    except console.AnswerLost as error:
+        console.give_up_stdout()
+        console.print_note(str(error), logging.ERROR)
+        return SettingsError.exit_code
 
 
 def _end_unfinished(ending: supervision.Ending) -> int:
@@ -53,6 +83,10 @@ def _end_unfinished(ending: supervision.Ending) -> int:
         return outcome.report_run(ending.outcome, path)
     if sys.argv[1:2] == ["submit"] and "--wait" in sys.argv:
         return outcome.report_wait(ending.outcome, environment.find_result_path(os.environ))
+    if ending.requested:
+        error = ending.outcome.error
+        console.print_note(f"{error.message}" if error else ending.description)
+        return Interrupted.exit_code
     if ending.signal:
         console.print_note(f"{ending.description}.", logging.ERROR)
     return ending.code or 1

@@ -1,9 +1,12 @@
 """What the command prints: the answer to stdout, notes to a person or as records of the log."""
 
 import argparse
+import io
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 logger = logging.getLogger(__name__)
@@ -47,6 +50,57 @@ class VerbParser(Parser):
             return self.parse_known_intermixed_args(args, namespace)
         finally:
             self._intermixed = False
+
+
+class AnswerLost(Exception):
+    """The answer cannot be written to stdout, such as to a full disk."""
+
+
+class WatchedStdout(io.TextIOWrapper):
+    """Stdout, whose failures are told apart from those of other files."""
+
+    def write(self, text: str) -> int:
+        with _translate_failure():
+            return super().write(text)
+
+    def flush(self) -> None:
+        with _translate_failure():
+            super().flush()
+
+
+@contextmanager
+def _translate_failure() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise AnswerLost(f"The answer cannot be written to stdout: {error.strerror}.") from error
+
+
+def watch_stdout() -> None:
+    """Have stdout raise `AnswerLost`. What is no plain file of this process stays as it is."""
+    if type(sys.stdout) is io.TextIOWrapper and sys.stdout is sys.__stdout__:
+        terminal, encoding = sys.stdout.isatty(), sys.stdout.encoding
+        sys.stdout = WatchedStdout(
+            sys.stdout.detach(), encoding, "backslashreplace", line_buffering=terminal
+        )
+
+
+def finish_answer(code: int) -> int:
+    """Write what is left of the answer. The exit code of a run stays, whoever reads its summary.
+
+    Raises:
+        AnswerLost, BrokenPipeError: it cannot be written.
+    """
+    sys.stdout.flush()
+    return code
+
+
+def give_up_stdout() -> None:
+    """Let nothing more be written to stdout, not even by the end of the interpreter."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_answer(line: str) -> None:

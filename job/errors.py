@@ -13,13 +13,14 @@ JobError                    1   a fault of Graft itself
 └── TemporaryError         75   a retry resumes
     ├── StoreUnavailable   75   the store is unreachable, slow or throttles requests
     ├── AcceleratorMissing 75   GPUs were promised and none is visible
-    └── Interrupted        75   SIGTERM
+    └── Interrupted        75   SIGTERM, SIGINT (Ctrl-C) or SIGHUP
 
 Exit code 6 (below the quality gate) is an outcome, not an error: the release exists.
 A room that knows better re-raises with its own class: a missing data set is a `DatasetError` from a
 `StoreNotFound`.
 """
 
+import signal
 from typing import ClassVar
 
 
@@ -107,6 +108,9 @@ class AcceleratorMissing(TemporaryError):
 
 class Interrupted(TemporaryError):
     @classmethod
-    def by_sigterm(cls) -> "Interrupted":
+    def by_signal(cls, number: int = signal.SIGTERM) -> "Interrupted":
         """The one thing to say of a stop, whichever process notices it."""
-        return cls("SIGTERM was received.", "Start the run again: it goes on from its checkpoint.")
+        name = signal.Signals(number).name
+        if number == signal.SIGINT:
+            name = f"{name} (Ctrl-C)"
+        return cls(f"{name} was received.", "Start the run again: it goes on from its checkpoint.")

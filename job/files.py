@@ -4,21 +4,37 @@
         file.write(data)
 
 The content is on the disk before it gets its name, so not even a power cut leaves half a file
-under `path`.
+under `path`. A killed writer leaves a partial file or a scratch folder behind. Who writes one holds
+a lock on it, which ends with the process. So the next start knows which of them nobody uses.
 """
 
 import errno
+import fcntl
 import hashlib
+import logging
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import shutil
+import tempfile
+import time
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 from uuid import uuid4
 
-# A killed writer leaves its partial file behind. Nobody takes one for a file with a meaning.
+logger = logging.getLogger(__name__)
+
+# Nobody takes a partial file for a file with a meaning.
 PARTIAL = re.compile(r"\.graft-[0-9a-f]{32}\.partial")
+
+# What a download has received so far. The next one of the same object goes on from it.
+PART = re.compile(r".+\.[0-9a-f]{16}\.part")
+# After so long nobody will go on: longer than a weekend.
+PART_SECONDS = 7 * 24 * 3600
+
+# In each scratch folder. A folder `graft-…` that somebody made by hand has no such file.
+SCRATCH_LOCK = ".graft-lock"
 
 # What the operating system answers when a volume, a quota or a limit on file sizes is exhausted.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,13 +52,118 @@ def write_whole(path: Path) -> Iterator[IO[bytes]]:
     make_folder(path.parent)
     partial = name_partial(path)
     try:
-        with partial.open("xb") as file:
+        with create_locked(partial) as file:
             yield file
             flush_to_disk(file)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+def create_locked(path: Path) -> IO[bytes]:
+    """A new empty file, locked, in a folder that is made if need be."""
+    while True:
+        # A process that deletes there may take the folder or the file before the lock is held.
+        try:
+            make_folder(path.parent)
+            file = path.open("xb")
+        except FileNotFoundError:
+            continue
+        # Without locks in this file system nobody can sweep there either.
+        with suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if is_still_at(file, path):
+            return file
+        file.close()
+
+
+def is_still_at(file: IO[bytes], path: Path) -> bool:
+    """Whether an open file is the one that has the name `path`."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def remove_unused(path: Path) -> bool:
+    """Delete a partial file that no process is writing. Returns whether it did."""
+    try:
+        with path.open("r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+    except OSError:  # somebody writes it, it is gone, or it is another user's
+        return False
+    return True
+
+
+class NoScratch(OSError):
+    """No folder for temporary files can be written."""
+
+
+@contextmanager
+def open_scratch() -> Iterator[Path]:
+    """A new folder for temporary files, which is gone after the block.
+
+    A folder that a killed process has left is removed by `sweep_scratch`.
+
+    Raises:
+        NoScratch: no folder for temporary files can be written.
+    """
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="graft-"))
+    except OSError as error:
+        raise NoScratch(*error.args) from error
+    try:
+        with create_locked(folder / SCRATCH_LOCK):
+            scratch = folder / "files"
+            scratch.mkdir()
+            yield scratch
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def sweep_scratch() -> int:
+    """Remove the scratch folders of killed processes. Returns how many there were."""
+    count = 0
+    with suppress(OSError):
+        for lock in Path(tempfile.gettempdir()).glob(f"graft-*/{SCRATCH_LOCK}"):
+            if remove_unused(lock):
+                shutil.rmtree(lock.parent, ignore_errors=True)
+                logger.info("%s of a killed run was removed", lock.parent)
+                count += 1
+    return count
+
+
+def sweep_partials(folder: Path, skip: Container[str] = ()) -> int:
+    """Remove what killed writers have left below `folder`. Returns how many files.
+
+    A download that was cut off stays for a week, so that the next run can go on with it.
+
+    Args:
+        folder: one that need not exist.
+        skip: names of folders directly in it that hold no partial files.
+    """
+    count = 0
+    for parent, folders, names in os.walk(folder):
+        if Path(parent) == folder:
+            folders[:] = [name for name in folders if name not in skip]
+        for name in names:
+            path = Path(parent) / name
+            if (PARTIAL.fullmatch(name) or _is_abandoned(path)) and remove_unused(path):
+                count += 1
+    if count:
+        logger.info("%d partial files of killed runs were removed from %s", count, folder)
+    return count
+
+
+def _is_abandoned(path: Path) -> bool:
+    """Whether this is a download with which nobody has gone on for a week."""
+    if not PART.fullmatch(path.name):
+        return False
+    with suppress(OSError):
+        return time.time() - path.stat().st_mtime > PART_SECONDS
+    return False
 
 
 def name_partial(path: Path) -> Path:

@@ -54,11 +54,13 @@ def _bare_environment(
 
 
 @pytest.fixture(autouse=True)
-def _own_handler_of_sigterm() -> Iterator[None]:
-    """A run ends by ignoring SIGTERM. What a later test starts would inherit that."""
-    before = signal.getsignal(signal.SIGTERM)
+def _own_handlers_of_stops() -> Iterator[None]:
+    """A run ends by ignoring requests to stop. What a later test starts would inherit that."""
+    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+    before = [(number, signal.getsignal(number)) for number in numbers]
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before:
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")
@@ -133,6 +135,9 @@ class Fault:
         cut_after_bytes: pass on, and close the connection after so many bytes of the answer's body.
         lose_answer: pass on, and close the connection without an answer.
         drop_headers: pass on without these headers.
+        drop_answer_headers: answer without these headers, but pass on.
+        unless_header: the fault is none for a request with this header and value.
+        after: so many requests of the method go through before.
         change_body: pass on, and put this over the first bytes of the answer's body.
     """
 
@@ -144,6 +149,9 @@ class Fault:
     cut_after_bytes: int = -1
     lose_answer: bool = False
     drop_headers: tuple[str, ...] = ()
+    drop_answer_headers: tuple[str, ...] = ()
+    unless_header: tuple[str, str] = ("", "")
+    after: int = 0
     change_body: bytes = b""
 
 
@@ -176,9 +184,13 @@ class FaultyProxy:
 
     def next_fault(self, method: str) -> Fault:
         for fault in self.faults:
-            if fault.times > 0 and fault.method in ("", method):
-                fault.times -= 1
-                return fault
+            if fault.times <= 0 or fault.method not in ("", method):
+                continue
+            if fault.after > 0:
+                fault.after -= 1
+                continue
+            fault.times -= 1
+            return fault
         return Fault()
 
     def close(self) -> None:
@@ -195,6 +207,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.proxy.requests.append((self.command, self.path, self.headers))
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         fault = self.proxy.next_fault(self.command)
+        name, value = fault.unless_header
+        if name and self.headers.get(name) == value:
+            fault = Fault()
         if fault.status:
             self._send_answer(fault.status, {}, fault.answer or _format_error(fault.code))
             return
@@ -217,7 +232,7 @@ class _Handler(BaseHTTPRequestHandler):
             kept = {
                 name: value
                 for name, value in answer.headers.items()
-                if name not in ("Connection", "Date", "Server")
+                if name not in ("Connection", "Date", "Server", *fault.drop_answer_headers)
             }
             result = answer.status, kept, answer.read()
         connection.close()

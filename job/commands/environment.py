@@ -6,19 +6,18 @@ What is on the command line wins over the environment. Of that, DATA, OUTPUT and
 
 import argparse
 import os
-import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from job.addresses import AddressError, normalise
 from job.errors import SettingsError
 
 if TYPE_CHECKING:
     from job.settings import Settings
 
 DATA, OUTPUT = "GRAFT_DATASET_URI", "GRAFT_OUTPUT_URI"
-# `file:/x` is a misspelt URI and no path, so it is left to the check of the settings.
-URI = re.compile(r"[a-z][a-z0-9+.-]+:")
 
 
 def collect_environment(arguments: argparse.Namespace) -> dict[str, str]:
@@ -64,10 +63,10 @@ def load_settings(arguments: argparse.Namespace) -> "Settings":
 
 
 def make_uri(text: str) -> str:
-    """A URI as it is, and a path as an absolute `file:///` URI."""
-    if URI.match(text):
-        return text
-    return Path(text).expanduser().absolute().as_uri()
+    """A path as a `file:///` URI. What cannot be used is left to the check of who reads it."""
+    with suppress(AddressError):
+        return normalise(text)
+    return text
 
 
 def find_result_path(environment: Mapping[str, str]) -> Path | None:

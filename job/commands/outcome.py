@@ -66,12 +66,21 @@ def report_run(outcome: Result, path: Path | None) -> int:
     terminal = sys.stderr.isatty()
     result.write(outcome, path, None if terminal else sys.stderr)
     if terminal:
-        print(outcome.summary())
+        try:
+            print(outcome.summary(), flush=True)
+        except (OSError, console.AnswerLost) as error:
+            # The outcome is known, whoever reads of it.
+            console.give_up_stdout()
+            logger.warning("%s", error)
     return outcome.exit_code
 
 
 def report_wait(outcome: Result, path: Path | None) -> int:
     """Report the result of `submit --wait`: it is the answer, so it goes to stdout."""
     console.print_note(outcome.summary())
-    result.write(outcome, path, sys.stdout)
+    try:
+        result.write(outcome, path, sys.stdout)
+    except console.AnswerLost as error:
+        console.give_up_stdout()
+        logger.warning("%s", error)
     return outcome.exit_code

@@ -83,7 +83,7 @@ def fetch(
             continues from here.
     """
     uri = dataset.uri
-    store = connect(listing.root)
+    store = connect(listing.root, dataset.access)
     with report_as_dataset_error(uri):
         try:
             with open_cache(cache.dir, cache.limit, store.uri) as opened_cache:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from job.addresses import Access
 from job.dataset import archive, image_manifest, layout
 from job.dataset.layout import Place
 from job.dataset.names import first_names, printable
@@ -62,16 +63,16 @@ def survey(dataset: DatasetSettings) -> Listing:
     with report_as_dataset_error(uri):
         if uri.lower().endswith(FILE_SUFFIXES):
             folder, name = split_uri(uri)
-            store = connect(folder)
+            store = connect(folder, dataset.access)
             if entry := store.head(name):
                 return _list_object(dataset, folder, store, entry)
 
-        store = connect(uri)
+        store = connect(uri, dataset.access)
         try:
             entries = tuple(store.list())
         except StoreNotFound:
             # At the URI of a file a bucket lists nothing, but a folder raises.
-            if not _is_object(uri):
+            if not _is_object(uri, dataset.access):
                 raise
             entries = ()
         archives = _find_archives(entries)
@@ -122,7 +123,7 @@ def _find_archives(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 def _list_folder(dataset: DatasetSettings, entries: tuple[Entry, ...]) -> Listing:
     uri = dataset.uri
     if not entries:
-        if _is_object(uri):
+        if _is_object(uri, dataset.access):
             problem = f"is one object; those that can be read end in {', '.join(FILE_SUFFIXES)}"
         else:
             problem = "holds nothing"
@@ -142,9 +143,9 @@ def _list_folder(dataset: DatasetSettings, entries: tuple[Entry, ...]) -> Listin
     )
 
 
-def _is_object(uri: str) -> bool:
+def _is_object(uri: str, access: Access) -> bool:
     folder, name = split_uri(uri)
-    return not uri.endswith("/") and connect(folder).head(name) is not None
+    return not uri.endswith("/") and connect(folder, access).head(name) is not None
 
 
 def _list_manifest(dataset: DatasetSettings, root: str, store: Store, entry: Entry) -> Listing:

@@ -2,6 +2,7 @@
 
 import logging
 import multiprocessing
+import signal
 import sys
 from multiprocessing.connection import Connection
 
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 def main(job: WorkerJob, connection: Connection, parent: int) -> None:
     """Run a job to its end. Every outcome goes to the parent, as an error for people."""
     supervision.die_with(parent)
+    # A terminal sends them to this process as well. The parent decides when this one stops.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     # Nothing is forked here. But since this process was spawned, every lock would be a named
     # semaphore, which is left behind when the process is killed.
     multiprocessing.set_start_method("fork", force=True)

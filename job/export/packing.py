@@ -23,6 +23,13 @@ from job import supervision
 from job.errors import ReleaseError
 from job.export.request import Bundle, ExportRequest, Parity
 
+# Imports what the run imports, from where the run does.
+START = """
+import json, runpy, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+runpy.run_module("job.export", run_name="__main__", alter_sys=True)
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class ExportFolder:
@@ -97,7 +104,13 @@ def pack(
 
 
 def _run_export_process(export_folder: ExportFolder) -> dict[str, Any]:
-    command = [sys.executable, "-m", "job.export", str(export_folder.folder)]
+    # Not by `-m`, which would look for the package in the working directory first. There may be
+    # somebody else's `job/`, or a `random.py`.
+    folders = [str(entry) for entry in sys.path if entry]
+    if str(supervision.SOURCES) not in folders:
+        folders.append(str(supervision.SOURCES))
+    arguments = [json.dumps(folders), str(export_folder.folder)]
+    command = [sys.executable, "-P", "-c", START, *arguments]
     # tf2onnx iterates over sets of strings, so the hash seed would show in the bytes.
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     with export_folder.stderr.open("wb") as stderr:

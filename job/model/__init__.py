@@ -4,6 +4,8 @@ A foreign model is data: the architecture comes from code, and only tensors of t
 read into it.
 """
 
+import keras
+
 from job.model.classifier import (
     Classifier,
     ClassifierSpec,
@@ -26,3 +28,8 @@ __all__ = [
     "replace_pooling",
     "summarize",
 ]
+
+# Somebody's keras.json may say something else, and layers take it from here when they are built.
+keras.config.set_image_data_format("channels_last")
+keras.config.set_floatx("float32")
+keras.config.set_epsilon(1e-7)

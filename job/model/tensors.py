@@ -5,7 +5,6 @@ the file. What they accept silently is refused here: tensors that the network do
 numbers that are not finite.
 """
 
-import tempfile
 import warnings
 import zipfile
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import numpy as np
 
 from job.catalogue import BACKBONES
 from job.errors import WeightsError
+from job.files import open_scratch
 
 ARCHIVED_WEIGHTS = "model.weights.h5"
 # float32 weights and Adam's two moments, with room for HDF5's own bytes.
@@ -44,7 +44,7 @@ def read_into(network: keras.Model, path: Path, name: str) -> None:
     # could name code to run.
     parameters = network.count_params()
     largest = MOST_BYTES_PER_PARAMETER * parameters + OVERHEAD_BYTES
-    with tempfile.TemporaryDirectory() as folder:
+    with open_scratch() as folder:
         try:
             with zipfile.ZipFile(path) as archive:
                 # Asked before anything is unpacked: a small archive can hold a member of terabytes.

@@ -6,16 +6,15 @@ several workers all of them train, and the first one does the rest alone.
 """
 
 import logging
-import tempfile
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from job import dataset, distributed, identity, publish, storage
+from job import dataset, distributed, files, identity, publish, storage
 from job.context import RunContext
 from job.distributed import WorkerJob
-from job.errors import JobError, TemporaryError
+from job.errors import JobError, SettingsError, TemporaryError
 from job.pipeline.inputs import RunInputs
 from job.publish import History
 from job.release import Manifest, folder_of
@@ -61,6 +60,7 @@ def run(settings: Settings, context: RunContext) -> Result:
     with context.phase("survey"):
         registry = storage.connect(settings.output.uri).child(settings.name)
         registry.probe()
+        _sweep_leftovers(settings, registry)
         listing = dataset.survey(settings.dataset)
         history = publish.read_history(registry)
         seen = history.find_same(listing.digest, settings.recorded_values(), identity.digest_code())
@@ -77,17 +77,28 @@ def run(settings: Settings, context: RunContext) -> Result:
 
     inputs = RunInputs(settings=settings, data=data, run_id=run_id)
     try:
-        with tempfile.TemporaryDirectory(prefix="graft-") as folder:
-            scratch = Path(folder)
-            with record_log(scratch / "logs" / "log.jsonl"):
-                if context.worker_group.size > 1:
-                    _train_with_other_workers(inputs, context)
-                    if not context.worker_group.chief:
-                        return _wait_for_release(inputs, context)
-                return learn(inputs, context, history, scratch)
+        with files.open_scratch() as scratch, record_log(scratch / "logs" / "log.jsonl"):
+            if context.worker_group.size > 1:
+                _train_with_other_workers(inputs, context)
+                if not context.worker_group.chief:
+                    return _wait_for_release(inputs, context)
+            return learn(inputs, context, history, scratch)
+    except files.NoScratch as error:
+        raise SettingsError(
+            f"No folder for temporary files can be written: {error.strerror}.",
+            "Mount a writable /tmp, or set TMPDIR to a folder that the job may write to.",
+        ) from error
     except (JobError, Terminated) as error:
         error.run_id = run_id
         raise
+
+
+def _sweep_leftovers(settings: Settings, registry: Store) -> None:
+    """Remove what killed runs have left and no living process uses."""
+    files.sweep_scratch()
+    # Contents are many, and arrive by rename from `incoming`.
+    files.sweep_partials(settings.cache.dir, skip=("index", "objects"))
+    registry.sweep()
 
 
 def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Path) -> Result:

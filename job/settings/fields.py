@@ -8,6 +8,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from job.addresses import AddressError, normalise
 from job.catalogue import BACKBONES
 
 # The name of a backbone that is still to be chosen by measurement.
@@ -60,21 +61,20 @@ def _expand_home(value: Path) -> Path:
         raise ValueError("expected a folder; `~` names a user without a home folder") from error
 
 
-def _check_address(value: str) -> str:
-    if not re.match(r"(s3://[^/]|file:///)", value):
-        raise ValueError("expected s3://bucket/prefix or file:///folder")
-    return value
-
-
 def _check_weights(value: str) -> str:
-    if value not in ("imagenet", "none"):
-        try:
-            _check_address(value.removeprefix("release:"))
-        except ValueError as error:
-            raise ValueError(
-                "expected imagenet, none, the URI of a file (s3://, file:///) or release:<uri>"
-            ) from error
-    return value
+    value = value.strip()
+    if value in ("imagenet", "none"):
+        return value
+    uri = value.removeprefix("release:")
+    kind = value[: len(value) - len(uri)]
+    expected = "expected imagenet, none, the URI of a file (s3://, file:///) or release:<uri>"
+    # A single word is a misspelt `imagenet` rather than a file of this folder.
+    if not re.search(r"[/\\.~]", uri):
+        raise ValueError(expected)
+    try:
+        return kind + normalise(uri)
+    except AddressError as error:
+        raise ValueError(f"{expected}. {error.cure.removesuffix('.')}") from error
 
 
 def _check_backbone(value: str) -> str:
@@ -105,8 +105,8 @@ def _require_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-Address = Annotated[str, AfterValidator(_check_address)]
-OptionalAddress = Annotated[str, AfterValidator(lambda value: value and _check_address(value))]
+Address = Annotated[str, AfterValidator(normalise)]
+OptionalAddress = Annotated[str, AfterValidator(lambda value: value and normalise(value))]
 EncodingName = Annotated[str, AfterValidator(_check_encoding)]
 WeightsSource = Annotated[str, AfterValidator(_check_weights)]
 LocalFolder = Annotated[Path, AfterValidator(_expand_home)]

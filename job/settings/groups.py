@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator
 from pydantic_settings import NoDecode
 
+from job.addresses import Access
 from job.catalogue import BACKBONES
 from job.settings.fields import (
     AUTO,
@@ -58,6 +59,15 @@ class DatasetSettings(Group):
     missing_label: Literal["refuse", "skip", "keep"] = shapes("refuse")
     """What becomes of rows with an empty label or a word such as `nan`, `null` or `None`: the run
     stops, or they are left out, or such words are classes. An empty label is never a class."""
+    anonymous: bool = runs(False)
+    """Read the images without credentials, as public buckets allow."""
+    requester_pays: bool = runs(False)
+    """Agree to pay for the requests, as the owner of the bucket may ask of those who read it."""
+
+    @property
+    def access(self) -> Access:
+        """How requests for the images are made."""
+        return Access(anonymous=self.anonymous, requester_pays=self.requester_pays)
 
 
 class OutputSettings(Group):

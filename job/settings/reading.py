@@ -102,7 +102,9 @@ def _explain_error(error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "string_pattern_mismatch":
         message = EXPECTED_BY_PATTERN.get(variable, message)
-    return f"{variable}={error['input']!r}: {message[0].lower()}{message[1:]}."
+    # A user name and a password before the bucket must not be repeated.
+    received = re.sub(r"//[^/]*@", "//…@", repr(error["input"]))
+    return f"{variable}={received}: {message[0].lower()}{message[1:]}."
 
 
 def _find_contradictions(settings: Settings) -> Iterator[str]:

@@ -1,35 +1,36 @@
-"""Addresses of stores: `s3://bucket/prefix` or `file:///folder`, and nothing else."""
+"""From an address to its store. `job.addresses` says what an address may look like."""
 
-import re
 from pathlib import Path
 from urllib.parse import unquote
 
+from job import addresses
+from job.addresses import OWN_ACCESS, Access
 from job.errors import SettingsError
 from job.storage.folder import FolderStore
 from job.storage.store import Store
 
 
-def connect(uri: str) -> Store:
+def connect(uri: str, access: Access = OWN_ACCESS) -> Store:
     """The store at `uri`, without a request to it yet. Every key is relative to that root.
 
     Args:
-        uri: `s3://bucket`, `s3://bucket/prefix` or `file:///folder`. The prefix is a folder:
-            `s3://b/cats` never sees `cats-old`. An S3 prefix is taken literally. A `file:` path
-            may be percent-encoded.
+        uri: `s3://bucket`, `s3://bucket/prefix`, `file:///folder` or a path. The prefix is a
+            folder: `s3://b/cats` never sees `cats-old`. An S3 prefix is taken literally. A `file:`
+            path may be percent-encoded. The ARN of an access point may take the bucket's place.
+        access: how requests to S3 are made.
 
     Raises:
         SettingsError: any other address, with what to write instead, or settings of the AWS SDK
             that cannot work.
     """
-    scheme, location = _parse_uri(uri)
+    scheme, root, path = _parse_uri(uri)
     if scheme == "file":
-        return FolderStore(Path(location))
+        return FolderStore(Path(path))
 
     # Imported late because boto3 takes 0.3 s, and a folder does not need it.
     from job.storage.s3 import S3Store
 
-    bucket, _, prefix = location.partition("/")
-    return S3Store.connect(bucket, prefix)
+    return S3Store.connect(root, path, access)
 
 
 def split_uri(uri: str) -> tuple[str, str]:
@@ -38,41 +39,21 @@ def split_uri(uri: str) -> tuple[str, str]:
     The root of a bucket or of the file system has no parent: it comes back whole, with the name "".
     No store has an object of that name.
     """
-    scheme, location = _parse_uri(uri)
-    parent, slash, name = location.rstrip("/").rpartition("/")
+    scheme, root, path = _parse_uri(uri)
+    parent, slash, name = path.rstrip("/").rpartition("/")
     if scheme == "file":
         return Path(parent or "/").as_uri(), name
-    if not slash:
-        return f"s3://{name}", ""
-    return f"s3://{parent}", name
+    return f"s3://{root}{slash}{parent}", name
 
 
-def _parse_uri(uri: str) -> tuple[str, str]:
-    """The scheme, and bucket/prefix or an absolute path."""
-    scheme, separator, location = uri.partition("://")
-    if scheme == "s3" and separator and re.fullmatch(r"[^/@:]+(/.*)?", location, re.DOTALL):
-        return scheme, location
-
-    path = unquote(location.removeprefix("localhost"))
-    if scheme == "file" and separator and path.startswith("/") and "\0" not in path:
-        return scheme, path
-
-    # Some people write a user name and a password before the bucket: they must not be repeated.
-    harmless = re.sub(r"//[^/]*@", "//…@", uri)
-    raise SettingsError(
-        f"Received {harmless!r}; expected s3://bucket/prefix or file:///folder.",
-        _suggest_address(uri),
-    )
-
-
-def _suggest_address(uri: str) -> str:
-    """What to write instead of an address that cannot be used."""
-    scheme, separator, location = uri.partition("://")
-    if "@" in location.partition("/")[0]:
-        return (
-            "Leave credentials to the AWS SDK (AWS_ACCESS_KEY_ID, a shared file, a role), "
-            "and write s3://bucket/prefix."
-        )
-    if scheme and not separator:
-        return f"Write {Path(uri).absolute().as_uri()}."
-    return "Write s3://bucket/prefix, or file:/// and an absolute path (three slashes)."
+def _parse_uri(uri: str) -> tuple[str, str, str]:
+    """The scheme, the bucket or nothing, and the prefix or an absolute path."""
+    try:
+        scheme, _, location = addresses.normalise(uri).partition("://")
+    except addresses.AddressError as error:
+        raise SettingsError(
+            f"Received {error.received!r}; {addresses.EXPECTED}.", error.cure
+        ) from error
+    if scheme == "file":
+        return scheme, "", unquote(location)
+    return scheme, *addresses.split_bucket(location)

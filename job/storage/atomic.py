@@ -47,11 +47,9 @@ def remove(path: Path) -> bool:
         if not files.PARTIAL.fullmatch(path.name):
             path.unlink()
             return True
-        with path.open("r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()
-    except (FileNotFoundError, NotADirectoryError, BlockingIOError):
-        pass
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    files.remove_unused(path)
     return False
 
 
@@ -62,16 +60,9 @@ def open_locked(path: Path, mode: str = "r+b") -> Iterator[IO[bytes]]:
         with path.open(mode) as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             # The previous holder of the lock may have put another file in its place.
-            if _is_still_at(file, path):
+            if files.is_still_at(file, path):
                 yield file
                 return
-
-
-def _is_still_at(file: IO[bytes], path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def _link_to(partial: Path, target: Path) -> bool:
@@ -102,24 +93,9 @@ def _write_partial(target: Path, source: IO[bytes]) -> Iterator[Path]:
     """A copy of `source` beside `target`, on the disk and locked. It is gone after the block."""
     partial = files.name_partial(target)
     try:
-        with _create_locked(partial) as file:
+        with files.create_locked(partial) as file:
             shutil.copyfileobj(source, file, PIECE_BYTES)
             files.flush_to_disk(file)
             yield partial
     finally:
         partial.unlink(missing_ok=True)
-
-
-def _create_locked(path: Path) -> IO[bytes]:
-    """A new empty file, locked, in a folder that is made if need be."""
-    while True:
-        # A process that deletes there may take the folder or the file before the lock is held.
-        try:
-            files.make_folder(path.parent)
-            file = path.open("xb")
-        except FileNotFoundError:
-            continue
-        fcntl.flock(file, fcntl.LOCK_EX)
-        if _is_still_at(file, path):
-            return file
-        file.close()

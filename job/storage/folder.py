@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from job.errors import StoreConflict, StoreForbidden, StoreNotFound
-from job.files import make_folder
+from job.files import make_folder, sweep_partials
 from job.storage import atomic, walk
 from job.storage.digests import PIECE_BYTES, compute_checksum
 from job.storage.folder_errors import translate_errors
@@ -57,6 +57,9 @@ class FolderStore(Store):
             file.seek(start)
             while piece := file.read(PIECE_BYTES):
                 yield piece
+
+    def sweep(self) -> int:
+        return sweep_partials(self._root)
 
     def write(self, key: str, data: bytes) -> str:
         source = io.BytesIO(data)

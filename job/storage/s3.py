@@ -4,7 +4,7 @@ import re
 import time
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,18 @@ from uuid import uuid4
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError, FlexibleChecksumError
 
-from job.errors import JobError, SettingsError, StoreConflict, StoreNotFound, StoreUnavailable
+from job.addresses import OWN_ACCESS, Access
+from job.errors import (
+    JobError,
+    SettingsError,
+    StoreConflict,
+    StoreForbidden,
+    StoreNotFound,
+    StoreUnavailable,
+)
 from job.storage.digests import Algorithm
 from job.storage.s3_client import create_client
-from job.storage.s3_errors import translate_error, translate_errors
+from job.storage.s3_errors import EXPIRED, NO_S3, translate_error, translate_errors
 from job.storage.store import Checksum, Entry, Store
 
 # An answer that breaks off loses at most this much.
@@ -35,18 +43,81 @@ MAX_BREAKS = 5
 WRITER = "graft-writer"
 
 
+# What every listing has, even of an empty bucket.
+LISTED = {"Contents", "IsTruncated", "KeyCount", "MaxKeys", "Name"}
+
+
+# The ids of access keys with which a request has been granted.
+WORKED: set[str | None] = set()
+
+
+class Session:
+    """A client, and what its requests have in common. Safe to share between threads.
+
+    Args:
+        client: of boto3.
+        payer: what every request for objects says about its costs.
+    """
+
+    def __init__(self, client: Any, payer: Mapping[str, str]) -> None:
+        self.client = client
+        self.payer = payer
+        self._answered = False
+        self._credentials = client._request_signer._credentials
+
+    @contextmanager
+    def translate_errors(self, address: str) -> Iterator[None]:
+        """Raise one of our errors for one of the SDK's in the block.
+
+        A token that expires in the middle is a matter of time: another attempt gets another one. A
+        token that has never worked is a wrong setting.
+        """
+        try:
+            with translate_errors(address):
+                yield
+        except (SettingsError, StoreForbidden) as error:
+            if self._have_worked() and _is_expired(error):
+                raise StoreUnavailable(
+                    f"{address}: the credentials expired while they were used: {error.message}",
+                    "Start again: it goes on with new credentials.",
+                ) from error.__cause__
+            raise
+        if not self._answered:
+            self._answered = True
+            WORKED.add(self._key_id())
+
+    def _have_worked(self) -> bool:
+        """Whether any request of this process was granted with these credentials."""
+        return self._answered or self._key_id() in WORKED
+
+    def _key_id(self) -> str | None:
+        # As it was used last: the attribute without the underscore would renew it.
+        held = vars(self._credentials) if self._credentials else {}
+        return held.get("_access_key") or held.get("access_key")
+
+
+def _is_expired(error: JobError) -> bool:
+    # An answer to HEAD has no body, so that its code is the status alone.
+    cause = error.__cause__
+    if isinstance(cause, ClientError) and cause.operation_name == "HeadObject":
+        return _error_code(error) == "400"
+    return _error_code(error) in EXPIRED
+
+
 class S3Store(Store):
     """Objects whose keys start with one prefix. What follows is opaque, up to 1,024 bytes."""
 
-    def __init__(self, s3: Any, bucket: str, prefix: str) -> None:
-        self._s3 = s3
+    def __init__(self, session: "Session", bucket: str, prefix: str) -> None:
+        self._session = session
+        self._s3 = session.client
         self._bucket = bucket
         self._prefix = prefix if prefix.endswith("/") or not prefix else f"{prefix}/"
 
     @classmethod
-    def connect(cls, bucket: str, prefix: str) -> "S3Store":
+    def connect(cls, bucket: str, prefix: str, access: Access = OWN_ACCESS) -> "S3Store":
         """A store with a client of its own."""
-        return cls(create_client(), bucket, prefix)
+        payer = {"RequestPayer": "requester"} if access.requester_pays else {}
+        return cls(Session(create_client(anonymous=access.anonymous), payer), bucket, prefix)
 
     @property
     def uri(self) -> str:
@@ -64,6 +135,10 @@ class S3Store(Store):
             answer = self._send_request("head_object", key)
         except StoreNotFound:
             return None
+        if "ContentLength" not in answer:
+            raise SettingsError(
+                f"{self._address_of(key)}: the server does not say how large the object is.", NO_S3
+            )
         return self._make_entry(self._prefix + key, answer["ContentLength"], answer)
 
     def stream(self, key: str, start: int = 0, etag: str = "") -> Iterator[bytes]:
@@ -73,7 +148,7 @@ class S3Store(Store):
             try:
                 with closing(answer["Body"]) as body:
                     while True:
-                        with translate_errors(self._address_of(key)):
+                        with self._session.translate_errors(self._address_of(key)):
                             piece = body.read(PIECE_BYTES)
                         if not piece:
                             return
@@ -89,7 +164,7 @@ class S3Store(Store):
         return _etag_of(self._send_request("put_object", key, Body=data))
 
     def upload(self, key: str, path: Path) -> None:
-        with path.open("rb") as source, translate_errors(self._address_of(key)):
+        with path.open("rb") as source, self._session.translate_errors(self._address_of(key)):
             self._s3.upload_fileobj(source, self._bucket, self._prefix + key, Config=PARTS)
 
     def write_if(self, key: str, data: bytes, etag: str | None) -> str:
@@ -128,7 +203,7 @@ class S3Store(Store):
         return count
 
     def child(self, suffix: str) -> "S3Store":
-        return S3Store(self._s3, self._bucket, self._prefix + suffix)
+        return S3Store(self._session, self._bucket, self._prefix + suffix)
 
     def checksum(self, key: str) -> Checksum | None:
         answer = self._send_request("head_object", key, ChecksumMode="ENABLED")
@@ -148,12 +223,16 @@ class S3Store(Store):
         return f"s3://{self._bucket}/{self._prefix}{key}"
 
     def _make_entry(self, key: str, size: int, answer: Mapping[str, Any]) -> Entry:
-        modified = answer["LastModified"].timestamp()
+        # Not every server says when, above all in an answer to HEAD. It only orders a history.
+        moment = answer.get("LastModified")
+        modified = moment.timestamp() if moment else 0.0
         return Entry(key.removeprefix(self._prefix), size, _etag_of(answer), modified)
 
     def _send_request(self, operation: str, key: str, **more: Any) -> Any:
-        with translate_errors(self._address_of(key)):
-            return getattr(self._s3, operation)(Bucket=self._bucket, Key=self._prefix + key, **more)
+        with self._session.translate_errors(self._address_of(key)):
+            return getattr(self._s3, operation)(
+                Bucket=self._bucket, Key=self._prefix + key, **self._session.payer, **more
+            )
 
     def _list_items(self, prefix: str) -> Iterator[Any]:
         """The server's description of each object below the folder `prefix`, page by page."""
@@ -161,12 +240,15 @@ class S3Store(Store):
         if prefix:
             folder += prefix.rstrip("/") + "/"
         paginator = self._s3.get_paginator("list_objects_v2")
-        pages = iter(paginator.paginate(Bucket=self._bucket, Prefix=folder))
+        pages = iter(paginator.paginate(Bucket=self._bucket, Prefix=folder, **self._session.payer))
         while True:
-            with translate_errors(self.uri):
+            with self._session.translate_errors(self.uri):
                 page = next(pages, None)
             if page is None:
                 return
+            if not LISTED & page.keys():
+                # A web page is an empty list to the SDK.
+                raise SettingsError(f"{self.uri}: the server's answer is no listing of S3.", NO_S3)
             yield from page.get("Contents", ())
 
     def _request_content(self, key: str, start: int, etag: str) -> Any:
@@ -191,7 +273,7 @@ class S3Store(Store):
     def _delete_keys(self, keys: Sequence[str]) -> None:
         """Delete exactly these objects, at most 1,000 of them."""
         objects = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
-        with translate_errors(self.uri):
+        with self._session.translate_errors(self.uri):
             answer = self._s3.delete_objects(Bucket=self._bucket, Delete=objects)
 
         # A refused key comes under a status of 200.

@@ -4,6 +4,7 @@
 so that a test finds a class that a new botocore adds, before a user does.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,7 +27,10 @@ Kind = type[JobError]
 NOT_FOUND = {"NoSuchBucket", "NoSuchKey", "NotFound", "NoSuchUpload"}
 CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict"}
 # Not always with status 403.
-FORBIDDEN = {"AccessDenied", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"}
+EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
+FORBIDDEN = {"AccessDenied", "InvalidIdentityToken", "InvalidToken", *EXPIRED}
+# The object is in a storage class from which it has to be restored first.
+COLD = {"InvalidObjectState"}
 BUSY = {
     "InternalError",
     "ServiceUnavailable",
@@ -52,6 +56,37 @@ CURES: dict[Kind, str] = {
     ),
     JobError: "This is a fault of Graft: please report it.",
 }
+
+NO_CREDENTIALS = (
+    "Give the AWS SDK credentials (a role, AWS_ACCESS_KEY_ID, a shared file). A public bucket of "
+    "images needs none: set GRAFT_DATASET_ANONYMOUS=true."
+)
+ACCESS_DENIED = (
+    f"{CURES[StoreForbidden]} If the owner of the bucket of images has its readers pay, set "
+    "GRAFT_DATASET_REQUESTER_PAYS=true."
+)
+RESTORE = (
+    "Restore the objects (aws s3api restore-object) and wait until that is done, or copy them to a "
+    "storage class that can be read at once."
+)
+PLAIN_HTTP = "Write http:// in AWS_ENDPOINT_URL_S3, or the port on which the server speaks HTTPS."
+UNTRUSTED = (
+    "Set AWS_CA_BUNDLE to a file with the certificate of the authority that signed the server's "
+    "(PEM), and check the host name in AWS_ENDPOINT_URL_S3 and the clock."
+)
+NO_S3 = (
+    "Set AWS_ENDPOINT_URL_S3 to the S3 API of the server. A console or a web page often has "
+    "another port."
+)
+TOKEN_FILE = (
+    "It is named by AWS_WEB_IDENTITY_TOKEN_FILE or AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE, or by "
+    "the AWS SDK's shared file. Mount it (in Kubernetes: the service account's token), or unset "
+    "the variable."
+)
+# Our own mark in the headers of an answer that is a web page.
+WEB_PAGE = "graft-web-page"
+# What OpenSSL says of a server that answers in plain HTTP.
+NOT_TLS = re.compile("WRONG_VERSION_NUMBER|RECORD_LAYER_FAILURE|UNKNOWN_PROTOCOL|HTTP_REQUEST")
 
 BY_CLASS: dict[type[Exception], Kind] = {
     # Away, slow or cut short.
@@ -138,15 +173,60 @@ def translate_errors(address: str) -> Iterator[None]:
         yield
     except (BotoCoreError, ClientError, HTTPError) as error:
         raise translate_error(error, address) from error
+    except OSError as error:
+        # Of the SDK's own files. It renews the credentials during any request.
+        if error.filename is None:
+            raise
+        raise explain_unreadable_file(error, address) from error
 
 
 def translate_error(error: Exception, address: str) -> JobError:
     """The error of ours for one of the SDK's, whose texts contain no secrets."""
+    message = f"{address}: {str(error).rstrip('.: ')}."
     if isinstance(error, ClientError):
-        kind = _classify_answer(error)
-    else:
-        kind = find_kind(type(error)) or JobError
-    return kind(f"{address}: {str(error).rstrip('.')}.", CURES[kind])
+        return _explain_answer(error, address, message)
+    if isinstance(error, botocore.NoCredentialsError):
+        return StoreForbidden(message, NO_CREDENTIALS)
+    if isinstance(error, botocore.SSLError):
+        if NOT_TLS.search(message):
+            received = "the endpoint is https://, and the server does not answer in TLS"
+            return SettingsError(f"{address}: {received}: {error}.", PLAIN_HTTP)
+        if "CERTIFICATE_VERIFY_FAILED" in message:
+            return SettingsError(message, UNTRUSTED)
+    if isinstance(error, botocore.HTTPClientError) and isinstance(
+        error.kwargs.get("error"), RecursionError
+    ):
+        received = "the server redirects without an end, as S3 does not"
+        return SettingsError(f"{address}: {received}.", NO_S3)
+    kind = find_kind(type(error)) or JobError
+    return kind(message, CURES[kind])
+
+
+def explain_unreadable_file(error: OSError, address: str) -> SettingsError:
+    """The error for a file that the SDK is told to read and cannot."""
+    received = f"cannot read {error.filename}: {error.strerror}"
+    return SettingsError(f"{address}: {received}.", TOKEN_FILE)
+
+
+def _explain_answer(error: ClientError, address: str, message: str) -> JobError:
+    """The error of ours for an error answer of an S3 server."""
+    kind = _classify_answer(error)
+    answer = error.response.get("Error", {})
+    code = answer.get("Code", "")
+    metadata = error.response.get("ResponseMetadata", {})
+    status, headers = metadata.get("HTTPStatusCode", 0), metadata.get("HTTPHeaders", {})
+    if WEB_PAGE in headers:
+        return SettingsError(f"{address}: the server's answer is a web page.", NO_S3)
+    is_page = headers.get("content-type", "").startswith("text/html")
+    if kind is not StoreUnavailable and (not code or (is_page and code == str(status))):
+        return kind(f"{address}: the server answered {status} without an error of S3.", NO_S3)
+    if code in COLD:
+        storage_class = answer.get("StorageClass") or error.response.get("StorageClass", "")
+        named = f" ({storage_class})" if storage_class else ""
+        received = f"the object is in a cold storage class{named} and has not been restored"
+        return StoreForbidden(f"{address}: {received}.", RESTORE)
+    cure = ACCESS_DENIED if code == "AccessDenied" else CURES[kind]
+    return kind(message, cure)
 
 
 def find_kind(error: type[Exception]) -> Kind | None:

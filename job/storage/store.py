@@ -119,6 +119,14 @@ class Store(ABC):
     def checksum(self, key: str) -> Checksum | None:
         """A checksum of the content that the store knows and this job can compute, if any."""
 
+    def sweep(self) -> int:
+        """Remove what killed writers have left and no process writes. Returns how many files.
+
+        An S3 server keeps the parts of an upload that was cut off out of sight: a lifecycle rule
+        of the bucket removes them.
+        """
+        return 0
+
     def read(self, key: str) -> bytes:
         """The whole content, in memory: for small objects."""
         return b"".join(self.stream(key))

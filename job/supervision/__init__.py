@@ -15,14 +15,17 @@ from job.supervision.copying import LONGEST_LINE
 from job.supervision.ending import KILLED, Ending
 from job.supervision.process import die_with, supervise
 from job.supervision.records import format_record, last_explanations, make_record
+from job.supervision.surroundings import SOURCES, settle_surroundings
 
 __all__ = [
     "KILLED",
     "LONGEST_LINE",
+    "SOURCES",
     "Ending",
     "die_with",
     "format_record",
     "last_explanations",
     "make_record",
+    "settle_surroundings",
     "supervise",
 ]

@@ -17,6 +17,8 @@ RUN_FIELDS = ("model", "run_id")
 # What a pipe holds at most. Once the work has ended, more can only come from a process that it left
 # behind.
 PIPE_BYTES = 65_536
+# Terminals: back to the start of the line, and erase it. A progress bar may be on it.
+ERASE_LINE = "\r\x1b[K"
 
 
 class Copier(threading.Thread):
@@ -44,24 +46,34 @@ class Copier(threading.Thread):
         self._partial_lines = {native: b""}
         if log is not None:
             self._partial_lines[log] = b""
-        self._end_read, self._end_write = os.pipe()
+        self._notes: deque[str] = deque()
+        # Its bytes announce notes, and its end is the end.
+        self._control_read, self._control_write = os.pipe()
 
     def run(self) -> None:
         """Copy until `finish` is called."""
         poll = select.poll()
-        for source in (self._end_read, *self._partial_lines):
+        for source in (self._control_read, *self._partial_lines):
             poll.register(source, select.POLLIN)
         while True:
             ready = [source for source, _ in poll.poll()]
-            if self._end_read in ready:
-                return
+            if self._control_read in ready:
+                ready.remove(self._control_read)
+                if not os.read(self._control_read, PIPE_BYTES):
+                    return
+                self._write_notes()
             for source in ready:
                 if not self._copy_available(source):
                     poll.unregister(source)
 
+    def add_note(self, text: str) -> None:
+        """Have a sentence of the supervisor written. It does not wait for a slow reader."""
+        self._notes.append(text)
+        os.write(self._control_write, b"n")
+
     def finish(self) -> None:
         """Copy what is left in the pipes, without waiting for processes that still hold them."""
-        os.close(self._end_write)
+        os.close(self._control_write)
         self.join()
         for source in self._partial_lines:
             os.set_blocking(source, False)
@@ -71,6 +83,15 @@ class Copier(threading.Thread):
                 self._copy_lines(source, b"\n")
         if self.result:
             _write_all(self.result + b"\n")
+
+    def _write_notes(self) -> None:
+        while self._notes:
+            text = self._notes.popleft()
+            if self._on_terminal:
+                line = ERASE_LINE + text
+            else:
+                line = format_record(make_record(time.time(), "info", "job.supervision", text))
+            _write_all(f"{line}\n".encode())
 
     def _copy_available(self, source: int) -> bool:
         """Copy what is in a pipe now. False at its end."""

@@ -17,9 +17,12 @@ MORE_MEMORY = (
     "Mostly this means too little memory: raise resources.limits.memory, or lower "
     "GRAFT_TRAINING_BATCH_SIZE. Started again, the run goes on from its checkpoint."
 )
+GO_ON = (
+    "Start the run again: it goes on from its last checkpoint. What came after that is done again."
+)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
     """How the working process ended.
 
@@ -28,25 +31,27 @@ class Ending:
         signal: the one that killed it, or 0.
         finished: whether the work came to its end, so that everything has been reported.
         last_lines: the last lines of native code that may explain the end.
+        cut_off: whether a second Ctrl-C ended it at once.
     """
 
     code: int
     signal: int
     finished: bool
     last_lines: tuple[str, ...]
+    cut_off: bool = False
 
     @property
     def requested(self) -> bool:
         """Whether the process was asked to stop, so that its end is not a failure."""
-        return self.signal in (signal.SIGTERM, signal.SIGINT)
+        return self.cut_off or self.signal in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
     @property
     def outcome(self) -> Result:
         """The result of a run that ended like this before it had one."""
-        if self.signal == signal.SIGINT:
-            return result.failed(KeyboardInterrupt())
-        if self.signal == signal.SIGTERM:
-            return result.failed(Interrupted.by_sigterm())
+        if self.cut_off:
+            return result.failed(Interrupted(f"{self.description}.", GO_ON))
+        if self.requested:
+            return result.failed(Interrupted.by_signal(self.signal))
         failure = Failure(
             kind=KILLED,
             message=f"{self.description}; expected a result.",
@@ -59,6 +64,8 @@ class Ending:
     @property
     def description(self) -> str:
         """The end in words."""
+        if self.cut_off:
+            return "A second SIGINT (Ctrl-C) ended the work at once"
         if self.signal:
             name = signal.strsignal(self.signal)
             return f"The working process was killed by signal {self.signal} ({name})"

@@ -7,31 +7,38 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import TracebackType
 
-from job.supervision.copying import Copier
+from job.errors import Interrupted
+from job.supervision.copying import ERASE_LINE, Copier
 from job.supervision.ending import Ending
 
 # Linux: the signal that a process gets when its parent ends (prctl(2)).
 PR_SET_PDEATHSIG = 1
-# What the watching process waits for.
-WATCHED = (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD)
-# Terminals: back to the start of the line, and erase it. A progress bar may be on it.
-ERASE_LINE = "\r\x1b[K"
+# What asks the work to stop, and what the watching process waits for.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+WATCHED = (*STOP_SIGNALS, signal.SIGCHLD)
+# One request may arrive several times: `timeout` sends it to a process and then to its whole group.
+SAME_REQUEST_SECONDS = 0.2
 
 
-def supervise(work: Callable[[], int], report_unfinished: Callable[[Ending], int]) -> int:
+def supervise(
+    work: Callable[[], int], report_unfinished: Callable[[Ending], int], stop_note: str = ""
+) -> int:
     """Do `work` in a process of its own.
 
     It returns in both processes, each time with the exit code to leave with. Call it before any
-    thread is started. SIGTERM reaches the working process whenever it comes, and that process never
-    outlives this one. Only Linux has what this needs: elsewhere the work is done here.
+    thread is started. A request to stop (SIGTERM, SIGINT, SIGHUP) reaches the working process
+    whenever it comes, and that process never outlives this one. SIGINT after such a request ends it
+    at once. Only Linux has what this needs: elsewhere the work is done here.
 
     Args:
         work: what to do. `SystemExit` is an end like any other.
         report_unfinished: called in this process if the other one died before the end of `work`. It
             gives the exit code.
+        stop_note: a sentence for people, written when the work is first asked to stop.
     """
     if sys.platform != "linux" or sys.stderr is None:
         return work()
@@ -48,20 +55,25 @@ def supervise(work: Callable[[], int], report_unfinished: Callable[[Ending], int
     if child == 0:
         die_with(own)
         channel.enter_child()
+        if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+            # Until the work handles it: a KeyboardInterrupt inside of an import is a traceback.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
         return _work_to_end(work, finished)
 
     copier = Copier(*channel.enter_parent())
     copier.start()
-    code = _wait_for_child(child)
+    watch = _ChildWatch(child, finished, copier, stop_note)
+    code = watch.wait()
     copier.finish()
 
-    complete = bool(finished[0]) or copier.result is not None
+    complete = watch.is_complete()
     ending = Ending(
         code=128 - code if code < 0 else code,
         signal=max(-code, 0),
         finished=complete,
         last_lines=tuple(copier.last_lines),
+        cut_off=watch.cut_off,
     )
     if channel.terminal and not complete and not ending.requested:
         lines = "".join(f"{line}\n" for line in ending.last_lines)
@@ -91,23 +103,70 @@ def _work_to_end(work: Callable[[], int], finished: mmap.mmap) -> int:
     return code
 
 
-def _wait_for_child(child: int) -> int:
-    """The exit code of the child, or minus the signal that killed it.
+class _ChildWatch:
+    """Waits for the end of the child, and passes requests to stop on to it.
 
-    Signals are passed on until then. As process 1 of a container this process also collects the
-    orphans of others.
+    Attributes:
+        cut_off: whether a second Ctrl-C ended the child.
     """
-    while True:
-        received = signal.sigwaitinfo(WATCHED)
-        if received.si_signo == signal.SIGCHLD:
+
+    def __init__(self, child: int, finished: mmap.mmap, copier: Copier, stop_note: str) -> None:
+        self.cut_off = False
+        self._child = child
+        self._finished = finished
+        self._copier = copier
+        self._stop_note = stop_note
+        self._asked: float | None = None
+        self._ignores_sigint = signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+        self._ignores_sighup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+
+    def wait(self) -> int:
+        """The exit code of the child, or minus the signal that killed it.
+
+        As process 1 of a container this process also collects the orphans of others.
+        """
+        while True:
+            received = signal.sigwaitinfo(WATCHED)
+            if received.si_signo != signal.SIGCHLD:
+                # Ctrl-C comes from the kernel, which sends it to the child too.
+                self._pass_on(received.si_signo, from_kernel=received.si_code > 0)
+                continue
             pid, status = os.waitpid(-1, os.WNOHANG)
             while pid:
-                if pid == child:
+                if pid == self._child:
                     return os.waitstatus_to_exitcode(status)
                 pid, status = os.waitpid(-1, os.WNOHANG)
-        elif received.si_code <= 0:
-            # A process has sent it. Ctrl-C comes from the kernel, which sends it to the child too.
-            os.kill(child, received.si_signo)
+
+    def is_complete(self) -> bool:
+        """Whether the work came to its end, so that everything has been reported."""
+        return bool(self._finished[0]) or self._copier.result is not None
+
+    def _pass_on(self, number: int, *, from_kernel: bool) -> None:
+        if number == signal.SIGHUP and self._ignores_sighup:
+            return  # as nohup wants it
+        pressed = number == signal.SIGINT
+        if pressed and self._ignores_sigint:
+            # A shell script has what it starts in the background ignore the Ctrl-C of others. A
+            # process that sends SIGINT to this one means it.
+            if from_kernel:
+                return
+            number = signal.SIGTERM
+
+        if self.is_complete():
+            return
+        now = time.monotonic()
+        if self._asked is None:
+            self._asked = now
+            if self._stop_note:
+                name = Interrupted.by_signal(number).message.removesuffix(".")
+                self._copier.add_note(f"{name}: {self._stop_note}")
+        elif pressed and now - self._asked > SAME_REQUEST_SECONDS:
+            # Not left to the child: while native code works there, no Python code runs.
+            self.cut_off = True
+            os.kill(self._child, signal.SIGKILL)
+            return
+        if not from_kernel:
+            os.kill(self._child, number)
 
 
 class _Channel:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import IO
 
 from job.errors import StoreNotFound, TemporaryError, WeightsError
-from job.files import write_whole
+from job.files import remove_unused, write_whole
 from job.storage import Store, download
 
 TIMEOUT_SECONDS = 60
@@ -31,6 +31,9 @@ def fetch_from_store(store: Store, key: str, folder: Path) -> Path:
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
         download(store, key, path, entry)
+    # What killed runs have left of other downloads, unless somebody is at it.
+    for part in folder.glob("*/*.part"):
+        remove_unused(part)
     return path
 
 

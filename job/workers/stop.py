@@ -1,4 +1,4 @@
-"""SIGTERM, as an exception at once or as a request that a phase asks about."""
+"""A signal that asks to stop, as an exception at once or as a request that a phase asks about."""
 
 import contextlib
 import logging
@@ -10,11 +10,18 @@ from job.errors import Interrupted
 
 logger = logging.getLogger(__name__)
 
+# Kubernetes and init systems send the first, a terminal sends the second for Ctrl-C and the third
+# when it is closed.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 class Terminated(BaseException):
-    """SIGTERM, raised wherever the signal was handled.
+    """A request to stop, raised wherever the signal was handled.
 
     It is not an `Exception`, since a library (logging, for one) would catch that and go on.
+
+    Args:
+        number: the signal.
 
     Attributes:
         run_id: of the run that it ended, once that is known.
@@ -22,15 +29,22 @@ class Terminated(BaseException):
 
     run_id: str | None = None
 
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__(number)
+        self._number = number
+
     def as_error(self) -> Interrupted:
         """The same as an error for people."""
-        error = Interrupted.by_sigterm()
+        error = Interrupted.by_signal(self._number)
         error.run_id = self.run_id
         return error
 
 
 class Stop:
-    """Turns SIGTERM into `Terminated` at once, or into `Interrupted` at the next safe point.
+    """Turns a signal into `Terminated` at once, or into `Interrupted` at the next safe point.
+
+    A further signal changes nothing, since kubelets and shells repeat theirs. Who presses Ctrl-C
+    twice means it: the supervisor ends this process then, even where native code holds it.
 
     Attributes:
         requested: a stop was asked for.
@@ -42,23 +56,29 @@ class Stop:
         self.requested = False
         self.raised = False
         self._deferred = False
+        # A worker that another one has stopped got no signal of its own.
+        self._number: int = signal.SIGTERM
 
     def install(self) -> None:
-        """Handle SIGTERM.
+        """Handle the signals.
 
-        TensorFlow's multi-worker strategy installs a native handler over this one, so call it again
-        after the strategy was made.
+        What the parent process has us ignore stays ignored, such as SIGHUP under nohup, except for
+        SIGTERM. TensorFlow's multi-worker strategy installs a native handler over this one, so call
+        it again after the strategy was made.
         """
-        signal.signal(signal.SIGTERM, self._on_signal)
+        for number in STOP_SIGNALS:
+            if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
 
     def ignore(self) -> None:
-        """Ignore SIGTERM from now on: the outcome is known, and must still be reported."""
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        """Ignore the signals from now on: the outcome is known, and must still be reported."""
+        for number in STOP_SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
 
     def check(self) -> None:
         """Raise `Interrupted` if a stop was requested."""
         if self.requested:
-            raise Terminated().as_error()
+            raise Terminated(self._number).as_error()
 
     def explain(self, error: BaseException) -> BaseException:
         """The error that people are shown.
@@ -69,8 +89,8 @@ class Stop:
             return error
         if isinstance(error, Terminated):
             return error.as_error()
-        logger.info("what SIGTERM became: %s: %s", type(error).__name__, error)
-        return Terminated().as_error()
+        logger.info("what the stop became: %s: %s", type(error).__name__, error)
+        return Terminated(self._number).as_error()
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -85,11 +105,12 @@ class Stop:
             self._deferred = False
         self.check()
 
-    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.requested:
             # The first one is on its way out, and a second one would cut its clean-up short.
             return
         self.requested = True
+        self._number = number
         if not self._deferred:
             self.raised = True
-            raise Terminated
+            raise Terminated(number)

@@ -119,7 +119,7 @@ def test_an_older_pods_result_is_not_the_runs() -> None:
 
 
 def test_of_a_killed_process_the_cluster_knows_more_than_its_result() -> None:
-    text = Ending(137, 9, finished=False, last_lines=()).outcome.to_json()
+    text = Ending(code=137, signal=9, finished=False, last_lines=()).outcome.to_json()
     result = build(FAILED, pod(**terminated(137, text, reason="OOMKilled")))
     assert result.error
     assert (result.exit_code, result.error.kind) == (137, "oomkilled")
@@ -127,7 +127,7 @@ def test_of_a_killed_process_the_cluster_knows_more_than_its_result() -> None:
 
 def test_a_crash_that_the_cluster_cannot_explain_keeps_its_own_result() -> None:
     words = ("terminate called after throwing",)
-    text = Ending(134, 6, finished=False, last_lines=words).outcome.to_json()
+    text = Ending(code=134, signal=6, finished=False, last_lines=words).outcome.to_json()
     result = build(FAILED, pod(**terminated(134, text, reason="Error")))
     assert result.error
     assert (result.exit_code, result.error.kind) == (134, "killed")

@@ -185,8 +185,8 @@ def test_a_float_may_be_written_as_helm_writes_it(value: str) -> None:
         ("GRAFT_BACKBONE_WEIGHTS", "imagnet", "expected imagenet, none, the URI"),
         ("GRAFT_BACKBONE_WEIGHTS", "release:flowers", "release:<uri>"),
         ("GRAFT_BACKBONE_WEIGHTS_SHA256", "abc", "64 hex digits"),
-        ("GRAFT_BACKBONE_MIRROR", "weights", "s3://bucket/prefix or file:///folder"),
-        ("GRAFT_DATASET_URI", "/data/flowers", "s3://bucket/prefix or file:///folder"),
+        ("GRAFT_BACKBONE_MIRROR", "file://weights", "s3://bucket/prefix or file:///folder"),
+        ("GRAFT_DATASET_URI", "gs://data/flowers", "Write s3://data/flowers, and set"),
         ("GRAFT_OUTPUT_URI", "s3:///models", "s3://bucket/prefix or file:///folder"),
         ("GRAFT_NAME", "My Model", "small letters, digits"),
         ("GRAFT_EXPORT_FORMATS", "saved_model,tflite", "'onnx' or 'litert'"),
@@ -206,7 +206,7 @@ def test_an_invalid_value_is_refused_with_what_was_expected(
 
 def test_all_problems_are_reported_at_once() -> None:
     found = problems(
-        {"GRAFT_OUTPUT_URI": "models"},
+        {"GRAFT_OUTPUT_URI": "s3a://models"},
         GRAFT_SEDE="3",
         GRAFT_TRAINING_EPOCHS="0",
         GRAFT_HEAD_DROPOUT="1",
@@ -292,6 +292,8 @@ def test_settings_do_not_change() -> None:
 
 RUNNING = {
     "GRAFT_DATASET_URI": "s3://elsewhere/data",
+    "GRAFT_DATASET_ANONYMOUS": "true",
+    "GRAFT_DATASET_REQUESTER_PAYS": "true",
     "GRAFT_OUTPUT_URI": "s3://elsewhere",
     "GRAFT_BACKBONE_MIRROR": "s3://mirror",
     "GRAFT_GATE_MIN_SCORE": "0.9",

@@ -224,7 +224,7 @@ def test_the_result_stays_the_last_line_whatever_native_code_says_later_and_howe
     assert records[-1] == {"status": "released"}
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_is_passed_on(number: signal.Signals) -> None:
     body = (
         f"signal.signal({int(number)}, lambda *_: sys.exit(42))\nlog.info('ready')\ntime.sleep(60)"
@@ -235,6 +235,138 @@ def test_a_stop_is_passed_on(number: signal.Signals) -> None:
     process.send_signal(number)
     process.communicate(timeout=SECONDS)
     assert process.returncode == 42
+
+
+def begun(body: str, *verb: str, **options: Any) -> subprocess.Popen[str]:
+    """A process whose work has said that it is ready."""
+    process = started(body, *verb, **options)
+    assert process.stderr
+    assert "ready" in process.stderr.readline()
+    return process
+
+
+def await_line(process: subprocess.Popen[str], words: str) -> str:
+    assert process.stderr
+    for line in process.stderr:
+        if words in line:
+            return line
+    raise AssertionError(f"{words!r} was not said")
+
+
+# Native code in the main thread: no handler of Python's runs until it returns, after minutes.
+DEAF = """
+import hashlib
+signal.signal(signal.SIGINT, lambda *_: None)
+log.info('ready')
+hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)
+"""
+# Work that would be saved at its next safe point.
+SAVING = """
+struck = []
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    if signal.getsignal(number) != signal.SIG_IGN:
+        signal.signal(number, lambda number, _: struck.append(number))
+log.info('ready')
+until = time.monotonic() + 1.5
+while time.monotonic() < until: time.sleep(0.05)
+log.info('saved')
+return 75 if struck else 0
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_the_first_stop_of_a_run_is_confirmed_in_a_sentence(number: signal.Signals) -> None:
+    process = begun(SAVING, "run")
+    process.send_signal(number)
+    record = json.loads(await_line(process, "safe point"))
+    assert record["level"] == "info"
+    assert record["message"].startswith(number.name)
+    process.communicate(timeout=SECONDS)
+    assert process.returncode == 75
+
+
+def test_the_second_ctrl_c_ends_a_run_at_once_whatever_native_code_does() -> None:
+    process = begun(DEAF, "run")
+    process.send_signal(signal.SIGINT)
+    await_line(process, "safe point")
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=SECONDS)
+    result = json.loads(err.splitlines()[-1])
+    assert process.returncode == 75
+    assert result["status"] == "interrupted"
+    assert result["error"]["message"] == "A second SIGINT (Ctrl-C) ended the work at once."
+    assert "last checkpoint" in result["error"]["cure"]
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        pytest.param([signal.SIGINT, signal.SIGINT], id="timeout-signals-process-and-group"),
+        pytest.param([signal.SIGTERM, None, signal.SIGTERM], id="kubelet-repeats-sigterm"),
+        pytest.param([signal.SIGHUP, None, signal.SIGHUP], id="shell-repeats-sighup"),
+        pytest.param([signal.SIGINT, None, signal.SIGTERM], id="sigterm-after-ctrl-c"),
+    ],
+)
+def test_a_repeated_stop_lets_the_work_save(numbers: list[signal.Signals | None]) -> None:
+    process = begun(SAVING, "run")
+    for number in numbers:
+        if number is None:
+            await_line(process, "safe point")
+            time.sleep(0.3)
+        else:
+            process.send_signal(number)
+    _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 75
+    assert "saved" in err
+
+
+def test_under_nohup_a_closed_terminal_stops_nothing() -> None:
+    def ignore() -> None:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    process = begun(SAVING, "run", preexec_fn=ignore)
+    process.send_signal(signal.SIGHUP)
+    _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+    assert "safe point" not in err
+
+
+def test_a_background_job_of_a_script_hears_the_sigint_that_is_sent_to_it() -> None:
+    """A shell that is not interactive starts it with SIGINT ignored."""
+
+    def ignore() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    process = begun(SAVING, "run", preexec_fn=ignore)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=SECONDS)
+    assert process.returncode == 75
+    assert "safe point" in err
+
+
+def test_ctrl_c_in_another_verb_is_one_sentence() -> None:
+    body = "command.main = original\nreturn original(['plan'])"
+    script = COMMAND.replace("def work", "original = command.main\ndef work")
+    script = script.replace(
+        "command.main = work",
+        "import job.commands.training as training\n"
+        "def slow(_): logging.getLogger('job').info('ready'); time.sleep(60)\n"
+        "training.plan = slow\ncommand.main = work",
+    )
+    lines = "".join(f"    {line}\n" for line in body.splitlines())
+    process = subprocess.Popen(
+        [sys.executable, "-c", script.format(body=lines, verb=["plan"])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    await_line(process, "ready")
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=SECONDS)
+    (record,) = map(json.loads, err.splitlines())
+    assert process.returncode == 75
+    assert record["message"] == "SIGINT (Ctrl-C) was received."
 
 
 def ignore_sigterm() -> None:
@@ -268,7 +400,7 @@ def test_a_stop_at_any_moment_of_the_start_is_lost_to_nobody() -> None:
             text=True,
         )
         deadline = time.monotonic() + 20
-        while "SigBlk:\t0000000000014002" not in Path(f"/proc/{process.pid}/status").read_text():
+        while "SigBlk:\t0000000000014003" not in Path(f"/proc/{process.pid}/status").read_text():
             assert time.monotonic() < deadline
             if process.poll() is not None:
                 break

@@ -20,6 +20,11 @@ from job.telemetry import silent
 from job.workers import SINGLE_WORKER, Stop, Terminated, WorkerGroup, Workers, join
 
 STOPPED = "SIGTERM was received"
+NAMES = {
+    signal.SIGTERM: "SIGTERM",
+    signal.SIGINT: "SIGINT (Ctrl-C)",
+    signal.SIGHUP: "SIGHUP",
+}
 
 
 @pytest.fixture
@@ -41,6 +46,41 @@ def test_a_signal_ends_the_phase_at_once(stop: Stop) -> None:
     assert time.monotonic() - began < 10
     assert stop.requested
     assert STOPPED in caught.value.as_error().message
+
+
+@pytest.mark.parametrize("number", NAMES)
+def test_each_signal_that_asks_to_stop_is_raised_and_told_by_its_name(
+    stop: Stop, number: signal.Signals
+) -> None:
+    with pytest.raises(Terminated) as caught:
+        signal.raise_signal(number)
+    assert caught.value.as_error().message == f"{NAMES[number]} was received."
+    assert stop.requested
+
+
+@pytest.mark.parametrize("number", NAMES)
+def test_each_signal_waits_for_the_safe_point_of_a_phase_that_asks(
+    stop: Stop, number: signal.Signals
+) -> None:
+    done = []
+
+    def work() -> None:
+        with stop.deferred():
+            signal.raise_signal(number)
+            done.append("saved")
+
+    with pytest.raises(Interrupted) as caught:
+        work()
+    assert done == ["saved"]
+    assert caught.value.message == f"{NAMES[number]} was received."
+
+
+def test_a_hangup_that_nohup_ignores_stays_ignored() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    stop = Stop()
+    stop.install()
+    signal.raise_signal(signal.SIGHUP)
+    assert not stop.requested
 
 
 def test_no_library_swallows_the_signal(stop: Stop) -> None:
