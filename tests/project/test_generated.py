@@ -35,7 +35,7 @@ def test_the_schema_accepts_every_default(draft: Any) -> None:
 
 def test_a_description_of_several_lines_is_joined() -> None:
     uri = SCHEMA["properties"]["dataset"]["properties"]["uri"]
-    assert "or one `.tar`, `.tgz`, `.zip`, `.csv` or `.jsonl` file." in uri["description"]
+    assert "`.csv`, `.tsv`, `.lst`, `.jsonl` or `.manifest` file." in uri["description"]
     assert r"\n" not in json.dumps(SCHEMA)
 
 
