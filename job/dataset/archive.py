@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from job.dataset.archive_formats import REPACK, ArchivedFile, read_archive
+from job.dataset.archive_formats import REPACK, ArchivedFile, find_zstd, read_archive
 from job.dataset.archive_links import find_target, resolve_links
 from job.dataset.names import first_names
 from job.errors import DatasetError
@@ -171,7 +171,7 @@ def _report_damage(name: str) -> Iterator[None]:
         raise DatasetError(
             f"{name} is compressed in a way that is not read: {error}.", REPACK
         ) from error
-    except (*CORRUPT, OSError) as error:
+    except _list_damage_errors() as error:
         # gzip, bz2 and a wrong offset raise an OSError without a number or with EINVAL. Any other
         # number is a fault of the disk.
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
@@ -180,6 +180,11 @@ def _report_damage(name: str) -> Iterator[None]:
             f"{name} is damaged or cut short: {error or type(error).__name__}.",
             "Make the archive again, and check that it was uploaded whole.",
         ) from error
+
+
+def _list_damage_errors() -> tuple[type[Exception], ...]:
+    zstd = find_zstd()
+    return (*CORRUPT, OSError) if zstd is None else (*CORRUPT, OSError, zstd.ZstdError)
 
 
 def _make_bomb_error(found: str) -> DatasetError:

@@ -113,14 +113,22 @@ def read_archive(path: Path, name: str, encoding: str) -> Iterator[ArchivedFile]
     return _read_tar(path, lambda raw: raw, encoding)
 
 
+def find_zstd() -> Any:
+    """The module with `ZstdFile` and `ZstdError`, or None."""
+    for name in ZSTD_MODULES:
+        try:
+            return importlib.import_module(name)
+        except ImportError:
+            continue
+    return None
+
+
 def _find_opener(compression: str, name: str) -> Callable[[IO[bytes]], Any]:
     """A function that decompresses a file while it is read."""
     if compression == "zstd":
-        for module in ZSTD_MODULES:
-            try:
-                return cast(Callable[[IO[bytes]], Any], importlib.import_module(module).ZstdFile)
-            except ImportError:
-                continue
+        zstd = find_zstd()
+        if zstd is not None:
+            return cast(Callable[[IO[bytes]], Any], zstd.ZstdFile)
         raise DatasetError(
             f"{name} is compressed by zstd, which this Python cannot read.",
             "Compress it by gzip or xz, or install the package backports.zstd.",

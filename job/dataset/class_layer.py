@@ -191,7 +191,9 @@ def _is_wrapper_of_part(
     if inner:
         return bool((known | below) & set(inner))
     # Images without a class, such as those of a contest: `test/test/<image>`.
-    names_no_class = names_no_class or WITHOUT_CLASS.issuperset(split_words(folder))
+    words = set(split_words(folder))
+    # A number has no words, and is a class.
+    names_no_class = names_no_class or bool(words and words <= WITHOUT_CLASS)
     return parts[part] != "train" and names_no_class
 
 

@@ -1,4 +1,4 @@
-"""What the name of a folder says: part of a split, made by a system, pictures, masks, and more.
+"""What the name of a folder says: part of a split, pictures, masks, and more.
 
 The words are those that public data sets and the tools around them use. All functions take a name
 in any case and spelling: `Train Images`, `seg_train`, `TrainingSet`, `test2017`.
@@ -209,41 +209,6 @@ NUMBERED = PICTURES | frozenset(
     ]
 )
 
-# Folders that operating systems, NAS boxes and tools make. All others of theirs begin with a dot.
-SYSTEM_FOLDERS = frozenset(
-    (
-        # macOS: shadows of all files in its archives, and what its file server makes.
-        "__macosx",
-        "network trash folder",
-        "temporary items",
-        "thevolumesettingsfolder",
-        # Linux, Windows.
-        "lost+found",
-        "system volume information",
-        "recycler",
-        "recycled",
-        # Synology, QNAP, NetApp, Western Digital.
-        "@eadir",
-        "@tmp",
-        "@sharebin",
-        "@recycle",
-        "@recently-snapshot",
-        "@synoeastream",
-        "#recycle",
-        "#snapshot",
-        "~snapshot",
-        "lost+found.000",
-        # Tools.
-        "__pycache__",
-        "_gsdata_",
-        "cvs",
-    )
-)
-# `$RECYCLE.BIN`, `$Extend` and `$WinREAgent` of Windows, `FOUND.000` of its disk check.
-SYSTEM_PATTERN = re.compile(r"\$(recycle|extend|winreagent|sysreset|windows)|found\.\d{3}$")
-# `Icon\r` of macOS, and what Synology keeps beside a file.
-SYSTEM_FILE = re.compile(r"^icon\r$|^ehthumbs|@syno(ea|res)", re.IGNORECASE)
-
 
 @dataclass(frozen=True, slots=True)
 class PartName:
@@ -252,13 +217,6 @@ class PartName:
     split: SplitName
     rest: tuple[str, ...]
     is_evaluation: bool
-
-
-def is_system_folder(name: str) -> bool:
-    """Whether a system or a tool makes folders of this name, or it is hidden."""
-    plain = name.strip().lower()
-    is_known = plain in SYSTEM_FOLDERS or SYSTEM_PATTERN.match(plain) is not None
-    return name.startswith(".") or is_known
 
 
 def split_words(name: str) -> tuple[str, ...]:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from job.dataset.class_layer import assign_by_depth, find_classes
 from job.dataset.companions import drop_companions
-from job.dataset.folder_names import SYSTEM_FILE, is_system_folder
 from job.dataset.names import UNPRINTABLE, first_names
 from job.dataset.splits import AmbiguousLayoutError
+from job.dataset.system_files import SYSTEM_FILE, is_system_folder
 from job.errors import DatasetError
 from job.settings import SplitName
 

@@ -17,6 +17,7 @@ import pytest
 
 from job import telemetry
 from job.dataset import Dataset, fetch, survey
+from job.dataset.archive_formats import find_zstd
 from job.errors import DatasetError
 from job.settings import CacheSettings, DatasetSettings
 
@@ -404,16 +405,20 @@ def test_a_kind_that_is_not_read_is_told_as_that_and_not_as_damage(
     require_nothing_half_written(tmp_path / "cache")
 
 
-def test_zstd_is_read_where_python_has_it(fetch_file: Callable[..., Dataset]) -> None:
-    zstd = pytest.importorskip("compression.zstd", reason="this Python has no zstd")
-    assert read_all(fetch_file("data.tar.zst", zstd.compress(make_tar(FLOWERS)))) == FLOWERS
-
-
-def test_zstd_is_named_where_python_lacks_it(fetch_file: Callable[..., Dataset]) -> None:
-    # The magic, and a block of three raw bytes.
-    content = bytes.fromhex("28b52ffd2003190000") + b"abc"
-    with pytest.raises(DatasetError, match=r"zstd|damaged"):
-        fetch_file("data.tar.zst", content)
+def test_zstd_is_read_where_python_has_it_and_else_named(
+    fetch_file: Callable[..., Dataset],
+) -> None:
+    zstd = find_zstd()
+    if zstd is None:
+        # The magic, and an empty block.
+        content = bytes.fromhex("28b52ffd2000010000")
+        with pytest.raises(DatasetError, match="zstd, which this Python cannot read"):
+            fetch_file("data.tar.zst", content)
+        return
+    content = zstd.compress(make_tar(FLOWERS))
+    assert read_all(fetch_file("data.tar.zst", content)) == FLOWERS
+    with pytest.raises(DatasetError, match="damaged or cut short"):
+        fetch_file("cut.tar.zst", content[:-9])
 
 
 @pytest.mark.parametrize(

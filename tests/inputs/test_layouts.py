@@ -96,6 +96,10 @@ UNDERSTOOD: dict[str, tuple[list[str], Counts]] = {
         ["train/cat/*2", "train/dog/*2", "test/test/*5"],
         {"train cat": 2, "train dog": 2},
     ),
+    "digits-as-classes-in-parts": (
+        ["train/0/*2", "train/1/*2", "test/0/*1"],
+        {"train 0": 2, "train 1": 2, "test 0": 1},
+    ),
     "train2017-and-val2017": (
         ["train2017/a/*2", "train2017/b/*2", "val2017/a/*1", "val2017/b/*1"],
         {"train a": 2, "train b": 2, "val a": 1, "val b": 1},
@@ -325,6 +329,12 @@ REFUSED: dict[str, tuple[list[str], str, int, Counts]] = {
         "test has none of the classes of train, but: 0; 1",
         2,
         {"train cat": 2, "train dog": 2, "test 0": 1, "test 1": 1},
+    ),
+    "another-digit-in-test": (
+        ["train/0/*2", "train/1/*2", "test/2/*1"],
+        "test has none of the classes of train, but: 2",
+        2,
+        {"train 0": 2, "train 1": 2, "test 2": 1},
     ),
     "a-split-inside-each-part": (
         ["train/train/a/*1", "train/val/a/*1", "test/train/a/*1", "test/val/a/*1"],
