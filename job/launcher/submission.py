@@ -11,8 +11,8 @@ from job.launcher.template import build_job, find_container
 
 # Take the place of the required addresses where only the pod will see the real ones.
 UNREAD_ADDRESSES = {
-    f"{settings.PREFIX}DATASET_URI": "s3://read-in-the-cluster",
-    f"{settings.PREFIX}OUTPUT_URI": "s3://read-in-the-cluster",
+    f"{settings.PREFIX}DATASET_URI": "s3://images-read-in-the-cluster",
+    f"{settings.PREFIX}OUTPUT_URI": "s3://releases-read-in-the-cluster",
 }
 
 

@@ -51,7 +51,7 @@ class Preview:
 
 
 @dataclass(frozen=True, slots=True)
-class Race:
+class RacePreview:
     """What mode `auto` would do.
 
     Attributes:
@@ -115,7 +115,7 @@ def _begin_run(settings: Settings, keras_home: Path) -> Preview:
     )
 
 
-def _preview_race(preview: Preview) -> Race | None:
+def _preview_race(preview: Preview) -> RacePreview | None:
     """What mode `auto` would train. None if the plan is fixed, or nothing was measured."""
     if preview.network.plan or not preview.measured:
         return None
@@ -128,12 +128,12 @@ def _preview_race(preview: Preview) -> Race | None:
     candidates = selection.list_candidates(classifier, boundaries, splits, epochs)
     if not selection.is_worth_a_race(measurement, splits):
         reason = "like ImageNet, and too few validation images to show a gain"
-        return Race(candidates, (), reason)
+        return RacePreview(candidates, (), reason)
     rungs = selection.plan_race(candidates, epochs, budget)
-    return Race(candidates, rungs, "" if rungs else "the budget is too small")
+    return RacePreview(candidates, rungs, "" if rungs else "the budget is too small")
 
 
-def _describe_essentials(preview: Preview, race: Race | None) -> list[str]:
+def _describe_essentials(preview: Preview, race: RacePreview | None) -> list[str]:
     """The five lines that most people want."""
     from job.pipeline.forecast import forecast_time
 
@@ -196,7 +196,7 @@ def _format_bytes(size: float) -> str:
     return f"{size:,.0f} {unit}" if unit == UNITS[0] else f"{size:,.1f} {unit}"
 
 
-def _describe_details(preview: Preview, race: Race | None) -> list[str]:
+def _describe_details(preview: Preview, race: RacePreview | None) -> list[str]:
     """What was measured, and what follows from it."""
     lines: list[str] = []
     network, measured = preview.network, preview.measured
@@ -266,7 +266,7 @@ def _describe_measurement(measurement: "Measurement") -> list[str]:
     return lines
 
 
-def _describe_race(race: Race, budget: float) -> list[str]:
+def _describe_race(race: RacePreview, budget: float) -> list[str]:
     """What mode `auto` would train, and what each candidate costs."""
     lines = [f"Race:      the work is a multiple of one run of `all`, the budget is {budget:g}"]
     for candidate in race.candidates:
