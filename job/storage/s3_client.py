@@ -42,8 +42,7 @@ def create_client(*, anonymous: bool = False) -> Any:
         # Signatures need a region, and S3 finds the real one.
         region = core.get_config_variable("region") or "us-east-1"
         client = session.client("s3", region_name=region, config=_build_config(core, anonymous))
-        # Before the SDK's own handlers, which make an error 500 of it that looks temporary.
-        client.meta.events.register_first("before-parse.s3", _mark_web_page)
+        client.meta.events.register("before-parse.s3.*", _mark_web_page)
         return client
     except BotoCoreError as error:
         raise translate_error(error, "The AWS SDK's settings") from error
@@ -61,11 +60,14 @@ def create_client(*, anonymous: bool = False) -> Any:
 def _mark_web_page(operation_model: Any, response_dict: Any, **_: Any) -> None:
     """Mark a web page that a server sends with status 200 in place of an answer of S3."""
     headers = response_dict["headers"]
-    if (
-        response_dict["status_code"] == 200
-        and operation_model.name not in ("GetObject", "HeadObject")
-        and headers.get("content-type", "").startswith("text/html")
-    ):
+    if operation_model.name in ("GetObject", "HeadObject"):
+        return
+    if not headers.get("content-type", "").startswith("text/html"):
+        return
+    # The SDK has made a status of 500 of it by now, as if another attempt could help. A page of a
+    # server that really failed names that status.
+    status, body = response_dict["status_code"], response_dict["body"]
+    if status == 200 or (status == 500 and b"500" not in body):
         headers[WEB_PAGE] = "true"
 
 
