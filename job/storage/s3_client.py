@@ -42,8 +42,8 @@ def create_client(*, anonymous: bool = False) -> Any:
         # Signatures need a region, and S3 finds the real one.
         region = core.get_config_variable("region") or "us-east-1"
         client = session.client("s3", region_name=region, config=_build_config(core, anonymous))
-        # Before the SDK's own handler, which makes an error 500 of it that looks temporary. That one
-        # is registered for `s3`, and of two that come first the one for `*` is called earlier.
+        # Before the SDK's own handler, which makes an error 500 of it that looks temporary. That
+        # one is registered for `s3`, and the one for `*` is called earlier.
         client.meta.events.register_first("before-parse.*.*", _mark_web_page)
         return client
     except BotoCoreError as error:
