@@ -1,5 +1,3 @@
-import unicodedata
-
 import pytest
 
 from job.dataset.layout import Place, read
@@ -143,9 +141,7 @@ def test_images_directly_in_the_parts_of_a_split_have_no_class() -> None:
 def test_one_folder_around_an_archive_is_stepped_into() -> None:
     names = ("flowers/rose/1.jpg", "flowers/daisy/2.jpg", "flowers/LICENSE", "flowers/stray.jpg")
     assert set(places(*names).values()) == {("rose", None), ("daisy", None)}
-    assert places("flowers/train/rose/1.jpg") == {
-        "flowers/train/rose/1.jpg": ("rose", "train")
-    }
+    assert places("flowers/train/rose/1.jpg") == {"flowers/train/rose/1.jpg": ("rose", "train")}
 
 
 def test_a_split_around_an_archive_is_not_a_wrapper() -> None:
