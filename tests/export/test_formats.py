@@ -253,7 +253,7 @@ def find_exporting(folder: Path) -> list[int]:
             arguments = (process / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"job.export" in arguments and any(
+        if any(b"job.export" in part for part in arguments) and any(
             part.startswith(str(folder).encode()) for part in arguments
         ):
             found.append(int(process.name))
