@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -186,13 +187,15 @@ def test_the_folder_that_make_run_is_given_wins_over_an_exported_variable(
 ) -> None:
     """The recipe itself, with `graft settings` in place of `graft run`."""
     graft = tmp_path / "graft"
-    graft.write_text('#!/bin/sh\nshift\nexec python -m job settings "$@"\n')
+    graft.write_text(f'#!/bin/sh\nshift\nexec {sys.executable} -m job settings "$@"\n')
     graft.chmod(0o755)
+    # Not the flags of the make that may have started the tests.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     ready = ["--old-file=.venv/ready", "--old-file=photographs"]
     done = subprocess.run(
         ["make", "--silent", *ready, "run", f"BIN={tmp_path}", f"CURDIR={tmp_path}", *words],
         cwd=ROOT,
-        env=os.environ | {"GRAFT_DATASET_URI": "file:///exported"},
+        env=environment | {"GRAFT_DATASET_URI": "file:///exported"},
         capture_output=True,
         text=True,
         check=True,

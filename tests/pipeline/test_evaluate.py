@@ -103,6 +103,6 @@ def test_what_cannot_be_evaluated_ends_with_the_exit_code_of_its_cause(
     model, data = released.model.as_uri(), pictures.as_uri()
 
     assert graft("evaluate", tmp_path.as_uri(), data, *output).code == 2
-    assert graft("evaluate", model, "pictures", *output).code == 2
+    assert graft("evaluate", model, "pictures", *output).code == 3
     assert graft("evaluate", model, data, "--output", str(tmp_path / "file")).code == 2
     assert graft("evaluate", model, (tmp_path / "missing").as_uri(), *output).code == 3
