@@ -63,6 +63,9 @@ def planted(tree: Any, path: str, value: Any) -> Any:
     return copy
 
 
+RELEASE = "s3://models/flowers/releases/1"
+
+
 def understood(arguments: Sequence[str]) -> argparse.Namespace:
     """The arguments as Graft reads them; a setting that it does not have fails the test."""
     given = command.build_parser().parse_args(arguments)

@@ -7,6 +7,7 @@ from tests.chart.kinds import faults
 from tests.chart.rendering import Tree, only
 from tests.manifests.examples import (
     IMAGE,
+    RELEASE,
     argo_value,
     complaints,
     insecurities,
@@ -96,7 +97,11 @@ def test_the_image_is_one_value() -> None:
 def test_graft_understands_both_steps() -> None:
     submit = understood(TRAIN["container"]["args"])
     assert (submit.wait, submit.key) == (True, "{{workflow.uid}}")
-    assert understood(VERIFY["container"]["args"]).release == "{{inputs.parameters.release}}"
+    filled = [
+        argument.replace("{{inputs.parameters.release}}", RELEASE)
+        for argument in VERIFY["container"]["args"]
+    ]
+    assert understood(filled).release == RELEASE
 
 
 def test_the_result_is_read_where_it_is_written_and_its_release_goes_to_the_next_step() -> None:

@@ -11,7 +11,15 @@ import pytest
 
 from job.result import LIMIT, Result
 from tests.chart.rendering import Tree, job, merged, only
-from tests.manifests.examples import IMAGE, complaints, insecurities, objects, planted, understood
+from tests.manifests.examples import (
+    IMAGE,
+    RELEASE,
+    complaints,
+    insecurities,
+    objects,
+    planted,
+    understood,
+)
 
 pytestmark = pytest.mark.chart
 
@@ -83,7 +91,11 @@ def test_the_key_is_the_uid_of_the_pipeline_run() -> None:
     assert parameters(train)["key"] == "$(context.pipelineRun.uid)"
     submit = understood(SUBMIT["spec"]["steps"][0]["args"])
     assert (submit.wait, submit.key) == (True, "$(params.key)")
-    assert understood(VERIFY["spec"]["steps"][0]["args"]).release == "$(params.release)"
+    filled = [
+        argument.replace("$(params.release)", RELEASE)
+        for argument in VERIFY["spec"]["steps"][0]["args"]
+    ]
+    assert understood(filled).release == RELEASE
     assert parameters(verify)["release"] == "$(tasks.train.results.release)"
 
 
