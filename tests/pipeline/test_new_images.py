@@ -104,7 +104,7 @@ def test_promote_rolls_back_to_an_earlier_release_and_forth(grown: Grown, tmp_pa
         assert read_pointer(tmp_path / "colours")["by"] == "manual"
 
     refused = graft("promote", f"{releases}/0000")
-    assert refused.code == 1
+    assert refused.code == 2
     assert graft("promote", (tmp_path / "colours").as_uri()).code == 2
     assert read_pointer(tmp_path / "colours")["run_id"] == grown.run_id
 
