@@ -88,7 +88,7 @@ def fetch(
         try:
             with open_cache(cache.dir, cache.limit, store.uri) as opened_cache:
                 if listing.archive:
-                    arrival = fetch_archives(listing, dataset, opened_cache, telemetry)
+                    arrival = fetch_archives(listing, store, dataset, opened_cache, telemetry)
                 else:
                     arrival = _fetch_folder(listing, store, opened_cache, telemetry)
         except (StoreConflict, StoreNotFound) as error:

@@ -24,7 +24,7 @@ from job.dataset.local_files import find_local_folder, require_as_listed
 from job.dataset.names import first_names, printable
 from job.errors import DatasetError
 from job.settings import DatasetSettings
-from job.storage import Entry, Store, connect
+from job.storage import Entry, Store
 from job.telemetry import Progressed, Telemetry
 
 # Raised whenever the same archive may be read under other names than before.
@@ -46,9 +46,20 @@ class OpenedArchive:
 
 
 def fetch_archives(
-    listing: Listing, dataset: DatasetSettings, cache: DatasetCache, telemetry: Telemetry
+    listing: Listing,
+    store: Store,
+    dataset: DatasetSettings,
+    cache: DatasetCache,
+    telemetry: Telemetry,
 ) -> Arrival:
     """Unpack all archives of a listing, unless any run has done so before.
+
+    Args:
+        listing: of archives alone.
+        store: at the root of the listing.
+        dataset: says how names are read.
+        cache: where archives and images are kept.
+        telemetry: is told of each image.
 
     Raises:
         DatasetError: an archive is damaged, unsafe or cannot be read, or holds no classes.
@@ -61,12 +72,11 @@ def fetch_archives(
 
     with ExitStack() as stack:
         opened = []
-        for each in _open_archives(listing, dataset, cache):
+        for each in _open_archives(listing, store, dataset, cache):
             opened += stack.enter_context(_open_inner_archives(each, dataset, cache))
         contents, found = _unpack_archives(opened, dataset, cache, telemetry)
 
-    folder = find_local_folder(connect(listing.root))
-    if folder:
+    if folder := find_local_folder(store):
         # An archive is read in place: it must not have changed while it was unpacked.
         for entry in listing.entries:
             require_as_listed(folder / entry.key, entry)
@@ -136,10 +146,9 @@ def _describe_reading(dataset: DatasetSettings) -> list[str | int]:
 
 
 def _open_archives(
-    listing: Listing, dataset: DatasetSettings, cache: DatasetCache
+    listing: Listing, store: Store, dataset: DatasetSettings, cache: DatasetCache
 ) -> Iterator[OpenedArchive]:
     """All archives of the listing on the local disk, with their members."""
-    store = connect(listing.root)
     folder = find_local_folder(store)
     if not folder:
         names = ", ".join(printable(entry.key) for entry in listing.entries)

@@ -1,6 +1,7 @@
 """Buckets, folders and endpoints as people have them: each case is a row of inputs/stores.md."""
 
 import threading
+import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -252,6 +253,24 @@ def test_a_public_bucket_is_read_without_credentials(
     listing = dataset.survey(DatasetSettings(uri=bucket, anonymous=True))
     assert len(listing.entries) == 4
     assert sorted({place.label for place in listing.places.values()}) == ["cat", "dog"]
+
+
+def test_an_archive_in_a_public_bucket_is_fetched_without_credentials(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = tmp_path / "data.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for name in ("cat", "dog"):
+            archive.writestr(f"{name}/1.jpg", f"image of a {name}")
+    storage.connect(bucket).upload(packed.name, packed)
+    name = bucket.removeprefix("s3://")
+    boto3.client("s3").put_object_acl(Bucket=name, Key=packed.name, ACL="public-read")
+    without_credentials(monkeypatch)
+
+    settings = DatasetSettings(uri=f"{bucket}/{packed.name}", anonymous=True)
+    cache = CacheSettings(dir=tmp_path / "cache")
+    fetched = dataset.fetch(dataset.survey(settings), settings, cache, silent())
+    assert [record.label for record in fetched.records] == ["cat", "dog"]
 
 
 def test_anonymous_requests_carry_no_signature(
