@@ -85,7 +85,7 @@ def _end_unfinished(ending: supervision.Ending) -> int:
         return outcome.report_wait(ending.outcome, environment.find_result_path(os.environ))
     if ending.requested:
         error = ending.outcome.error
-        console.print_note(f"{error.message}" if error else ending.description)
+        console.print_note(error.message if error else ending.description)
         return Interrupted.exit_code
     if ending.signal:
         console.print_note(f"{ending.description}.", logging.ERROR)

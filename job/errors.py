@@ -23,6 +23,10 @@ A room that knows better re-raises with its own class: a missing data set is a `
 import signal
 from typing import ClassVar
 
+# What asks a run to stop. Kubernetes and init systems send the first, a terminal sends the second
+# for Ctrl-C and the third when it is closed.
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 
 class JobError(Exception):
     """A failure that a user can act on.

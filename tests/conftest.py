@@ -28,6 +28,7 @@ from uuid import uuid4
 import pytest
 
 from job import storage
+from job.errors import STOP_SIGNALS
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before anybody imports TensorFlow
 
@@ -56,8 +57,7 @@ def _bare_environment(
 @pytest.fixture(autouse=True)
 def _own_handlers_of_stops() -> Iterator[None]:
     """A run ends by ignoring requests to stop. What a later test starts would inherit that."""
-    numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-    before = [(number, signal.getsignal(number)) for number in numbers]
+    before = [(number, signal.getsignal(number)) for number in STOP_SIGNALS]
     yield
     for number, handler in before:
         signal.signal(number, handler)

@@ -15,7 +15,7 @@ from job.addresses import AddressError, normalise
 from job.errors import SettingsError
 
 if TYPE_CHECKING:
-    from job.settings import Settings
+    from job.settings import CacheSettings, Settings
 
 DATA, OUTPUT = "GRAFT_DATASET_URI", "GRAFT_OUTPUT_URI"
 
@@ -76,6 +76,14 @@ def find_result_path(environment: Mapping[str, str]) -> Path | None:
     """
     path = environment.get("GRAFT_RESULT_PATH")
     return Path(path) if path else None
+
+
+def read_cache_settings() -> "CacheSettings":
+    """Those of the cache alone. Of the others some are required, which only a run needs."""
+    from job.settings import CacheSettings
+
+    folder = os.environ.get("GRAFT_CACHE_DIR")
+    return CacheSettings.model_validate({"dir": folder} if folder else {})
 
 
 def find_keras_home() -> Path:

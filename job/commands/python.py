@@ -5,11 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from job.commands.environment import DATA, OUTPUT, find_keras_home, make_uri
+from job.commands.environment import DATA, OUTPUT, find_keras_home, make_uri, read_cache_settings
 from job.context import RunContext
 from job.publish import Prediction, Predictor, find_images
 from job.result import Result
-from job.settings import PREFIX, CacheSettings
+from job.settings import PREFIX
 from job.settings import load as load_settings
 from job.workers import Stop
 
@@ -95,9 +95,7 @@ def load(release: str | Path) -> Model:
         ReleaseNotFound: there is no release.
         ReleaseError: it is damaged, or this TensorFlow cannot load it.
     """
-    folder = os.environ.get("GRAFT_CACHE_DIR")
-    cache = CacheSettings.model_validate({"dir": folder} if folder else {})
-    return Model(Predictor(make_uri(str(release)), cache.dir))
+    return Model(Predictor(make_uri(str(release)), read_cache_settings().dir))
 
 
 def _name_variables(settings: Mapping[str, object], prefix: str = PREFIX) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from job import console
-from job.commands.environment import make_uri
+from job.commands.environment import make_uri, read_cache_settings
 from job.errors import DatasetError, SettingsError
 
 if TYPE_CHECKING:
@@ -77,14 +77,10 @@ def show(arguments: argparse.Namespace) -> int:
 def predict(arguments: argparse.Namespace) -> int:
     """Classify images with a release. An image that does not decode does not hide the others."""
     from job import publish
-    from job.settings import CacheSettings
-
-    # The other settings of a run, of which some are required, are not needed to classify.
-    folder = os.environ.get("GRAFT_CACHE_DIR")
-    cache = CacheSettings.model_validate({"dir": folder} if folder else {})
 
     images = publish.find_images(arguments.images)
-    predictions = publish.predict(arguments.release, images, cache.dir, arguments.top)
+    cache = read_cache_settings().dir
+    predictions = publish.predict(arguments.release, images, cache, arguments.top)
     if arguments.csv:
         return _write_csv(arguments.csv, predictions, arguments.top)
     code = 0

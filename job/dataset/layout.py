@@ -21,16 +21,6 @@ from job.settings import SplitName
 
 logger = logging.getLogger(__name__)
 
-# Cells of a table that mean a part of a split, in lower case.
-SPLITS: Mapping[str, SplitName] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-}
-
 # Extensions of files that occur beside images. All other files are left to the decoder.
 # One line per kind, which the formatter would take apart. fmt: off
 NOT_IMAGES = frozenset(

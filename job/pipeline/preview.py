@@ -127,10 +127,9 @@ def _preview_race(preview: Preview) -> RacePreview | None:
     boundaries = selection.choose_boundaries(measurement)
     candidates = selection.list_candidates(classifier, boundaries, splits, epochs)
     if not selection.is_worth_a_race(measurement, splits):
-        reason = "like ImageNet, and too few validation images to show a gain"
-        return RacePreview(candidates, (), reason)
+        return RacePreview(candidates, (), selection.NO_EVIDENCE)
     rungs = selection.plan_race(candidates, epochs, budget)
-    return RacePreview(candidates, rungs, "" if rungs else "the budget is too small")
+    return RacePreview(candidates, rungs, "" if rungs else selection.NO_BUDGET)
 
 
 def _describe_essentials(preview: Preview, race: RacePreview | None) -> list[str]:

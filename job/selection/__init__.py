@@ -15,10 +15,13 @@ from job.selection.candidates import (
 )
 from job.selection.measuring import MeasuredData, measure_data
 from job.selection.race import race_candidates
+from job.selection.results import NO_BUDGET, NO_EVIDENCE
 from job.selection.rule import Judged, choose_metric, choose_winner, compute_paired_error
 from job.selection.schedule import Rung, plan_race, plan_rungs
 
 __all__ = [
+    "NO_BUDGET",
+    "NO_EVIDENCE",
     "BackboneChoice",
     "BackboneRow",
     "Candidate",

@@ -10,9 +10,9 @@ from job.selection.candidates import Candidate
 from job.selection.rule import Judged, Winner
 from job.training import TrainingProgress
 
-# Why a candidate was not trained by steps.
-NO_BUDGET = "not trained: the budget is too small"
-NO_EVIDENCE = "not trained: like ImageNet, and too few validation images to show a gain"
+# Why a candidate is not trained by steps.
+NO_BUDGET = "the budget is too small"
+NO_EVIDENCE = "like ImageNet, and too few validation images to show a gain"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,8 @@ class RaceResults:
         if candidate.name == winner.name:
             reason = winner.reason
         elif progress is None and not is_solved:
-            reason = NO_BUDGET if self.progress.races else NO_EVIDENCE
+            why = NO_BUDGET if self.progress.races else NO_EVIDENCE
+            reason = f"not trained: {why}"
         elif progress is not None and judged is None:
             # Its answers are gone, and with them the interval.
             value = progress.ranks[0][0]

@@ -32,9 +32,7 @@ def _find_location(uri: str) -> str:
     """The address in one spelling. Links of a file system are followed."""
     scheme, _, location = uri.partition("://")
     if scheme == "file":
-        path = unquote(location.removeprefix("localhost"))
-        # A path with NUL is refused later, with its own message.
-        location = os.path.realpath(path) if "\0" not in path else path
+        location = os.path.realpath(unquote(location))
     return f"{scheme}://{location.rstrip('/')}"
 
 

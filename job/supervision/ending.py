@@ -4,7 +4,7 @@ import signal
 from dataclasses import dataclass
 
 from job import result
-from job.errors import Interrupted
+from job.errors import STOP_SIGNALS, Interrupted
 from job.result import Failure, Result
 
 # The kind of error of such a result.
@@ -43,7 +43,7 @@ class Ending:
     @property
     def requested(self) -> bool:
         """Whether the process was asked to stop, so that its end is not a failure."""
-        return self.cut_off or self.signal in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        return self.cut_off or self.signal in STOP_SIGNALS
 
     @property
     def outcome(self) -> Result:

@@ -11,14 +11,13 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from job.errors import Interrupted
+from job.errors import STOP_SIGNALS, Interrupted
 from job.supervision.copying import ERASE_LINE, Copier
 from job.supervision.ending import Ending
 
 # Linux: the signal that a process gets when its parent ends (prctl(2)).
 PR_SET_PDEATHSIG = 1
-# What asks the work to stop, and what the watching process waits for.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+# What the watching process waits for.
 WATCHED = (*STOP_SIGNALS, signal.SIGCHLD)
 # One request may arrive several times: `timeout` sends it to a process and then to its whole group.
 SAME_REQUEST_SECONDS = 0.2

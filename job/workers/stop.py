@@ -6,13 +6,9 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-from job.errors import Interrupted
+from job.errors import STOP_SIGNALS, Interrupted
 
 logger = logging.getLogger(__name__)
-
-# Kubernetes and init systems send the first, a terminal sends the second for Ctrl-C and the third
-# when it is closed.
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Terminated(BaseException):

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tools.paths import ROOT
+
 # `graft` as a console script starts it: without the working directory on the path.
 SCRIPT = "import sys; sys.argv[0] = 'graft'; from job.__main__ import entry; sys.exit(entry())"
 SETTINGS = {"GRAFT_DATASET_URI": "/data/flowers", "GRAFT_OUTPUT_URI": "/models"}

@@ -17,6 +17,7 @@ from job.dataset import Listing, fetch, survey
 from job.errors import DatasetError
 from job.settings import CacheSettings, DatasetSettings
 from job.telemetry import Progressed
+from tools.paths import ROOT
 
 # The files beside the table unless a case says otherwise, and what it should say about them.
 FILES = ("cats/1.jpg", "cats/2.jpg", "dogs/3.jpg")
@@ -933,7 +934,7 @@ def test_a_guess_is_in_the_log_although_the_run_stops(
 
 
 def test_every_case_is_on_the_page(request: pytest.FixtureRequest) -> None:
-    page = (Path(__file__).parents[2] / "docs/reference/inputs/tables.md").read_text()
+    page = (ROOT / "docs/reference/inputs/tables.md").read_text()
     cases = []
     for item in request.session.items:
         callspec = getattr(item, "callspec", None)

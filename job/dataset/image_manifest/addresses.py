@@ -45,11 +45,12 @@ def locate(name: str, roots: Collection[str]) -> Located:
 def _locate_address(name: str, roots: Collection[str]) -> Located:
     if WINDOWS_PATH.match(name):
         raise _refuse(name)
+    folders = [unquote(root[7:]) for root in roots if is_local(root)]
     if name.startswith("/"):
-        return _strip_roots(name, name, [unquote(root[7:]) for root in roots if is_local(root)])
+        return _strip_roots(name, name, folders)
     if name.lower().startswith("file:"):
         path = unquote(re.sub(r"^file:(//(localhost)?(?=/))?", "", name, flags=re.IGNORECASE))
-        return _strip_roots(name, path, [unquote(root[7:]) for root in roots if is_local(root)])
+        return _strip_roots(name, path, folders)
     found = SCHEME.fullmatch(name)
     if not found:
         return Located(name.removeprefix("./"))

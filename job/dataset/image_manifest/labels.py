@@ -7,12 +7,17 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from job.dataset.layout import SPLITS
 from job.settings import SplitName
 
-# Words of Vertex AI, SageMaker and Keras beside those of folders. None gives no split to the image.
+# Cells that mean a part of a split, in lower case. The last ones are words of Vertex AI, SageMaker
+# and Keras. None gives no split to the image.
 SPLIT_WORDS: Mapping[str, SplitName | None] = {
-    **SPLITS,
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
     "training": "train",
     "validate": "val",
     "testing": "test",
