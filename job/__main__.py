@@ -99,7 +99,8 @@ def build_parser() -> argparse.ArgumentParser:
         description="Transfer learning of image classifiers. Settings come from GRAFT_* variables "
         "and from the command line: docs/settings.md.",
         epilog="Exit codes: 0 done, 1 a fault of Graft or a damaged release, 2 settings, "
-        "3 dataset, 4 weights, 5 diverged, 6 below the gate, 75 try again.",
+        "3 dataset, 4 weights, 5 diverged, 6 below the gate, 75 try again, "
+        "76 another worker was lost.",
     )
     parser.add_argument(
         "--version", action=console.VersionAction, nargs=0, help="print the version, and exit"

@@ -13,7 +13,9 @@ JobError                    1   a fault of Graft itself
 └── TemporaryError         75   a retry resumes
     ├── StoreUnavailable   75   the store is unreachable, slow or throttles requests
     ├── AcceleratorMissing 75   GPUs were promised and none is visible
+    ├── WorkerLost         76   another worker of this run was lost or did not come
     └── Interrupted        75   SIGTERM, SIGINT (Ctrl-C) or SIGHUP
+        └── WorkerStopped  76   another worker of this run was asked to stop
 
 Exit code 6 (below the quality gate) is an outcome, not an error: the release exists.
 A room that knows better re-raises with its own class: a missing data set is a `DatasetError` from a
@@ -110,6 +112,11 @@ class AcceleratorMissing(TemporaryError):
     pass
 
 
+class WorkerLost(TemporaryError):
+    # Of its own, so that a cluster need not count it: the pod that caused it is counted already.
+    exit_code = 76
+
+
 class Interrupted(TemporaryError):
     @classmethod
     def by_signal(cls, number: int = signal.SIGTERM) -> "Interrupted":
@@ -118,3 +125,15 @@ class Interrupted(TemporaryError):
         if number == signal.SIGINT:
             name = f"{name} (Ctrl-C)"
         return cls(f"{name} was received.", "Start the run again: it goes on from its checkpoint.")
+
+
+class WorkerStopped(Interrupted):
+    exit_code = WorkerLost.exit_code
+
+    @classmethod
+    def by_another(cls) -> "WorkerStopped":
+        """The one thing to say of a stop that another worker asked for."""
+        return cls(
+            "Another worker of this run was asked to stop, so that all of them stopped.",
+            "Start all workers again: they go on from the checkpoint.",
+        )

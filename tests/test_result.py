@@ -11,7 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from job.errors import DatasetError, Interrupted, JobError, SettingsError, StoreUnavailable
+from job.errors import (
+    DatasetError,
+    Interrupted,
+    JobError,
+    SettingsError,
+    StoreUnavailable,
+    WorkerLost,
+    WorkerStopped,
+)
 from job.result import Failure, Result, failed, write
 
 # Any text, lone surrogates and control characters included, and much more of it than fits.
@@ -147,6 +155,8 @@ def test_an_address_that_does_not_fit_is_left_out_rather_than_cut() -> None:
         (failed(StoreUnavailable("x")), 75),
         (failed(Interrupted("x")), 75),
         (failed(KeyboardInterrupt()), 75),
+        (failed(WorkerLost("x")), 76),
+        (failed(WorkerStopped.by_another()), 76),
         (failed(ValueError("x")), 1),
     ],
 )

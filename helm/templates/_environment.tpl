@@ -75,8 +75,8 @@ The plain variables as a JSON object, so that a later one replaces an earlier on
 {{- $_ := set $all "NVIDIA_VISIBLE_DEVICES" "void" -}}
 {{- end -}}
 {{- range $name, $value := $all -}}
-{{/* Kubernetes would replace $(NAME) by another variable: a value means what it says. */}}
-{{- $_ := set $all $name (replace "$(" "$$(" $value) -}}
+{{/* Kubernetes replaces $(NAME) by another variable, and $$ by one $: a value means what it says. */}}
+{{- $_ := set $all $name (replace "$" "$$" $value) -}}
 {{- if eq $value "" }}{{ $_ := unset $all $name }}{{ end -}}
 {{- end -}}
 {{- toJson $all -}}

@@ -7,13 +7,19 @@
 completionMode: Indexed
 completions: {{ $workers }}
 parallelism: {{ $workers }}
+{{- if semverCompare ">=1.33.0-0" .Capabilities.KubeVersion.Version }}
+# Once the first worker has released, the run is over: nobody needs to replace one that was lost since training.
+successPolicy:
+  rules:
+    - succeededIndexes: "0"
+{{- end }}
 {{ end -}}
 backoffLimit: {{ mul .Values.job.retries $workers }}
 activeDeadlineSeconds: {{ int .Values.job.activeDeadlineSeconds }}
 {{- with include "graft.ttl" . }}
 ttlSecondsAfterFinished: {{ . }}
 {{- end }}
-# A replacement starts when the old pod has ended: two of them never write one checkpoint.
+# A replacement starts when the old pod has ended: two pods of this Job never write one checkpoint.
 podReplacementPolicy: Failed
 # The first rule that fits decides; a failure that none fits counts towards backoffLimit.
 podFailurePolicy:
@@ -29,8 +35,16 @@ podFailurePolicy:
       onPodConditions:
         - type: DisruptionTarget
           status: "True"
+    {{- if gt $workers 1 }}
+    # Another worker was lost, was stopped or did not come. That one is counted, unless it was drained.
+    - action: Ignore
+      onExitCodes:
+        containerName: graft
+        operator: In
+        values: [76]
+    {{- end }}
 template:
-  {{- $run := dict "root" . "verb" "run" "gpus" .Values.gpus.count "claim" .Values.cache.claim }}
+  {{- $run := dict "root" . "verb" "run" "gpus" .Values.gpus.count }}
   {{- include "graft.pod" $run | nindent 2 }}
 {{- end }}
 

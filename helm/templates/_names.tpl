@@ -22,12 +22,14 @@
 
 {{/*
 The name of a run: `root` and its `job` specification. A Job's template cannot be changed, so whatever cannot be changed is in
-the name's digest: another template is another Job. 59 characters: a pod adds its index.
+the name's digest: another template is another Job. Kueue lets nobody change the queue of a Job that has started.
+59 characters: a pod adds its index.
 */}}
 {{- define "graft.jobName" -}}
 {{- $root := .root -}}
 {{- $immutable := pick .job "template" "completions" "completionMode" "podFailurePolicy" "successPolicy" -}}
-{{- $digest := list $immutable $root.Values.run.again | toJson | sha256sum | trunc 10 -}}
+{{- $values := $root.Values -}}
+{{- $digest := list $immutable $values.run.again $values.run.attempt $values.queue | toJson | sha256sum | trunc 10 -}}
 {{- printf "%s-%s" (include "graft.cut" (dict "name" (include "graft.fullname" $root) "limit" 48)) $digest -}}
 {{- end }}
 

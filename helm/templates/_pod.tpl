@@ -1,9 +1,8 @@
-{{/* The one pod of all launches and of the test: `root`, the `verb` of graft, the number of `gpus`, the `claim` of the cache. */}}
+{{/* The one pod of all launches and of the test: `root`, the `verb` of graft, the number of `gpus`. */}}
 {{- define "graft.pod" -}}
 {{- $root := .root -}}
 {{- $verb := .verb -}}
 {{- $gpus := int .gpus -}}
-{{- $claim := .claim -}}
 {{- $values := $root.Values -}}
 {{- $together := and (eq $verb "run") (gt (int $values.workers) 1) -}}
 metadata:
@@ -52,7 +51,8 @@ spec:
   {{- with $values.priorityClassName }}
   priorityClassName: {{ . }}
   {{- end }}
-  {{- with $values.nodeSelector }}
+  {{- $architecture := ternary (dict "kubernetes.io/arch" $values.architecture) dict (ne $values.architecture "") }}
+  {{- with merge (deepCopy $values.nodeSelector) $architecture }}
   nodeSelector:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -60,7 +60,7 @@ spec:
   affinity:
     {{- toYaml . | nindent 4 }}
   {{- end }}
-  {{- with concat (include "graft.gpuTolerations" $values.gpus.count | fromJsonArray) $values.tolerations }}
+  {{- with concat (include "graft.gpuTolerations" $values | fromJsonArray) $values.tolerations }}
   tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
@@ -116,9 +116,9 @@ spec:
         {{- end }}
   volumes:
     - name: cache
-      {{- if $claim }}
+      {{- if and $values.cache.claim (eq $verb "run") }}
       persistentVolumeClaim:
-        claimName: {{ $claim }}
+        claimName: {{ $values.cache.claim }}
       {{- else }}
       emptyDir:
         sizeLimit: {{ $values.cache.size }}
@@ -164,10 +164,14 @@ spec:
 {{- if $port -}}{{ $port }}{{- end -}}
 {{- end }}
 
-{{/* For a run with GPUs, and for its test without them: a nodeSelector may lead both to such nodes alone. */}}
+{{/*
+For a run with GPUs, and for its test without them: a nodeSelector may lead both to such nodes alone. Kueue adds the
+tolerations of its flavors to the Job's template. Helm would take a list that differs from its own back, which fails.
+*/}}
 {{- define "graft.gpuTolerations" -}}
 {{- $usual := dict "key" "nvidia.com/gpu" "operator" "Exists" "effect" "NoSchedule" -}}
-{{- ternary (list $usual) list (gt (int .) 0) | toJson -}}
+{{- $wanted := ternary (not .queue) .gpus.toleration (kindIs "invalid" .gpus.toleration) -}}
+{{- ternary (list $usual) list (and (gt (int .gpus.count) 0) $wanted) | toJson -}}
 {{- end }}
 
 {{/* What was asked for, and the number of `gpus`: with `root`. */}}

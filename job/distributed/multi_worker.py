@@ -8,6 +8,7 @@ checkpoint in the bucket says how far training is.
 import logging
 import multiprocessing
 import os
+import pickle
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -16,7 +17,7 @@ from multiprocessing.process import BaseProcess
 from job.context import RunContext
 from job.distributed import worker_process
 from job.distributed.worker_messages import Message, MessageReceiver, WorkerJob
-from job.errors import TemporaryError
+from job.errors import TemporaryError, WorkerLost
 
 logger = logging.getLogger(__name__)
 
@@ -38,8 +39,10 @@ def run_with_other_workers(
         join_seconds: how long to wait for the others.
 
     Raises:
-        TemporaryError: the others did not come in time, or one was lost.
-        Interrupted: SIGTERM, here or at another worker; all of them stop at the same step.
+        WorkerLost: the others did not come in time, or one was lost.
+        Interrupted: SIGTERM; all workers stop at the same step.
+        WorkerStopped: SIGTERM at another worker.
+        TemporaryError: the worker process was killed.
         JobError: whatever else ended the job.
     """
     if is_done():
@@ -72,7 +75,7 @@ def _watch_process(job: WorkerJob, context: RunContext, join_seconds: float) -> 
             while not receiver.ended:
                 if not receiver.joined and time.monotonic() > deadline:
                     group = context.worker_group
-                    raise TemporaryError(
+                    raise WorkerLost(
                         f"Not all of the {group.size} workers ({', '.join(group.addresses)}) were "
                         "there in time.",
                         "See why the others do not start. Where nodes take longer, raise "
@@ -95,7 +98,8 @@ def _watch_process(job: WorkerJob, context: RunContext, join_seconds: float) -> 
 def _receive_message(connection: Connection, process: BaseProcess) -> Message:
     try:
         message: Message = connection.recv()
-    except (EOFError, ConnectionError) as error:
+    # A process that is killed while it sends leaves half a message.
+    except (EOFError, OSError, pickle.UnpicklingError) as error:
         process.join(EXIT_SECONDS)
         code = process.exitcode or 0
         how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"

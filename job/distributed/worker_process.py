@@ -5,6 +5,7 @@ import multiprocessing
 import signal
 import sys
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
 from job import supervision, telemetry
 from job.context import RunContext
@@ -15,8 +16,11 @@ from job.distributed.worker_messages import (
     WorkEnded,
     WorkerJob,
 )
-from job.errors import JobError, TemporaryError
+from job.errors import JobError, TemporaryError, WorkerLost
 from job.workers import Stop, Terminated
+
+if TYPE_CHECKING:
+    from tensorflow.errors import OpError
 
 logger = logging.getLogger(__name__)
 
@@ -56,18 +60,21 @@ def _explain_failure(error: BaseException) -> Exception:
         return error
     import tensorflow as tf
 
-    lost_worker = (
-        tf.errors.UnavailableError,
-        tf.errors.AbortedError,
-        tf.errors.CancelledError,
-        tf.errors.InternalError,
-    )
-    if isinstance(error, lost_worker):
-        first_line = error.message.partition("\n")[0]
-        reason = first_line.rpartition("}} ")[2]  # without the name of the operation
-        return TemporaryError(
-            f"Another worker is gone, or cannot be reached: {reason}",
-            "Start all workers again: they go on from the checkpoint.",
-        )
+    cure = "Start all workers again: they go on from the checkpoint."
+    gone = (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError)
+    if isinstance(error, gone):
+        reason = _shorten_message(error)
+        return WorkerLost(f"Another worker is gone, or cannot be reached: {reason}", cure)
+    # A broken GPU gives the same error on all workers. So it counts as this worker's own failure:
+    # a Job that did not count it would never end.
+    if isinstance(error, tf.errors.InternalError):
+        reason = _shorten_message(error)
+        return TemporaryError(f"An operation between the workers failed: {reason}", cure)
     logger.error("training failed", exc_info=error)
     return RuntimeError(f"{type(error).__name__}: {error}")
+
+
+def _shorten_message(error: "OpError") -> str:
+    """The first line of TensorFlow's message, without the name of the operation."""
+    first_line: str = error.message.partition("\n")[0]
+    return first_line.rpartition("}} ")[2]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from job import dataset, distributed, files, identity, publish, storage
 from job.context import RunContext
 from job.distributed import WorkerJob
-from job.errors import JobError, SettingsError, TemporaryError
+from job.errors import JobError, SettingsError, WorkerLost
 from job.pipeline.inputs import RunInputs
 from job.publish import History
 from job.release import Manifest, folder_of
@@ -178,10 +178,17 @@ def _train_with_other_workers(inputs: RunInputs, context: RunContext) -> None:
         worker_group=context.worker_group,
         keras_home=context.keras_home,
     )
+
+    def is_done() -> bool:
+        # In this order: the chief publishes the release before it removes the checkpoints.
+        if inputs.checkpoints.is_training_over():
+            return True
+        return publish.find(inputs.registry, inputs.run_id) is not None
+
     distributed.run_with_other_workers(
         job,
         context,
-        is_done=inputs.checkpoints.is_training_over,
+        is_done=is_done,
         join_seconds=inputs.settings.devices.join_seconds,
     )
 
@@ -195,22 +202,34 @@ def _wait_for_release(inputs: RunInputs, context: RunContext) -> Result:
     """The result of a worker that is not the chief: the release that the chief publishes.
 
     Raises:
-        TemporaryError: there is none after many hours.
+        WorkerLost: there is none after many hours.
     """
     registry = inputs.registry
     with context.phase("release"):
-        logger.info("training is over: waiting for the chief's release")
-        deadline, pause = time.monotonic() + RELEASE_WAIT_SECONDS, FIRST_PAUSE_SECONDS
-        while not (manifest := publish.find(registry, inputs.run_id)):
-            if time.monotonic() > deadline:
-                raise TemporaryError(
-                    f"The chief released nothing in {RELEASE_WAIT_SECONDS // 3600} hours.",
-                    "See how worker 0 ended.",
-                )
-            time.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+        try:
+            manifest = _poll_for_release(inputs)
+        except Terminated:
+            # A Job with a success policy ends the other workers once the chief has ended well.
+            found = publish.find(registry, inputs.run_id)
+            if found is None:
+                raise
+            manifest = found
     result = _describe_release(inputs.settings, registry, manifest, "released", manifest.won)
     return replace(result, reason=manifest.fields["promotion"].get("reason", ""))
+
+
+def _poll_for_release(inputs: RunInputs) -> Manifest:
+    logger.info("training is over: waiting for the chief's release")
+    deadline, pause = time.monotonic() + RELEASE_WAIT_SECONDS, FIRST_PAUSE_SECONDS
+    while not (manifest := publish.find(inputs.registry, inputs.run_id)):
+        if time.monotonic() > deadline:
+            raise WorkerLost(
+                f"The chief released nothing in {RELEASE_WAIT_SECONDS // 3600} hours.",
+                "See how worker 0 ended.",
+            )
+        time.sleep(pause)
+        pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+    return manifest
 
 
 def _leave_unchanged(settings: Settings, registry: Store, manifest: Manifest) -> Result:

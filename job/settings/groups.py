@@ -271,5 +271,5 @@ class DevicesSettings(Group):
     """CPU threads of one operation. 0 takes all cores. Another number changes the last bits of the
     results."""
     join_seconds: float = runs(900, gt=0, allow_inf_nan=False)
-    """How long one of several workers waits for the others before it ends with exit code 75. Longer
+    """How long one of several workers waits for the others before it ends with exit code 76. Longer
     than a Job's back-off."""

@@ -37,5 +37,5 @@ class TrainingContext:
         """Whether any worker was asked to stop; then all of them are, at the same place."""
         stopping = self.workers.any(self.stop.requested)
         if stopping:
-            self.stop.requested = True
+            self.stop.follow_others()
         return stopping

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterator
 from types import FrameType
 
-from job.errors import STOP_SIGNALS, Interrupted
+from job.errors import STOP_SIGNALS, Interrupted, WorkerStopped
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Stop:
     twice means it: the supervisor ends this process then, even where native code holds it.
 
     Attributes:
-        requested: a stop was asked for.
+        requested: a stop was asked for, by a signal or by another worker.
         raised: `Terminated` was raised. Native code in which that happens may drop it or make
             another error of it (TensorFlow does both).
     """
@@ -52,8 +52,8 @@ class Stop:
         self.requested = False
         self.raised = False
         self._deferred = False
-        # A worker that another one has stopped got no signal of its own.
-        self._number: int = signal.SIGTERM
+        # None while a worker is only stopped by another one: it got no signal of its own.
+        self._number: int | None = None
 
     def install(self) -> None:
         """Handle the signals.
@@ -66,6 +66,10 @@ class Stop:
             if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
+    def follow_others(self) -> None:
+        """Stop because another worker was asked to. A signal of its own outweighs it."""
+        self.requested = True
+
     def ignore(self) -> None:
         """Ignore the signals from now on: the outcome is known, and must still be reported."""
         for number in STOP_SIGNALS:
@@ -74,7 +78,7 @@ class Stop:
     def check(self) -> None:
         """Raise `Interrupted` if a stop was requested."""
         if self.requested:
-            raise Terminated(self._number).as_error()
+            raise self._make_error()
 
     def explain(self, error: BaseException) -> BaseException:
         """The error that people are shown.
@@ -86,7 +90,7 @@ class Stop:
         if isinstance(error, Terminated):
             return error.as_error()
         logger.info("what the stop became: %s: %s", type(error).__name__, error)
-        return Terminated(self._number).as_error()
+        return self._make_error()
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -101,12 +105,18 @@ class Stop:
             self._deferred = False
         self.check()
 
+    def _make_error(self) -> Interrupted:
+        if self._number is None:
+            return WorkerStopped.by_another()
+        return Terminated(self._number).as_error()
+
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self.requested:
+        if self._number is not None:
             # The first one is on its way out, and a second one would cut its clean-up short.
             return
+        stopping = self.requested
         self.requested = True
         self._number = number
-        if not self._deferred:
+        if not self._deferred and not stopping:
             self.raised = True
             raise Terminated(number)

@@ -11,6 +11,11 @@ RULES = [
     },
     {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]},
 ]
+# Of several workers, one that only lost another is not counted.
+LOST = {
+    "action": "Ignore",
+    "onExitCodes": {"containerName": "graft", "operator": "In", "values": [76]},
+}
 # What a restricted pod may mount.
 VOLUMES = {
     "configMap",
@@ -42,8 +47,9 @@ def _demand(found: Tree, wanted: Tree) -> Iterator[str]:
 
 
 def _job_findings(spec: Tree) -> Iterator[str]:
+    rules = [*RULES, LOST] if spec.get("completionMode") == "Indexed" else RULES
     yield from _demand(
-        spec, {"podReplacementPolicy": "Failed", "podFailurePolicy": {"rules": RULES}}
+        spec, {"podReplacementPolicy": "Failed", "podFailurePolicy": {"rules": rules}}
     )
     yield from _demand(spec, {"backoffLimit": 3, "activeDeadlineSeconds": 86_400})
     if "suspend" in spec:

@@ -26,10 +26,9 @@ from tools.paths import CHART
 pytestmark = pytest.mark.chart
 
 VOLATILE: list[Tree] = [
-    {"job": {"ttlSecondsAfterFinished": 60}},
+    {"job": {"ttlSecondsAfterFinished": 600}},
     {"job": {"retries": 7}},
     {"job": {"activeDeadlineSeconds": 60}},
-    {"queue": "training"},
     {"podMonitor": {"enabled": True}},
     {"networkPolicy": {"enabled": True}},
     {"schedule": {"cron": "@daily"}},
@@ -41,6 +40,8 @@ VOLATILE: list[Tree] = [
 ]
 IMMUTABLE: list[Tree] = [
     {"run": {"again": "2"}},
+    {"run": {"attempt": "2"}},
+    {"queue": "training"},
     {"settings": {"training": {"learning_rate": 0.01}}},
     {"settings": {"gate": {"min_score": 0.5}}},
     {"image": {"tag": "0.2.0"}},
@@ -72,6 +73,13 @@ def test_each_immutable_change_is_a_run_of_its_own_and_the_same_under_both_helms
     names = [run_name(values) for values in IMMUTABLE]
     assert len(set(names)) == len(IMMUTABLE)
     assert names == [run_name(values, major=4) for values in IMMUTABLE]
+
+
+def test_another_attempt_is_the_same_run_to_graft_and_learning_anew_is_not() -> None:
+    """So one goes on from the checkpoint of its run id, and the other has a run id of its own."""
+    assert job(render({"run": {"attempt": "2"}})) == job(render())
+    assert "GRAFT_AGAIN" not in environment(render({"run": {"attempt": "2"}}))
+    assert environment(render({"run": {"again": "2"}}))["GRAFT_AGAIN"] == "2"
 
 
 def test_the_order_of_the_values_and_the_way_they_are_given_do_not_matter() -> None:

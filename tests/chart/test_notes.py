@@ -36,13 +36,13 @@ def test_a_run_is_named_in_every_command(probe: Path, major: int) -> None:
     text, objects = notes(probe, major=major)
     name = only(objects, "Job")["metadata"]["name"]
     commands = [line for line in text.splitlines() if "kubectl" in line]
-    assert len(commands) == 5
+    assert len(commands) == 4
     assert all("kubectl --namespace vision " in line and name in line for line in commands)
     assert "port-forward job/" in text
-    assert (
-        "helm upgrade flowers <chart> --namespace vision --reuse-values --set-string run.again="
-        in text
-    )
+    assert f"graft watch {name} --namespace vision" in text
+    upgrade = "helm upgrade flowers <chart> --namespace vision --reset-then-reuse-values"
+    assert f"{upgrade} --set-string run.again=" in text
+    assert f"{upgrade} --set-string run.attempt=" in text
     assert "s3://models/flowers/releases/" in text
     assert "graft submit" not in text
 

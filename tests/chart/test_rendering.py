@@ -77,6 +77,7 @@ SWITCHES: dict[str, list[Tree]] = {
     ],
     "cache": [{}, {"cache": {"claim": "graft-cache", "size": "1Ti"}, "runAs": {"fsGroup": 65532}}],
     "queue": [{}, {"queue": "training", "priorityClassName": "low"}],
+    "toleration": [{}, {"gpus": {"toleration": False}}, {"gpus": {"toleration": True}}],
     "istio": [{}, {"istio": "native"}],
     "marks": [{}, {"podLabels": {"team": "vision"}, "podAnnotations": {"cost": "4711"}}],
     "placement": [
@@ -109,7 +110,7 @@ SWITCHES: dict[str, list[Tree]] = {
     ],
     "job": [
         {},
-        {"job": {"retries": 0, "ttlSecondsAfterFinished": 0}, "run": {"again": "once more"}},
+        {"job": {"retries": 0, "ttlSecondsAfterFinished": 600}, "run": {"again": "once more"}},
     ],
     "name": [{}, {"fullnameOverride": "n" * 63}],
 }
@@ -268,6 +269,21 @@ def test_gpus_are_promised_tolerated_and_given_shared_memory() -> None:
     assert variables["GRAFT_DEVICES_GPUS"] == "2"
     assert variables["CUDA_CACHE_PATH"].startswith(variables["GRAFT_CACHE_DIR"])
     assert "NVIDIA_VISIBLE_DEVICES" not in variables
+
+
+def test_kueue_alone_gives_tolerations_to_a_run_in_its_queue() -> None:
+    """It adds those of its flavors to the Job, and Helm would want to take the list back."""
+
+    def tolerations(**values: Any) -> Any:
+        return job(render({"gpus": {"count": 1}, "queue": "training"} | values))["template"][
+            "spec"
+        ].get("tolerations")
+
+    usual = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert tolerations() is None
+    assert tolerations(gpus={"count": 1, "toleration": True}) == usual
+    assert tolerations(queue="") == usual
+    assert tolerations(queue="", gpus={"count": 1, "toleration": False}) is None
 
 
 def test_a_pod_without_gpus_sees_none_even_if_its_image_asks_for_all() -> None:

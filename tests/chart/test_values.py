@@ -1,6 +1,10 @@
 """What may be given: the schema is closed, and conflicts are reported all at once."""
 
 import json
+import re
+import shutil
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,14 +16,18 @@ from job.settings import load
 from tests.chart.rendering import (
     EXAMPLES,
     LAUNCHES,
+    LEAST,
     RefusedError,
     Tree,
     environment,
+    job,
+    merged,
     render,
     run_helm,
 )
 from tools.chart.declaration import SHAPES, values
 from tools.chart.generate import readme, rendered, schema
+from tools.helm import MAJORS
 from tools.paths import CHART
 
 pytestmark = pytest.mark.chart
@@ -80,6 +88,8 @@ def test_the_schema_accepts_the_defaults_and_every_example(draft: Any) -> None:
         ({"schedule": {"cron": "nightly"}}, "cron"),
         ({"store": {"endpoint": "minio:9000"}}, "endpoint"),
         ({"resources": {"limit": {}}}, "limit"),
+        ({"resources": {"claims": [{"name": "gpu"}]}}, "claims"),
+        ({"job": {"ttlSecondsAfterFinished": 0}}, "ttlSecondsAfterFinished"),
     ],
     ids=str,
 )
@@ -125,11 +135,20 @@ def test_lists_are_joined_and_nothing_is_left_of_what_is_empty() -> None:
 
 
 def test_a_value_means_what_it_says_and_not_another_variable() -> None:
-    settings = {"dataset": {"uri": 's3://data/$(HOME)/"quoted"\\'}}
-    assert (
-        environment(render({"settings": settings}))["GRAFT_DATASET_URI"]
-        == 's3://data/$$(HOME)/"quoted"\\'
-    )
+    given = {
+        "dataset": {"uri": 's3://data/$(HOME)/"quoted"\\'},
+        "telemetry": {"push_url": "http://user:pa$$w@push:9091"},
+        "backbone": {"mirror": "s3://data/a$$(HOME)"},
+    }
+    variables = environment(render({"settings": given}))
+    assert expand(variables["GRAFT_DATASET_URI"]) == given["dataset"]["uri"]
+    assert expand(variables["GRAFT_TELEMETRY_PUSH_URL"]) == given["telemetry"]["push_url"]
+    assert expand(variables["GRAFT_BACKBONE_MIRROR"]) == given["backbone"]["mirror"]
+
+
+def expand(value: str) -> str:
+    """What the kubelet makes of a value: $$ is a $, and $(HOME) another variable."""
+    return re.sub(r"\$\$|\$\(HOME\)", lambda found: {"$$": "$"}.get(found[0], "/tmp"), value)
 
 
 @pytest.mark.parametrize(
@@ -277,3 +296,74 @@ def test_a_folder_must_lie_in_a_mounted_volume(uri: str, works: bool) -> None:
     else:
         with pytest.raises(RefusedError, match="nothing is mounted there"):
             render(given)
+
+
+def everything() -> list[str]:
+    """The path of each value and of each group of values."""
+    paths = [value.path for value in values()]
+    groups = {path.rpartition(".")[0] for path in paths} - {""}
+    return sorted({*paths, *groups})
+
+
+def nothing(path: str) -> Tree:
+    tree: Any = None
+    for key in reversed(path.split(".")):
+        tree = {key: tree}
+    return merged({"settings": LEAST["settings"]}, tree)
+
+
+@pytest.mark.parametrize("major", [3, 4])
+@pytest.mark.parametrize("path", everything())
+def test_a_value_that_is_null_is_its_default(path: str, major: int) -> None:
+    launch = "schedule" if path.startswith("schedule") else "run"
+    if path == "settings":
+        with pytest.raises(RefusedError, match=r"settings.dataset.uri is not set. Set it to"):
+            template({"settings": None}, major)
+    elif path == "launch":
+        assert template(nothing(path), major) == template(LEAST, major)
+    else:
+        assert template({"launch": launch} | nothing(path), major) == template(
+            {"launch": launch} | LEAST, major
+        )
+
+
+def test_all_values_that_are_null_at_once_are_the_defaults() -> None:
+    whole = merged(*(nothing(path) for path in everything() if path != "settings"), LEAST)
+    for major in MAJORS:
+        assert template(whole, major) == template(LEAST, major)
+
+
+def test_what_is_left_out_of_resources_stays_out() -> None:
+    (container,) = job(render({"resources": {"requests": {"cpu": None}}}))["template"]["spec"][
+        "containers"
+    ]
+    assert "cpu" not in container["resources"]["requests"]
+    assert container["resources"]["requests"]["memory"] == "4Gi"
+
+
+@cache
+def template_text(given: str, major: int) -> str:
+    return run_helm(
+        major, "template", "flowers", str(CHART), "--values", "-", given=json.loads(given)
+    )
+
+
+def template(given: Tree, major: int) -> str:
+    """All that Helm makes of these values alone, once for each of them."""
+    return template_text(json.dumps(given), major)
+
+
+@pytest.mark.parametrize("major", [3, 4])
+def test_a_value_that_is_null_in_a_parent_chart_is_its_default(tmp_path: Path, major: int) -> None:
+    chart = tmp_path / "parent"
+    shutil.copytree(CHART, chart / "charts" / "graft")
+    about = {"apiVersion": "v2", "name": "parent", "version": "1.0.0"}
+    (chart / "Chart.yaml").write_text(yaml.safe_dump(about))
+
+    def rendered(given: Tree) -> str:
+        return run_helm(
+            major, "template", "zoo", str(chart), "--values", "-", given={"graft": given}
+        )
+
+    whole = merged(*(nothing(path) for path in everything() if path != "settings"), LEAST)
+    assert rendered(whole) == rendered(LEAST)

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from job.errors import WorkerLost, WorkerStopped
 from job.workers import WorkerGroup
 from tests.chart.rendering import LAUNCHES, Tree, job, only, pods, render
 
@@ -59,6 +60,27 @@ def test_each_index_is_one_worker_and_retries_are_counted_for_each(launch: str) 
     spec = job(render({"launch": launch, "workers": 3, "job": {"retries": 2}}))
     assert (spec["completionMode"], spec["completions"], spec["parallelism"]) == ("Indexed", 3, 3)
     assert spec["backoffLimit"] == 6
+
+
+@pytest.mark.parametrize("launch", LAUNCHES)
+def test_a_worker_that_only_lost_another_is_not_counted(launch: str) -> None:
+    def ignored(workers: int) -> list[int]:
+        rules = job(render({"launch": launch, "workers": workers}))["podFailurePolicy"]["rules"]
+        codes = [rule.get("onExitCodes", {}) for rule in rules if rule["action"] == "Ignore"]
+        return [code for found in codes for code in found.get("values", [])]
+
+    assert ignored(2) == [WorkerLost.exit_code] == [WorkerStopped.exit_code]
+    assert ignored(1) == []
+
+
+@pytest.mark.parametrize(("version", "has_policy"), [("1.32.9", False), ("1.33.0-gke.1", True)])
+def test_the_run_is_over_with_its_chief_where_the_api_can_say_so(
+    version: str, has_policy: bool
+) -> None:
+    spec = job(render({"workers": 3}, "--kube-version", version))
+    policy = {"rules": [{"succeededIndexes": "0"}]}
+    assert spec.get("successPolicy") == (policy if has_policy else None)
+    assert "successPolicy" not in job(render({}, "--kube-version", version))
 
 
 def test_one_worker_is_a_plain_job_without_a_service() -> None:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from job.errors import Interrupted, SettingsError
+from job.errors import Interrupted, SettingsError, WorkerStopped
 from job.pipeline import RunContext
+from job.result import failed
 from job.settings import DevicesSettings
 from job.telemetry import silent
 from job.workers import SINGLE_WORKER, Stop, Terminated, WorkerGroup, Workers, join
@@ -160,6 +161,28 @@ def test_a_phase_that_asks_for_itself_is_not_cut_off(stop: Stop) -> None:
     with pytest.raises(Interrupted, match=STOPPED):
         work()
     assert steps == [0, 1, "saved"]
+
+
+def test_a_worker_that_another_one_has_stopped_ends_with_a_code_of_its_own(stop: Stop) -> None:
+    def work() -> None:
+        with stop.deferred():
+            stop.follow_others()
+
+    with pytest.raises(WorkerStopped, match="Another worker") as caught:
+        work()
+    assert caught.value.exit_code == 76
+    assert failed(caught.value).status == "interrupted"
+
+
+def test_a_signal_of_its_own_outweighs_that_of_another_worker(stop: Stop) -> None:
+    def work() -> None:
+        with stop.deferred():
+            stop.follow_others()
+            ask_to_stop()
+
+    with pytest.raises(Interrupted, match=STOPPED) as caught:
+        work()
+    assert caught.value.exit_code == 75
 
 
 def test_without_a_signal_nothing_happens(stop: Stop) -> None:

@@ -18,7 +18,7 @@ QUANTITIES = {"type": "object", "additionalProperties": {"type": ["string", "int
 SIZE = {"type": "string", "pattern": "^[1-9][0-9]*(Mi|Gi|Ti)$"}
 URL = {"type": "string", "pattern": r"^(https?://[^\s/]+/?)?$"}
 SECONDS = {"type": "integer", "minimum": 1}
-IDENTITY = {"type": ["integer", "null"], "minimum": 1}
+IDENTITY = {"type": "integer", "minimum": 1}
 NAME = {"type": "string", "pattern": "^([a-z0-9]([a-z0-9.-]*[a-z0-9])?)?$"}
 
 
@@ -31,6 +31,18 @@ def closed(properties: dict[str, Any], *required: str) -> dict[str, Any]:
 def several(items: dict[str, Any]) -> dict[str, Any]:
     """The schema of a list."""
     return {"type": "array", "items": items}
+
+
+def nullable(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same schema, in which null is allowed too."""
+    wider = dict(schema)
+    if isinstance(kind := schema.get("type"), str):
+        wider["type"] = [kind, "null"]
+    if "enum" in schema:
+        wider["enum"] = [*schema["enum"], None]
+    if "anyOf" in schema:
+        wider["anyOf"] = [*schema["anyOf"], {"type": "null"}]
+    return wider
 
 
 def named(**more: Any) -> dict[str, Any]:
@@ -46,6 +58,7 @@ def named(**more: Any) -> dict[str, Any]:
 SHAPES: dict[str, dict[str, Any]] = {
     "launch": {"enum": ["run", "schedule", "template"]},
     "run.again": {"type": "string", "maxLength": 63},
+    "run.attempt": {"type": "string", "maxLength": 63},
     "schedule.cron": {
         "type": "string",
         "pattern": r"^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|(\S+\s+){4}\S+)$",
@@ -59,7 +72,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "imagePullSecrets": several(closed({"name": {"type": "string", "minLength": 1}}, "name")),
     "job.activeDeadlineSeconds": SECONDS,
     "job.terminationGracePeriodSeconds": SECONDS,
-    "job.ttlSecondsAfterFinished": {"type": ["integer", "null"], "minimum": 0},
+    # With less, a waiter that looks again finds nothing, and a retry starts the run once more.
+    "job.ttlSecondsAfterFinished": {"type": "integer", "minimum": 600},
     "store.endpoint": URL,
     "credentials.secret": NAME,
     "credentials.format": {"enum": ["file", "keys"]},
@@ -73,7 +87,9 @@ SHAPES: dict[str, dict[str, Any]] = {
     "workers": {"type": "integer", "minimum": 1, "maximum": 999},
     "gpus.resource": {"type": "string", "pattern": "^[a-z0-9.-]+/[A-Za-z0-9._-]+$"},
     "gpus.sharedMemory": SIZE,
-    "resources": closed({"requests": QUANTITIES, "limits": QUANTITIES, "claims": several(named())}),
+    "gpus.toleration": {"type": "boolean"},
+    "resources": closed({"requests": QUANTITIES, "limits": QUANTITIES}),
+    "architecture": {"type": "string", "pattern": "^[a-z0-9]*$"},
     "nodeSelector": TEXTS,
     "affinity": ANYTHING,
     "tolerations": several(
@@ -133,8 +149,8 @@ class Value:
     sentence: str
 
     def schema(self) -> dict[str, Any]:
-        """What may be given for it."""
-        return SHAPES[self.path] if self.path in SHAPES else PLAIN[type(self.default)]
+        """What may be given for it. Null is the default, everywhere."""
+        return nullable(SHAPES[self.path] if self.path in SHAPES else PLAIN[type(self.default)])
 
 
 def values() -> tuple[Value, ...]:

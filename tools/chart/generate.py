@@ -2,9 +2,9 @@
 
     python -m tools.chart.generate [--check]
 
-`helm/values.schema.json` and `helm/README.md` come from `helm/values.yaml`,
-`tools/chart/declaration.py` and, for the settings, from `docs/settings.schema.json`. `manifests/`
-holds the chart rendered for people without Helm.
+`helm/values.schema.json`, `helm/templates/_defaults.tpl` and `helm/README.md` come from
+`helm/values.yaml`, `tools/chart/declaration.py` and, for the settings, from
+`docs/settings.schema.json`. `manifests/` holds the chart rendered for people without Helm.
 """
 
 import argparse
@@ -14,8 +14,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from tools import helm
-from tools.chart.declaration import Value, closed, values
+from tools.chart.declaration import Value, closed, nullable, values
 from tools.paths import CHART, MANIFESTS, ROOT
 
 LAUNCHES = ("run", "schedule", "template")
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="only compare")
     check = parser.parse_args().check
     write(CHART / "values.schema.json", json.dumps(schema(), indent=2) + "\n", check=check)
+    write(CHART / "templates" / "_defaults.tpl", defaults(), check=check)
     write(CHART / "README.md", readme(), check=check)
     for launch in LAUNCHES:
         write(MANIFESTS / f"{launch}.yaml", rendered(launch), check=check)
@@ -49,7 +52,7 @@ def schema() -> dict[str, Any]:
         *groups, key = value.path.split(".")
         properties = tree
         for group in groups:
-            properties = properties.setdefault(group, closed({}))["properties"]
+            properties = properties.setdefault(group, nullable(closed({})))["properties"]
         properties[key] = {"description": value.sentence} | (
             _settings_schema() if key == "settings" else value.schema()
         )
@@ -65,18 +68,28 @@ def schema() -> dict[str, Any]:
 
 
 def _settings_schema() -> dict[str, Any]:
-    """The job's own schema without `required`, which the chart reports with all other problems."""
+    """The job's own schema, in which nothing is required and null is as good as nothing.
+
+    What is missing is reported by the chart, together with all other problems.
+    """
 
     def optional(node: dict[str, Any]) -> dict[str, Any]:
-        return {
-            key: {name: optional(inner) for name, inner in value.items()}
-            if key == "properties"
-            else value
-            for key, value in node.items()
-            if key != "required"
-        }
+        relaxed = nullable(node)
+        relaxed.pop("required", None)
+        if "properties" in node:
+            inner = node["properties"]
+            relaxed["properties"] = {name: optional(inner[name]) for name in inner}
+        return relaxed
 
     return optional(json.loads((ROOT / "docs" / "settings.schema.json").read_text()))
+
+
+def defaults() -> str:
+    """The default values as a template: charts cannot read their own values.yaml."""
+    tree = yaml.safe_load((CHART / "values.yaml").read_text())
+    text = yaml.safe_dump(tree, sort_keys=False)
+    about = "The default of each value. Generated from values.yaml by `make generate`."
+    return f'{{{{/* {about} */}}}}\n{{{{- define "graft.defaults" -}}}}\n{text}{{{{- end }}}}\n'
 
 
 def readme() -> str:

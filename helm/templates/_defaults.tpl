@@ -1,0 +1,91 @@
+{{/* The default of each value. Generated from values.yaml by `make generate`. */}}
+{{- define "graft.defaults" -}}
+launch: run
+settings: {}
+run:
+  again: ''
+  attempt: ''
+schedule:
+  cron: 0 3 * * *
+  timeZone: Etc/UTC
+  startingDeadlineSeconds: 3600
+  concurrencyPolicy: Forbid
+  suspend: false
+  successfulJobsHistoryLimit: 10
+  failedJobsHistoryLimit: 10
+image:
+  repository: graft
+  tag: ''
+  digest: ''
+  pullPolicy: IfNotPresent
+imagePullSecrets: []
+job:
+  retries: 3
+  activeDeadlineSeconds: 86400
+  ttlSecondsAfterFinished: null
+  terminationGracePeriodSeconds: 120
+store:
+  endpoint: ''
+  region: ''
+credentials:
+  secret: ''
+  format: file
+  podIdentity: false
+caBundle:
+  configMap: ''
+  key: ca.crt
+proxy:
+  http: ''
+  https: ''
+  noProxy: ''
+cache:
+  claim: ''
+  size: 20Gi
+scratch:
+  size: 10Gi
+workers: 1
+gpus:
+  count: 0
+  resource: nvidia.com/gpu
+  sharedMemory: 2Gi
+  toleration: null
+resources:
+  requests:
+    cpu: '1'
+    memory: 4Gi
+  limits:
+    memory: 8Gi
+runtimeClassName: ''
+architecture: amd64
+nodeSelector: {}
+affinity: {}
+tolerations: []
+priorityClassName: ''
+queue: ''
+istio: disabled
+podLabels: {}
+podAnnotations: {}
+runAs:
+  user: null
+  group: null
+  fsGroup: null
+serviceAccount:
+  create: true
+  name: ''
+  annotations: {}
+extraEnv: []
+extraEnvFrom: []
+extraVolumes: []
+extraVolumeMounts: []
+networkPolicy:
+  enabled: false
+  metricsFrom: []
+  extraEgress: []
+podMonitor:
+  enabled: false
+  interval: 15s
+  labels: {}
+test:
+  gpu: false
+fullnameOverride: ''
+{{- end }}
