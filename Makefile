@@ -72,6 +72,7 @@ imports: .venv/ready
 fresh: .venv/ready .venv/catalogue
 	$(BIN)/python -m tools.generate_settings --check
 	$(BIN)/python -m tools.generate_locks --check
+	$(BIN)/python -m tools.generate_operations --check
 rendered: helm
 	$(BIN)/python -m tools.chart.generate --check
 
@@ -136,6 +137,7 @@ image-archive: .venv/ready ## Build the CPU image on Debian packages, as an arch
 generate: helm ## Write the generated files: catalogue, settings, the chart's schema and README, manifests.
 	$(BIN)/python -m tools.generate_catalogue
 	$(BIN)/python -m tools.generate_settings
+	$(BIN)/python -m tools.generate_operations
 	$(BIN)/python -m tools.chart.generate
 
 .PHONY: lock

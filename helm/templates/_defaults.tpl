@@ -40,9 +40,12 @@ proxy:
   noProxy: ''
 cache:
   claim: ''
+  ephemeral: false
+  storageClass: ''
   size: 20Gi
 scratch:
   size: 10Gi
+requestNodeDisk: true
 workers: 1
 gpus:
   count: 0
@@ -60,11 +63,23 @@ architecture: amd64
 nodeSelector: {}
 affinity: {}
 tolerations: []
+topologySpreadConstraints: []
 priorityClassName: ''
+schedulerName: ''
 queue: ''
 istio: disabled
 podLabels: {}
 podAnnotations: {}
+jobLabels: {}
+jobAnnotations: {}
+commonLabels: {}
+commonAnnotations: {}
+initContainers: []
+extraContainers: []
+dnsConfig: {}
+hostAliases: []
+podSecurityContext: {}
+containerSecurityContext: {}
 runAs:
   user: null
   group: null
@@ -84,8 +99,31 @@ networkPolicy:
 podMonitor:
   enabled: false
   interval: 15s
-  labels: {}
+  scrapeTimeout: ''
+  labels:
+    release: kube-prometheus-stack
+  relabelings: []
+  metricRelabelings: []
+prometheusRule:
+  enabled: false
+  scope: release
+  labels:
+    release: kube-prometheus-stack
+  pendingSeconds: 1800
+  stalledSeconds: 1800
+  severity: warning
+  runbookUrl: ''
+dashboard:
+  enabled: false
+  labels:
+    grafana_dashboard: '1'
+  annotations: {}
 test:
   gpu: false
+extraObjects: []
+nameOverride: ''
 fullnameOverride: ''
+global:
+  imageRegistry: ''
+  imagePullSecrets: []
 {{- end }}

@@ -114,6 +114,11 @@ One value as the text of a variable. Helm holds a million of a values file as th
 
 {{/* Nine tenths of a size such as 20Gi, in bytes. */}}
 {{- define "graft.cacheLimit" -}}
-{{- $units := dict "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 -}}
-{{- div (mul (regexFind "^[0-9]+" .) (get $units (regexFind "[A-Za-z]+$" .)) 9) 10 -}}
+{{- div (mul (include "graft.mebibytes" .) 1048576 9) 10 -}}
+{{- end }}
+
+{{/* A size such as 20Gi in units of 1Mi. */}}
+{{- define "graft.mebibytes" -}}
+{{- $units := dict "Mi" 1 "Gi" 1024 "Ti" 1048576 -}}
+{{- mul (regexFind "^[0-9]+" .) (get $units (regexFind "[A-Za-z]+$" .)) -}}
 {{- end }}

@@ -1,7 +1,17 @@
 {{/* The name of what the chart makes: the release's, since a release is a run; a dependency adds its own. */}}
 {{- define "graft.fullname" -}}
-{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name .Chart.Name) .Chart.IsRoot -}}
+{{- $name := ternary .Release.Name (printf "%s-%s" .Release.Name (include "graft.name" .)) .Chart.IsRoot -}}
 {{- include "graft.cut" (dict "name" (default $name .Values.fullnameOverride) "limit" 63) -}}
+{{- end }}
+
+{{/* The name of the model, under which its releases are kept. */}}
+{{- define "graft.modelName" -}}
+{{- default (include "graft.fullname" .) .Values.settings.name -}}
+{{- end }}
+
+{{/* The name of the application. */}}
+{{- define "graft.name" -}}
+{{- default .Chart.Name .Values.nameOverride -}}
 {{- end }}
 
 {{/*
@@ -44,14 +54,36 @@ the name's digest: another template is another Job. Kueue lets nobody change the
 
 {{/* What pods are selected by; never the version, which would change the template with every release of the chart. */}}
 {{- define "graft.selector" -}}
-app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/name: {{ include "graft.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/part-of: graft
 {{- end }}
 
-{{- define "graft.labels" -}}
+{{- define "graft.ownLabels" -}}
 {{ include "graft.selector" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "graft.labels" -}}
+{{ include "graft.ownLabels" . }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* The labels of a Job: `root` and `base`, those that a Job has in any case. */}}
+{{- define "graft.jobLabels" -}}
+{{- $values := .root.Values -}}
+{{- $own := ternary dict (dict "kueue.x-k8s.io/queue-name" $values.queue) (eq $values.queue "") -}}
+{{- merge .base $own (deepCopy $values.jobLabels) $values.commonLabels | toYaml -}}
+{{- end }}
+
+{{/* The whole entry `annotations:` from those of all objects and from `more`; empty without any: with `root`. */}}
+{{- define "graft.annotations" -}}
+{{- with merge (deepCopy .more) .root.Values.commonAnnotations -}}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end -}}
 {{- end }}

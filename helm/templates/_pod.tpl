@@ -8,13 +8,14 @@
 metadata:
   labels:
     {{- include "graft.selector" $root | nindent 4 }}
+    app.kubernetes.io/component: {{ $verb }}
     sidecar.istio.io/inject: {{ eq $values.istio "native" | quote }}
-    {{- with $values.podLabels }}
+    {{- with merge (deepCopy $values.podLabels) $values.commonLabels }}
     {{- toYaml . | nindent 4 }}
     {{- end }}
-  {{- with merge (ternary (dict "sidecar.istio.io/nativeSidecar" "true") dict (eq $values.istio "native")) $values.podAnnotations }}
-  annotations:
-    {{- toYaml . | nindent 4 }}
+  {{- $mesh := ternary (dict "sidecar.istio.io/nativeSidecar" "true") dict (eq $values.istio "native") }}
+  {{- with include "graft.annotations" (dict "root" $root "more" (merge $mesh $values.podAnnotations)) }}
+  {{- . | nindent 2 }}
   {{- end }}
 spec:
   restartPolicy: Never
@@ -37,12 +38,27 @@ spec:
     {{- with $values.runAs.group }}
     runAsGroup: {{ int . }}
     {{- end }}
+    {{- $additions := deepCopy $values.podSecurityContext }}
     {{- with $values.runAs.fsGroup }}
     fsGroup: {{ int . }}
-    fsGroupChangePolicy: OnRootMismatch
+    {{- $additions = merge $additions (dict "fsGroupChangePolicy" "OnRootMismatch") }}
     {{- end }}
-  {{- with $values.imagePullSecrets }}
+    {{- with $additions }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
+  {{- with include "graft.pullSecrets" $values | fromJsonArray }}
   imagePullSecrets:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.schedulerName }}
+  schedulerName: {{ . }}
+  {{- end }}
+  {{- with $values.dnsConfig }}
+  dnsConfig:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.hostAliases }}
+  hostAliases:
     {{- toYaml . | nindent 4 }}
   {{- end }}
   {{- with $values.runtimeClassName }}
@@ -64,6 +80,14 @@ spec:
   tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+  {{- with $values.topologySpreadConstraints }}
+  topologySpreadConstraints:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $values.initContainers }}
+  initContainers:
+    {{- toYaml . | nindent 4 }}
+  {{- end }}
   containers:
     - name: graft
       image: {{ include "graft.image" $root | quote }}
@@ -79,17 +103,22 @@ spec:
         {{- toYaml . | nindent 8 }}
       {{- end }}
       {{- with include "graft.port" $root }}
+      {{- if eq $verb "run" }}
       ports:
         - name: metrics
           containerPort: {{ . }}
       {{- end }}
+      {{- end }}
       resources:
-        {{- include "graft.resources" (dict "root" $root "gpus" $gpus) | nindent 8 }}
+        {{- include "graft.resources" (dict "root" $root "verb" $verb "gpus" $gpus) | nindent 8 }}
       securityContext:
         allowPrivilegeEscalation: false
         readOnlyRootFilesystem: true
         capabilities:
           drop: [ALL]
+        {{- with $values.containerSecurityContext }}
+        {{- toYaml . | nindent 8 }}
+        {{- end }}
       # The job writes its result there; of one that could not, the log's end is better than nothing.
       terminationMessagePolicy: FallbackToLogsOnError
       volumeMounts:
@@ -114,11 +143,25 @@ spec:
         {{- with $values.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+    {{- with $values.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumes:
     - name: cache
       {{- if and $values.cache.claim (eq $verb "run") }}
       persistentVolumeClaim:
         claimName: {{ $values.cache.claim }}
+      {{- else if and $values.cache.ephemeral (eq $verb "run") }}
+      ephemeral:
+        volumeClaimTemplate:
+          spec:
+            accessModes: [ReadWriteOnce]
+            {{- with $values.cache.storageClass }}
+            storageClassName: {{ . }}
+            {{- end }}
+            resources:
+              requests:
+                storage: {{ $values.cache.size }}
       {{- else }}
       emptyDir:
         sizeLimit: {{ $values.cache.size }}
@@ -150,17 +193,32 @@ spec:
 
 {{- define "graft.image" -}}
 {{- $image := .Values.image -}}
-{{- if $image.digest -}}
-{{- printf "%s@%s" $image.repository $image.digest -}}
-{{- else -}}
-{{- printf "%s:%s" $image.repository (default .Chart.AppVersion $image.tag) -}}
+{{- $repository := $image.repository -}}
+{{- with .Values.global.imageRegistry -}}
+{{/* The first part of a name is a registry if it has a dot or a port. */}}
+{{- $path := regexReplaceAll "^(localhost|[^/]*[.:][^/]*)/" $repository "" -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) $path -}}
 {{- end -}}
+{{- if $image.digest -}}
+{{- printf "%s@%s" $repository $image.digest -}}
+{{- else -}}
+{{- printf "%s:%s" $repository (default .Chart.AppVersion $image.tag) -}}
+{{- end -}}
+{{- end }}
+
+{{/* The Secrets of all registries, each once, as a JSON array. */}}
+{{- define "graft.pullSecrets" -}}
+{{- $secrets := list -}}
+{{- range concat .imagePullSecrets .global.imagePullSecrets -}}
+{{- $secrets = append $secrets (ternary . (dict "name" .) (kindIs "map" .)) -}}
+{{- end -}}
+{{- uniq $secrets | toJson -}}
 {{- end }}
 
 {{/* The metrics port, as the job has it by default; empty where nothing is served. */}}
 {{- define "graft.port" -}}
-{{- $telemetry := default dict .Values.settings.telemetry -}}
-{{- $port := int (hasKey $telemetry "port" | ternary $telemetry.port 8000) -}}
+{{- $given := include "graft.settings" . | fromJson -}}
+{{- $port := int (default "8000" (get $given "GRAFT_TELEMETRY_PORT")) -}}
 {{- if $port -}}{{ $port }}{{- end -}}
 {{- end }}
 
@@ -174,13 +232,36 @@ tolerations of its flavors to the Job's template. Helm would take a list that di
 {{- ternary (list $usual) list (and (gt (int .gpus.count) 0) $wanted) | toJson -}}
 {{- end }}
 
-{{/* What was asked for, and the number of `gpus`: with `root`. */}}
+{{/* What was asked for, the disk of the node and the number of `gpus`: with `root` and `verb`. */}}
 {{- define "graft.resources" -}}
 {{- $values := .root.Values -}}
 {{- $gpus := int .gpus -}}
 {{- $resources := deepCopy $values.resources -}}
+{{- if $values.requestNodeDisk -}}
+{{- $disk := include "graft.nodeDisk" . -}}
+{{- $requested := get (default dict $resources.requests) "ephemeral-storage" -}}
+{{- $limited := get (default dict $resources.limits) "ephemeral-storage" -}}
+{{- $asked := dict
+  "requests" (dict "ephemeral-storage" (coalesce $requested $limited $disk | toString))
+  "limits" (dict "ephemeral-storage" (coalesce $limited $requested $disk | toString))
+-}}
+{{- $resources = mergeOverwrite $resources $asked -}}
+{{- end -}}
 {{- if $gpus -}}
 {{- $resources = mergeOverwrite $resources (dict "limits" (dict $values.gpus.resource (toString $gpus))) -}}
 {{- end -}}
 {{- toYaml $resources -}}
+{{- end }}
+
+{{/*
+What a pod may fill of its node's disk: the volumes that lie there, and 1Gi for its log. Where nobody asks, the scheduler
+does not look, and GKE Autopilot and LimitRanges give so little that the pod is evicted.
+*/}}
+{{- define "graft.nodeDisk" -}}
+{{- $values := .root.Values -}}
+{{- $total := add 1024 (include "graft.mebibytes" $values.scratch.size | int) -}}
+{{- if not (and (eq .verb "run") (or $values.cache.claim $values.cache.ephemeral)) -}}
+{{- $total = add $total (include "graft.mebibytes" $values.cache.size | int) -}}
+{{- end -}}
+{{- printf "%dMi" (int $total) -}}
 {{- end }}

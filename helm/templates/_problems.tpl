@@ -19,19 +19,23 @@
 {{- define "graft.problems.addresses" -}}
 {{- $problems := list -}}
 {{- $values := .Values -}}
-{{- range $name := list "dataset" "output" -}}
-{{- $uri := dig $name "uri" "" $values.settings -}}
-{{- if not $uri -}}
-{{- $problems = append $problems (printf "settings.%s.uri is not set. Set it to an address such as s3://bucket/prefix." $name) -}}
-{{- else if hasPrefix "file://" $uri -}}
+{{- $given := include "graft.settings" . | fromJson -}}
+{{- range $name := list "dataset.uri" "output.uri" "backbone.weights" "backbone.mirror" -}}
+{{- $uri := default "" (get $given (printf "GRAFT_%s" (replace "." "_" $name | upper))) | trimPrefix "release:" -}}
+{{- if and (not $uri) (hasSuffix ".uri" $name) -}}
+{{- $problems = append $problems (printf "settings.%s is not set. Set it to an address such as s3://bucket/prefix." $name) -}}
+{{- else if or (hasPrefix "file://" $uri) (hasPrefix "/" $uri) -}}
+{{- $path := trimPrefix "file://" $uri -}}
+{{- $mounts := ternary (list "/cache") list (ne $values.cache.claim "") -}}
+{{- range $values.extraVolumeMounts }}{{ $mounts = append $mounts .mountPath }}{{ end -}}
 {{- $mounted := false -}}
-{{- range $values.extraVolumeMounts -}}
-{{- if or (eq (trimPrefix "file://" $uri) .mountPath) (hasPrefix (printf "%s/" (trimSuffix "/" .mountPath)) (trimPrefix "file://" $uri)) -}}
+{{- range $mounts -}}
+{{- if or (eq $path .) (hasPrefix (printf "%s/" (trimSuffix "/" .)) $path) -}}
 {{- $mounted = true -}}
 {{- end -}}
 {{- end -}}
 {{- if not $mounted -}}
-{{- $problems = append $problems (printf "settings.%s.uri is %s, and nothing is mounted there. Mount a volume with extraVolumes and extraVolumeMounts, or use s3://." $name $uri) -}}
+{{- $problems = append $problems (printf "settings.%s is %s, and nothing is mounted there. Mount a volume with extraVolumes and extraVolumeMounts, or use s3://." $name $uri) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -94,10 +98,14 @@
 {{- if and .Values.serviceAccount.annotations (not .Values.serviceAccount.create) -}}
 {{- $problems = append $problems "serviceAccount.annotations need an account to annotate. Set serviceAccount.create, or annotate your own account yourself." -}}
 {{- end -}}
-{{- $reserved := keys (include "graft.selector" . | fromYaml) | concat (list "sidecar.istio.io/inject") -}}
-{{- range $label, $_ := .Values.podLabels -}}
+{{- $cures := dict "sidecar.istio.io/inject" " and set istio" "kueue.x-k8s.io/queue-name" " and set queue" -}}
+{{- $reserved := keys $cures (include "graft.ownLabels" . | fromYaml) | uniq -}}
+{{- $reserved = append $reserved "app.kubernetes.io/component" -}}
+{{- range $value := list "podLabels" "jobLabels" "commonLabels" -}}
+{{- range $label, $_ := get $.Values $value -}}
 {{- if has $label $reserved -}}
-{{- $problems = append $problems (printf "podLabels has %s, which the chart sets. Remove it%s." $label (ternary " and set istio" "" (eq $label "sidecar.istio.io/inject"))) -}}
+{{- $problems = append $problems (printf "%s has %s, which the chart sets. Remove it%s." $value $label (default "" (get $cures $label))) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- toJson $problems -}}
@@ -111,21 +119,32 @@
 {{- $problems = append $problems (printf "resources asks for %s, which the job would not be told. Set gpus.count and gpus.resource instead." .) -}}
 {{- end -}}
 {{- end -}}
+{{- if and (gt (int .Values.gpus.count) 1) (contains "/mig-" .Values.gpus.resource) -}}
+{{- $problems = append $problems (printf "gpus.count is %d and gpus.resource is %s. A process sees one slice of a GPU alone. Set gpus.count to 1, or raise workers." (int .Values.gpus.count) .Values.gpus.resource) -}}
+{{- end -}}
+{{- if and .Values.gpus.count (regexMatch "^(amd\\.com|gpu\\.intel\\.com)/" .Values.gpus.resource) -}}
+{{- $problems = append $problems (printf "gpus.resource is %s, and TensorFlow is here with the libraries of NVIDIA alone. Use an NVIDIA GPU, or set gpus.count to 0." .Values.gpus.resource) -}}
+{{- end -}}
 {{- if and .Values.test.gpu (not .Values.gpus.count) -}}
 {{- $problems = append $problems "test.gpu asks for the run's GPUs, and gpus.count is 0. Raise gpus.count, or leave test.gpu out." -}}
 {{- end -}}
-{{- $cpus := dig "devices" "logical_cpus" 1 .Values.settings | int -}}
+{{- $cpus := include "graft.logicalCpus" . | int -}}
 {{- if and (gt $cpus 1) .Values.gpus.count -}}
 {{- $problems = append $problems "settings.devices.logical_cpus is a rehearsal without GPUs, and gpus.count is not 0. Leave one of them out." -}}
 {{- end -}}
 {{- toJson $problems -}}
 {{- end }}
 
+{{- define "graft.logicalCpus" -}}
+{{- $given := include "graft.settings" . | fromJson -}}
+{{- default "1" (get $given "GRAFT_DEVICES_LOGICAL_CPUS") -}}
+{{- end }}
+
 {{/* Several workers are several hosts. */}}
 {{- define "graft.problems.workers" -}}
 {{- $problems := list -}}
 {{- if gt (int .Values.workers) 1 -}}
-{{- if gt (dig "devices" "logical_cpus" 1 .Values.settings | int) 1 -}}
+{{- if gt (include "graft.logicalCpus" . | int) 1 -}}
 {{- $problems = append $problems "settings.devices.logical_cpus is a rehearsal on one machine, and workers is above 1. Leave one of them out." -}}
 {{- end -}}
 {{- if contains "." (include "graft.fullname" .) -}}
@@ -137,6 +156,17 @@
 
 {{- define "graft.problems.volumes" -}}
 {{- $problems := list -}}
+{{- if and .Values.cache.claim .Values.cache.ephemeral -}}
+{{- $problems = append $problems "cache.claim and cache.ephemeral are two volumes for one cache. Remove one of them." -}}
+{{- end -}}
+{{- if and .Values.cache.storageClass (not .Values.cache.ephemeral) -}}
+{{- $problems = append $problems "cache.storageClass needs a volume to make. Set cache.ephemeral, or remove it." -}}
+{{- end -}}
+{{- range concat .Values.initContainers .Values.extraContainers -}}
+{{- if eq .name "graft" -}}
+{{- $problems = append $problems "initContainers or extraContainers have a second container named graft. Give it another name." -}}
+{{- end -}}
+{{- end -}}
 {{- $names := list "cache" "scratch" "shared-memory" "credentials" "ca-bundle" -}}
 {{- range .Values.extraVolumes -}}
 {{- if has .name $names -}}
@@ -164,7 +194,10 @@
 {{- if and .Values.podMonitor.enabled (not (include "graft.port" .)) -}}
 {{- $problems = append $problems "podMonitor.enabled needs metrics, and settings.telemetry.port is 0. Leave one of them out." -}}
 {{- end -}}
-{{- if and (hasKey .Values "enabled") (not .Values.enabled) .Chart.IsRoot -}}
+{{- if and .Values.prometheusRule.enabled (eq .Values.prometheusRule.scope "release") (not .Values.podMonitor.enabled) (include "graft.port" .) -}}
+{{- $problems = append $problems "prometheusRule.enabled watches what the PodMonitor of this release collects. Set podMonitor.enabled too, or prometheusRule.scope to cluster." -}}
+{{- end -}}
+{{- if and (hasKey .Values "enabled") (kindIs "bool" .Values.enabled) (not .Values.enabled) .Chart.IsRoot -}}
 {{- $problems = append $problems "enabled is for the condition of a parent chart and stops nothing here. Leave it out." -}}
 {{- end -}}
 {{- toJson $problems -}}

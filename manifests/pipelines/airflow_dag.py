@@ -54,6 +54,9 @@ class GraftOperator(KubernetesPodOperator):
                 )
             ],
             volume_mounts=[k8s.V1VolumeMount(name="scratch", mount_path="/tmp")],
+            # The provider gives up after 2 minutes, and a new node takes longer for several GB.
+            # The image without GPU libraries (-cpu) is enough to wait and to verify.
+            startup_timeout_seconds=1200,
             retries=3,
             retry_delay=timedelta(minutes=1),
             **options,

@@ -98,10 +98,17 @@ def _container_findings(container: Tree) -> Iterator[str]:
     yield from (
         f"{key} is set" for key in ("privileged", "procMount", "runAsUser") if key in context
     )
-    yield from _demand(container, {"terminationMessagePolicy": "FallbackToLogsOnError"})
     if "memory" not in container.get("resources", {}).get("limits", {}):
         yield "memory has no limit"
     yield from ("a port of the node" for port in container.get("ports", []) if "hostPort" in port)
+    if container["name"] == "graft":
+        yield from _training_findings(container)
+
+
+def _training_findings(container: Tree) -> Iterator[str]:
+    yield from _demand(container, {"terminationMessagePolicy": "FallbackToLogsOnError"})
+    if "ephemeral-storage" not in container.get("resources", {}).get("requests", {}):
+        yield "the disk of the node is not asked for"
     given = {entry["name"]: entry.get("value") for entry in container["env"]}
     gpus = any(
         key.startswith("nvidia.com/") for key in container.get("resources", {}).get("limits", {})

@@ -105,9 +105,15 @@ def pods(objects: list[Tree]) -> Iterator[Tree]:
     yield from (item for item in objects if item["kind"] == "Pod")
 
 
+def training(pod: Tree) -> Tree:
+    """The container of a pod that is ours."""
+    (container,) = [one for one in pod["spec"]["containers"] if one["name"] == "graft"]
+    return container
+
+
 def environment(objects: list[Tree]) -> dict[str, str]:
     """The plain variables of the run's container."""
-    (container,) = job(objects)["template"]["spec"]["containers"]
+    container = training(job(objects)["template"])
     return {entry["name"]: entry["value"] for entry in container["env"] if "value" in entry}
 
 

@@ -54,6 +54,8 @@ MUTANTS = [
     (JOB, "containerName: graft\n", "containerName: sidecar\n"),
     (JOB, "        containerName: graft\n", ""),
     (JOB, "values: [2, 3, 4, 5, 6]", "values: [2, 3, 4, 5, 6, 75]"),
+    (JOB, "{{- if gt $workers 1 }}\n    # Another", "{{- if true }}\n    # Another"),
+    (POD, "if $values.requestNodeDisk", "if false"),
     (JOB, "action: Ignore", "action: Count"),
     (JOB, "type: DisruptionTarget", "type: Ready"),
     (JOB, "activeDeadlineSeconds: {{ int .Values.job.activeDeadlineSeconds }}\n", ""),
@@ -144,11 +146,13 @@ def test_no_permission_in_the_cluster_is_rendered() -> None:
     for example in EXAMPLES:
         kinds |= {item["kind"] for item in render(yaml.safe_load(example.read_text()))}
     assert kinds == {
+        "ConfigMap",
         "CronJob",
         "Job",
         "NetworkPolicy",
         "Pod",
         "PodMonitor",
+        "PrometheusRule",
         "Service",
         "ServiceAccount",
     }

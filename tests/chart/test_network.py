@@ -74,6 +74,8 @@ def test_the_agent_of_pod_identity_is_reached_when_it_is_in_use_and_nothing_besi
     assert not allows(policy(), "Egress", AGENT, 80)
     with_agent = policy({"credentials": {"podIdentity": True}})
     assert allows(with_agent, "Egress", AGENT, 80)
+    assert allows(with_agent, "Egress", Peer(address="fd00:ec2::23"), 80)
+    assert not allows(with_agent, "Egress", Peer(address="fd00:ec2::254"), 80)
     assert not allows(with_agent, "Egress", METADATA, 80)
     assert not allows(with_agent, "Egress", AGENT, 22)
 

@@ -77,6 +77,12 @@ def test_the_notes_follow_names_ports_and_policies(probe: Path) -> None:
     assert "only where the cluster's network enforces it" in text
 
 
+def test_shares_of_a_gpu_may_be_of_one_card(probe: Path) -> None:
+    shares = {"gpus": {"count": 2, "resource": "nvidia.com/gpu.shared"}}
+    assert "may be shares of one card" in notes(probe, shares)[0]
+    assert "shares" not in notes(probe, {"gpus": {"count": 2}})[0]
+
+
 def test_no_line_ends_in_blanks_and_none_is_left_open(probe: Path) -> None:
     text, _ = notes(probe)
     assert not re.search(r"[ \t]$", text, re.MULTILINE)

@@ -22,12 +22,14 @@ from tests.chart.rendering import (
     pods,
     render,
     run_helm,
+    training,
 )
 from tools.helm import MAJORS
 
 pytestmark = pytest.mark.chart
 
 MODELS = {
+    "ConfigMap": "V1ConfigMap",
     "CronJob": "V1CronJob",
     "Job": "V1Job",
     "NetworkPolicy": "V1NetworkPolicy",
@@ -75,17 +77,42 @@ SWITCHES: dict[str, list[Tree]] = {
             }
         },
     ],
-    "cache": [{}, {"cache": {"claim": "graft-cache", "size": "1Ti"}, "runAs": {"fsGroup": 65532}}],
+    "cache": [
+        {},
+        {"cache": {"claim": "graft-cache", "size": "1Ti"}, "runAs": {"fsGroup": 65532}},
+        {"cache": {"ephemeral": True, "storageClass": "fast"}, "requestNodeDisk": False},
+    ],
     "queue": [{}, {"queue": "training", "priorityClassName": "low"}],
     "toleration": [{}, {"gpus": {"toleration": False}}, {"gpus": {"toleration": True}}],
     "istio": [{}, {"istio": "native"}],
-    "marks": [{}, {"podLabels": {"team": "vision"}, "podAnnotations": {"cost": "4711"}}],
+    "marks": [
+        {},
+        {"podLabels": {"team": "vision"}, "podAnnotations": {"cost": "4711"}},
+        {
+            "podLabels": {"team": "vision"},
+            "commonLabels": {"team": "all", "cost": "4711"},
+            "commonAnnotations": {"owner": "us"},
+            "jobLabels": {"team": "jobs"},
+            "jobAnnotations": {"owner": "jobs"},
+        },
+    ],
     "placement": [
         {},
         {
             "nodeSelector": {"disk": "ssd"},
             "affinity": {"podAntiAffinity": {}},
             "tolerations": [{"key": "batch", "operator": "Exists"}],
+        },
+        {
+            "architecture": "",
+            "schedulerName": "volcano",
+            "topologySpreadConstraints": [
+                {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+            ],
+            "dnsConfig": {"nameservers": ["10.0.0.10"]},
+            "hostAliases": [{"ip": "10.1.2.3", "hostnames": ["minio.internal"]}],
+            "podSecurityContext": {"supplementalGroups": [5000]},
+            "containerSecurityContext": {"seLinuxOptions": {"level": "s0:c1"}},
         },
     ],
     "resources": [{}, {"resources": {"requests": None, "limits": {"memory": "2Gi", "cpu": "2"}}}],
@@ -101,9 +128,27 @@ SWITCHES: dict[str, list[Tree]] = {
             "extraVolumes": [{"name": "data", "emptyDir": {"sizeLimit": "1Gi"}}],
             "extraVolumeMounts": [{"name": "data", "mountPath": "/data"}],
         },
+        {
+            "initContainers": [{"name": "first", "image": "first:1"}],
+            "extraContainers": [{"name": "beside", "image": "beside:1"}],
+            "extraObjects": ["{apiVersion: v1, kind: ConfigMap, metadata: {name: ours}}"],
+            "global": {
+                "imageRegistry": "mirror:5000",
+                "imagePullSecrets": ["one", {"name": "two"}],
+            },
+            "nameOverride": "trainer",
+        },
     ],
     "policy": [{}, {"networkPolicy": {"enabled": True}}],
-    "monitor": [{}, {"podMonitor": {"enabled": True}}],
+    "monitor": [
+        {},
+        {"podMonitor": {"enabled": True}},
+        {
+            "podMonitor": {"enabled": True},
+            "prometheusRule": {"enabled": True},
+            "dashboard": {"enabled": True},
+        },
+    ],
     "telemetry": [
         {},
         {"settings": {"telemetry": {"port": 9100, "push_url": "http://pushgateway:9091"}}},
@@ -148,7 +193,7 @@ def understood(objects: list[Tree]) -> None:
         assert len(item["metadata"]["name"]) <= 63
     assert len({(item["kind"], item["metadata"]["name"]) for item in objects}) == len(objects)
     for pod in pods(objects):
-        (container,) = pod["spec"]["containers"]
+        container = training(pod)
         for entries, key in (
             (container["env"], "name"),
             (container["volumeMounts"], "mountPath"),
@@ -185,6 +230,8 @@ def test_there_is_an_example_for_each_launch_and_each_group_of_values() -> None:
     shown = merged(*(yaml.safe_load(example.read_text()) for example in EXAMPLES))
     everything = yaml.safe_load((EXAMPLES[0].parents[1] / "values.yaml").read_text())
     assert everything.keys() - shown.keys() == {"run", "scratch", "fullnameOverride"}
+    shown_global = yaml.safe_load((EXAMPLES[0].parent / "company-values.yaml").read_text())
+    assert shown_global["global"].keys() == everything["global"].keys()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: "".join(map(str, row)))

@@ -26,7 +26,7 @@ from tests.chart.rendering import (
     run_helm,
 )
 from tools.chart.declaration import SHAPES, values
-from tools.chart.generate import readme, rendered, schema
+from tools.chart.generate import WATCHING, defaults, readme, rendered, schema, watching
 from tools.helm import MAJORS
 from tools.paths import CHART
 
@@ -38,8 +38,11 @@ DRAFTS = [Draft7Validator, Draft202012Validator]
 def test_schema_page_and_manifests_are_what_the_chart_says() -> None:
     assert json.loads((CHART / "values.schema.json").read_text()) == schema()
     assert (CHART / "README.md").read_text() == readme()
+    assert (CHART / "templates" / "_defaults.tpl").read_text() == defaults()
     for launch in LAUNCHES:
         assert (CHART.parent / "manifests" / f"{launch}.yaml").read_text() == rendered(launch)
+    for template, path in WATCHING.items():
+        assert (CHART.parent / "manifests" / path).read_text() == watching(template)
 
 
 def test_every_value_has_a_sentence_above_it() -> None:
@@ -59,7 +62,7 @@ def test_the_schema_is_valid_closed_and_holds_no_reference(draft: Any) -> None:
         for key, value in schema()["properties"].items()
         if value.get("properties") and value["additionalProperties"]
     ]
-    assert open_groups == []
+    assert open_groups == ["global"]  # a parent chart shares its own values there
 
 
 @pytest.mark.parametrize("draft", DRAFTS)
@@ -367,3 +370,77 @@ def test_a_value_that_is_null_in_a_parent_chart_is_its_default(tmp_path: Path, m
 
     whole = merged(*(nothing(path) for path in everything() if path != "settings"), LEAST)
     assert rendered(whole) == rendered(LEAST)
+
+
+@pytest.mark.parametrize(
+    ("values", "cure"),
+    [
+        (
+            {"gpus": {"count": 2, "resource": "nvidia.com/mig-1g.10gb"}},
+            "A process sees one slice of a GPU alone. Set gpus.count to 1, or raise workers.",
+        ),
+        (
+            {"gpus": {"count": 1, "resource": "amd.com/gpu"}},
+            "the libraries of NVIDIA alone. Use an NVIDIA GPU",
+        ),
+        (
+            {"settings": {"backbone": {"weights": "file:///weights/a.h5"}}},
+            "settings.backbone.weights is file:///weights/a.h5, and nothing is mounted there.",
+        ),
+        (
+            {"settings": {"backbone": {"mirror": "/weights"}}},
+            "settings.backbone.mirror is /weights, and nothing is mounted there.",
+        ),
+        (
+            {"settings": {"dataset": {"uri": "file:///cache/flowers"}}},
+            "settings.dataset.uri is file:///cache/flowers, and nothing is mounted there.",
+        ),
+        (
+            {"cache": {"claim": "shared", "ephemeral": True}},
+            "cache.claim and cache.ephemeral are two volumes for one cache. Remove one of them.",
+        ),
+        (
+            {"cache": {"storageClass": "fast"}},
+            "cache.storageClass needs a volume to make. Set cache.ephemeral, or remove it.",
+        ),
+        (
+            {"extraContainers": [{"name": "graft"}]},
+            "a second container named graft. Give it another name.",
+        ),
+        (
+            {"jobLabels": {"kueue.x-k8s.io/queue-name": "q"}},
+            "jobLabels has kueue.x-k8s.io/queue-name, which the chart sets. Remove it and set",
+        ),
+        (
+            {"commonLabels": {"app.kubernetes.io/version": "2"}},
+            "commonLabels has app.kubernetes.io/version, which the chart sets. Remove it.",
+        ),
+        (
+            {"prometheusRule": {"enabled": True}},
+            "Set podMonitor.enabled too, or prometheusRule.scope to cluster.",
+        ),
+    ],
+    ids=str,
+)
+def test_what_cannot_work_is_refused_with_its_cure(values: Tree, cure: str) -> None:
+    with pytest.raises(RefusedError) as refused:
+        render(values)
+    assert cure in str(refused.value)
+    assert str(refused.value).count("\n  - ") == 1
+
+
+def test_a_folder_on_the_claim_of_the_cache_is_there() -> None:
+    given = {
+        "settings": {"dataset": {"uri": "file:///cache/flowers"}},
+        "cache": {"claim": "shared"},
+    }
+    assert environment(render(given))["GRAFT_DATASET_URI"] == "file:///cache/flowers"
+
+
+@pytest.mark.parametrize("path", ["dataset", "output", "telemetry", "devices", "backbone", "name"])
+def test_a_group_of_settings_that_is_null_is_as_if_it_were_not_there(path: str) -> None:
+    if path in ("dataset", "output"):
+        with pytest.raises(RefusedError, match=f"settings.{path}.uri is not set"):
+            render({"settings": {path: None}})
+    else:
+        assert render({"settings": {path: None}}) == render()

@@ -109,6 +109,39 @@ def test_a_secret_that_is_missing_is_named_and_the_run_ends_at_its_deadline(site
     assert code == 75
 
 
+def test_another_attempt_goes_on_where_a_deadline_ended_the_run(site: Site) -> None:
+    site.add_photographs()
+    site.helm("install", "flowers", settings=LONG)
+    first = site.job()
+    site.until_logged(first, "checkpoint saved")
+    site.helm("upgrade", "flowers", settings=LONG, job={"activeDeadlineSeconds": 1})
+    assert site.failed(first) == "DeadlineExceeded"
+    # An upgrade alone changes a Job that has ended, and starts nothing.
+    site.helm("upgrade", "flowers", settings=LONG)
+    assert site.job() == first
+
+    site.helm("upgrade", "flowers", settings=LONG, run={"attempt": "2"})
+    (second,) = {job.metadata.name for job in site.jobs()} - {first}
+    site.until_logged(second, "resumed at stage")
+    assert site.completed(second, 400)["status"] == "released"
+
+
+def test_a_deadline_of_null_is_the_default_and_ends_nothing(site: Site) -> None:
+    site.add_photographs()
+    site.helm("install", "flowers", job={"activeDeadlineSeconds": None})
+    (job,) = site.jobs()
+    assert job.spec.active_deadline_seconds == 86_400
+    assert site.completed(site.job())["status"] == "released"
+
+
+def test_helm_test_and_uninstall_leave_nothing(site: Site) -> None:
+    site.add_photographs()
+    site.helm("install", "flowers", launch="template")
+    assert "Succeeded" in site.raw_helm("test", "flowers")
+    site.uninstall("flowers")
+    assert eventually(lambda: not site.leftovers() or None)
+
+
 def test_an_image_that_cannot_be_pulled_is_named_and_the_run_ends_at_its_deadline(
     site: Site,
 ) -> None:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from kubernetes import client
 
 from tests.cluster.site import Site
 
@@ -41,15 +42,31 @@ def released(site: Site, seconds: float = 500) -> None:
     ]
     assert len(manifests) == 1
     assert site.graft("verify", result["release"]).returncode == 0
-    assert site.result(site.job(), worker=1)["release"] == result["release"]
+    # The Job is over with its chief, and may remove a worker that has not ended by itself by then.
+    others = site.pods(site.job(), worker=1)
+    if others and site.terminated(others[-1]):
+        assert site.result(site.job(), worker=1)["release"] == result["release"]
 
 
 def test_two_workers_train_together_end_0_and_leave_one_release(pair: Site) -> None:
     for worker in (0, 1):
         pair.until_logged(pair.job(), MEETING, worker=worker)
     released(pair)
-    codes = [pair.terminated(pod).exit_code for pod in pair.namespace.pods(pair.job())]
-    assert codes == [0, 0]
+    ended = [pair.terminated(pod) for pod in pair.namespace.pods(pair.job())]
+    assert {end.exit_code for end in ended if end} == {0}
+
+
+def test_a_worker_that_is_evicted_costs_no_retry(site: Site) -> None:
+    """Neither the worker that is drained is counted, nor the one that stops because of it."""
+    site.add_photographs()
+    site.helm("install", "flowers", workers=2, settings=TRAINED, job={"retries": 0})
+    pod = site.until_logged(site.job(), "checkpoint saved")
+    eviction = client.V1Eviction(metadata=client.V1ObjectMeta(name=pod.metadata.name))
+    site.namespace.core.create_namespaced_pod_eviction(
+        pod.metadata.name, site.namespace.name, eviction
+    )
+    site.until_logged(site.job(), "resumed at stage", 240)
+    released(site)
 
 
 def test_a_worker_that_is_killed_in_training_costs_a_restart_from_the_checkpoint(

@@ -76,8 +76,9 @@ def test_argo_cd_ends_the_run_that_another_one_replaces() -> None:
 def test_flux_does_not_wait_for_a_run_that_takes_longer_than_its_patience() -> None:
     spec = HELM_RELEASES[1]["spec"]
     assert values(HELM_RELEASES[1])["launch"] == "run"
-    assert spec["install"]["disableWaitForJobs"]
-    assert spec["upgrade"]["disableWaitForJobs"]
+    for verb in ("install", "upgrade"):
+        assert spec[verb]["disableWaitForJobs"]
+        assert spec[verb]["disableWait"]  # a Job in a queue of Kueue has not begun
 
 
 def test_a_helm_release_takes_the_chart_from_the_source_beside_it() -> None:

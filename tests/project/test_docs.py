@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from job import __main__ as command
-from job import errors, result, settings
+from job import errors, pipeline, result, settings
+from tools import generate_operations
 from tools.measure_prose import measure_page
 from tools.paths import ROOT
 
@@ -18,6 +19,7 @@ README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 LECTURE = (ROOT / "docs" / "guides" / "lecture.md").read_text()
 RESULT = (ROOT / "docs" / "reference" / "result.md").read_text()
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 METRICS = (ROOT / "docs" / "reference" / "metrics.md").read_text()
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 
@@ -208,6 +210,26 @@ def test_a_page_explains_every_exit_code(page: str) -> None:
         *(kind.exit_code for kind in _descendants(errors.JobError)),
     }
     assert codes == {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.MULTILINE)}
+
+
+def test_the_operators_page_explains_every_phase_and_every_exit_code_of_a_run() -> None:
+    sections = dict(re.findall(r"^## (.+)\n((?:(?!^## ).*\n)*)", OPERATIONS, re.MULTILINE))
+    phases, codes = sections["Phases"], sections["Exit codes"]
+    assert tuple(re.findall(r"^\| ([a-z]+) \|", phases, re.MULTILINE)[1:]) == pipeline.PHASES
+    explained = {int(code) for code in re.findall(r"^\| (\d+) \|", codes, re.MULTILINE)}
+    assert explained >= {0, result.BELOW_GATE, 137, 143} | {
+        kind.exit_code for kind in _descendants(errors.JobError)
+    }
+
+
+def test_the_tables_of_the_operators_page_are_what_the_code_says() -> None:
+    assert generate_operations.fill(OPERATIONS) == OPERATIONS
+    assert set(re.findall(r"^\| `(\w+)` \| \d+ \|", OPERATIONS, re.MULTILINE)) >= {
+        "settings",
+        "storenotfound",
+        "workerlost",
+        "workerstopped",
+    }
 
 
 def test_every_field_of_the_result_is_explained() -> None:

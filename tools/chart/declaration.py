@@ -10,7 +10,7 @@ import yaml
 from tools.paths import CHART
 
 # Groups of Kubernetes's own, passed on as they are: nothing beneath them is a value of the chart.
-WHOLE = {"settings", "resources"}
+WHOLE = {"settings", "resources", "labels"}
 
 TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}
 ANYTHING = {"type": "object"}
@@ -82,6 +82,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "proxy.http": URL,
     "proxy.https": URL,
     "cache.claim": NAME,
+    "cache.storageClass": NAME,
     "cache.size": SIZE,
     "scratch.size": SIZE,
     "workers": {"type": "integer", "minimum": 1, "maximum": 999},
@@ -92,6 +93,7 @@ SHAPES: dict[str, dict[str, Any]] = {
     "architecture": {"type": "string", "pattern": "^[a-z0-9]*$"},
     "nodeSelector": TEXTS,
     "affinity": ANYTHING,
+    "topologySpreadConstraints": several(ANYTHING),
     "tolerations": several(
         closed(
             {key: {"type": "string"} for key in ("key", "operator", "value", "effect")}
@@ -101,6 +103,25 @@ SHAPES: dict[str, dict[str, Any]] = {
     "istio": {"enum": ["disabled", "native"]},
     "podLabels": TEXTS,
     "podAnnotations": TEXTS,
+    "jobLabels": TEXTS,
+    "jobAnnotations": TEXTS,
+    "commonLabels": TEXTS,
+    "commonAnnotations": TEXTS,
+    "initContainers": several(named()),
+    "extraContainers": several(named()),
+    "dnsConfig": ANYTHING,
+    "hostAliases": several(ANYTHING),
+    # Nothing that Pod Security *restricted* would refuse, and nothing that the chart sets itself.
+    "podSecurityContext": closed(
+        {
+            "supplementalGroups": several({"type": "integer", "minimum": 1}),
+            "supplementalGroupsPolicy": {"enum": ["Merge", "Strict"]},
+            "fsGroupChangePolicy": {"enum": ["OnRootMismatch", "Always"]},
+            "seLinuxOptions": ANYTHING,
+            "appArmorProfile": ANYTHING,
+        }
+    ),
+    "containerSecurityContext": closed({"seLinuxOptions": ANYTHING, "appArmorProfile": ANYTHING}),
     "runAs.user": IDENTITY,
     "runAs.group": IDENTITY,
     "runAs.fsGroup": IDENTITY,
@@ -126,7 +147,23 @@ SHAPES: dict[str, dict[str, Any]] = {
     "networkPolicy.metricsFrom": several(ANYTHING),
     "networkPolicy.extraEgress": several(ANYTHING),
     "podMonitor.interval": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))+$"},
+    "podMonitor.scrapeTimeout": {"type": "string", "pattern": "^([0-9]+(ms|s|m|h))*$"},
     "podMonitor.labels": TEXTS,
+    "podMonitor.relabelings": several(ANYTHING),
+    "podMonitor.metricRelabelings": several(ANYTHING),
+    "prometheusRule.scope": {"enum": ["release", "cluster"]},
+    "prometheusRule.labels": TEXTS,
+    "prometheusRule.pendingSeconds": SECONDS,
+    "prometheusRule.stalledSeconds": SECONDS,
+    "prometheusRule.runbookUrl": {"type": "string", "pattern": r"^(https?://\S+)?$"},
+    "dashboard.labels": TEXTS,
+    "dashboard.annotations": TEXTS,
+    "extraObjects": {"type": "array", "items": {"type": ["object", "string"]}},
+    "nameOverride": NAME | {"maxLength": 63},
+    "global.imageRegistry": {"type": "string", "pattern": r"^([^\s:/]+(:[0-9]+)?(/[^\s:]*)?)?$"},
+    "global.imagePullSecrets": several(
+        {"type": ["object", "string"], "required": ["name"], "minLength": 1}
+    ),
     "fullnameOverride": {
         "type": "string",
         "pattern": "^([a-z0-9]([a-z0-9-]*[a-z0-9])?)?$",

@@ -21,6 +21,11 @@ from tools.chart.declaration import Value, closed, nullable, values
 from tools.paths import CHART, MANIFESTS, ROOT
 
 LAUNCHES = ("run", "schedule", "template")
+# What watches runs, by its template, and where it is kept for people without Helm.
+WATCHING = {
+    "prometheusrule": "alerts/prometheus-rule.yaml",
+    "dashboard": "dashboards/grafana.yaml",
+}
 
 
 def main() -> None:
@@ -33,6 +38,8 @@ def main() -> None:
     write(CHART / "README.md", readme(), check=check)
     for launch in LAUNCHES:
         write(MANIFESTS / f"{launch}.yaml", rendered(launch), check=check)
+    for template, path in WATCHING.items():
+        write(MANIFESTS / path, watching(template), check=check)
 
 
 def write(path: Path, text: str, *, check: bool) -> None:
@@ -56,10 +63,8 @@ def schema() -> dict[str, Any]:
         properties[key] = {"description": value.sentence} | (
             _settings_schema() if key == "settings" else value.schema()
         )
-    tree["global"] = {
-        "description": "Values that a parent chart shares with all its charts.",
-        "type": "object",
-    }
+    # A parent chart shares its own values with all its charts.
+    tree["global"]["additionalProperties"] = True
     tree["enabled"] = {
         "description": "Read by the condition of a parent chart, not by this one.",
         "type": "boolean",
@@ -108,23 +113,28 @@ def _render_row(value: Value) -> str:
 
 
 def rendered(launch: str) -> str:
-    """The chart as plain objects under the name `graft`, without the marks of Helm."""
-    arguments = [
-        "template",
-        "graft",
-        str(CHART),
-        "--skip-tests",
-        "--namespace",
-        "graft",
-        "--set",
-        f"launch={launch}",
-    ]
-    arguments += [
-        "--set",
+    """The chart as plain objects under the name `graft`."""
+    return f"# {PURPOSES[launch]}\n{ORIGIN}\n{_render_chart(f'launch={launch}')}"
+
+
+def watching(template: str) -> str:
+    """What watches runs, as one plain object: the alerts for a whole cluster, or the dashboard."""
+    options = ["prometheusRule.enabled=true", "prometheusRule.scope=cluster"]
+    objects = _render_chart(*options, "dashboard.enabled=true", only=f"templates/{template}.yaml")
+    return f"# {PURPOSES[template]}\n# Rendered from helm/ by `make generate`.\n{objects}"
+
+
+def _render_chart(*options: str, only: str = "") -> str:
+    """The objects of the chart without the marks of Helm, or those of one template."""
+    addresses = (
         "settings.dataset.uri=s3://your-data/flowers",
-        "--set",
         "settings.output.uri=s3://your-models",
-    ]
+    )
+    arguments = ["template", "graft", str(CHART), "--skip-tests", "--namespace", "graft"]
+    for option in (*addresses, *options):
+        arguments += ["--set", option]
+    if only:
+        arguments += ["--show-only", only]
     done = subprocess.run([helm.binary(3), *arguments], capture_output=True, text=True, check=True)
     objects = re.sub(
         r"^ *(app\.kubernetes\.io/managed-by: Helm|helm\.sh/chart: .*)\n",
@@ -132,8 +142,7 @@ def rendered(launch: str) -> str:
         done.stdout,
         flags=re.MULTILINE,
     )
-    objects = re.sub(r"^# Source: .*\n", "", objects, flags=re.MULTILINE)
-    return f"# {PURPOSES[launch]}\n{ORIGIN}\n{objects}"
+    return re.sub(r"^# Source: .*\n", "", objects, flags=re.MULTILINE)
 
 
 ORIGIN = (
@@ -143,6 +152,8 @@ PURPOSES = {
     "run": "One run, now. Its template cannot be changed: "
     "give the Job another name for another run.",
     "schedule": "A run every night.",
+    "prometheusrule": "Alerts on all runs of a cluster, for the Prometheus operator.",
+    "dashboard": "A dashboard for Grafana, whose sidecar finds it by its label.",
     "template": "A template of runs: kubectl create job --from=cronjob/graft <name>, "
     "or graft submit graft.",
 }
