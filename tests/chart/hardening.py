@@ -107,8 +107,9 @@ def _container_findings(container: Tree) -> Iterator[str]:
 
 def _training_findings(container: Tree) -> Iterator[str]:
     yield from _demand(container, {"terminationMessagePolicy": "FallbackToLogsOnError"})
-    if "ephemeral-storage" not in container.get("resources", {}).get("requests", {}):
-        yield "the disk of the node is not asked for"
+    for kind in ("requests", "limits"):
+        if "ephemeral-storage" not in container.get("resources", {}).get(kind, {}):
+            yield f"the disk of the node is not among the {kind}"
     given = {entry["name"]: entry.get("value") for entry in container["env"]}
     gpus = any(
         key.startswith("nvidia.com/") for key in container.get("resources", {}).get("limits", {})

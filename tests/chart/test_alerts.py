@@ -83,7 +83,7 @@ def firing(folder: Path, spec: Tree, alert: str, series: dict[str, str], at: str
     }
     whole = {"rule_files": ["rules.yaml"], "evaluation_interval": "10m", "tests": [test]}
     (folder / "test.yaml").write_text(json.dumps(whole))
-    command = [promtool.binary(), "test", "rules", "test.yaml"]
+    command = [str(promtool.binary()), "test", "rules", "test.yaml"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     told = done.stdout + done.stderr
     assert done.returncode == 0 or "got:nil" in re.sub(r"\s", "", told), f"{rule}\n{told}"
@@ -256,7 +256,7 @@ def test_every_expression_of_the_dashboard_is_understood_by_prometheus(tmp_path:
     ]
     group = {"groups": [{"name": "dashboard", "rules": recorded}]}
     (tmp_path / "rules.yaml").write_text(yaml.safe_dump(group))
-    command = [promtool.binary(), "check", "rules", "rules.yaml"]
+    command = [str(promtool.binary()), "check", "rules", "rules.yaml"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 

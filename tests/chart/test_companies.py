@@ -146,7 +146,12 @@ def test_what_is_added_to_the_security_of_a_pod_weakens_nothing() -> None:
     assert (context["supplementalGroups"], context["fsGroupChangePolicy"]) == ([5000], "Always")
     assert context["runAsNonRoot"]
     assert training(pod)["securityContext"]["appArmorProfile"] == {"type": "RuntimeDefault"}
-    for weaker in ({"runAsNonRoot": False}, {"runAsUser": 0}, {"seccompProfile": {}}):
+    weaker_contexts: list[Tree] = [
+        {"runAsNonRoot": False},
+        {"runAsUser": 0},
+        {"seccompProfile": {}},
+    ]
+    for weaker in weaker_contexts:
         with pytest.raises(RefusedError, match="podSecurityContext"):
             render({"podSecurityContext": weaker})
     with pytest.raises(RefusedError, match="containerSecurityContext"):

@@ -42,6 +42,10 @@ each_example = pytest.mark.parametrize(
 )
 each_helm = pytest.mark.parametrize("major", MAJORS)
 
+# What Pod Security *restricted* asks of a container of one's own.
+RESTRICTED = {
+    "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+}
 # Each switch with its positions; combinations that the chart refuses are one switch.
 SWITCHES: dict[str, list[Tree]] = {
     "launch": [{}, {"launch": "schedule"}, {"launch": "template"}],
@@ -129,8 +133,8 @@ SWITCHES: dict[str, list[Tree]] = {
             "extraVolumeMounts": [{"name": "data", "mountPath": "/data"}],
         },
         {
-            "initContainers": [{"name": "first", "image": "first:1"}],
-            "extraContainers": [{"name": "beside", "image": "beside:1"}],
+            "initContainers": [{"name": "first", "image": "first:1", **RESTRICTED}],
+            "extraContainers": [{"name": "beside", "image": "beside:1", **RESTRICTED}],
             "extraObjects": ["{apiVersion: v1, kind: ConfigMap, metadata: {name: ours}}"],
             "global": {
                 "imageRegistry": "mirror:5000",

@@ -47,9 +47,9 @@ def test_every_pair_of_switches_is_admitted_under_restricted(
 ) -> None:
     chosen = [positions[index] for positions, index in zip(SWITCHES.values(), row, strict=True)]
     objects = render(merged(*chosen), major=3 + sum(row) % 2)
-    known = [
-        item for item in objects if item["kind"] != "PodMonitor"
-    ]  # its kind comes with Prometheus' operator
+    # Their kinds come with the Prometheus operator.
+    operators = ("PodMonitor", "PrometheusRule")
+    known = [item for item in objects if item["kind"] not in operators]
     for item in known:
         item["metadata"]["namespace"] = namespace.name
     accounts = {pod["spec"]["serviceAccountName"] for pod in pods(objects)}
