@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -104,7 +105,9 @@ class CheckpointStore:
         path = self.folder / name
         with write_whole(path) as file:
             file.write(data)
-        self.store.upload(name, path)
+            file.flush()
+            # Under its temporary name: another run of this id may share the folder and clear it.
+            self.store.upload(name, Path(file.name))
         self._saved_at = time.monotonic()
 
         # Only now: until the upload is complete, the older states are all that there is.
@@ -144,7 +147,9 @@ class CheckpointStore:
             number, _, digest = name.removesuffix(".npz").partition("-")
             # The disk first: it is nearer. A damaged copy there does not hide the bucket's one.
             local = self.folder / name
-            data = local.read_bytes() if local.exists() else b""
+            data = b""
+            with suppress(FileNotFoundError):
+                data = local.read_bytes()
             received = hashlib.sha256(data).hexdigest()
             if received != digest:
                 data = self.store.read(name)

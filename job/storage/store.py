@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from job.errors import SettingsError, StoreConflict
+from job.errors import SettingsError, StoreConflict, StoreUnavailable
 from job.storage.digests import Algorithm
+
+# So often may a small object change while it is read.
+CHANGES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +131,19 @@ class Store(ABC):
         return 0
 
     def read(self, key: str) -> bytes:
-        """The whole content, in memory: for small objects."""
-        return b"".join(self.stream(key))
+        """The whole content, in memory: for small objects.
+
+        If it changes while an answer that broke off is continued, it is read again.
+        """
+        for _ in range(CHANGES):
+            try:
+                return b"".join(self.stream(key))
+            except StoreConflict:
+                continue
+        raise StoreUnavailable(
+            f"{self.uri}/{key} changed {CHANGES} times while it was read.",
+            "Try again when other runs have ended.",
+        )
 
     def probe(self) -> None:
         """Prove at the start of a run that it can end: list, write, write conditionally, delete.
