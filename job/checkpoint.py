@@ -19,6 +19,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from job.errors import StoreNotFound
 from job.files import write_whole
 from job.storage import Store
 
@@ -152,7 +153,12 @@ class CheckpointStore:
                 data = local.read_bytes()
             received = hashlib.sha256(data).hexdigest()
             if received != digest:
-                data = self.store.read(name)
+                try:
+                    data = self.store.read(name)
+                except StoreNotFound:
+                    # Another process of this run has removed it since it was listed.
+                    logger.info("checkpoint %s is gone", name)
+                    continue
                 received = hashlib.sha256(data).hexdigest()
             if received == digest:
                 # The next state counts on from here, whichever process saved this one.
