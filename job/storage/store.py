@@ -1,5 +1,6 @@
 """What every store can do, and the operations that both kinds do in the same way."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from uuid import uuid4
 from job.errors import SettingsError, StoreConflict, StoreUnavailable
 from job.storage.digests import Algorithm
 
+PROBE = ".graft-probe-"
+# After so long nobody is probing, whatever the clocks of two machines say.
+PROBE_SECONDS = 24 * 3600
 # So often may a small object change while it is read.
 CHANGES = 5
 
@@ -155,14 +159,23 @@ class Store(ABC):
             SettingsError: the store ignores conditions on writes, so that two runs could overwrite
                 each other.
         """
-        next(self.list(), None)
-        key = f".graft-probe-{uuid4().hex}"
+        self._sweep_probes()
+        key = f"{PROBE}{uuid4().hex}"
         self.write_if(key, b"first", None)
         try:
             self._require_refusal(key, None, "If-None-Match")
             self._require_refusal(key, "0" * 32, "If-Match")
         finally:
             self.delete(key)
+
+    def _sweep_probes(self) -> None:
+        """Delete what runs have left that were killed during their probe."""
+        for entry in self.list():
+            if entry.key.startswith(PROBE):
+                if time.time() - entry.modified > PROBE_SECONDS:
+                    self.delete(entry.key)
+            elif entry.key > PROBE:
+                break
 
     def _require_refusal(self, key: str, etag: str | None, header: str) -> None:
         """Raise unless the store refuses a write whose condition does not hold."""

@@ -6,12 +6,10 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
-# 1 January 2026: any fixed time will do.
-BEGINNING = 1_767_225_600.0
 STEP_SECONDS = 0.001
 
 
@@ -21,11 +19,11 @@ class Clock:
 
     Attributes:
         now: seconds since the world began. They never go back.
-        offset: what the wall clock is off by, in seconds.
+        beginning: of the world, as seconds since 1970. Files of a folder have real times.
     """
 
     now: float = 0.0
-    offset: float = 0.0
+    beginning: float = field(default_factory=time.time)
 
     def read_monotonic(self) -> float:
         """As `time.monotonic`."""
@@ -34,7 +32,7 @@ class Clock:
 
     def read_wall(self) -> float:
         """As `time.time`."""
-        return BEGINNING + self.read_monotonic() + self.offset
+        return self.beginning + self.read_monotonic()
 
 
 @contextmanager

@@ -56,7 +56,8 @@ class Disk:
         """The path below the root, or None where it is elsewhere."""
         if isinstance(path, int):
             return None
-        full = os.path.abspath(os.fspath(path))
+        # Not resolved, which would need the calls that are replaced.
+        full = os.path.abspath(os.fspath(path))  # noqa: PTH100
         return full.removeprefix(self._root) if full.startswith(self._root) else None
 
     def _wrap_change(self, name: str, place: int) -> Callable[..., Any]:
@@ -75,7 +76,7 @@ class Disk:
         return change
 
     def _wrap_sync(self) -> Callable[..., Any]:
-        def sync(descriptor: int) -> None:
+        def sync(_descriptor: int) -> None:
             # A file system in memory has nothing to do here, and a disk would take long.
             if self._scheduler.current:
                 self._operate("fsync", "", "eio", "enospc")

@@ -71,7 +71,7 @@ def judge_run(process: Process, auditor: Auditor) -> bool:
     return True
 
 
-def promote_any(process: Process, registry: str, auditor: Auditor, choose: Any) -> str | None:
+def promote_any(registry: str, auditor: Auditor, choose: Any) -> str | None:
     """`graft promote` of one of the releases that there are. Returns its run id."""
     if not auditor.manifests:
         return None
@@ -87,7 +87,7 @@ def judge_promotion(process: Process, auditor: Auditor) -> bool:
     return _judge_reader(process, auditor)
 
 
-def read_champion(process: Process, registry: str) -> None:
+def read_champion(registry: str) -> None:
     """What a server does: open the champion and verify every byte of it."""
     try:
         publish.verify(registry)

@@ -1,8 +1,8 @@
 """The rooms that need TensorFlow, replaced by what takes no time and shows every mistake.
 
 The "weights" of the stand-in are a hash chain over (seed, epoch, step, digest of the batch). A step
-that is lost, doubled, out of order, or fed with other features gives other bytes. Everything else of
-the flow is real: `job.pipeline`, with its phases and records, runs as it is.
+that is lost, doubled, out of order, or fed with other features gives other bytes. Everything else
+of the flow is real: `job.pipeline`, with its phases and records, runs as it is.
 """
 
 import functools
@@ -48,7 +48,7 @@ class Network:
     chain: bytes
     output: Any = field(default_factory=lambda: SimpleNamespace(dtype="float32", shape=(None, 32)))
 
-    def __call__(self, pixels: np.ndarray, training: bool) -> Any:
+    def __call__(self, pixels: np.ndarray, training: bool) -> Any:  # noqa: ARG002 - Keras's name
         return SimpleNamespace(numpy=lambda: pixels)
 
     @property
@@ -156,9 +156,7 @@ def fit(classifier: StandInClassifier, plan: Any, feed: StandInFeed, context: An
             epoch, step = divmod(number, steps)
             chosen = feed.choose_batch(epoch, step, len(train))
             content = rows[np.array(chosen)].tobytes()
-            classifier.model.chain = digest(
-                classifier.model.chain, feed.seed, epoch, step, content
-            )
+            classifier.model.chain = digest(classifier.model.chain, feed.seed, epoch, step, content)
             time.sleep(1)
             if context.checkpoints.should_save():
                 save(number + 1)
