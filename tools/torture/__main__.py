@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="one world alone")
     parser.add_argument("--seconds", type=float, help="stop after so many seconds")
+    parser.add_argument("--stop", action="store_true", help="stop after the first violation")
     parser.add_argument("--log", action="store_true", help="print the events")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
@@ -41,6 +42,8 @@ def main() -> int:
             if not options.json:
                 print(f"seed {seed}: replay with python -m tools.torture --seed {seed} --log")
                 print("\n".join(f"  {violation}" for violation in finding.violations))
+        if options.stop and failed:
+            break
         if options.seconds and time.perf_counter() - began > options.seconds:
             break
     cpu = time.process_time() - cpu

@@ -108,6 +108,8 @@ class Auditor:
             return
         if not manifest.won and pointer["by"] != "manual":
             self._check_second_decision(process, run_id)
+            if self._is_due(manifest, self.pointers[-1][0] if self.pointers else None):
+                self._report(f"{process.name} promoted {run_id}, which had lost")
         if self.pointers:
             self._check_succession(process, manifest, pointer)
         elif pointer["previous"] is not None:
@@ -130,6 +132,33 @@ class Auditor:
         against = manifest.fields["promotion"].get("against")
         if against != hashlib.sha256(before_raw).hexdigest():
             self._check_second_decision(process, manifest.run_id)
+
+    def _is_due(self, manifest: Manifest, pointer: bytes | None) -> bool:
+        """Whether the decision of a release was made against exactly this pointer."""
+        against = manifest.fields["promotion"].get("against")
+        return bool(against == (hashlib.sha256(pointer).hexdigest() if pointer else None))
+
+    def judge_end(self, seeds: set[str], images: set[str]) -> None:
+        """What must hold once every run has had an attempt without faults.
+
+        Args:
+            seeds: GRAFT_SEED of the runs.
+            images: SHA-256 of the images.
+        """
+        pointer = self.pointers[-1][0] if self.pointers else None
+        released = set()
+        for run_id, manifest in self.manifests.items():
+            released.add(str(manifest.fields["settings"].get("GRAFT_SEED", "0")))
+            if manifest.won and self._is_due(manifest, pointer):
+                self._report(f"{run_id} has won and was never promoted")
+            inventory = json.loads(self.read(f"releases/{run_id}/dataset.json") or "{}")
+            if {image["sha256"] for image in inventory.get("images", ())} != images:
+                self._report(f"{run_id} was made of other images")
+        if released != seeds:
+            self._report(f"there are releases of the seeds {released}, not of {seeds}")
+        for key in self.list_keys(""):
+            if key.startswith("runs/") or "graft-probe" in key or key.endswith(".partial"):
+                self._report(f"{key} is left")
 
     def _check_second_decision(self, process: Process, run_id: str) -> None:
         """Only the run itself decides again, against the champion that came in between."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+from job.files import PARTIAL
 from tools.torture.scheduler import Scheduler
 
 ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO}
@@ -33,6 +34,9 @@ class Disk:
         self._root = os.path.realpath(root) + "/"
         self._writable = writable
         self.strays: list[str] = []
+        # What was written and is not synced yet, and what got its name too early.
+        self._unsynced: set[str] = set()
+        self.not_durable: list[str] = []
 
     @contextmanager
     def replace_system_calls(self) -> Iterator[None]:
@@ -69,17 +73,23 @@ class Disk:
                 return real(*paths, **more)
             self._require_writable(Path(paths[place]))
             self._operate(name, below, "eio", *(() if name in ("unlink", "rmdir") else ("enospc",)))
+            is_publication = place and PARTIAL.fullmatch(Path(paths[0]).name)
+            if is_publication and str(paths[0]) in self._unsynced:
+                self.not_durable.append(f"{paths[0]} got its name before it was on the disk")
             answer = real(*paths, **more)
+            if is_publication:
+                self._unsynced.add(str(Path(paths[place]).parent))
             self._scheduler.done(name, below)
             return answer
 
         return change
 
     def _wrap_sync(self) -> Callable[..., Any]:
-        def sync(_descriptor: int) -> None:
+        def sync(descriptor: int) -> None:
             # A file system in memory has nothing to do here, and a disk would take long.
             if self._scheduler.current:
                 self._operate("fsync", "", "eio", "enospc")
+                self._unsynced.discard(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
 
         return sync
 
@@ -105,6 +115,8 @@ class Disk:
             if below is not None:
                 faults = ("eio", "enospc") if writes else ()
                 self._operate("open to write" if writes else "open", below, *faults)
+            if set(mode) & set("wax"):
+                self._unsynced.add(str(file))
             return real(file, mode, *more, **named)
 
         return open_file
@@ -127,15 +139,14 @@ class Disk:
         return lock
 
     def _operate(self, kind: str, what: str, *can: str) -> None:
-        fault = self._scheduler.operate(kind, _hide_chance(what), can)
+        fault = self._scheduler.operate(kind, what, can)
         if fault:
             raise OSError(ERRORS[fault], os.strerror(ERRORS[fault]), what)
+
+    def find_unsynced_names(self) -> list[str]:
+        """The folders of files that got their names and are not synced yet."""
+        return [path for path in self._unsynced if Path(path).is_dir()]
 
     def _require_writable(self, path: Path) -> None:
         if not self._writable(path):
             self.strays.append(str(path))
-
-
-def _hide_chance(name: str) -> str:
-    """A short form for the log of events."""
-    return name if len(name) < 90 else f"{name[:40]}…{name[-49:]}"

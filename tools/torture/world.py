@@ -10,7 +10,7 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -115,6 +115,7 @@ class World:
     # By the address of the checkpoints: the last durable step of the training, and where it is.
     durable: dict[str, int] = field(default_factory=dict)
     begun: list[tuple[str, int, int]] = field(default_factory=list)
+    images: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         chance = random.Random(f"turns {self.plan.seed}")
@@ -147,8 +148,8 @@ class World:
             # What killed runs have left is swept when nobody can be at it any more.
             self.clock.now += 8 * 24 * 3600
             # Faults have stopped: one more attempt of each run must do.
-            for run in sorted({replace(run, cache="last") for run in self.plan.runs}):
-                self._add_run(f"last{run.seed}{run.machine}", run, delay=0, attempts=1)
+            for number, run in enumerate(sorted(set(self.plan.runs))):
+                self._add_run(f"last{number}", run, delay=0, attempts=1)
                 self.scheduler.run()
             self.pods["check"] = Pod(
                 name="check",
@@ -245,6 +246,7 @@ class World:
         for label in stand_ins.CLASSES:
             for number in range(IMAGES):
                 name, data = f"data/{label}/{number}.jpg", f"{label} {number}".encode() * 5
+                self.images.add(hashlib.sha256(data).hexdigest())
                 if self.plan.kind == "bucket":
                     self.bucket.put(name, data)
                 else:
@@ -292,14 +294,26 @@ class World:
             model = self._read_key(f"releases/{run_id}/model.keras") or b""
             if expected.hex().encode() not in model:
                 report(f"{run_id} is not what an undisturbed run of seed {seed} gives")
-        for key in self._list_keys(""):
-            if key.startswith("runs/") or "graft-probe" in key or key.endswith(".partial"):
-                report(f"{key} is left")
+        self.auditor.judge_end({str(run.seed) for run in self.plan.runs}, self.images)
         for address, step, durable in self.begun:
             if step < durable:
                 report(f"a training at {address} began at {step} and {durable} was durable")
-        for stray in self.disk.strays:
-            report(f"{stray} was written")
+        self._judge_disk()
+
+    def _judge_disk(self) -> None:
+        """What killed processes have left is gone, and what has its name is durable."""
+        report = self.auditor.violations.append
+        for path in (*self.root.glob("caches/**/*.partial"), *self.root.glob("scratch/**/*")):
+            # Killed before it had a lock, a process has left an empty folder.
+            if path.is_file() and path.name != "lock":
+                report(f"{path} is left")
+        for path in self.disk.strays:
+            report(f"{path} was written")
+        for message in self.disk.not_durable:
+            report(message)
+        if not self.plan.faults:
+            for folder in self.disk.find_unsynced_names():
+                report(f"names in {folder} are not on the disk")
 
     def _list_training_rows(self, run_id: str) -> Any:
         raw = self._read_key(f"releases/{run_id}/dataset.json") or b'{"images": []}'
