@@ -9,30 +9,43 @@ from collections import Counter
 
 from tools.torture import stand_ins
 
+stand_ins.install()
 
-def main() -> int:
-    """Run worlds by their seeds. The exit code is 1 if anything did not hold."""
+from tools.torture.world import KINDS_OF_FAULT, Plan, digest_events, live  # noqa: E402
+
+
+def read_options() -> argparse.Namespace:
+    """What the command line asks for."""
     parser = argparse.ArgumentParser(prog="python -m tools.torture", description=__doc__)
-    parser.add_argument("--worlds", type=int, default=100, help="how many seeds")
+    parser.add_argument("--worlds", type=int, default=100, help="at most so many")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="one world alone")
+    parser.add_argument("--sweep", choices=KINDS_OF_FAULT, help="one fault at each operation")
+    parser.add_argument("--store", choices=("bucket", "folder"), default="bucket", help="for it")
     parser.add_argument("--seconds", type=float, help="stop after so many seconds")
     parser.add_argument("--stop", action="store_true", help="stop after the first violation")
     parser.add_argument("--log", action="store_true", help="print the events")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    options = parser.parse_args()
-    logging.disable(logging.CRITICAL)
-    stand_ins.install()
-    from tools.torture.world import Plan, digest_events, live
+    return parser.parse_args()
 
-    seeds = range(options.first, options.first + options.worlds)
+
+def main() -> int:
+    """Let worlds happen. The exit code is 1 if anything did not hold."""
+    options = read_options()
     if options.seed is not None:
-        seeds = range(options.seed, options.seed + 1)
+        options.first, options.worlds = options.seed, 1
+    logging.disable(logging.CRITICAL)
     began, cpu = time.perf_counter(), time.process_time()
     points: Counter[str] = Counter()
     failed, digests = {}, {}
-    for seed in seeds:
-        finding = live(Plan.draw(seed))
+    for seed in range(options.first, options.first + options.worlds):
+        plan = Plan.draw(seed)
+        if options.sweep:
+            plan = Plan.sweep(options.store, seed, options.sweep)
+        finding = live(plan)
+        if options.sweep and not finding.faults:
+            # The run was over before its turn came: all of its operations have been swept.
+            break
         points.update(finding.points)
         digests[seed] = digest_events(finding)
         if options.log:
@@ -40,11 +53,9 @@ def main() -> int:
         if finding.violations:
             failed[seed] = finding.violations
             if not options.json:
-                print(f"seed {seed}: replay with python -m tools.torture --seed {seed} --log")
-                print("\n".join(f"  {violation}" for violation in finding.violations))
-        if options.stop and failed:
-            break
-        if options.seconds and time.perf_counter() - began > options.seconds:
+                _print_violations(seed, options, finding.violations)
+        is_late = options.seconds and time.perf_counter() - began > options.seconds
+        if is_late or (options.stop and failed):
             break
     cpu = time.process_time() - cpu
     figures = {
@@ -60,6 +71,12 @@ def main() -> int:
     else:
         print({name: value for name, value in figures.items() if name != "failed"})
     return bool(failed)
+
+
+def _print_violations(seed: int, options: argparse.Namespace, found: tuple[str, ...]) -> None:
+    sweep = f" --sweep {options.sweep} --store {options.store}" if options.sweep else ""
+    print(f"seed {seed}: replay with python -m tools.torture --seed {seed}{sweep} --log")
+    print("\n".join(f"  {violation}" for violation in found))
 
 
 if __name__ == "__main__":

@@ -130,6 +130,8 @@ def fit(classifier: StandInClassifier, plan: Any, feed: StandInFeed, context: An
     from job.features import FrozenNetwork
 
     machine = context.workers.machine
+    # The class has taken the real clock for its default.
+    context.checkpoints._saved_at = time.monotonic()
     found = context.checkpoints.load()
     done, machines, is_over = 0, [machine], False
     if found:

@@ -97,6 +97,20 @@ class Plan:
             faults=tuple(sorted(faults)),
         )
 
+    @classmethod
+    def sweep(cls, store: str, operation: int, fault: str) -> "Plan":
+        """One run alone, and one fault at its n-th operation or the next that can have it."""
+        return cls(
+            seed=0,
+            kind=store,
+            runs=(RunPlan(seed=0, machine="a", cache="own"),),
+            promotions=0,
+            readers=0,
+            interval=2.0,
+            stickiness=1.0,
+            faults=((operation, fault),),
+        )
+
 
 @dataclass(kw_only=True)
 class World:
@@ -144,6 +158,9 @@ class World:
         self._add_people()
         try:
             self.scheduler.run()
+            if all(process.alive for process in self.scheduler.processes):
+                # Without a kill nothing is left that would have to be swept.
+                self._judge_scratch()
             self.scheduler.faults.clear()
             # What killed runs have left is swept when nobody can be at it any more.
             self.clock.now += 8 * 24 * 3600
@@ -303,10 +320,9 @@ class World:
     def _judge_disk(self) -> None:
         """What killed processes have left is gone, and what has its name is durable."""
         report = self.auditor.violations.append
-        for path in (*self.root.glob("caches/**/*.partial"), *self.root.glob("scratch/**/*")):
-            # Killed before it had a lock, a process has left an empty folder.
-            if path.is_file() and path.name != "lock":
-                report(f"{path} is left")
+        for path in self.root.glob("caches/**/*.partial"):
+            report(f"{path} is left")
+        self._judge_scratch()
         for path in self.disk.strays:
             report(f"{path} was written")
         for message in self.disk.not_durable:
@@ -314,6 +330,12 @@ class World:
         if not self.plan.faults:
             for folder in self.disk.find_unsynced_names():
                 report(f"names in {folder} are not on the disk")
+
+    def _judge_scratch(self) -> None:
+        for path in self.root.glob("scratch/**/*"):
+            # Killed before it had a lock, a process has left an empty folder.
+            if path.is_file() and path.name != "lock":
+                self.auditor.violations.append(f"{path} is left")
 
     def _list_training_rows(self, run_id: str) -> Any:
         raw = self._read_key(f"releases/{run_id}/dataset.json") or b'{"images": []}'
@@ -325,7 +347,7 @@ class World:
         return np.array(pixels).astype(np.float32)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """What came of a world.
 
@@ -333,11 +355,13 @@ class Finding:
         violations: empty if all is well.
         events: one line per operation.
         points: the kinds of operations, and of faults at them, that occurred.
+        faults: how many happened.
     """
 
     violations: tuple[str, ...]
     events: tuple[str, ...]
     points: frozenset[str]
+    faults: int
 
 
 def live(plan: Plan) -> Finding:
@@ -352,7 +376,10 @@ def live(plan: Plan) -> Finding:
             world.live()
         scheduler = world.scheduler
         return Finding(
-            tuple(world.auditor.violations), tuple(scheduler.events), frozenset(scheduler.points)
+            violations=tuple(world.auditor.violations),
+            events=tuple(scheduler.events),
+            points=frozenset(scheduler.points),
+            faults=sum(len(process.faults) for process in scheduler.processes),
         )
     finally:
         shutil.rmtree(root)
