@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 
 from job import files, publish, storage
+from job.checkpoint import CheckpointStore
 from job.errors import ReleaseError, StoreUnavailable
 from job.storage.folder import FolderStore
 from job.storage.store import PROBE_SECONDS
 from tests.conftest import FaultyProxy
 from tests.publish.test_releasing import make_release
+from tests.test_checkpoint import state
 
 
 def test_a_partial_file_is_not_swept_before_it_has_its_name(
@@ -61,6 +63,27 @@ def test_an_answer_that_there_is_nothing_shows_that_the_token_works(
     faulty.fail("HEAD", status=400)
     with pytest.raises(StoreUnavailable, match="expired"):
         store.head("nothing")
+
+
+def test_a_state_that_goes_while_it_is_looked_for_gives_way_to_the_newer_ones(
+    tmp_path: Path,
+) -> None:
+    """Seed 246: a run began again, because another one had replaced the states that it listed."""
+    bucket = tmp_path / "bucket"
+    other = CheckpointStore(folder=tmp_path / "a", store=FolderStore(bucket), interval_seconds=0)
+    other.save(state(1))
+
+    class SlowStore(FolderStore):
+        def read(self, key: str) -> bytes:
+            if key.startswith("00000001"):
+                for step in (2, 3):
+                    other.save(state(step))
+            return super().read(key)
+
+    late = CheckpointStore(folder=tmp_path / "b", store=SlowStore(bucket), interval_seconds=0)
+    found = late.load()
+    assert found
+    assert found.facts["step"] == 3
 
 
 class WrongOnce(FolderStore):

@@ -95,7 +95,10 @@ class Bucket:
 
     def put_object(self, Key: str, Body: bytes, **more: Any) -> Any:  # noqa: N803
         """As the client of boto3 does."""
-        conditions = {name: more[name] for name in ("IfMatch", "IfNoneMatch") if name in more}
+        conditions: dict[str, str] = {}
+        for name in ("IfMatch", "IfNoneMatch"):
+            if name in more:
+                conditions[name] = more[name]
         can = ["lost", "repeated"]
         # The key of the probe is unique: nobody can be in its way.
         if conditions and "graft-probe" not in Key:

@@ -132,13 +132,15 @@ def fit(classifier: StandInClassifier, plan: Any, feed: StandInFeed, context: An
     machine = context.workers.machine
     # The class has taken the real clock for its default.
     context.checkpoints._saved_at = time.monotonic()
+    # Another run of this id may save a later one while this one looks.
+    durable = context.workers.find_durable(context.checkpoints.store.uri)
     found = context.checkpoints.load()
     done, machines, is_over = 0, [machine], False
     if found:
         done, is_over = found.facts["step"], found.facts["over"]
         machines = sorted({*found.facts["machines"], machine})
         classifier.model.chain = found.arrays["model"][0].tobytes()
-    context.workers.report_start(context.checkpoints.store.uri, done)
+    context.workers.report_start(context.checkpoints.store.uri, done, durable)
 
     def save(step: int, *, over: bool = False) -> None:
         arrays = {"model": [np.frombuffer(classifier.model.chain, np.uint8)]}
@@ -247,11 +249,13 @@ class Workers:
 
     Attributes:
         machine: its kind. Kinds differ in the last bits.
-        report_start: hears at which step a training begins.
+        find_durable: the last durable step of a training, by its address.
+        report_start: hears at which step a training begins, and what was durable before.
         report_checkpoint: hears which step is durable.
     """
 
     machine: str
+    find_durable: Any
     report_start: Any
     report_checkpoint: Any
     chief: bool = True
@@ -372,7 +376,7 @@ def install() -> None:
     records.version = functools.cache(records.version)  # type: ignore[attr-defined]
     # A world has few images.
     decision.LEAST_COMPARABLE = 2
-    phases.devices.join = lambda *_, **__: Workers.of_this_process()  # type: ignore[assignment]
+    vars(vars(phases)["devices"])["join"] = lambda *_, **__: Workers.of_this_process()
 
 
 def _judge_content(path: Path) -> Any:

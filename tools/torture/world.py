@@ -244,17 +244,21 @@ class World:
         assert process
         name, _, _ = process.name.partition(".")
 
-        def report_start(address: str, step: int) -> None:
+        def find_durable(address: str) -> int:
             run_id = address.rsplit("/", 2)[1]
             # A release takes the place of its states.
-            is_released = run_id in self.auditor.manifests
-            self.begun.append((address, step, 0 if is_released else self.durable.get(address, 0)))
+            return 0 if run_id in self.auditor.manifests else self.durable.get(address, 0)
+
+        def report_start(address: str, step: int, durable: int) -> None:
+            if find_durable(address):
+                self.begun.append((address, step, durable))
 
         def report_checkpoint(address: str, step: int) -> None:
             self.durable[address] = step
 
         return stand_ins.Workers(
             machine=self.machines[name],
+            find_durable=find_durable,
             report_start=report_start,
             report_checkpoint=report_checkpoint,
         )
@@ -323,8 +327,8 @@ class World:
         for path in self.root.glob("caches/**/*.partial"):
             report(f"{path} is left")
         self._judge_scratch()
-        for path in self.disk.strays:
-            report(f"{path} was written")
+        for stray in self.disk.strays:
+            report(f"{stray} was written")
         for message in self.disk.not_durable:
             report(message)
         if not self.plan.faults:
