@@ -126,6 +126,7 @@ class World:
     scheduler: Scheduler = field(init=False)
     clock: Clock = field(default_factory=Clock)
     machines: dict[str, str] = field(default_factory=dict)
+    seeds: dict[str, int] = field(default_factory=dict)
     # By the address of the checkpoints: the last durable step of the training, and where it is.
     durable: dict[str, int] = field(default_factory=dict)
     begun: list[tuple[str, int, int]] = field(default_factory=list)
@@ -193,6 +194,7 @@ class World:
             "GRAFT_CHECKPOINT_INTERVAL_SECONDS": str(self.plan.interval),
         }
         self.machines[name] = run.machine
+        self.seeds[name] = run.seed
         self.pods[name] = Pod(
             name=name,
             act=lambda process: pods.run_job(process, environment),
@@ -243,11 +245,15 @@ class World:
         process = self.scheduler.current
         assert process
         name, _, _ = process.name.partition(".")
+        seed = self.seeds[name]
 
         def find_durable(address: str) -> int:
             run_id = address.rsplit("/", 2)[1]
-            # A release takes the place of its states.
-            return 0 if run_id in self.auditor.manifests else self.durable.get(address, 0)
+            # A release takes the place of its states. Of two runs of one id that train at once,
+            # the next attempt may take the states of either.
+            is_alone = sum(run.seed == seed for run in self.plan.runs) == 1
+            is_due = is_alone and run_id not in self.auditor.manifests
+            return self.durable.get(address, 0) if is_due else 0
 
         def report_start(address: str, step: int, durable: int) -> None:
             if find_durable(address):
