@@ -93,6 +93,14 @@ slow: .venv/ready photographs chromium ## Run the tests that take minutes each: 
 test-runs: .venv/ready photographs ## Test whole runs: by two workers, night after night, with a chosen backbone.
 	$(PYTEST_PARALLEL) -m runs $(ARGS)
 
+# Faults at each operation of one run, then an hour of seeds, then the mutants: about an hour and a half.
+.PHONY: torture
+torture: .venv/ready ## Simulate an hour of runs with faults, and plant faults in the code; ARGS='--seconds 60'.
+	@for store in bucket folder; do for fault in kill sigterm lost enospc eio; do \
+	  $(BIN)/python -m tools.torture --sweep $$fault --store $$store --worlds 100000; done; done
+	$(BIN)/python -m tools.torture --worlds 1000000 --seconds 3600 $(ARGS)
+	$(BIN)/python -m tools.torture.mutants
+
 .PHONY: test-exports
 test-exports: .venv/ready ## Export one backbone of each family in all four formats: a quarter of an hour.
 	$(PYTEST_PARALLEL) -m exports tests/export $(ARGS)

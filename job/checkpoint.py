@@ -12,6 +12,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -105,7 +106,9 @@ class CheckpointStore:
         path = self.folder / name
         with write_whole(path) as file:
             file.write(data)
-        self.store.upload(name, path)
+            file.flush()
+            # Under its temporary name: another run of this id may share the folder and clear it.
+            self.store.upload(name, Path(file.name))
         self._saved_at = time.monotonic()
 
         # Only now: until the upload is complete, the older states are all that there is.
@@ -141,25 +144,36 @@ class CheckpointStore:
             path.unlink(missing_ok=True)
 
     def _read_latest(self) -> bytes | None:
-        for name in self._list_names():
-            number, _, digest = name.removesuffix(".npz").partition("-")
-            # The disk first: it is nearer. A damaged copy there does not hide the bucket's one.
-            local = self.folder / name
-            data = local.read_bytes() if local.exists() else b""
-            received = hashlib.sha256(data).hexdigest()
-            if received != digest:
-                try:
-                    data = self.store.read(name)
-                except StoreNotFound:
-                    # Another process of this run has removed it since it was listed.
-                    logger.info("checkpoint %s is gone", name)
-                    continue
-                received = hashlib.sha256(data).hexdigest()
-            if received == digest:
+        useless: set[str] = set()
+        # The list is read again each time: another process of this run may have replaced a state
+        # that was listed by newer ones.
+        while names := [name for name in self._list_names() if name not in useless]:
+            newest = names[0]
+            data = self._read_state(newest)
+            if data is not None:
                 # The next state counts on from here, whichever process saved this one.
-                self._number = int(number)
+                self._number = int(newest.partition("-")[0])
                 return data
-            logger.warning("checkpoint %s is damaged and ignored", name)
+            useless.add(newest)
+        return None
+
+    def _read_state(self, name: str) -> bytes | None:
+        """The content of a state, or None if it is damaged or gone."""
+        digest = name.removesuffix(".npz").partition("-")[2]
+        # The disk first: it is nearer. A damaged copy there does not hide the bucket's one.
+        data = b""
+        with suppress(FileNotFoundError):
+            data = (self.folder / name).read_bytes()
+        if hashlib.sha256(data).hexdigest() == digest:
+            return data
+        try:
+            data = self.store.read(name)
+        except StoreNotFound:
+            logger.info("checkpoint %s is gone", name)
+            return None
+        if hashlib.sha256(data).hexdigest() == digest:
+            return data
+        logger.warning("checkpoint %s is damaged and ignored", name)
         return None
 
     def _list_names(self) -> list[str]:

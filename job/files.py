@@ -55,7 +55,8 @@ def write_whole(path: Path) -> Iterator[IO[bytes]]:
         with create_locked(partial) as file:
             yield file
             flush_to_disk(file)
-        partial.replace(path)
+            # While it is locked: without the lock it is what a killed writer has left.
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)
@@ -115,7 +116,9 @@ def open_scratch() -> Iterator[Path]:
     except OSError as error:
         raise NoScratch(*error.args) from error
     try:
-        with create_locked(folder / SCRATCH_LOCK):
+        # Locked before it has the name by which others look for it.
+        with create_locked(folder / "lock") as lock:
+            Path(lock.name).rename(folder / SCRATCH_LOCK)
             scratch = folder / "files"
             scratch.mkdir()
             yield scratch

@@ -7,6 +7,7 @@ import pytest
 
 from job import storage
 from job.checkpoint import KEPT, CheckpointStore, TrainingState
+from job.storage.folder import FolderStore
 
 LAST = 7
 
@@ -167,6 +168,24 @@ def test_clearing_leaves_nothing_and_touches_nothing_else(
     assert checkpoints.load() is None
     assert in_bucket(tmp_path) == []
     assert (tmp_path / "bucket" / "checkpoints-old" / "kept").exists()
+
+
+def test_another_run_of_the_same_id_may_clear_a_shared_disk_at_any_time(
+    checkpoints: CheckpointStore, tmp_path: Path
+) -> None:
+    """Two pods that share a cache: one has released while the other one saves."""
+
+    class SlowStore(FolderStore):
+        def upload(self, key: str, path: Path) -> None:
+            checkpoints.clear()
+            super().upload(key, path)
+            checkpoints.clear()
+
+    bucket = tmp_path / "bucket"
+    store = SlowStore(bucket / "checkpoints", base=bucket)
+    other = CheckpointStore(folder=tmp_path / "pod", store=store, interval_seconds=1e9)
+    other.save(state(1))
+    assert other.load() is None
 
 
 def test_a_checkpoint_is_due_after_the_interval(checkpoints: CheckpointStore) -> None:

@@ -72,7 +72,7 @@ def run(settings: Settings, context: RunContext) -> Result:
 
     run_id = identity.make_run_id(settings.shaping_values(), data.digest)
     name_run(model=settings.name, run_id=run_id)
-    if found := publish.find(registry, run_id):
+    if found := publish.complete(registry, run_id):
         return _leave_unchanged(settings, registry, found)
 
     inputs = RunInputs(settings=settings, data=data, run_id=run_id)

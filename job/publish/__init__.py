@@ -13,7 +13,7 @@ from job.publish.judging import Evaluation, evaluate
 from job.publish.listing import ReleaseRow, find_release, list_releases
 from job.publish.prediction import Prediction, Predictor, predict
 from job.publish.promotion import finish_promotion, promote, promote_manually
-from job.publish.releasing import Release, find, release
+from job.publish.releasing import Release, complete, find, release
 from job.publish.verification import verify
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Release",
     "ReleaseRow",
     "compare",
+    "complete",
     "compose_inventory",
     "decide",
     "evaluate",

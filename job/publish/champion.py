@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from job.errors import ReleaseError
+from job.errors import ReleaseError, StoreNotFound
 from job.release import POINTER, SCHEMA, Manifest, folder_of, follow_pointer, parse_pointer
 from job.storage import Store
 
@@ -56,7 +56,10 @@ def read_champion(registry: Store) -> Champion | None:
     entry = registry.head(POINTER)
     if entry is None:
         return None
-    raw = registry.read(POINTER)
+    try:
+        raw = registry.read(POINTER)
+    except StoreNotFound:
+        return None
 
     pointer: Mapping[str, Any] = {}
     store, manifest, damage = None, None, ""

@@ -7,13 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from job import files
-from job.errors import ReleaseError, StoreConflict, TemporaryError
-from job.release import MANIFEST, Manifest, folder_of, hash_object, in_parallel, is_promised
+from job.errors import StoreConflict, TemporaryError
+from job.publish.claim import (
+    CLAIM,
+    Claim,
+    copy_staged,
+    finish_claim,
+    read_claim,
+    read_existing,
+)
+from job.release import MANIFEST, Manifest, folder_of, in_parallel, is_promised
 from job.storage import Store
 
 logger = logging.getLogger(__name__)
 
-# How often a lost race for a manifest or a pointer is run again.
+# How often a lost race for a claim or a pointer is run again.
 ATTEMPTS = 5
 
 
@@ -24,7 +32,7 @@ class Release:
     Attributes:
         store: rooted at the release.
         manifest: the one that counts. It is another run's if that came first.
-        ours: whether this call wrote it.
+        ours: whether it is the manifest of this call.
     """
 
     store: Store
@@ -38,12 +46,22 @@ class Release:
 
 def find(registry: Store, run_id: str) -> Manifest | None:
     """The manifest of a run's release, or None if there is no valid one."""
-    manifest, _ = _read_existing(registry.child(folder_of(run_id)))
+    manifest, _ = read_existing(registry.child(folder_of(run_id)))
+    return manifest
+
+
+def complete(registry: Store, run_id: str) -> Manifest | None:
+    """The manifest of a run's release, which is finished first if it was cut off.
+
+    Returns:
+        None if no attempt has come so far that another one could go on with its files.
+    """
+    manifest, _ = _settle_claim(registry, run_id)
     return manifest
 
 
 def release(folder: Path, fields: Mapping[str, Any], registry: Store) -> Release:
-    """Upload every file of a folder, then the manifest. The first run to write that has released.
+    """Upload every file of a folder, then the manifest. The first run to claim it has released.
 
     Args:
         folder: the files of the release, without a manifest.
@@ -53,78 +71,61 @@ def release(folder: Path, fields: Mapping[str, Any], registry: Store) -> Release
 
     Raises:
         ReleaseError: a field of the manifest is missing.
-        TemporaryError: other runs kept overwriting this release.
+        TemporaryError: other runs kept changing this release.
     """
     store = registry.child(folder_of(fields["run_id"]))
     paths, described = {}, {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if not path.is_file() or name == MANIFEST:
+        if not path.is_file() or name in (MANIFEST, CLAIM):
             continue
         paths[name] = path
         if is_promised(name):
             described[name] = {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
-    ours = Manifest.compose(fields, described)
+    ours = Claim.compose(Manifest.compose(fields, described))
+
+    staging = registry.child(ours.staging)
 
     for _ in range(ATTEMPTS):
-        first, etag = _read_existing(store)
-        if first and not _is_overwritten(store, first, ours):
-            same = (
-                "with the same files"
-                if first.files == ours.files
-                else "with other files; it came first and is kept"
-            )
-            logger.info(
-                "The release exists already, %s.", same, extra={"fields": {"release": store.uri}}
-            )
-            return Release(store, first, ours=False)
-
-        in_parallel(lambda name: store.upload(name, paths[name]), paths)
-        # What an earlier attempt left under other names. The whole list first: a store need not
-        # list well what is deleted meanwhile.
-        for entry in list(store.list()):
-            if entry.key not in paths and is_promised(entry.key):
-                store.delete(entry.key)
+        first, etag = _settle_claim(registry, ours.manifest.run_id)
+        if first:
+            return _describe_release(store, first, ours.manifest)
+        in_parallel(lambda name: staging.upload(name, paths[name]), described)
         try:
-            store.write_if(MANIFEST, ours.raw, etag)
+            store.write_if(CLAIM, ours.raw, etag)
         except StoreConflict:
-            logger.info(
-                "Another run wrote the manifest of this release first.",
-                extra={"fields": {"release": store.uri}},
-            )
-        else:
-            return Release(store, ours, ours=True)
+            logger.info("Another run claimed this release first: %s", store.uri)
+            continue
+        # From now on nobody writes other files under these names.
+        in_parallel(lambda name: store.upload(name, paths[name]), paths)
+        finish_claim(registry, ours)
 
     raise TemporaryError(
-        f"{store.uri} was overwritten {ATTEMPTS} times by other runs.",
+        f"{store.uri} was changed {ATTEMPTS} times by other runs.",
         "Run again when they have ended.",
     )
 
 
-def _read_existing(store: Store) -> tuple[Manifest | None, str | None]:
-    """The valid manifest, if any, and the etag of the object that is there instead of one."""
-    # The etag first: if the content changes in between, a write with it fails, and nothing else
-    # happens.
-    entry = store.head(MANIFEST)
-    if entry is None:
-        return None, None
-    try:
-        return Manifest.parse(store.read(MANIFEST), store.uri), entry.etag
-    except ReleaseError as error:
-        logger.warning("A manifest is not valid, so its release does not exist: %s", error)
-        return None, entry.etag
+def _settle_claim(registry: Store, run_id: str) -> tuple[Manifest | None, str | None]:
+    """The manifest of a run's release, finished if need be, and the ETag of a claim without hope.
 
-
-def _is_overwritten(store: Store, first: Manifest, ours: Manifest) -> bool:
-    """Whether our own uploads have damaged the release that came first.
-
-    Two runs of one id at once write the same names. On one kind of CPU the bytes are equal too, on
-    GPUs perhaps not.
+    A claim is without hope if neither its staged files nor its manifest are there.
     """
-    for name, expected in first.files.items():
-        # Equal bytes do no damage, and a file that is missing is not our upload's doing.
-        if ours.files.get(name) == expected or store.head(name) is None:
-            continue
-        if hash_object(store, name) != expected["sha256"]:
-            return True
-    return False
+    if found := find(registry, run_id):
+        return found, None
+    claim, etag = read_claim(registry.child(folder_of(run_id)))
+    if claim and copy_staged(registry, claim):
+        logger.info("A release that was cut off is finished: %s", run_id)
+        finish_claim(registry, claim)
+    # Staged files are swept after the manifest is written, so it is looked for after them.
+    return find(registry, run_id), etag
+
+
+def _describe_release(store: Store, first: Manifest, ours: Manifest) -> Release:
+    if first.raw == ours.raw:
+        return Release(store, first, ours=True)
+    same = "with the same files"
+    if first.files != ours.files:
+        same = "with other files; it came first and is kept"
+    logger.info("The release exists already, %s.", same, extra={"fields": {"release": store.uri}})
+    return Release(store, first, ours=False)

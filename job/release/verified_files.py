@@ -54,8 +54,8 @@ def _download_file(store: Store, name: str, expected: str, path: Path) -> None:
     download(store, name, path, entry)
     received = files.sha256(path)
     if received != expected:
-        # Another process may look into the cache before the next download.
-        path.unlink()
+        # Another process may look into the cache before the next download, or do the same.
+        path.unlink(missing_ok=True)
         raise _damaged_release(
             store, f"{name} has sha256 {received}, and its manifest promises {expected}"
         )

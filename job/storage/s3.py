@@ -75,6 +75,10 @@ class Session:
         try:
             with translate_errors(address):
                 yield
+        except StoreNotFound:
+            # Whoever may not look is not told that there is nothing.
+            self._note_answer()
+            raise
         except (SettingsError, StoreForbidden) as error:
             if self._have_worked() and _is_expired(error):
                 raise StoreUnavailable(
@@ -82,6 +86,9 @@ class Session:
                     "Start again: it goes on with new credentials.",
                 ) from error.__cause__
             raise
+        self._note_answer()
+
+    def _note_answer(self) -> None:
         if not self._answered:
             self._answered = True
             WORKED.add(self._key_id())

@@ -1,13 +1,20 @@
 """What every store can do, and the operations that both kinds do in the same way."""
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from job.errors import SettingsError, StoreConflict
+from job.errors import SettingsError, StoreConflict, StoreUnavailable
 from job.storage.digests import Algorithm
+
+PROBE = ".graft-probe-"
+# After so long nobody is probing, whatever the clocks of two machines say.
+PROBE_SECONDS = 24 * 3600
+# So often may a small object change while it is read.
+CHANGES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +135,19 @@ class Store(ABC):
         return 0
 
     def read(self, key: str) -> bytes:
-        """The whole content, in memory: for small objects."""
-        return b"".join(self.stream(key))
+        """The whole content, in memory: for small objects.
+
+        If it changes while an answer that broke off is continued, it is read again.
+        """
+        for _ in range(CHANGES):
+            try:
+                return b"".join(self.stream(key))
+            except StoreConflict:
+                continue
+        raise StoreUnavailable(
+            f"{self.uri}/{key} changed {CHANGES} times while it was read.",
+            "Try again when other runs have ended.",
+        )
 
     def probe(self) -> None:
         """Prove at the start of a run that it can end: list, write, write conditionally, delete.
@@ -141,14 +159,23 @@ class Store(ABC):
             SettingsError: the store ignores conditions on writes, so that two runs could overwrite
                 each other.
         """
-        next(self.list(), None)
-        key = f".graft-probe-{uuid4().hex}"
+        self._sweep_probes()
+        key = f"{PROBE}{uuid4().hex}"
         self.write_if(key, b"first", None)
         try:
             self._require_refusal(key, None, "If-None-Match")
             self._require_refusal(key, "0" * 32, "If-Match")
         finally:
             self.delete(key)
+
+    def _sweep_probes(self) -> None:
+        """Delete what runs have left that were killed during their probe."""
+        for entry in self.list():
+            if entry.key.startswith(PROBE):
+                if time.time() - entry.modified > PROBE_SECONDS:
+                    self.delete(entry.key)
+            elif entry.key > PROBE:
+                break
 
     def _require_refusal(self, key: str, etag: str | None, header: str) -> None:
         """Raise unless the store refuses a write whose condition does not hold."""

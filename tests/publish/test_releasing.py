@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -82,7 +83,8 @@ def test_a_release_holds_every_file_and_a_manifest_of_them(registry: Store, tmp_
     release = publish.release(bundle(tmp_path / "bundle"), fields("run-1"), registry)
 
     keys = {entry.key for entry in registry.list()}
-    assert keys == {f"releases/run-1/{name}" for name in [*FILES, "manifest.json"]}
+    written = [*FILES, "logs/claim.json", "manifest.json"]
+    assert keys == {f"releases/run-1/{name}" for name in written}
     manifest = json.loads(registry.read("releases/run-1/manifest.json"))
     assert manifest["schema"] == 1
     assert manifest["files"] == {
@@ -174,59 +176,121 @@ def another_run(registry: Store, tmp_path: Path, files: Mapping[str, bytes]) -> 
     )
 
 
-def test_of_two_runs_at_once_the_first_manifest_stays_with_its_files(
-    registry: Store, ours: Path, tmp_path: Path
-) -> None:
-    late = racing(
-        registry,
-        "write_if",
-        lambda: another_run(registry, tmp_path, files={"model.keras": b"other bits"}),
-    )
-    release = publish.release(ours, fields("run-1", host="a"), late)
-    assert not release.ours
-    assert release.manifest.fields["host"] == "b"
-    publish.verify(registry.child("releases/run-1"))
+OTHER = {"model.keras": b"other bits"}
 
 
-def test_two_runs_with_equal_files_do_not_disturb_each_other(
-    registry: Store, ours: Path, tmp_path: Path
-) -> None:
-    late = racing(
-        registry,
-        "upload",
-        lambda: another_run(registry, tmp_path, files={"logs/graft.log": b"at ten"}),
-    )
-    release = publish.release(ours, fields("run-1", host="a"), late)
-    assert not release.ours
-    publish.verify(registry.child("releases/run-1"))
-
-
-def test_a_run_that_overwrote_a_finished_release_makes_it_whole_again(
-    registry: Store, ours: Path, tmp_path: Path
+@pytest.mark.parametrize("method", ["write_if", "upload", "head", "list", "read", "delete"])
+def test_of_two_runs_at_once_one_manifest_stays_with_its_own_files(
+    registry: Store, ours: Path, tmp_path: Path, method: str
 ) -> None:
     """Both began before either had a manifest, and on GPUs their bytes differ."""
-    late = racing(
-        registry,
-        "upload",
-        lambda: another_run(registry, tmp_path, files={"model.keras": b"other bits"}),
-    )
+    late = racing(registry, method, lambda: another_run(registry, tmp_path, files=OTHER))
     release = publish.release(ours, fields("run-1", host="a"), late)
-    assert release.ours
-    assert publish.verify(registry.child("releases/run-1")).manifest.fields["host"] == "a"
-    assert registry.read("releases/run-1/model.keras") == FILES["model.keras"]
+    verified = publish.verify(registry.child("releases/run-1"))
+    assert verified.manifest == release.manifest
+    assert release.ours == (release.manifest.fields["host"] == "a")
 
 
-def test_a_release_that_is_always_overwritten_ends_as_temporary(
+@pytest.mark.parametrize("store_uri", ["folder"], indirect=True)
+def test_files_of_two_runs_never_lie_together_under_a_manifest(
     registry: Store, ours: Path, tmp_path: Path
 ) -> None:
-    turns = iter(range(100))
+    """After each write of the one that is late, a reader finds no manifest or a whole release."""
+    another_run(registry, tmp_path, files=OTHER)
+    claimed = registry.read("releases/run-1/logs/claim.json")
+    registry.delete("releases/run-1")
 
+    def look() -> None:
+        if publish.find(registry, "run-1"):
+            publish.verify(registry.child("releases/run-1"))
+
+    def act() -> None:
+        look()
+        if registry.head("releases/run-1/logs/claim.json") is None:
+            return
+        assert registry.read("releases/run-1/logs/claim.json") != claimed
+        another_run(registry, tmp_path, files=OTHER)
+
+    publish.release(ours, fields("run-1"), racing(registry, "upload", act, always=True))
+    look()
+
+
+@pytest.mark.parametrize("store_uri", ["folder"], indirect=True)
+@pytest.mark.parametrize("method", ["upload", "write_if", "delete"])
+@pytest.mark.parametrize("calls", [1, 6])
+def test_what_a_killed_run_has_claimed_is_finished_by_a_run_with_other_bytes(
+    registry: Store, ours: Path, tmp_path: Path, method: str, calls: int
+) -> None:
+    turns = iter(range(calls))
+
+    def die() -> None:
+        if next(turns, None) is None:
+            raise KeyboardInterrupt
+
+    theirs = bundle(tmp_path / "theirs", {**FILES, **OTHER})
+    with suppress(KeyboardInterrupt):
+        publish.release(
+            theirs, fields("run-1", host="b"), racing(registry, method, die, always=True)
+        )
+    has_claim = registry.head("releases/run-1/logs/claim.json") is not None
+    release = publish.release(ours, fields("run-1", host="a"), registry)
+    assert release.manifest.fields["host"] == ("b" if has_claim else "a")
+    publish.verify(registry.child("releases/run-1"))
+    assert list(registry.list("runs")) == []
+
+
+def test_a_release_that_was_claimed_is_completed_without_its_run(
+    registry: Store, ours: Path
+) -> None:
+    turns = iter(range(1))
+
+    def die_after_the_claim() -> None:
+        if next(turns, None) is None:
+            raise KeyboardInterrupt
+
+    late = racing(registry, "write_if", die_after_the_claim, always=True)
+    assert publish.complete(registry, "run-1") is None
+    with pytest.raises(KeyboardInterrupt):
+        publish.release(ours, fields("run-1"), late)
+    assert publish.find(registry, "run-1") is None
+    assert publish.complete(registry, "run-1") is not None
+    publish.verify(registry.child("releases/run-1"))
+
+
+def test_a_claim_that_nobody_can_finish_is_replaced(
+    registry: Store, ours: Path, tmp_path: Path
+) -> None:
+    """Somebody deleted the manifest by hand, and the staged files were swept long ago."""
+    another_run(registry, tmp_path, files=OTHER)
+    registry.delete("releases/run-1/manifest.json")
+    assert publish.release(ours, fields("run-1"), registry).ours
+    publish.verify(registry.child("releases/run-1"))
+
+
+def test_a_damaged_claim_is_replaced(registry: Store, ours: Path) -> None:
+    registry.write("releases/run-1/logs/claim.json", b'{"schema": 1, "attempt": "../.."}')
+    assert publish.release(ours, fields("run-1"), registry).ours
+    publish.verify(registry.child("releases/run-1"))
+
+
+def test_a_release_of_an_earlier_version_has_no_claim_and_stays(
+    registry: Store, ours: Path, tmp_path: Path
+) -> None:
+    another_run(registry, tmp_path, files=OTHER)
+    registry.delete("releases/run-1/logs")
+    assert not publish.release(ours, fields("run-1"), registry).ours
+    publish.verify(registry.child("releases/run-1"))
+
+
+def test_a_release_that_is_always_changed_ends_as_temporary(
+    registry: Store, ours: Path, tmp_path: Path
+) -> None:
     def another() -> None:
+        registry.delete("releases/run-1")
+        another_run(registry, tmp_path, files=OTHER)
         registry.delete("releases/run-1/manifest.json")
-        another_run(registry, tmp_path, files={"model.keras": f"other bits {next(turns)}".encode()})
-        registry.write("releases/run-1/model.keras", FILES["model.keras"])
 
-    with pytest.raises(TemporaryError, match="overwritten 5 times"):
+    with pytest.raises(TemporaryError, match="changed 5 times"):
         publish.release(ours, fields("run-1"), racing(registry, "write_if", another, always=True))
 
 
@@ -675,7 +739,7 @@ def test_killed_between_manifest_and_pointer_the_rerun_finishes_the_promotion(
 decision = publish.Decision(promote=True, by="gate", reason="", comparison=None, champion=None)
 publish.promote(registry, release.manifest, decision, None)
 """
-    kill_while("write_if, after=1", bundle(tmp_path / "bundle"), registry, then)
+    kill_while("write_if, after=2", bundle(tmp_path / "bundle"), registry, then)
 
     assert publish.read_champion(registry) is None
     manifest = publish.find(registry, "run-1")

@@ -2,6 +2,7 @@
 
 import hashlib
 import inspect
+import itertools
 import socket
 import subprocess
 import sys
@@ -246,6 +247,37 @@ def test_an_object_that_changes_while_it_is_read_is_not_mixed(
     store.write("a", b"2" * MIB)
     with pytest.raises(StoreConflict):
         list(stream)
+
+
+def test_a_small_object_that_changes_while_it_is_read_is_read_again(
+    faulty: FaultyProxy, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as promoted.json, when its first answer breaks off."""
+    store = connect(bucket)
+    store.write("promoted.json", b"1" * MIB)
+    faulty.fail("GET", times=1, cut_after_bytes=MIB // 2)
+
+    def replace_object(_: float) -> None:
+        store.write("promoted.json", b"2" * MIB)
+
+    monkeypatch.setattr("job.storage.s3.time.sleep", replace_object)
+    assert store.read("promoted.json") == b"2" * MIB
+
+
+def test_a_small_object_that_never_stops_changing_is_unavailable(
+    faulty: FaultyProxy, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = connect(bucket)
+    contents = itertools.count()
+
+    def replace_object(_: float = 0) -> None:
+        store.write("promoted.json", b"%d" % next(contents) * MIB)
+
+    replace_object()
+    faulty.fail("GET", cut_after_bytes=MIB // 2)
+    monkeypatch.setattr("job.storage.s3.time.sleep", replace_object)
+    with pytest.raises(StoreUnavailable, match="changed 5 times"):
+        store.read("promoted.json")
 
 
 def test_an_interrupted_download_goes_on_in_the_next_process(

@@ -1,0 +1,18 @@
+"""Deterministic simulation: all of Graft but TensorFlow is real, and one seed is one world.
+
+    python -m tools.torture --worlds 200            # seeds 0 to 199
+    python -m tools.torture --seed 17 --log         # one world again, with its events
+
+A world holds pods that run, promote, verify and read one model over one store and perhaps one
+cache. They take turns at every operation of the store or the file system, in an order that the seed
+decides. Faults are injected at such operations. An auditor checks the invariants after each of
+them. `docs/reference/durability.md` says what is promised and how it is shown.
+
+- `scheduler` lets one process of the world go on at a time, and kills it
+- `bucket` is an S3 server in memory, behind the real `S3Store`
+- `disk` stands between the processes and the operating system
+- `clock` replaces time and chance
+- `stand_ins` replaces the rooms that need TensorFlow
+- `pods` are what happens in a world, `auditor` is what must hold in it
+- `mutants` plants faults in a copy of `job/` and counts which are caught
+"""

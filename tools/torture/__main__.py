@@ -1,0 +1,83 @@
+"""`python -m tools.torture`: let worlds happen, and print those in which something did not hold."""
+
+import argparse
+import json
+import logging
+import sys
+import time
+from collections import Counter
+
+from tools.torture import stand_ins
+
+stand_ins.install()
+
+from tools.torture.world import KINDS_OF_FAULT, Plan, digest_events, live  # noqa: E402
+
+
+def read_options() -> argparse.Namespace:
+    """What the command line asks for."""
+    parser = argparse.ArgumentParser(prog="python -m tools.torture", description=__doc__)
+    parser.add_argument("--worlds", type=int, default=100, help="at most so many")
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--seed", type=int, help="one world alone")
+    parser.add_argument("--sweep", choices=KINDS_OF_FAULT, help="one fault at each operation")
+    parser.add_argument("--store", choices=("bucket", "folder"), default="bucket", help="for it")
+    parser.add_argument("--seconds", type=float, help="stop after so many seconds")
+    parser.add_argument("--stop", action="store_true", help="stop after the first violation")
+    parser.add_argument("--log", action="store_true", help="print the events")
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    return parser.parse_args()
+
+
+def main() -> int:
+    """Let worlds happen. The exit code is 1 if anything did not hold."""
+    options = read_options()
+    if options.seed is not None:
+        options.first, options.worlds = options.seed, 1
+    logging.disable(logging.CRITICAL)
+    began, cpu = time.perf_counter(), time.process_time()
+    points: Counter[str] = Counter()
+    failed, digests = {}, {}
+    for seed in range(options.first, options.first + options.worlds):
+        plan = Plan.draw(seed)
+        if options.sweep:
+            plan = Plan.sweep(options.store, seed, options.sweep)
+        finding = live(plan)
+        if options.sweep and not finding.faults:
+            # The run was over before its turn came: all of its operations have been swept.
+            break
+        points.update(finding.points)
+        digests[seed] = digest_events(finding)
+        if options.log:
+            print("\n".join(finding.events))
+        if finding.violations:
+            failed[seed] = finding.violations
+            if not options.json:
+                _print_violations(seed, options, finding.violations)
+        is_late = options.seconds and time.perf_counter() - began > options.seconds
+        if is_late or (options.stop and failed):
+            break
+    cpu = time.process_time() - cpu
+    figures = {
+        "worlds": len(digests),
+        "violations": sum(map(len, failed.values())),
+        "failed": failed,
+        "worlds_per_cpu_hour": round(len(digests) / cpu * 3600),
+        "fault_points": len([point for point in points if " " in point]),
+        "points": len(points),
+    }
+    if options.json:
+        print(json.dumps({**figures, "digests": digests}))
+    else:
+        print({name: value for name, value in figures.items() if name != "failed"})
+    return bool(failed)
+
+
+def _print_violations(seed: int, options: argparse.Namespace, found: tuple[str, ...]) -> None:
+    sweep = f" --sweep {options.sweep} --store {options.store}" if options.sweep else ""
+    print(f"seed {seed}: replay with python -m tools.torture --seed {seed}{sweep} --log")
+    print("\n".join(f"  {violation}" for violation in found))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

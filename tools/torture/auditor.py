@@ -1,0 +1,166 @@
+"""What must hold in a world, checked after each operation with a durable effect."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from job.errors import ReleaseError
+from job.release import MANIFEST, POINTER, Manifest
+from tools.torture.scheduler import Process
+
+CLAIM = "logs/claim.json"
+
+
+@dataclass(slots=True, kw_only=True)
+class Auditor:
+    """Looks into the registry of a world.
+
+    Attributes:
+        read: the content of a key of the registry, or None.
+        list_keys: the keys below a prefix.
+        violations: what did not hold, one sentence each.
+    """
+
+    read: Callable[[str], bytes | None]
+    list_keys: Callable[[str], list[str]]
+    violations: list[str] = field(default_factory=list)
+    # The first valid manifest of each run id: no other one may ever take its place.
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    # All contents that promoted.json has had, with the process that wrote each.
+    pointers: list[tuple[bytes, str]] = field(default_factory=list)
+    # By run id: the process whose claim the release is.
+    claimants: dict[str, str] = field(default_factory=dict)
+
+    def look_at(self, process: Process, key: str) -> None:
+        """Check what a change to a key may have broken."""
+        match key.split("/", maxsplit=2):
+            case [name] if name == POINTER:
+                self._check_pointer(process)
+            case ["releases", run_id, name]:
+                if name == CLAIM:
+                    self.claimants[run_id] = process.name
+                self._check_release(run_id, name)
+
+    def require_act(self, process: Process, run_id: str, what: str) -> None:
+        """A process was told that a release became the champion: it must have been so."""
+        for raw, writer in self.pointers:
+            pointer = json.loads(raw)
+            by_hand = what == "by hand"
+            if pointer["run_id"] == run_id and (not by_hand or writer == process.name):
+                return
+        self._report(f"{process.name} was told that {run_id} is promoted {what}, and it never was")
+
+    def require_release(self, process: Process, run_id: str) -> None:
+        """A process was told that a release exists."""
+        if self._parse_manifest(run_id) is None:
+            self._report(f"{process.name} was told of a release {run_id} that is not there")
+
+    def _report(self, violation: str) -> None:
+        if violation not in self.violations:
+            self.violations.append(violation)
+
+    def _parse_manifest(self, run_id: str) -> Manifest | None:
+        raw = self.read(f"releases/{run_id}/{MANIFEST}")
+        if raw is None:
+            return None
+        try:
+            return Manifest.parse(raw, run_id)
+        except ReleaseError:
+            self._report(f"the manifest of {run_id} is not valid")
+            return None
+
+    def _check_release(self, run_id: str, name: str) -> None:
+        manifest = self._parse_manifest(run_id)
+        first = self.manifests.get(run_id)
+        if manifest is None:
+            if first:
+                self._report(f"the manifest of {run_id} is gone")
+            return
+        if first is None:
+            self.manifests[run_id] = manifest
+        elif first.raw != manifest.raw:
+            self._report(f"the release {run_id} has become another one")
+        changed = manifest.files if name == MANIFEST else {name} & set(manifest.files)
+        for path in changed:
+            self._check_file(run_id, path, manifest.files[path])
+
+    def _check_file(self, run_id: str, path: str, promised: Mapping[str, Any]) -> None:
+        data = self.read(f"releases/{run_id}/{path}")
+        if data is None:
+            self._report(f"{path} of the release {run_id} is missing")
+        elif hashlib.sha256(data).hexdigest() != promised["sha256"]:
+            self._report(f"{path} of the release {run_id} has other bytes than its manifest says")
+
+    def _check_pointer(self, process: Process) -> None:
+        raw = self.read(POINTER)
+        if raw is None:
+            self._report("promoted.json is gone")
+            return
+        if self.pointers and self.pointers[-1][0] == raw:
+            return
+        pointer = json.loads(raw)
+        run_id, sha256 = pointer["run_id"], pointer["manifest_sha256"]
+        manifest = self._parse_manifest(run_id)
+        if manifest is None or manifest.sha256 != sha256:
+            self._report(f"promoted.json names {run_id}, which is no complete release")
+            return
+        if not manifest.won and pointer["by"] != "manual":
+            self._check_second_decision(process, run_id)
+            if self._is_due(manifest, self.pointers[-1][0] if self.pointers else None):
+                self._report(f"{process.name} promoted {run_id}, which had lost")
+        if self.pointers:
+            self._check_succession(process, manifest, pointer)
+        elif pointer["previous"] is not None:
+            self._report("the first champion has a predecessor")
+        self.pointers.append((raw, process.name))
+
+    def _check_succession(self, process: Process, manifest: Manifest, pointer: Any) -> None:
+        before_raw, _ = self.pointers[-1]
+        before = json.loads(before_raw)
+        expected = {name: before[name] for name in ("run_id", "manifest_sha256")}
+        if before["manifest_sha256"] == manifest.sha256:
+            expected = before["previous"]
+        if pointer["previous"] != expected:
+            self._report(f"{process.name} promoted {manifest.run_id} over a champion it never saw")
+        if pointer["by"] == "manual":
+            return
+        earlier = {json.loads(raw)["manifest_sha256"] for raw, _ in self.pointers}
+        if manifest.sha256 in earlier:
+            self._report(f"{process.name} went back to {manifest.run_id} without a person")
+        against = manifest.fields["promotion"].get("against")
+        if against != hashlib.sha256(before_raw).hexdigest():
+            self._check_second_decision(process, manifest.run_id)
+
+    def _is_due(self, manifest: Manifest, pointer: bytes | None) -> bool:
+        """Whether the decision of a release was made against exactly this pointer."""
+        against = manifest.fields["promotion"].get("against")
+        return bool(against == (hashlib.sha256(pointer).hexdigest() if pointer else None))
+
+    def judge_end(self, seeds: set[str], images: set[str]) -> None:
+        """What must hold once every run has had an attempt without faults.
+
+        Args:
+            seeds: GRAFT_SEED of the runs.
+            images: SHA-256 of the images.
+        """
+        pointer = self.pointers[-1][0] if self.pointers else None
+        released = set()
+        for run_id, manifest in self.manifests.items():
+            released.add(str(manifest.fields["settings"].get("GRAFT_SEED", "0")))
+            if manifest.won and self._is_due(manifest, pointer):
+                self._report(f"{run_id} has won and was never promoted")
+            inventory = json.loads(self.read(f"releases/{run_id}/dataset.json") or "{}")
+            if {image["sha256"] for image in inventory.get("images", ())} != images:
+                self._report(f"{run_id} was made of other images")
+        if released != seeds:
+            self._report(f"there are releases of the seeds {released}, not of {seeds}")
+        for key in self.list_keys(""):
+            if key.startswith("runs/") or "graft-probe" in key or key.endswith(".partial"):
+                self._report(f"{key} is left")
+
+    def _check_second_decision(self, process: Process, run_id: str) -> None:
+        """Only the run itself decides again, against the champion that came in between."""
+        if self.claimants.get(run_id) != process.name:
+            self._report(f"{process.name} promoted {run_id} over what it was not decided against")
