@@ -80,7 +80,7 @@ def predict(arguments: argparse.Namespace) -> int:
 
     images = publish.find_images(arguments.images)
     cache = read_cache_settings().dir
-    predictions = publish.predict(arguments.release, images, cache, arguments.top)
+    predictions = publish.predict(arguments.release, images, cache, arguments.top, arguments.trust)
     if arguments.csv:
         return _write_csv(arguments.csv, predictions, arguments.top)
     code = 0
@@ -139,7 +139,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     loaded = settings.load({**os.environ, **given})
     terminal = sys.stderr if sys.stderr.isatty() else None
     with telemetry.serve(TelemetrySettings(port=0), loaded.name, (), terminal) as shown:
-        evaluation = publish.evaluate(arguments.release, loaded, folder, shown)
+        evaluation = publish.evaluate(arguments.release, loaded, folder, shown, arguments.trust)
         seconds = sum(shown.seconds.values())
 
     for warning in evaluation.warnings:

@@ -59,7 +59,9 @@ class Evaluation:
     warnings: tuple[str, ...]
 
 
-def evaluate(uri: str, settings: Settings, folder: Path, telemetry: Telemetry) -> Evaluation:
+def evaluate(
+    uri: str, settings: Settings, folder: Path, telemetry: Telemetry, trust: bool = False
+) -> Evaluation:
     """Judge a release on every image of a data set, and write report.json and report.html.
 
     Args:
@@ -67,6 +69,7 @@ def evaluate(uri: str, settings: Settings, folder: Path, telemetry: Telemetry) -
         settings: of them `dataset` and `cache` count.
         folder: receives the report.
         telemetry: receives the phases and their progress.
+        trust: whether the model is run even if it may do more than compute.
 
     Raises:
         ReleaseError: there is no intact release behind `uri`, or it cannot be run here.
@@ -93,7 +96,7 @@ def evaluate(uri: str, settings: Settings, folder: Path, telemetry: Telemetry) -
         census = audit.inspect(data, share, verdicts, telemetry, for_training=False)
         splits = audit.hold_out(census, manifest.classes)
     with telemetry.phase("evaluation"):
-        release = ReleaseFiles(store, manifest, settings.cache.dir)
+        release = ReleaseFiles(store, manifest, settings.cache.dir, trust)
         report, learnt = _judge_release(release, splits, telemetry)
         left_out = (*census.broken, *census.unsupported, *census.conflicting)
         context = evaluation.ReportContext(
@@ -117,11 +120,15 @@ def evaluate(uri: str, settings: Settings, folder: Path, telemetry: Telemetry) -
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFiles:
-    """The files of a release that judge it again, each verified and kept in a cache."""
+    """The files of a release that judge it again, each verified and kept in a cache.
+
+    `trust` says that its model is run even if it may do more than compute.
+    """
 
     store: Store
     manifest: Manifest
     cache: Path
+    trust: bool
 
     def find(self, part: str) -> Path:
         """The local copy of a file or folder of the release."""
@@ -176,7 +183,8 @@ def _judge_release(
     from job.evaluation import judge_probabilities
     from job.publish.serving import ServedModel
 
-    model = ServedModel(release.find("saved_model") / "1")
+    folder = release.find("saved_model") / "1"
+    model = ServedModel(folder, len(release.manifest.classes), release.trust)
     paths = [example.path for example in splits.test]
     parts = []
     for start in range(0, len(paths), CHUNK):

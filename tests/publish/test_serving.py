@@ -230,8 +230,8 @@ def test_a_saved_model_that_does_not_load_is_the_releases_fault(tmp_path: Path) 
     from job.publish.serving import ServedModel
 
     (tmp_path / "saved_model.pb").write_bytes(b"no graph")
-    with pytest.raises(ReleaseError, match="cannot be loaded"):
-        ServedModel(tmp_path)
+    with pytest.raises(ReleaseError, match="is not a SavedModel of Graft"):
+        ServedModel(tmp_path, 3)
 
 
 def test_the_inventory_knows_content_and_no_names(examples: list[Any]) -> None:
