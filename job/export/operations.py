@@ -93,7 +93,7 @@ def _find_foreign_parts(folder: Path) -> Iterator[str]:
 def _read_graph(folder: Path) -> Any:
     """The one meta graph of a SavedModel."""
     # Imported here, because TensorFlow takes seconds.
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # has no stubs
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     saved = SavedModel()

@@ -236,7 +236,7 @@ def _read_list(group: h5py.Group, name: str) -> list[str]:
         parts = []
         while f"{name}{len(parts)}" in group.attrs:
             parts.append(f"{name}{len(parts)}")
-    names = []
+    names: list[str] = []
     for part in parts:
         size = math.prod(group.attrs.get_id(part).shape)
         if len(names) + size > MOST_ITEMS:

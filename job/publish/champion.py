@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from job.errors import ReleaseError
-from job.release import POINTER, SCHEMA, Manifest, folder_of, follow_pointer, parse_pointer
+from job.release import (
+    POINTER,
+    SCHEMA,
+    Manifest,
+    folder_of,
+    follow_pointer,
+    parse_pointer,
+    read_bounded,
+)
 from job.storage import Store
 
 logger = logging.getLogger(__name__)
@@ -56,11 +64,12 @@ def read_champion(registry: Store) -> Champion | None:
     entry = registry.head(POINTER)
     if entry is None:
         return None
-    raw = registry.read(POINTER)
 
+    raw = b""
     pointer: Mapping[str, Any] = {}
     store, manifest, damage = None, None, ""
     try:
+        raw = read_bounded(registry, POINTER)
         pointer = parse_pointer(raw, registry.uri)
         store, manifest = follow_pointer(registry, pointer)
     except ReleaseError as error:

@@ -1,6 +1,5 @@
 """Judge a release on other images than those of its run: `graft evaluate RELEASE DATA`."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from job import dataset
+from job import dataset, strict_json
 from job.dataset.names import first_names
 from job.errors import DatasetError, ReleaseError, SettingsError
 from job.publish.inventory import INVENTORY, find_commonest_class, list_learnt_images
@@ -25,15 +24,15 @@ if TYPE_CHECKING:
     from job.publish.comparison import FloatArray
 
 # What the report of a release says of the model, whatever images judge it.
-RECORDED = (
-    "name",
-    "run_id",
-    "backbone",
-    "image_size",
-    "weights",
-    "settings",
-    "versions",
-)
+RECORDED: Mapping[str, type] = {
+    "name": str,
+    "run_id": str,
+    "backbone": str,
+    "image_size": int,
+    "weights": dict,
+    "settings": dict,
+    "versions": dict,
+}
 # Images that are classified between two reports of progress: a multiple of `serving.BATCH`.
 CHUNK = 256
 # An error names so many of the classes that the release knows.
@@ -141,8 +140,12 @@ class ReleaseFiles:
             ReleaseError: it is of another form.
         """
         try:
-            content = json.loads(self.find("report.json").read_bytes())
-            recorded = {name: content[name] for name in RECORDED}
+            content = strict_json.parse(self.find("report.json").read_bytes())
+            recorded = {}
+            for name, expected_type in RECORDED.items():
+                if not isinstance(content[name], expected_type):
+                    raise TypeError(f"{name} is of another type")
+                recorded[name] = content[name]
             # A gate is passed once, in the run.
             return recorded | {"gate": {**content["gate"], "min_score": 0.0}}
         except (ValueError, KeyError, TypeError) as error:

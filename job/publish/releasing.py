@@ -8,7 +8,15 @@ from typing import Any
 
 from job import files
 from job.errors import ReleaseError, StoreConflict, TemporaryError
-from job.release import MANIFEST, Manifest, folder_of, hash_object, in_parallel, is_promised
+from job.release import (
+    MANIFEST,
+    Manifest,
+    folder_of,
+    hash_object,
+    in_parallel,
+    is_promised,
+    read_bounded,
+)
 from job.storage import Store
 
 logger = logging.getLogger(__name__)
@@ -109,7 +117,7 @@ def _read_existing(store: Store) -> tuple[Manifest | None, str | None]:
     if entry is None:
         return None, None
     try:
-        return Manifest.parse(store.read(MANIFEST), store.uri), entry.etag
+        return Manifest.parse(read_bounded(store, MANIFEST), store.uri), entry.etag
     except ReleaseError as error:
         logger.warning("A manifest is not valid, so its release does not exist: %s", error)
         return None, entry.etag

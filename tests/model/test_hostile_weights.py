@@ -152,7 +152,7 @@ def put_depth(group: h5py.Group, name: str) -> None:
         group = group.create_group(name)
 
 
-SURPRISES = {
+SURPRISES: dict[Callable[[h5py.Group, str], None], str] = {
     put_claim_of_gigabytes: "which no variable has",
     put_soft_link: "is a link to something else (SoftLink)",
     put_dangling_link: "is a link to something else (SoftLink)",
@@ -178,7 +178,7 @@ SURPRISES = {
 @pytest.mark.parametrize("suffix", [".weights.h5", ".h5"])
 @pytest.mark.parametrize("surprise", SURPRISES, ids=lambda function: function.__name__)
 def test_a_surprise_in_a_file_is_named_before_it_is_read(
-    surprise: Callable[[h5py.Group, str], Any], suffix: str, tmp_path: Path
+    surprise: Callable[[h5py.Group, str], None], suffix: str, tmp_path: Path
 ) -> None:
     path = tmp_path / f"file{suffix}"
     make_file(path)
