@@ -232,6 +232,13 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
         help="where report.html and report.json are written (./evaluation)",
     )
 
+    for command in (predict, evaluate):
+        command.add_argument(
+            "--trust",
+            action="store_true",
+            help="run the model even if its graph may do more than compute, such as write files",
+        )
+
     promote = add_verb(
         "promote",
         releases.promote,

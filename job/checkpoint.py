@@ -11,21 +11,36 @@ import json
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from job.errors import StoreNotFound
+from job.errors import JobError, StoreNotFound
 from job.files import write_whole
 from job.storage import Store
 
 logger = logging.getLogger(__name__)
 
 NAME = re.compile(r"\d{8}-[0-9a-f]{64}\.npz")
+# What NumPy raises for a file that is not what its headers claim.
+READ_ERRORS = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    EOFError,
+    MemoryError,
+    RecursionError,
+    NotImplementedError,
+    SyntaxError,
+)
 # The state before the latest one is kept for the case that the latest one is damaged.
 KEPT = 2
 
@@ -58,14 +73,42 @@ class TrainingState:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:
-        """The inverse of `to_bytes`."""
+        """The inverse of `to_bytes`.
+
+        Raises:
+            JobError: it is not a state, although somebody has given it a name with its digest.
+        """
         # Nothing is unpickled: a pickle in the bucket could run code here.
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            text = json.loads(str(file["json"]))
+        with _refuse_others(), np.load(io.BytesIO(data), allow_pickle=False) as file:
+            text = _read_text(file)
             arrays = {}
             for group, count in text["groups"].items():
                 arrays[group] = [file[f"{group}/{place}"] for place in range(count)]
-        return cls(arrays, text["facts"])
+            return cls(arrays, text["facts"])
+
+
+@contextmanager
+def _refuse_others() -> Iterator[None]:
+    """Turn what NumPy raises for a file that is not a state into an error that says so."""
+    try:
+        yield
+    except (*READ_ERRORS, zipfile.BadZipFile, zlib.error) as error:
+        raise JobError(
+            f"The latest checkpoint is not a state of a training: {error!r}. Its name and its "
+            "digest agree, so it was not written by Graft.",
+            "Delete the newest file in runs/<run id>/checkpoints, and see who can write there.",
+        ) from error
+
+
+def _read_text(file: Any) -> dict[str, Any]:
+    # A state of a training that has not begun holds infinities.
+    text = json.loads(str(file["json"]))
+    facts, groups = text["facts"], text["groups"]
+    if not isinstance(facts, dict) or not all(isinstance(count, int) for count in groups.values()):
+        raise TypeError("facts and groups are of other types")
+    if sum(groups.values()) > len(file.files):
+        raise ValueError("groups name more arrays than there are")
+    return {"facts": facts, "groups": groups}
 
 
 @dataclass(slots=True, kw_only=True)
@@ -132,10 +175,8 @@ class CheckpointStore:
         if data is None:
             return False
         # A member of a ZIP is read alone: the arrays, which may be gigabytes, are not parsed.
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            text = json.loads(str(file["json"]))
-        facts = text["facts"]
-        return bool(facts["over"])
+        with _refuse_others(), np.load(io.BytesIO(data), allow_pickle=False) as file:
+            return bool(_read_text(file)["facts"]["over"])
 
     def clear(self) -> None:
         """Remove every state: the release has taken its place."""

@@ -4,12 +4,17 @@ import argparse
 import io
 import logging
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, NoReturn
 
 logger = logging.getLogger(__name__)
+
+# Control characters, but for the end of a line and tabs. Then marks of the direction of writing,
+# and separators that some programs take for the end of a line.
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,12 +61,31 @@ class AnswerLost(Exception):
     """The answer cannot be written to stdout, such as to a full disk."""
 
 
+def escape(text: str) -> str:
+    """A text in which nothing steers a terminal.
+
+    Names of files and classes come from strangers. They may hold what moves the cursor, sets the
+    clipboard or turns the direction of writing. Lines and tabs stay.
+    """
+    return STEERING.sub(_escape_character, text)
+
+
+def escape_name(name: str) -> str:
+    """A name that also begins no line and no column of its own."""
+    return escape(name).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _escape_character(match: re.Match[str]) -> str:
+    # As JSON does it, so that JSON stays JSON.
+    return f"\\u{ord(match[0]):04x}"
+
+
 class WatchedStdout(io.TextIOWrapper):
-    """Stdout, whose failures are told apart from those of other files."""
+    """Stdout: nothing on it steers a terminal, and its failures are told apart from others."""
 
     def write(self, text: str) -> int:
         with _translate_failure():
-            return super().write(text)
+            return super().write(escape(text))
 
     def flush(self) -> None:
         with _translate_failure():
@@ -111,6 +135,6 @@ def print_answer(line: str) -> None:
 def print_note(text: str, level: int = logging.INFO) -> None:
     """Print something beside the answer. In a container it is a record of the log."""
     if sys.stderr.isatty():
-        print(text, file=sys.stderr, flush=True)
+        print(escape(text), file=sys.stderr, flush=True)
     else:
         logger.log(level, "%s", text)

@@ -1,5 +1,8 @@
 """Checkpoints: what is torn, damaged or there twice, and that the bucket decides."""
 
+import hashlib
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +10,7 @@ import pytest
 
 from job import storage
 from job.checkpoint import KEPT, CheckpointStore, TrainingState
+from job.errors import JobError
 from job.storage.folder import FolderStore
 
 LAST = 7
@@ -154,7 +158,7 @@ def test_foreign_files_beside_the_states_are_no_states(
 
 def test_an_array_of_objects_is_not_unpickled() -> None:
     pickled = TrainingState({"model": [np.array([{}], object)]}, {}).to_bytes()
-    with pytest.raises(ValueError, match="pickle"):
+    with pytest.raises(JobError, match="pickle"):
         TrainingState.from_bytes(pickled)
 
 
@@ -205,3 +209,56 @@ def test_a_state_that_goes_away_between_list_and_read_was_never_there(
     assert step_of(overtaken()) == 4
     assert step_of(overtaken()) is None
     assert not overtaken().is_training_over()
+
+
+def write_npz(members: dict[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for name, data in members.items():
+            archive.writestr(name, data)
+    return content.getvalue()
+
+
+def make_npy(value: str, header: str = "") -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.array(value))
+    data = buffer.getvalue()
+    if header:
+        text = f"{header}\n".encode()
+        data = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+    return data
+
+
+DEEP = "[" * 3_000 + "]" * 3_000
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"no zip",
+        write_npz({}),
+        write_npz({"json.npy": b"no array"}),
+        write_npz({"json.npy": make_npy(DEEP)}),
+        write_npz({"json.npy": make_npy("NaN")}),
+        write_npz({"json.npy": make_npy('{"facts": [], "groups": {}}')}),
+        write_npz({"json.npy": make_npy('{"facts": {}, "groups": {"model": 1e9}}')}),
+        write_npz({"json.npy": make_npy('{"facts": {}, "groups": {"model": 1000000000}}')}),
+        write_npz({"json.npy": make_npy("", DEEP)}),
+        write_npz(
+            {
+                "json.npy": make_npy(
+                    "", "{'descr': '<f8', 'fortran_order': False, 'shape': (9999999999999,)}"
+                )
+            }
+        ),
+        write_npz({"json.npy": make_npy("", "{'descr': '|O', 'shape': (), 'fortran_order': 0}")}),
+    ],
+)
+def test_a_state_that_graft_never_wrote_is_a_sentence(
+    data: bytes, checkpoints: CheckpointStore, tmp_path: Path
+) -> None:
+    name = f"00000001-{hashlib.sha256(data).hexdigest()}.npz"
+    checkpoints.store.write(name, data)
+    for read in (checkpoints.load, checkpoints.is_training_over):
+        with pytest.raises(JobError, match="is not a state of a training"):
+            read()

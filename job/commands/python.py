@@ -85,17 +85,18 @@ def train(data: str | Path, output: str | Path, **settings: object) -> Result:
     return outcome
 
 
-def load(release: str | Path) -> Model:
+def load(release: str | Path, trust: bool = False) -> Model:
     """Load the model of a release.
 
     Args:
         release: path or URI of a release, or of a model, which means its champion.
+        trust: whether the model is run even if it may do more than compute.
 
     Raises:
         ReleaseNotFound: there is no release.
-        ReleaseError: it is damaged, or this TensorFlow cannot load it.
+        ReleaseError: it is damaged, not one of Graft's, or this TensorFlow cannot load it.
     """
-    return Model(Predictor(make_uri(str(release)), read_cache_settings().dir))
+    return Model(Predictor(make_uri(str(release)), read_cache_settings().dir, trust))
 
 
 def _name_variables(settings: Mapping[str, object], prefix: str = PREFIX) -> dict[str, str]:

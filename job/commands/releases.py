@@ -17,6 +17,9 @@ from job.errors import DatasetError, SettingsError
 if TYPE_CHECKING:
     from job.publish import Prediction
 
+# What makes a spreadsheet take a cell for a formula, which may run a program or send the others.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+
 
 def verify(arguments: argparse.Namespace) -> int:
     """Check every file of a release against its manifest."""
@@ -24,7 +27,8 @@ def verify(arguments: argparse.Namespace) -> int:
 
     verified = publish.verify(arguments.release)
     files = len(verified.manifest.files)
-    print(f"{verified.store.uri}: {files} files, {verified.bytes:,} bytes, all as released.")
+    uri = console.escape_name(verified.store.uri)
+    print(f"{uri}: {files} files, {verified.bytes:,} bytes, all as released.")
     return 0
 
 
@@ -36,7 +40,8 @@ def list_releases(arguments: argparse.Namespace) -> int:
     print(f"{'run id':<20}{'written (UTC)':<19}{'score':<8}of")
     for row in rows:
         score = "?" if row.score is None else f"{row.score:.4f}"
-        line = f"{row.manifest.run_id:<20}{row.date:<19}{score:<8}{row.metric:<20}"
+        run_id = console.escape_name(row.manifest.run_id)
+        line = f"{run_id:<20}{row.date:<19}{score:<8}{row.metric:<20}"
         print(f"{line}{'champion' if row.champion else ''}".rstrip())
     return 0
 
@@ -69,7 +74,7 @@ def show(arguments: argparse.Namespace) -> int:
         "report": f"{store.uri}/report.html",
     }
     for name, fact in facts.items():
-        print(f"  {name:<20}{fact}")
+        print(f"  {name:<20}{console.escape_name(fact)}")
     print("\n".join(format_scores(fields["scores"])))
     return 0
 
@@ -80,7 +85,7 @@ def predict(arguments: argparse.Namespace) -> int:
 
     images = publish.find_images(arguments.images)
     cache = read_cache_settings().dir
-    predictions = publish.predict(arguments.release, images, cache, arguments.top)
+    predictions = publish.predict(arguments.release, images, cache, arguments.top, arguments.trust)
     if arguments.csv:
         return _write_csv(arguments.csv, predictions, arguments.top)
     code = 0
@@ -96,7 +101,8 @@ def predict(arguments: argparse.Namespace) -> int:
             print(json.dumps(answer))
         else:
             top = ", ".join(f"{name} {probability:.1%}" for name, probability in prediction.top)
-            print(f"{prediction.image}: {prediction.error or top}")
+            line = f"{prediction.image}: {prediction.error or top}"
+            print(console.escape_name(line))
     return code
 
 
@@ -118,7 +124,8 @@ def _write_csv(path: Path, predictions: "Iterable[Prediction]", top: int) -> int
                 unreadable += bool(prediction.error)
                 answers = [value for answer in prediction.top for value in answer]
                 padding = [""] * (2 * top - len(answers))
-                writer.writerow([prediction.image, *answers, *padding, prediction.error])
+                row = [prediction.image, *answers, *padding, prediction.error]
+                writer.writerow(map(_defuse_formula, row))
     except OSError as error:
         raise SettingsError(
             f"--csv {path} cannot be written: {error.strerror}.",
@@ -126,6 +133,13 @@ def _write_csv(path: Path, predictions: "Iterable[Prediction]", top: int) -> int
         ) from error
     print(f"{path}: {count:,} images, {unreadable:,} of them could not be read")
     return DatasetError.exit_code if unreadable else 0
+
+
+def _defuse_formula(value: str | float) -> str | float:
+    """A cell that no spreadsheet computes. The apostrophe makes it text there, and is not shown."""
+    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
+        return f"'{value}"
+    return value
 
 
 def evaluate(arguments: argparse.Namespace) -> int:
@@ -139,7 +153,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     loaded = settings.load({**os.environ, **given})
     terminal = sys.stderr if sys.stderr.isatty() else None
     with telemetry.serve(TelemetrySettings(port=0), loaded.name, (), terminal) as shown:
-        evaluation = publish.evaluate(arguments.release, loaded, folder, shown)
+        evaluation = publish.evaluate(arguments.release, loaded, folder, shown, arguments.trust)
         seconds = sum(shown.seconds.values())
 
     for warning in evaluation.warnings:

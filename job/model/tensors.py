@@ -1,28 +1,28 @@
 """Tensors from a file into an architecture built by code: all of them, each in its shape.
 
-Keras's own readers of weights are used; they deserialise no configuration and follow no link out of
-the file. What they accept silently is refused here: tensors that the network does not have, and
-numbers that are not finite.
+Keras's own readers of weights are used; they deserialise no configuration. What they accept
+silently is refused here: tensors that the network does not have, and numbers that are not finite.
 """
 
+import lzma
 import warnings
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import h5py
 import keras
 import numpy as np
 
 from job.catalogue import BACKBONES
 from job.errors import WeightsError
 from job.files import open_scratch
+from job.model.weights_file import READ_ERRORS, WeightsFileContents, check_compressed
 
 ARCHIVED_WEIGHTS = "model.weights.h5"
 # float32 weights and Adam's two moments, with room for HDF5's own bytes.
 MOST_BYTES_PER_PARAMETER = 16
 OVERHEAD_BYTES = 64 << 20
+# Of Keras's own words for what does not fit.
+LONGEST_REASON = 300
 
 
 def read_into(network: keras.Model, path: Path, name: str) -> None:
@@ -55,31 +55,30 @@ def read_into(network: keras.Model, path: Path, name: str) -> None:
                         "Give the weights of this very backbone.",
                     )
                 file = Path(archive.extract(ARCHIVED_WEIGHTS, folder))
-        except (
-            zipfile.BadZipFile,
-            KeyError,
-            EOFError,
-            OSError,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
+        except (zipfile.BadZipFile, lzma.LZMAError, *READ_ERRORS) as error:
             raise _describe_damage(path, error) from error
         _fill_network(network, file, path, name)
 
 
 def _fill_network(network: keras.Model, file: Path, path: Path, name: str) -> None:
     """Read the HDF5 file; errors name `path`, the file that the user knows."""
-    contents = WeightsFileContents.read(file, path)
     try:
+        contents = WeightsFileContents.read(file)
+    except READ_ERRORS as error:
+        raise _describe_damage(path, error) from error
+    expected = [tuple(variable.shape) for variable in network.weights]
+    if difference := contents.find_difference(expected):
+        raise _describe_misfit(network, contents, path, name, difference)
+
+    try:
+        check_compressed(file, contents)
         with warnings.catch_warnings():
             # Keras only warns that "layers will retain their freshly-initialized weights".
             warnings.simplefilter("error", UserWarning)
             network.load_weights(file)
-    except (UserWarning, ValueError, KeyError, TypeError, AttributeError, OSError) as error:
-        raise _describe_misfit(network, contents, path, name) from error
-    # A legacy file is read by order: there Keras has compared the numbers of tensors itself.
-    if not contents.legacy and contents.tensors != len(network.weights):
-        raise _describe_misfit(network, contents, path, name)
+    except (UserWarning, *READ_ERRORS) as error:
+        reason = str(error).partition("\n")[0][:LONGEST_REASON]
+        raise _describe_misfit(network, contents, path, name, reason) from error
     for variable in network.weights:
         if not np.isfinite(variable.numpy()).all():
             raise WeightsError(
@@ -89,56 +88,12 @@ def _fill_network(network: keras.Model, file: Path, path: Path, name: str) -> No
             )
 
 
-@dataclass(frozen=True, slots=True)
-class WeightsFileContents:
-    """What an HDF5 file of weights holds, without optimizer and random state.
-
-    Attributes:
-        tensors: their number.
-        parameters: numbers in them.
-        legacy: whether it is of Keras's older format.
-    """
-
-    tensors: int
-    parameters: int
-    legacy: bool
-
-    @classmethod
-    def read(cls, file: Path, path: Path) -> "WeightsFileContents":
-        """Count what a file holds.
-
-        Raises:
-            WeightsError: it is not an HDF5 file, or damaged; it is called `path` there.
-        """
-        sizes: list[int] = []
-
-        def visit_item(name: str, item: Any) -> None:
-            is_weight = not name.startswith("optimizer") and "seed_generator" not in name
-            if isinstance(item, h5py.Dataset) and is_weight:
-                sizes.append(int(np.prod(item.shape)))
-
-        try:
-            with h5py.File(file, "r") as opened:
-                opened.visititems(visit_item)
-                # A legacy file of a whole model keeps its layers below this name, a file of weights
-                # at the top.
-                roots = [opened]
-                if "model_weights" in opened:
-                    roots.append(opened["model_weights"])
-                legacy = False
-                for root in roots:
-                    # A list that is too long for one attribute is divided into numbered ones.
-                    legacy |= "layer_names" in root.attrs or "layer_names0" in root.attrs
-        except (OSError, ValueError, RuntimeError) as error:
-            raise _describe_damage(path, error) from error
-        return cls(len(sizes), sum(sizes), legacy)
-
-
 def _describe_misfit(
     network: keras.Model,
     contents: WeightsFileContents,
     path: Path,
     name: str,
+    difference: str,
 ) -> WeightsError:
     """The error for a file of another network, which is named if the catalogue knows it."""
     kind = "another network"
@@ -147,10 +102,14 @@ def _describe_misfit(
         if backbone.file == path.name or same_size == (contents.tensors, contents.parameters):
             kind = backbone.name
             break
+    finding = f"is {kind}'s, not {name}'s."
+    if kind == name:
+        # By its name or its size it is. What is wrong is inside.
+        finding = f"does not fit {name}, although its name or its size does."
     return WeightsError(
-        f"The weights file {path.name} is {kind}'s, not {name}'s. "
+        f"The weights file {path.name} {finding} "
         f"Received {contents.tensors} tensors with {contents.parameters:,} parameters; "
-        f"expected {len(network.weights)} with {network.count_params():,}.",
+        f"expected {len(network.weights)} with {network.count_params():,}. {difference}",
         "Give the weights of this very backbone without a classifier, or name theirs in "
         "GRAFT_BACKBONE_NAME.",
     )

@@ -251,13 +251,13 @@ def _describe_release(
 ) -> Result:
     """The result of a run whose release exists already."""
     scores = manifest.fields["scores"]
-    missed = publish.explain_missed_gate(settings.gate, scores[settings.gate.metric])
+    missed = publish.explain_missed_gate(settings.gate, scores.get(settings.gate.metric, 0.0))
     return Result(
         status="below_gate" if missed else status,
         run_id=manifest.run_id,
         release=registry.child(folder_of(manifest.run_id)).uri,
         promoted=promoted,
         scores=scores,
-        plan=manifest.fields["plan"]["mode"],
+        plan=manifest.fields["plan"].get("mode"),
         reason=missed,
     )

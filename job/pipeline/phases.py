@@ -116,7 +116,7 @@ def locate_weights(
         for manifest in history:
             noted = manifest.fields.get("weights", {})
             if noted.get("origin") == weights.origin:
-                pretrained.require_same(weights, noted["sha256"])
+                pretrained.require_same(weights, str(noted.get("sha256")))
                 break
     return weights, splits.reorder_classes(pretrained.order_classes(splits.classes, weights))
 

@@ -8,7 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from job.errors import ReleaseError, StoreNotFound
-from job.release import POINTER, SCHEMA, Manifest, folder_of, follow_pointer, parse_pointer
+from job.release import (
+    POINTER,
+    SCHEMA,
+    Manifest,
+    folder_of,
+    follow_pointer,
+    parse_pointer,
+    read_bounded,
+)
 from job.storage import Store
 
 logger = logging.getLogger(__name__)
@@ -56,16 +64,17 @@ def read_champion(registry: Store) -> Champion | None:
     entry = registry.head(POINTER)
     if entry is None:
         return None
-    try:
-        raw = registry.read(POINTER)
-    except StoreNotFound:
-        return None
 
+    raw = b""
     pointer: Mapping[str, Any] = {}
     store, manifest, damage = None, None, ""
     try:
+        raw = read_bounded(registry, POINTER)
         pointer = parse_pointer(raw, registry.uri)
         store, manifest = follow_pointer(registry, pointer)
+    except StoreNotFound:
+        # It or its manifest was deleted since. A conditional write notices if it is still there.
+        return None
     except ReleaseError as error:
         logger.warning("The champion is damaged: %s", error)
         damage = error.message

@@ -15,9 +15,18 @@ from dataclasses import dataclass
 from typing import Self
 from uuid import uuid4
 
-from job import files
+from job import files, strict_json
 from job.errors import ReleaseError, StoreConflict, StoreNotFound
-from job.release import LOGS, MANIFEST, SCHEMA, Manifest, folder_of, in_parallel, is_promised
+from job.release import (
+    LOGS,
+    MANIFEST,
+    SCHEMA,
+    Manifest,
+    folder_of,
+    in_parallel,
+    is_promised,
+    read_bounded,
+)
 from job.storage import Store, download
 
 logger = logging.getLogger(__name__)
@@ -52,7 +61,7 @@ class Claim:
             ReleaseError: the content is not a claim.
         """
         try:
-            fields = json.loads(raw)
+            fields = strict_json.parse(raw)
             attempt, text = fields["attempt"], fields["manifest"]
             # It becomes a part of a key.
             if fields["schema"] != SCHEMA or not ATTEMPT.fullmatch(attempt):
@@ -87,7 +96,7 @@ def read_existing(release: Store) -> tuple[Manifest | None, str | None]:
     if entry is None:
         return None, None
     try:
-        return Manifest.parse(release.read(MANIFEST), release.uri), entry.etag
+        return Manifest.parse(read_bounded(release, MANIFEST), release.uri), entry.etag
     except StoreNotFound:
         return None, None
     except ReleaseError as error:
@@ -101,7 +110,7 @@ def read_claim(release: Store) -> tuple[Claim | None, str | None]:
     if entry is None:
         return None, None
     try:
-        return Claim.parse(release.read(CLAIM)), entry.etag
+        return Claim.parse(read_bounded(release, CLAIM)), entry.etag
     except StoreNotFound:
         return None, None
     except ReleaseError:

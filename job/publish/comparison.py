@@ -103,7 +103,8 @@ def compare(
     ours = challenger.probabilities[rows]
     # The SavedModel, because it is what users of the champion run.
     folder = download_verified(store, manifest, "saved_model", cache)
-    model = ServedModel(folder / "1")
+    # Never with trust: nobody has said so of a champion, and a run asks nobody.
+    model = ServedModel(folder / "1", len(manifest.classes))
     theirs = align(model.classify(images), manifest.classes, challenger.classes)
     result = compare_paired(labels, ours, theirs, metric)
     return Comparison(run_id=manifest.run_id, metric=metric, **result._asdict())

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from job.errors import ReleaseError, StoreNotFound
-from job.release import MANIFEST, Manifest, in_parallel
+from job.release import MANIFEST, Manifest, in_parallel, read_bounded
 from job.storage import Store
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ class History:
     def _read_once(self, key: str) -> Manifest | None:
         if key not in self._manifests:
             try:
-                self._manifests[key] = Manifest.parse(self._registry.read(key), key)
+                self._manifests[key] = Manifest.parse(read_bounded(self._registry, key), key)
             except (ReleaseError, StoreNotFound) as error:
                 logger.warning("%s is passed over: %s", key, error)
                 self._manifests[key] = None

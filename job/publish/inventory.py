@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from job import strict_json
 from job.errors import ReleaseError
 
 if TYPE_CHECKING:
@@ -63,8 +64,11 @@ def _parse_inventory(raw: bytes) -> list[dict[str, str]]:
     """One row for each image: sha256, label and split."""
     try:
         rows = []
-        for image in json.loads(raw)["images"]:
-            rows.append({name: image[name] for name in ("sha256", "label", "split")})
+        for image in strict_json.parse(raw)["images"]:
+            row = {name: image[name] for name in ("sha256", "label", "split")}
+            if not all(isinstance(value, str) for value in row.values()):
+                raise TypeError(f"{row} holds something else than text")
+            rows.append(row)
         return rows
     except (ValueError, KeyError, TypeError) as error:
         raise ReleaseError(

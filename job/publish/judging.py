@@ -1,6 +1,5 @@
 """Judge a release on other images than those of its run: `graft evaluate RELEASE DATA`."""
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from job import dataset
+from job import dataset, strict_json
 from job.dataset.names import first_names
 from job.errors import DatasetError, ReleaseError, SettingsError
 from job.publish.inventory import INVENTORY, find_commonest_class, list_learnt_images
@@ -25,15 +24,15 @@ if TYPE_CHECKING:
     from job.publish.comparison import FloatArray
 
 # What the report of a release says of the model, whatever images judge it.
-RECORDED = (
-    "name",
-    "run_id",
-    "backbone",
-    "image_size",
-    "weights",
-    "settings",
-    "versions",
-)
+RECORDED: Mapping[str, type] = {
+    "name": str,
+    "run_id": str,
+    "backbone": str,
+    "image_size": int,
+    "weights": dict,
+    "settings": dict,
+    "versions": dict,
+}
 # Images that are classified between two reports of progress: a multiple of `serving.BATCH`.
 CHUNK = 256
 # An error names so many of the classes that the release knows.
@@ -59,7 +58,9 @@ class Evaluation:
     warnings: tuple[str, ...]
 
 
-def evaluate(uri: str, settings: Settings, folder: Path, telemetry: Telemetry) -> Evaluation:
+def evaluate(
+    uri: str, settings: Settings, folder: Path, telemetry: Telemetry, trust: bool = False
+) -> Evaluation:
     """Judge a release on every image of a data set, and write report.json and report.html.
 
     Args:
@@ -67,6 +68,7 @@ def evaluate(uri: str, settings: Settings, folder: Path, telemetry: Telemetry) -
         settings: of them `dataset` and `cache` count.
         folder: receives the report.
         telemetry: receives the phases and their progress.
+        trust: whether the model is run even if it may do more than compute.
 
     Raises:
         ReleaseError: there is no intact release behind `uri`, or it cannot be run here.
@@ -93,7 +95,7 @@ def evaluate(uri: str, settings: Settings, folder: Path, telemetry: Telemetry) -
         census = audit.inspect(data, share, verdicts, telemetry, for_training=False)
         splits = audit.hold_out(census, manifest.classes)
     with telemetry.phase("evaluation"):
-        release = ReleaseFiles(store, manifest, settings.cache.dir)
+        release = ReleaseFiles(store, manifest, settings.cache.dir, trust)
         report, learnt = _judge_release(release, splits, telemetry)
         left_out = (*census.broken, *census.unsupported, *census.conflicting)
         context = evaluation.ReportContext(
@@ -117,11 +119,15 @@ def evaluate(uri: str, settings: Settings, folder: Path, telemetry: Telemetry) -
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFiles:
-    """The files of a release that judge it again, each verified and kept in a cache."""
+    """The files of a release that judge it again, each verified and kept in a cache.
+
+    `trust` says that its model is run even if it may do more than compute.
+    """
 
     store: Store
     manifest: Manifest
     cache: Path
+    trust: bool
 
     def find(self, part: str) -> Path:
         """The local copy of a file or folder of the release."""
@@ -134,8 +140,12 @@ class ReleaseFiles:
             ReleaseError: it is of another form.
         """
         try:
-            content = json.loads(self.find("report.json").read_bytes())
-            recorded = {name: content[name] for name in RECORDED}
+            content = strict_json.parse(self.find("report.json").read_bytes())
+            recorded = {}
+            for name, expected_type in RECORDED.items():
+                if not isinstance(content[name], expected_type):
+                    raise TypeError(f"{name} is of another type")
+                recorded[name] = content[name]
             # A gate is passed once, in the run.
             return recorded | {"gate": {**content["gate"], "min_score": 0.0}}
         except (ValueError, KeyError, TypeError) as error:
@@ -176,7 +186,8 @@ def _judge_release(
     from job.evaluation import judge_probabilities
     from job.publish.serving import ServedModel
 
-    model = ServedModel(release.find("saved_model") / "1")
+    folder = release.find("saved_model") / "1"
+    model = ServedModel(folder, len(release.manifest.classes), release.trust)
     paths = [example.path for example in splits.test]
     parts = []
     for start in range(0, len(paths), CHUNK):

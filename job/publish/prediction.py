@@ -42,15 +42,17 @@ class Predictor:
         classes: in the order of the outputs.
     """
 
-    def __init__(self, uri: str, cache: Path) -> None:
+    def __init__(self, uri: str, cache: Path, trust: bool = False) -> None:
         """Fetch and load the model.
 
         Args:
             uri: of a release, or of a registry or its promoted.json, which mean the champion.
             cache: folder in which the release's SavedModel is kept.
+            trust: whether the model is run even if it may do more than compute.
 
         Raises:
-            ReleaseError: there is no intact release behind `uri`.
+            ReleaseError: there is no intact release behind `uri`, or its model is not one of
+                Graft's.
         """
         store, manifest = open_release(uri)
         self.uri = store.uri
@@ -60,7 +62,7 @@ class Predictor:
         # Imported here, because TensorFlow takes seconds: a wrong URI is refused before.
         from job.publish.serving import ServedModel
 
-        self._model = ServedModel(folder / "1")
+        self._model = ServedModel(folder / "1", len(self.classes), trust)
 
     def predict(self, images: Iterable[ImageSource], top: int = 5) -> Iterator[Prediction]:
         """Classify images in batches. One that cannot be read does not stop the others.
@@ -96,10 +98,10 @@ class Predictor:
 
 
 def predict(
-    uri: str, images: Iterable[ImageSource], cache: Path, top: int = 5
+    uri: str, images: Iterable[ImageSource], cache: Path, top: int = 5, trust: bool = False
 ) -> Iterator[Prediction]:
     """Classify images by a release. See `Predictor`.
 
     What is wrong with the release is raised by this call, before the first image.
     """
-    return Predictor(uri, cache).predict(images, top)
+    return Predictor(uri, cache, trust).predict(images, top)

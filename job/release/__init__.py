@@ -13,7 +13,7 @@ This room only reads. Whatever is missing, damaged or of another form is a `Rele
 """
 
 from job.release.manifest import LOGS, MANIFEST, SCHEMA, Manifest, is_promised
-from job.release.opening import follow_pointer, open_release, read_manifest
+from job.release.opening import follow_pointer, open_release, read_bounded, read_manifest
 from job.release.parallel import in_parallel
 from job.release.pointer import POINTER, folder_of, parse_pointer
 from job.release.verified_files import download_verified, hash_object
@@ -32,5 +32,6 @@ __all__ = [
     "is_promised",
     "open_release",
     "parse_pointer",
+    "read_bounded",
     "read_manifest",
 ]

@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from job import strict_json
 from job.errors import ReleaseError
 
 # Of the manifest and of the pointer: they change together.
@@ -27,6 +29,9 @@ FIELD_TYPES: Mapping[str, type | tuple[type, ...]] = {
     "previous": (str, type(None)),
     "promotion": dict,
 }
+# Fields that only some versions of Graft write.
+OPTIONAL_TYPES: Mapping[str, type] = {"backbone": dict, "weights": dict, "export_seconds": dict}
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +64,7 @@ class Manifest:
                 listed.
         """
         try:
-            fields = json.loads(raw)
+            fields = strict_json.parse(raw)
         except ValueError as error:
             raise _invalid_manifest(where, [f"it is not JSON: {error}"]) from error
         if problems := _find_problems(fields):
@@ -109,39 +114,78 @@ def is_promised(path: str) -> bool:
     return path != MANIFEST and not path.startswith(LOGS)
 
 
+def is_plain_name(name: object) -> bool:
+    """Whether something can be the name of a folder or a file, and leads nowhere else."""
+    return isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"[/\\\0]", name)
+
+
 def _find_problems(fields: Any) -> list[str]:
     if not isinstance(fields, dict):
         return ["it is not a JSON object"]
     if fields.get("schema") != SCHEMA:
         return [f"schema is {fields.get('schema')!r}, expected {SCHEMA}"]
+    problems = _find_type_problems(fields)
+    problems += _find_data_problems(fields.get("data"))
+    problems += _find_file_problems(fields.get("files"))
+    # What follows looks into the other fields.
+    if problems:
+        return problems
+    if not is_plain_name(fields["run_id"]):
+        problems.append(f"run_id {fields['run_id']!r} is not the name of a folder")
+    for name in ("scores", "export_seconds"):
+        if not all(map(_is_number, fields.get(name, {}).values())):
+            problems.append(f"{name} holds something else than numbers")
+    return problems
 
+
+def _find_type_problems(fields: Mapping[str, Any]) -> list[str]:
     problems = []
     for name, expected_type in FIELD_TYPES.items():
         if name not in fields:
             problems.append(f"{name} is missing")
         elif not isinstance(fields[name], expected_type):
             problems.append(f"{name} is of another type")
-
-    data, files = fields.get("data"), fields.get("files")
-    if isinstance(data, dict) and not isinstance(data.get("classes"), list):
-        problems.append("data.classes is not a list")
-    if isinstance(files, dict):
-        problems += _find_file_problems(files)
+    for name, expected_type in OPTIONAL_TYPES.items():
+        if not isinstance(fields.get(name, {}), expected_type):
+            problems.append(f"{name} is of another type")
     return problems
 
 
-def _find_file_problems(files: Mapping[str, Any]) -> list[str]:
+def _find_data_problems(data: Any) -> list[str]:
+    if not isinstance(data, dict):
+        return []
+    problems = []
+    classes = data.get("classes")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        problems.append("data.classes is not a list of names")
+    elif len(set(classes)) != len(classes):
+        problems.append("data.classes names a class twice")
+    images = data.get("images", {})
+    if not isinstance(images, dict) or not all(map(_is_number, images.values())):
+        problems.append("data.images does not hold numbers")
+    return problems
+
+
+def _is_number(value: object) -> bool:
+    # A bool is an int in Python.
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _find_file_problems(files: Any) -> list[str]:
+    if not isinstance(files, dict):
+        return []
     problems = []
     for path, entry in files.items():
         # The path becomes a key in the bucket and a file in a cache: it must stay inside the
         # release.
-        leads_out = path.startswith("/") or "\\" in path or {"", ".", ".."} & set(path.split("/"))
+        leads_out = not all(map(is_plain_name, path.split("/")))
         if leads_out or not is_promised(path):
             problems.append(f"files names {path!r}, which is not a file of any release")
         elif (
             not isinstance(entry, dict)
             or not isinstance(entry.get("bytes"), int)
-            or not isinstance(entry.get("sha256"), str)
+            or entry["bytes"] < 0
+            or not SHA256.fullmatch(str(entry.get("sha256")))
         ):
             problems.append(f"files[{path!r}] lacks bytes or sha256")
     return problems

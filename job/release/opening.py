@@ -7,6 +7,7 @@ from job.errors import ReleaseError, ReleaseNotFound
 from job.release.manifest import MANIFEST, Manifest
 from job.release.pointer import POINTER, parse_pointer
 from job.storage import Store, connect
+from job.strict_json import MOST_BYTES
 
 
 def open_release(uri: str) -> tuple[Store, Manifest]:
@@ -30,7 +31,7 @@ def open_release(uri: str) -> tuple[Store, Manifest]:
             f"nor a registry with a champion (no {POINTER}).",
             "Give <output uri>/<name> or <output uri>/<name>/releases/<run id>.",
         )
-    return follow_pointer(store, parse_pointer(store.read(POINTER), store.uri))
+    return follow_pointer(store, parse_pointer(read_bounded(store, POINTER), store.uri))
 
 
 def follow_pointer(registry: Store, pointer: Mapping[str, Any]) -> tuple[Store, Manifest]:
@@ -66,4 +67,21 @@ def read_manifest(store: Store) -> Manifest:
             f"{store.uri} has no {MANIFEST}, so it is not a release.",
             "Run again: a release is finished by its manifest.",
         )
-    return Manifest.parse(store.read(MANIFEST), store.uri)
+    return Manifest.parse(read_bounded(store, MANIFEST), store.uri)
+
+
+def read_bounded(store: Store, key: str) -> bytes:
+    """The content of a manifest or a pointer.
+
+    Raises:
+        ReleaseError: it is far larger than what Graft writes.
+        StoreNotFound: there is none.
+    """
+    # While it comes, because the size in a listing may be another one.
+    content = store.read(key, most=MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ReleaseError(
+            f"{store.uri}/{key} has more than {MOST_BYTES:,} bytes; expected a small file.",
+            "Promote an intact release: graft promote RELEASE.",
+        )
+    return content

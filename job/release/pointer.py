@@ -1,10 +1,10 @@
 """promoted.json: the pointer to the champion among the releases of a registry."""
 
-import json
 from typing import Any
 
+from job import strict_json
 from job.errors import ReleaseError
-from job.release.manifest import SCHEMA
+from job.release.manifest import SCHEMA, SHA256, is_plain_name
 
 POINTER = "promoted.json"
 
@@ -21,15 +21,19 @@ def parse_pointer(raw: bytes, where: str) -> dict[str, Any]:
         ReleaseError: it is not a pointer that Graft writes.
     """
     try:
-        pointer: dict[str, Any] = json.loads(raw)
+        pointer: dict[str, Any] = strict_json.parse(raw)
         if pointer["schema"] != SCHEMA:
             raise ValueError(f"schema is {pointer['schema']!r}, expected {SCHEMA}")
         # Any other folder could be outside of the registry.
+        if not is_plain_name(pointer["run_id"]):
+            raise ValueError(f"run_id is {pointer['run_id']!r}, expected the name of a folder")
         expected = folder_of(pointer["run_id"])
         if pointer["release"] != expected:
             raise ValueError(f"release is {pointer['release']!r}, expected {expected!r}")
-        if not isinstance(pointer["manifest_sha256"], str):
-            raise ValueError(f"manifest_sha256 is {pointer['manifest_sha256']!r}, expected text")
+        if not SHA256.fullmatch(str(pointer["manifest_sha256"])):
+            raise ValueError(
+                f"manifest_sha256 is {pointer['manifest_sha256']!r}, expected 64 hexadecimal digits"
+            )
     except (ValueError, KeyError, TypeError) as error:
         raise ReleaseError(
             f"{POINTER} of {where} is not valid: {error!r}.",

@@ -1,7 +1,9 @@
 """The files of a release, held to the SHA-256 that its manifest promises."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from job import files
 from job.errors import ReleaseError
@@ -30,7 +32,7 @@ def download_verified(store: Store, manifest: Manifest, part: str, cache: Path) 
     folder = cache / "releases" / manifest.sha256
 
     def download_file(name: str) -> None:
-        _download_file(store, name, manifest.files[name]["sha256"], folder / name)
+        _download_file(store, name, manifest.files[name], folder / name)
 
     in_parallel(download_file, names)
     return folder / part
@@ -44,12 +46,17 @@ def hash_object(store: Store, name: str) -> str:
     return sha256.hexdigest()
 
 
-def _download_file(store: Store, name: str, expected: str, path: Path) -> None:
+def _download_file(store: Store, name: str, promised: Mapping[str, Any], path: Path) -> None:
+    expected = promised["sha256"]
     if path.is_file() and files.sha256(path) == expected:
         return
     entry = store.head(name)
     if entry is None:
         raise _damaged_release(store, f"{name} is missing")
+    # Before the download: another size may fill the disk.
+    if entry.size != promised["bytes"]:
+        problem = f"{name} has {entry.size} bytes, and its manifest promises {promised['bytes']}"
+        raise _damaged_release(store, problem)
     path.parent.mkdir(parents=True, exist_ok=True)
     download(store, name, path, entry)
     received = files.sha256(path)

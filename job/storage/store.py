@@ -134,14 +134,22 @@ class Store(ABC):
         """
         return 0
 
-    def read(self, key: str) -> bytes:
+    def read(self, key: str, most: int | None = None) -> bytes:
         """The whole content, in memory: for small objects.
 
         If it changes while an answer that broke off is continued, it is read again.
+
+        Args:
+            most: bytes that are wanted. Reading ends once they are there.
         """
         for _ in range(CHANGES):
+            content = bytearray()
             try:
-                return b"".join(self.stream(key))
+                for part in self.stream(key):
+                    content += part
+                    if most is not None and len(content) >= most:
+                        break
+                return bytes(content)
             except StoreConflict:
                 continue
         raise StoreUnavailable(

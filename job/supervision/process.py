@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from job.console import escape
 from job.errors import STOP_SIGNALS, Interrupted
 from job.supervision.copying import ERASE_LINE, Copier
 from job.supervision.ending import Ending
@@ -75,7 +76,7 @@ def supervise(
         cut_off=watch.cut_off,
     )
     if channel.terminal and not complete and not ending.requested:
-        lines = "".join(f"{line}\n" for line in ending.last_lines)
+        lines = "".join(f"{escape(line)}\n" for line in ending.last_lines)
         print(ERASE_LINE + lines, end="", file=sys.stderr, flush=True)
     return ending.code if complete else report_unfinished(ending)
 

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from tqdm import tqdm
 
-from job import supervision
+from job import console, supervision
 from job.telemetry.events import LineLogged, LogLevel
 from job.telemetry.live import to_json_value
 from job.telemetry.run_state import RunState
@@ -61,7 +61,7 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            tqdm.write(self.format(record), file=self.stream)
+            tqdm.write(console.escape(self.format(record)), file=self.stream)
         except (OSError, ValueError):
             self.handleError(record)
 

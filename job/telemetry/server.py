@@ -6,11 +6,14 @@ not notice.
 
 import contextlib
 import logging
+import select
 import socket
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -94,17 +97,34 @@ class Server:
                 return None
 
 
+@dataclass(slots=True)
+class _Connection:
+    """An open connection, and whether it has sent a whole request."""
+
+    request: socket.socket
+    address: str
+    busy: bool = False
+    opened: float = field(default_factory=time.monotonic)
+
+
 class _Listener(ThreadingHTTPServer):
-    """At most CONNECTIONS_AT_MOST requests at once, each with a deadline."""
+    """At most CONNECTIONS_AT_MOST requests at once, each with a deadline.
+
+    Whoever asks gets a place, whatever others hold without asking: else clients that connect again
+    and again would keep the scraper out.
+    """
 
     daemon_threads = True
     block_on_close = False
-    request_queue_size = 2 * CONNECTIONS_AT_MOST
+    # More than any number of clients that connect at once: the kernel lets the rest wait a second.
+    request_queue_size = 256
 
     def __init__(self, host: str, port: int, answer: Callable[[str, str], Answer | None]) -> None:
         self.answer = answer
         self.policy = live.content_security_policy()
-        self._places = threading.BoundedSemaphore(CONNECTIONS_AT_MOST)
+        self._lock = threading.Lock()
+        # In the order in which they came.
+        self._connections: dict[Any, _Connection] = {}
         both_families = not host and socket.has_dualstack_ipv6()
         self.address_family = socket.AF_INET6 if both_families or ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
@@ -119,27 +139,59 @@ class _Listener(ThreadingHTTPServer):
         self.server_port = int(self.server_address[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Hand the connection to a thread, or drop it when too many are open."""
-        if self._places.acquire(blocking=False):
+        """Hand the connection to a thread, or drop it when too many are busy."""
+        if self._admit(request, str(client_address[0])):
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Answer one request inside its deadline."""
+    def shutdown_request(self, request: Any) -> None:
+        """Free the place of a connection, then close it."""
+        with self._lock:
+            self._connections.pop(request, None)
+        super().shutdown_request(request)
 
-        def close_connection() -> None:
-            with contextlib.suppress(OSError):
-                request.shutdown(socket.SHUT_RDWR)
+    def service_actions(self) -> None:
+        """Drop the connections whose deadline has passed. It is called between requests."""
+        latest = time.monotonic() - DEADLINE_SECONDS
+        with self._lock:
+            late = [each for each in self._connections.values() if each.opened < latest]
+            for connection in late:
+                self._drop(connection)
 
-        deadline = threading.Timer(DEADLINE_SECONDS, close_connection)
-        deadline.daemon = True
-        deadline.start()
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            deadline.cancel()
-            self._places.release()
+    def note_request(self, request: Any) -> None:
+        """A whole request has come: this connection is not dropped for another one."""
+        with self._lock:
+            if connection := self._connections.get(request):
+                connection.busy = True
+
+    def _admit(self, request: Any, address: str) -> bool:
+        """Make a place for a connection, if need be by dropping one that asks nothing."""
+        with self._lock:
+            if len(self._connections) >= CONNECTIONS_AT_MOST:
+                idle = self._find_idle()
+                if idle is None:
+                    return False
+                self._drop(idle)
+            self._connections[request] = _Connection(request, address)
+        return True
+
+    def _find_idle(self) -> "_Connection | None":
+        """The oldest connection that has sent nothing which waits to be read.
+
+        It is one of the client with most connections, so that few clients leave the others a place.
+        """
+        waiting = [each for each in self._connections.values() if not each.busy]
+        readable, _, _ = select.select([each.request for each in waiting], [], [], 0)
+        idle = [each for each in waiting if each.request not in readable]
+        shares = Counter(each.address for each in self._connections.values())
+        # Of equal ones `max` takes the first, and the order is that in which they came.
+        return max(idle, key=lambda each: shares[each.address], default=None)
+
+    def _drop(self, connection: "_Connection") -> None:
+        del self._connections[connection.request]
+        with contextlib.suppress(OSError):
+            connection.request.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, *_: Any) -> None:
         """Log a fault of ours. A client that went away is not one."""
@@ -156,6 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
     error_content_type = "text/plain; charset=utf-8"
 
     def do_GET(self) -> None:
+        self.server.note_request(self.connection)
         answer = self.server.answer(self.path.partition("?")[0], self.headers.get("Accept", ""))
         if answer is None:
             self.send_error(HTTPStatus.NOT_FOUND)

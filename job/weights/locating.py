@@ -4,7 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from job.catalogue import BACKBONES, Backbone
 from job.errors import ReleaseError, StoreNotFound, WeightsError
@@ -156,6 +156,13 @@ def _locate_release(uri: str, entry: Backbone, cache_dir: Path) -> Weights:
             "A first run has to start from `imagenet`.",
             error.problems,
         ) from error
+    pooling = manifest.fields.get("plan", {}).get("pooling")
+    if pooling not in (None, *get_args(Pooling)):
+        raise WeightsError(
+            f"The release {store.uri} pools its features by {pooling!r}, which this version does "
+            f"not know. Expected one of {', '.join(get_args(Pooling))}.",
+            "Use the version of Graft that made the release, or name another one.",
+        )
     return Weights(
         kind="release",
         path=path,
@@ -165,7 +172,7 @@ def _locate_release(uri: str, entry: Backbone, cache_dir: Path) -> Weights:
         licence=entry.licence,
         classes=manifest.classes,
         published=True,
-        pooling=manifest.fields.get("plan", {}).get("pooling"),
+        pooling=pooling,
     )
 
 

@@ -64,6 +64,7 @@ def examine(name: str) -> None:
 
     from job import export, model
     from job.export import reference
+    from job.export.operations import require_known_operations
     from job.weights import NO_WEIGHTS
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
@@ -86,6 +87,7 @@ def examine(name: str) -> None:
         require_distinct_answers(probabilities)
         require_alive(classifier, pixels[:4], probabilities, initial)
         bundle = export.pack(request, variables, probabilities, Path(scratch, "bundle"))
+        require_known_operations(bundle.folder / "saved_model" / "1")
     differences = {each.format: each.max_difference for each in bundle.parity}
     print(
         json.dumps(

@@ -21,6 +21,7 @@ from PIL import Image
 from job import export
 from job.errors import Interrupted, ReleaseError
 from job.export import Bundle, ExportRequest, preprocess
+from job.export.operations import require_known_operations
 from job.settings import BackboneSettings, HeadSettings
 
 CLASSES = ("bird", "cat", "dog", "ölfleck")
@@ -131,6 +132,7 @@ def digests(bundle: Bundle) -> dict[str, str]:
 
 
 def test_every_format_is_there_and_agrees(everything: Bundle, trained: Trained) -> None:
+    require_known_operations(everything.folder / "saved_model" / "1")
     assert everything.files == (
         "labels.json",
         "model.keras",

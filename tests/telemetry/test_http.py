@@ -330,6 +330,36 @@ def test_a_slow_client_is_dropped_and_many_do_not_hold_up_the_run(
     pytest.fail("the port did not recover")
 
 
+@pytest.mark.parametrize("sent", [b"", b"GET /metrics HTTP/1.1\r\n"])
+def test_clients_that_connect_again_and_again_keep_no_scraper_out(
+    telemetry: RunTelemetry, sent: bytes
+) -> None:
+    address = ("127.0.0.1", port_of(telemetry))
+    over = threading.Event()
+    reopened = []
+
+    def reopen() -> None:
+        while not over.is_set():
+            with contextlib.suppress(OSError), socket.create_connection(address, 10) as wire:
+                wire.sendall(sent)
+                reopened.append(wire)
+                wire.settimeout(0.05)
+                wire.recv(1)
+
+    clients = [threading.Thread(target=reopen) for _ in range(40)]
+    for client in clients:
+        client.start()
+    answered = 0
+    for _ in range(15):
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            answered += b"graft_" in ask(telemetry, "/metrics")[1]
+    over.set()
+    for client in clients:
+        client.join()
+    assert len(reopened) > len(clients)
+    assert answered == 15
+
+
 def test_a_client_that_goes_away_leaves_no_trace(
     telemetry: RunTelemetry, caplog: pytest.LogCaptureFixture
 ) -> None:
