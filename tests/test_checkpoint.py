@@ -50,16 +50,6 @@ def step_of(checkpoints: CheckpointStore) -> int | None:
     return found.facts["step"] if found else None
 
 
-class Overtaken(CheckpointStore):
-    """Another process of the same run removes the latest state right after it was listed."""
-
-    def _list_names(self) -> list[str]:
-        names = super()._list_names()
-        for name in names[:1]:
-            self.store.delete(name)
-        return names
-
-
 def test_there_is_no_state_at_the_beginning(checkpoints: CheckpointStore) -> None:
     assert checkpoints.load() is None
 
@@ -196,19 +186,6 @@ def test_a_checkpoint_is_due_after_the_interval(checkpoints: CheckpointStore) ->
     assert not checkpoints.should_save()
     checkpoints.interval_seconds = 0
     assert checkpoints.should_save()
-
-
-def test_a_state_that_goes_away_between_list_and_read_was_never_there(
-    checkpoints: CheckpointStore, tmp_path: Path
-) -> None:
-    def overtaken() -> CheckpointStore:
-        return Overtaken(folder=tmp_path / "new", store=checkpoints.store, interval_seconds=1e9)
-
-    checkpoints.save(state(4))
-    checkpoints.save(state(5))
-    assert step_of(overtaken()) == 4
-    assert step_of(overtaken()) is None
-    assert not overtaken().is_training_over()
 
 
 def write_npz(members: dict[str, bytes]) -> bytes:
