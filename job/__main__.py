@@ -252,7 +252,9 @@ def _add_cluster_verbs(add_verb: AddVerb) -> None:
     submit.add_argument("name", help="the template's or schedule's name")
     _add_assignments(submit, "a setting in place of the template's own; may be given many times")
     submit.add_argument(
-        "--key", help="who asks, such as a workflow's uid: the same key never starts a second run"
+        "--key",
+        help="who asks, such as a workflow's uid: the same key never starts a second run, and one "
+        "that ended with 75 goes on",
     )
     submit.add_argument(
         "--wait", action="store_true", help="follow the run; end with its result and its exit code"
@@ -266,7 +268,8 @@ def _add_cluster_verbs(add_verb: AddVerb) -> None:
     submit.add_argument(
         "--cancel-on-exit",
         action="store_true",
-        help="with --wait: end the run if the wait ends first",
+        help="with --wait: end the run if the wait ends first, also where the node of the waiting "
+        "pod is drained",
     )
     watch = add_verb(
         "watch", cluster.watch, "Follow a run in a cluster to its end, and say what holds it up."

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from job import console
 from job.commands.environment import find_result_path
 from job.commands.outcome import report_wait, run_until_result
-from job.errors import SettingsError
+from job.errors import Interrupted, SettingsError
 from job.result import Result
 
 if TYPE_CHECKING:
@@ -18,11 +18,19 @@ if TYPE_CHECKING:
 def submit(arguments: argparse.Namespace) -> int:
     """Start a run and, with --wait, follow it to its end."""
 
-    def submit_and_wait(_: "Stop") -> Result:
+    def submit_and_wait(stop: "Stop") -> Result:
         from job import launcher
+        from job.workers import Terminated
 
-        cluster = _connect_cluster(arguments)
-        run = _submit_run(cluster, arguments)
+        cluster, run = _connect_cluster(arguments), ""
+        try:
+            # A stop in the middle would not know whether there is a run to cancel.
+            with stop.deferred():
+                run = _submit_run(cluster, arguments)
+        except (Interrupted, Terminated) as error:
+            if not run:
+                raise
+            raise launcher.abandon(cluster, run, error, cancel=arguments.cancel_on_exit) from error
         return launcher.watch(
             cluster,
             run,
@@ -71,6 +79,10 @@ def _submit_run(cluster: "Cluster", arguments: argparse.Namespace) -> str:
 
     submitted = launcher.submit(cluster, arguments.name, dict(arguments.set), arguments.key)
     how = "was there already" if submitted.attached else "is submitted"
+    if submitted.ended:
+        how += ", and has ended"
+    if submitted.resumes:
+        how += f": it goes on from the checkpoint of {submitted.resumes}, which has failed"
     console.print_note(f"{submitted.name} {how}")
     if submitted.differs:
         console.print_note(
