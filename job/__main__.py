@@ -18,6 +18,7 @@ from job.errors import Interrupted, JobError, SettingsError
 Verb = Callable[[argparse.Namespace], int]
 AddVerb = Callable[[str, Verb, str], argparse.ArgumentParser]
 
+MODEL = "URI of the model: <output uri>/<name>"
 RELEASE = "URI of a release, or of a model, which means its champion"
 STOP_NOTE = (
     "the run ends at the next safe point, and a training is saved there. Ctrl-C ends it at once, "
@@ -196,9 +197,7 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
     listing = add_verb(
         "releases", releases.list_releases, "List the releases of a model, newest first."
     )
-    listing.add_argument(
-        "model", type=environment.make_uri, help="URI of the model: <output uri>/<name>"
-    )
+    listing.add_argument("model", type=environment.make_uri, help=MODEL)
 
     show = add_verb(
         "show", releases.show, "Show what a release is, how good it is and why it was promoted."
@@ -240,6 +239,27 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
         "release",
         type=environment.make_uri,
         help="URI of the release: <output uri>/<name>/releases/<run id>",
+    )
+    rollback = add_verb(
+        "rollback",
+        releases.roll_back,
+        "Make the champion before the present one the champion again.",
+    )
+    prune = add_verb(
+        "prune",
+        releases.prune,
+        "Delete old releases of a model, but never the champion or what its decision names.",
+    )
+    for command in (rollback, prune):
+        command.add_argument("model", type=environment.make_uri, help=MODEL)
+    prune.add_argument(
+        "--keep",
+        type=int,
+        metavar="N",
+        help="how many of the newest releases stay, in place of GRAFT_OUTPUT_KEEP",
+    )
+    prune.add_argument(
+        "--dry-run", action="store_true", help="show what would be deleted, and delete nothing"
     )
 
 
