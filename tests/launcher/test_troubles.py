@@ -420,8 +420,10 @@ class TestSignals:
         assert "was cancelled" in json.loads(out)["error"]["message"]
         assert recording.times(f"DELETE {BATCH}/jobs/{NAME}") == 1
 
-    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-    @pytest.mark.parametrize("verb", ["watch", "logs"])
+    @pytest.mark.parametrize(
+        ("verb", "number"),
+        [("watch", signal.SIGTERM), ("logs", signal.SIGTERM), ("logs", signal.SIGINT)],
+    )
     def test_watch_and_logs_end_with_75_and_one_sentence(
         self, kubeconfig: Path, recording: Recording, verb: str, number: signal.Signals
     ) -> None:

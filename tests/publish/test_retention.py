@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from job import publish
+from job import pipeline, publish, settings
 from job.__main__ import main
 from job.errors import ReleaseError, ReleaseNotFound
 from job.storage import Store
@@ -137,6 +137,26 @@ def test_a_deletion_that_was_cut_off_is_finished_a_day_later(
     assert runs.registry.head("releases/cut/model.keras") is None
     assert runs.registry.head("releases/at-work/model.keras")
     assert len(list(publish.read_history(runs.registry))) == 2
+
+
+def test_a_run_deletes_what_is_not_kept_and_a_failure_only_warns(
+    runs: Runs, caplog: pytest.LogCaptureFixture
+) -> None:
+    runs.lose("c")
+    runs.run("b")
+    runs.lose("a")
+    in_order(runs.registry, *"cba")
+    given = {"GRAFT_DATASET_URI": "/data", "GRAFT_OUTPUT_URI": "/models"}
+    pipeline._prune_releases(settings.load(given), runs.registry)
+    assert publish.find(runs.registry, "c")
+    keeping = settings.load(given | {"GRAFT_OUTPUT_KEEP": "1"})
+    pipeline._prune_releases(keeping, runs.registry)
+    assert publish.find(runs.registry, "c") is None
+
+    runs.registry.write("promoted.json", b"{")
+    pipeline._prune_releases(keeping, runs.registry)
+    assert "Old releases were not deleted" in caplog.text
+    assert publish.find(runs.registry, "b")
 
 
 # --- the way back ---
