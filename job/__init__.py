@@ -7,6 +7,10 @@ In Python:
     result = job.train("photos", "models", training={"epochs": 5})
     job.load(result.release).predict(["new.jpg"])
 
+    run = job.submit("flowers", training={"epochs": 5})    # in a cluster
+    job.watch(run)
+    job.runs()
+
 These names are imported when they are first used, so that `import job` alone costs nothing.
 """
 
@@ -14,9 +18,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from job.commands.python import Model, load, train
+    from job.commands.python import Model, Runs, load, runs, submit, train, watch
 
-__all__ = ["Model", "load", "train"]
+__all__ = ["Model", "Runs", "load", "runs", "submit", "train", "watch"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 # Before anything can import TensorFlow: its C++ log is for its developers.
@@ -13,17 +13,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from job import console, supervision
 from job.commands import cluster, completion, environment, outcome, releases, settings, training
+from job.commands.arguments import AddVerb, Verb, add_assignments
 from job.errors import Interrupted, JobError, SettingsError
 
-Verb = Callable[[argparse.Namespace], int]
-AddVerb = Callable[[str, Verb, str], argparse.ArgumentParser]
-
+MODEL = "URI of the model: <output uri>/<name>"
 RELEASE = "URI of a release, or of a model, which means its champion"
 STOP_NOTE = (
     "the run ends at the next safe point, and a training is saved there. Ctrl-C ends it at once, "
     "and loses what came after the last checkpoint."
 )
-NAMESPACE = "default: that of the kubeconfig's context, or the pod's own"
 
 
 def entry() -> int:
@@ -121,7 +119,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_training_verbs(add_verb)
     _add_release_verbs(add_verb)
-    _add_cluster_verbs(add_verb)
+    cluster.add_verbs(add_verb)
     _add_help_verbs(add_verb, parser)
     return parser
 
@@ -167,24 +165,13 @@ def _add_sources(command: argparse.ArgumentParser) -> None:
         metavar="OUTPUT",
         help="folder or URI for releases, in place of GRAFT_OUTPUT_URI",
     )
-    _add_assignments(command, "a setting, such as training.epochs=5; may be given many times")
+    add_assignments(command, "a setting, such as training.epochs=5; may be given many times")
     command.add_argument(
         "--env-file",
         type=Path,
         metavar="FILE",
         help="variables, one NAME=VALUE per line: they win over the environment, and DATA, OUTPUT "
         "and --set win over them",
-    )
-
-
-def _add_assignments(command: argparse.ArgumentParser, summary: str) -> None:
-    command.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        type=_parse_assignment,
-        metavar="NAME=VALUE",
-        help=summary,
     )
 
 
@@ -197,9 +184,7 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
     listing = add_verb(
         "releases", releases.list_releases, "List the releases of a model, newest first."
     )
-    listing.add_argument(
-        "model", type=environment.make_uri, help="URI of the model: <output uri>/<name>"
-    )
+    listing.add_argument("model", type=environment.make_uri, help=MODEL)
 
     show = add_verb(
         "show", releases.show, "Show what a release is, how good it is and why it was promoted."
@@ -249,44 +234,27 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
         type=environment.make_uri,
         help="URI of the release: <output uri>/<name>/releases/<run id>",
     )
-
-
-def _add_cluster_verbs(add_verb: AddVerb) -> None:
-    submit = add_verb(
-        "submit",
-        cluster.submit,
-        "Start a run in a cluster, from an installed template or schedule.",
+    rollback = add_verb(
+        "rollback",
+        releases.roll_back,
+        "Make the champion before the present one the champion again.",
     )
-    submit.add_argument("name", help="the template's or schedule's name")
-    _add_assignments(submit, "a setting in place of the template's own; may be given many times")
-    submit.add_argument(
-        "--key", help="who asks, such as a workflow's uid: the same key never starts a second run"
+    prune = add_verb(
+        "prune",
+        releases.prune,
+        "Delete old releases of a model, but never the champion or what its decision names.",
     )
-    submit.add_argument(
-        "--wait", action="store_true", help="follow the run; end with its result and its exit code"
+    for command in (rollback, prune):
+        command.add_argument("model", type=environment.make_uri, help=MODEL)
+    prune.add_argument(
+        "--keep",
+        type=int,
+        metavar="N",
+        help="how many of the newest releases stay, in place of GRAFT_OUTPUT_KEEP",
     )
-    submit.add_argument(
-        "--start-timeout",
-        type=float,
-        metavar="S",
-        help="with --wait: give up (75) if no pod has started after S seconds",
+    prune.add_argument(
+        "--dry-run", action="store_true", help="show what would be deleted, and delete nothing"
     )
-    submit.add_argument(
-        "--cancel-on-exit",
-        action="store_true",
-        help="with --wait: end the run if the wait ends first",
-    )
-    watch = add_verb(
-        "watch", cluster.watch, "Follow a run in a cluster to its end, and say what holds it up."
-    )
-    watch.add_argument("run", help="the run's name: see `graft runs`")
-    logs = add_verb(
-        "logs", cluster.logs, "Print the log of a run in a cluster, from pod to pod, until it ends."
-    )
-    logs.add_argument("run", help="the run's name: see `graft runs`")
-    runs = add_verb("runs", cluster.runs, "List the runs of a cluster with what came out of them.")
-    for command in (submit, watch, logs, runs):
-        command.add_argument("--namespace", help=NAMESPACE)
 
 
 def _add_help_verbs(add_verb: AddVerb, parser: argparse.ArgumentParser) -> None:
@@ -304,15 +272,6 @@ def _add_help_verbs(add_verb: AddVerb, parser: argparse.ArgumentParser) -> None:
     )
     complete.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
     complete.set_defaults(parser=parser)
-
-
-def _parse_assignment(text: str) -> tuple[str, str]:
-    from job.settings import parse_assignment
-
-    try:
-        return parse_assignment(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 if __name__ == "__main__":

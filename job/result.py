@@ -6,6 +6,7 @@ So each part has a share of the room, and what does not fit is shortened here, w
 matters.
 """
 
+import html
 import itertools
 import json
 import logging
@@ -128,6 +129,10 @@ class Result:
             lines += [f"  - {problem}" for problem in self.error.problems]
             lines.append(self.error.cure)
         return "\n".join(line for line in lines if line)
+
+    def _repr_html_(self) -> str:
+        """The summary for a notebook, which shows it for the last value of a cell."""
+        return f"<pre>{html.escape(self.summary())}</pre>"
 
 
 def format_scores(scores: Mapping[str, float]) -> list[str]:

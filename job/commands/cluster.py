@@ -5,24 +5,79 @@ import os
 from typing import TYPE_CHECKING
 
 from job import console
+from job.commands.arguments import AddVerb, add_assignments
 from job.commands.environment import find_result_path
 from job.commands.outcome import report_wait, run_until_result
-from job.errors import SettingsError
+from job.errors import Interrupted, SettingsError
 from job.result import Result
 
 if TYPE_CHECKING:
     from job.launcher import Cluster
     from job.workers import Stop
 
+NAMESPACE = "default: that of the kubeconfig's context, or the pod's own"
+
+
+def add_verbs(add_verb: AddVerb) -> None:
+    """Add the verbs of this module to the parser."""
+    submit_verb = add_verb(
+        "submit",
+        submit,
+        "Start a run in a cluster, from an installed template or schedule.",
+    )
+    submit_verb.add_argument("name", help="the template's or schedule's name")
+    add_assignments(
+        submit_verb, "a setting in place of the template's own; may be given many times"
+    )
+    submit_verb.add_argument(
+        "--key",
+        help="who asks, such as a workflow's uid: the same key never starts a second run, and one "
+        "that ended with 75 goes on",
+    )
+    submit_verb.add_argument(
+        "--wait", action="store_true", help="follow the run; end with its result and its exit code"
+    )
+    submit_verb.add_argument(
+        "--start-timeout",
+        type=float,
+        metavar="S",
+        help="with --wait: give up (75) if no pod has started after S seconds",
+    )
+    submit_verb.add_argument(
+        "--cancel-on-exit",
+        action="store_true",
+        help="with --wait: end the run if the wait ends first, also where the node of the waiting "
+        "pod is drained",
+    )
+    watch_verb = add_verb(
+        "watch", watch, "Follow a run in a cluster to its end, and say what holds it up."
+    )
+    watch_verb.add_argument("run", help="the run's name: see `graft runs`")
+    logs_verb = add_verb(
+        "logs", logs, "Print the log of a run in a cluster, from pod to pod, until it ends."
+    )
+    logs_verb.add_argument("run", help="the run's name: see `graft runs`")
+    runs_verb = add_verb("runs", runs, "List the runs of a cluster with what came out of them.")
+    for command in (submit_verb, watch_verb, logs_verb, runs_verb):
+        command.add_argument("--namespace", help=NAMESPACE)
+
 
 def submit(arguments: argparse.Namespace) -> int:
     """Start a run and, with --wait, follow it to its end."""
 
-    def submit_and_wait(_: "Stop") -> Result:
+    def submit_and_wait(stop: "Stop") -> Result:
         from job import launcher
+        from job.workers import Terminated
 
-        cluster = _connect_cluster(arguments)
-        run = _submit_run(cluster, arguments)
+        cluster, run = _connect_cluster(arguments), ""
+        try:
+            # A stop in the middle would not know whether there is a run to cancel.
+            with stop.deferred():
+                run = _submit_run(cluster, arguments)
+        except (Interrupted, Terminated) as error:
+            if not run:
+                raise
+            raise launcher.abandon(cluster, run, error, cancel=arguments.cancel_on_exit) from error
         return launcher.watch(
             cluster,
             run,
@@ -71,6 +126,10 @@ def _submit_run(cluster: "Cluster", arguments: argparse.Namespace) -> str:
 
     submitted = launcher.submit(cluster, arguments.name, dict(arguments.set), arguments.key)
     how = "was there already" if submitted.attached else "is submitted"
+    if submitted.ended:
+        how += ", and has ended"
+    if submitted.resumes:
+        how += f": it goes on from the checkpoint of {submitted.resumes}, which has failed"
     console.print_note(f"{submitted.name} {how}")
     if submitted.differs:
         console.print_note(

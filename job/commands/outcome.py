@@ -24,21 +24,20 @@ def run_until_result(work: Callable[["Stop"], Result]) -> Result:
     stop.install()
     try:
         outcome = work(stop)
-    except BaseException as error:  # noqa: BLE001 - the caller is owed a result, whatever happened
-        outcome = describe_failure(error, stop)
+    except BaseException as raised:  # noqa: BLE001 - the caller is owed a result, whatever happened
+        error = stop.explain(raised)
+        outcome = result.failed(error, run_id=getattr(error, "run_id", None))
+        log_error(error, outcome)
     stop.ignore()
     return outcome
 
 
-def describe_failure(error: BaseException, stop: "Stop") -> Result:
-    """The result of a run that ended with an error, which is logged too."""
-    error = stop.explain(error)
-    outcome = result.failed(error, run_id=getattr(error, "run_id", None))
+def log_error(error: BaseException, outcome: Result) -> None:
+    """Log the error that ended a run, with its traceback if it is a fault of Graft."""
     if isinstance(error, JobError | KeyboardInterrupt):
         log_failure(outcome)
     else:
         logger.error("Graft failed", exc_info=error)
-    return outcome
 
 
 def log_failure(outcome: Result) -> None:

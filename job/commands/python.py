@@ -1,12 +1,13 @@
-"""What `import job` offers in Python: `job.train` and `job.load`."""
+"""What `import job` offers in Python: `train`, `load`, `submit`, `watch`, `runs`."""
 
+import html
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from job.commands.environment import DATA, OUTPUT, find_keras_home, make_uri, read_cache_settings
-from job.context import RunContext
+from job import launcher
+from job.commands.environment import DATA, OUTPUT, make_uri, read_cache_settings
+from job.commands.watched import run_watched
 from job.publish import Prediction, Predictor, find_images
 from job.result import Result
 from job.settings import PREFIX
@@ -70,19 +71,13 @@ def train(data: str | Path, output: str | Path, **settings: object) -> Result:
     Raises:
         JobError: the run failed. The class says whose fault it was.
     """
-    from job import pipeline, telemetry
-
     given = {DATA: make_uri(str(data)), OUTPUT: make_uri(str(output))}
     base = {"GRAFT_TELEMETRY_PORT": "0", **os.environ}
     loaded = load_settings({**base, **given, **_name_variables(settings)})
-    with telemetry.serve(loaded.telemetry, loaded.name, pipeline.PHASES) as run_telemetry:
-        context = RunContext(
-            telemetry=run_telemetry, stop=UnhandledStop(), keras_home=find_keras_home()
-        )
-        outcome = pipeline.run(loaded, context)
-        outcome = replace(outcome, seconds=run_telemetry.seconds)
-        run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
-    return outcome
+    ending = run_watched(loaded, UnhandledStop())
+    if ending.error:
+        raise ending.error
+    return ending.outcome
 
 
 def load(release: str | Path, trust: bool = False) -> Model:
@@ -97,6 +92,79 @@ def load(release: str | Path, trust: bool = False) -> Model:
         ReleaseError: it is damaged, not one of Graft's, or this TensorFlow cannot load it.
     """
     return Model(Predictor(make_uri(str(release)), read_cache_settings().dir, trust))
+
+
+class Runs(tuple[launcher.Run, ...]):
+    """The runs of a namespace, newest first, as a table where they are printed or shown."""
+
+    def __str__(self) -> str:
+        return launcher.format_table(self)
+
+    def _repr_html_(self) -> str:
+        """The table for a notebook."""
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def submit(
+    template: str, *, key: str | None = None, namespace: str | None = None, **settings: object
+) -> launcher.Submitted:
+    """Start a run in a cluster, as `graft submit` does.
+
+    Args:
+        template: name of an installed template or schedule of the chart.
+        key: who asks. The same key never starts a second run.
+        namespace: that of the template. By default that of the kubeconfig's context.
+        settings: in place of the template's own, as in `train`.
+
+    Returns:
+        the run, which goes on in the cluster.
+
+    Raises:
+        SettingsError: the settings cannot work, or the cluster refuses the run.
+        TemporaryError: a quota leaves no room now, or the cluster is away.
+    """
+    return launcher.submit(_connect(namespace), template, _name_variables(settings), key)
+
+
+def watch(
+    run: str | launcher.Submitted,
+    *,
+    namespace: str | None = None,
+    start_timeout: float | None = None,
+    cancel: bool = False,
+) -> Result:
+    """Follow a run in a cluster to its end, and print what holds it up and its phases.
+
+    Args:
+        run: what `submit` returned, or its name.
+        namespace: where it is. By default that of the kubeconfig's context.
+        start_timeout: seconds within which a pod has to have begun.
+        cancel: end the run too if the wait ends first, by Ctrl-C for example.
+
+    Returns:
+        how it ended. A run that failed has a result with an `error` too.
+
+    Raises:
+        TemporaryError: the wait ended before the run.
+        SettingsError: there is no such run.
+    """
+    name = run if isinstance(run, str) else run.name
+    return launcher.watch(
+        _connect(namespace), name, print, start_timeout=start_timeout, cancel=cancel
+    )
+
+
+def runs(namespace: str | None = None) -> Runs:
+    """The runs that a cluster remembers, with what came out of them, newest first.
+
+    Args:
+        namespace: where they are. By default that of the kubeconfig's context.
+    """
+    return Runs(launcher.list_runs(_connect(namespace)))
+
+
+def _connect(namespace: str | None) -> launcher.Cluster:
+    return launcher.connect(namespace, os.environ.get("KUBECONFIG"))
 
 
 def _name_variables(settings: Mapping[str, object], prefix: str = PREFIX) -> dict[str, str]:

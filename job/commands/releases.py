@@ -1,4 +1,4 @@
-"""Verbs about releases: `verify`, `releases`, `show`, `predict`, `evaluate`, `promote`."""
+"""Verbs about releases, from `verify` to `prune`."""
 
 import argparse
 import csv
@@ -172,3 +172,45 @@ def promote(arguments: argparse.Namespace) -> int:
 
     print(f"{publish.promote_manually(arguments.release)} is the champion.")
     return 0
+
+
+def roll_back(arguments: argparse.Namespace) -> int:
+    """Make the champion before the present one the champion again."""
+    from job import publish
+
+    print(f"{publish.roll_back(arguments.model)} is the champion.")
+    return 0
+
+
+def prune(arguments: argparse.Namespace) -> int:
+    """Delete old releases, or show which ones would be deleted."""
+    from job import publish
+    from job.storage import connect
+
+    keep = _read_keep(arguments.keep)
+    registry = connect(arguments.model)
+    carry_out = publish.plan_retention if arguments.dry_run else publish.prune
+    retentions = carry_out(registry, keep)
+    for retention in retentions:
+        print(f"{retention.manifest.run_id:<20}{retention.kept or 'deleted'}")
+    deleted = sum(not retention.kept for retention in retentions)
+    would = "would be " if arguments.dry_run else ""
+    print(f"{deleted} of {len(retentions)} releases {would}deleted.")
+    return 0
+
+
+def _read_keep(given: int | None) -> int:
+    """Return how many releases are kept, by the command line or GRAFT_OUTPUT_KEEP."""
+    from pydantic import TypeAdapter, ValidationError
+
+    text = os.environ.get("GRAFT_OUTPUT_KEEP", "") if given is None else given
+    try:
+        keep = TypeAdapter(int).validate_python(text)
+    except ValidationError:
+        keep = 0
+    if keep < 1:
+        raise SettingsError(
+            f"Received {text!r} as the number of releases to keep; expected a number from 1 on.",
+            "Give --keep N, or set GRAFT_OUTPUT_KEEP.",
+        )
+    return keep

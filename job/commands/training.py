@@ -4,7 +4,6 @@ import argparse
 import os
 import sys
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from job.commands.environment import (
     find_result_path,
     load_settings,
 )
-from job.commands.outcome import describe_failure, report_run, run_until_result
+from job.commands.outcome import log_error, report_run, run_until_result
 from job.errors import SettingsError
 from job.result import Result
 
@@ -63,25 +62,16 @@ def plan(arguments: argparse.Namespace) -> int:
 
 
 def _run_watched(environment: Mapping[str, str], stop: "Stop") -> Result:
-    """The run. People and programs that watch it see its outcome before they lose sight of it."""
+    """The run. Why it failed is logged."""
     from job.settings import load
 
     settings = load(environment)
-    from job import pipeline, telemetry
+    from job.commands.watched import run_watched
     from job.workers import WorkerGroup
 
     group = WorkerGroup.parse(os.environ.get("TF_CONFIG", ""))
     terminal = sys.stderr if sys.stderr.isatty() else None
-    with telemetry.serve(
-        settings.telemetry, settings.name, pipeline.PHASES, terminal
-    ) as run_telemetry:
-        context = pipeline.RunContext(
-            telemetry=run_telemetry, stop=stop, keras_home=find_keras_home(), worker_group=group
-        )
-        try:
-            outcome = pipeline.run(settings, context)
-        except BaseException as error:  # noqa: BLE001 - the page and the push gateway get it too
-            outcome = describe_failure(error, stop)
-        outcome = replace(outcome, seconds=run_telemetry.seconds)
-        run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
-    return outcome
+    ending = run_watched(settings, stop, group, terminal)
+    if ending.error:
+        log_error(ending.error, ending.outcome)
+    return ending.outcome

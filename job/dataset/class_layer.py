@@ -47,6 +47,7 @@ def find_classes(paths: Paths, notes: list[str]) -> Assignment:
             notes.append("each class folder holds a split")
             return turned
         _refuse_doubtful_classes(paths)
+        _note_deeper_folders(paths, notes)
         return {name: (path[0], None) for name, path in paths.items() if len(path) > 1}
 
     _note_split(folders, parts, notes)
@@ -56,12 +57,29 @@ def find_classes(paths: Paths, notes: list[str]) -> Assignment:
         merged.update(below)
     _refuse_doubtful_classes(merged)
     _refuse_other_classes(inner, parts)
+    _note_deeper_folders(merged, notes)
     assigned: Assignment = {}
     for folder, below in inner.items():
         for name, path in below.items():
             if len(path) > 1:
                 assigned[name] = (path[0], parts[folder])
     return assigned
+
+
+def _note_deeper_folders(paths: Paths, notes: list[str]) -> None:
+    """Note the classes whose images are all in folders of their own: those could be the classes."""
+    found = []
+    for folder, below in sorted(group_by_folder(paths).items()):
+        is_above = all(len(path) > 1 for path in below.values())
+        names = set(group_by_folder(below)) - {folder}
+        inner = sorted(name for name in names if not is_one_of(name, PICTURES))
+        if inner and is_above:
+            found.append(f"{printable(folder)} with {', '.join(first_names(inner))}")
+    if found:
+        notes.append(
+            "took the upper folders as the classes, and not the folders in them: "
+            f"{', '.join(first_names(found))} (GRAFT_DATASET_CLASS_DEPTH chooses)"
+        )
 
 
 def assign_by_depth(paths: Paths, depth: int) -> Assignment:

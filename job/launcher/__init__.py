@@ -8,16 +8,18 @@ What is read is parsed once (`objects`) and held in snapshots of a run (`snapsho
 stays plain JSON, so that fields are kept which this client does not know.
 """
 
-from job.launcher.cluster import Cluster, connect
+from job.launcher.cluster import Cluster
+from job.launcher.connecting import connect
 from job.launcher.listing import Run, format_table, list_runs
 from job.launcher.reading import follow_logs
 from job.launcher.submission import Submitted, submit
-from job.launcher.watching import watch
+from job.launcher.watching import abandon, watch
 
 __all__ = [
     "Cluster",
     "Run",
     "Submitted",
+    "abandon",
     "connect",
     "follow_logs",
     "format_table",

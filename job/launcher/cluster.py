@@ -7,73 +7,52 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from typing import Any
 
-from job.errors import SettingsError
 from job.launcher.answers import (
     ClusterConflict,
     ClusterExpired,
     ClusterNotFound,
+    ClusterTaken,
+    ClusterUnauthorized,
     ClusterUnavailable,
     build_error,
+    build_unreadable,
     translate_errors,
 )
 from job.launcher.objects import CONTAINER, RUN_LABEL, ClusterEvent, Job, Json, Pod
 
-# Where Kubernetes shows a pod the name of its own namespace.
-POD_NAMESPACE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 # Seconds to connect, and between two bytes of an answer.
 CONNECT_TIMEOUT = 5.0
 READ_TIMEOUT = 30.0
 # A followed log may be silent for longer. After this a dead connection is replaced.
 LOG_TIMEOUT = 300.0
-# Seconds before a stream that broke at once is opened again.
+# Seconds before a stream that broke at once is opened again, or a request is repeated.
 PAUSE = 0.5
-
-
-def connect(namespace: str | None, kubeconfig: str | None) -> "Cluster":
-    """Connect to the cluster that `kubectl` would use.
-
-    Args:
-        namespace: None takes that of the context or, in a pod, the pod's own.
-        kubeconfig: value of `KUBECONFIG`; None takes `~/.kube/config`, or the service account if
-            there is no such file.
-
-    Raises:
-        SettingsError: there is no configuration, or it cannot be read.
-    """
-    from kubernetes import client, config
-
-    file = kubeconfig or str(Path("~/.kube/config").expanduser())
-    try:
-        if not kubeconfig and not Path(file).exists():
-            configuration = client.Configuration()
-            config.load_incluster_config(client_configuration=configuration)
-            own_namespace = namespace or POD_NAMESPACE.read_text().strip()
-            api = client.ApiClient(configuration)
-            return Cluster(api, own_namespace)
-        _, context = config.list_kube_config_contexts(file)
-        chosen = namespace or context["context"].get("namespace") or "default"
-        api = config.new_client_from_config(file)
-        return Cluster(api, chosen)
-    except (config.ConfigException, OSError, ValueError) as error:
-        raise SettingsError(
-            f"No cluster is configured: {str(error).rstrip('.')}.",
-            f"Set KUBECONFIG, or correct {file}; `kubectl get jobs` has to work.",
-        ) from error
+# Times that a Job is sent which met with a conflict.
+TRIES = 5
 
 
 class Cluster:
-    """The objects of one namespace. Every method raises the errors of `answers`."""
+    """The objects of one namespace. Every method raises the errors of `answers`.
 
-    def __init__(self, api: Any, namespace: str) -> None:
+    Args:
+        open_client: opens a client of Kubernetes, with credentials as they are now.
+        namespace: its name.
+
+    Attributes:
+        has_answered: whether the API server has ever done what it was asked.
+    """
+
+    def __init__(self, open_client: Callable[[], Any], namespace: str) -> None:
         from kubernetes import client
 
         self.namespace = namespace
-        self._api = api
-        self._core: Any = client.CoreV1Api(api)
-        self._batch: Any = client.BatchV1Api(api)
+        self.has_answered = False
+        self._open_client = open_client
+        self._api = open_client()
+        self._core: Any = client.CoreV1Api(self._api)
+        self._batch: Any = client.BatchV1Api(self._api)
 
     def read_template(self, name: str) -> Json:
         """Read the CronJob `name`, a template or a schedule."""
@@ -105,11 +84,19 @@ class Cluster:
     def create_job(self, job: Json) -> bool:
         """Create a Job, and return False if one of that name exists already."""
         action = f"start the run {job['metadata']['name']}"
-        try:
-            self._read_json(self._post_job, action, body=job)
-            return True
-        except ClusterConflict:
-            return False
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                self._read_json(self._post_job, action, body=job)
+                return True
+            except ClusterTaken:
+                return False
+            # Several requests have used one quota at once, and nothing was created.
+            except ClusterConflict:
+                if tries == TRIES:
+                    raise
+            time.sleep(PAUSE)
 
     def delete_job(self, run: str) -> None:
         """End a run: its pod gets SIGTERM, keeps its checkpoint and is removed."""
@@ -118,15 +105,18 @@ class Cluster:
         options = {"name": run, "propagation_policy": "Background"}
         self._read_json(request, f"cancel the run {run}", **options)
 
-    def list_pods(self, run: str | None = None) -> list[Pod]:
+    def list_pods(self, job: Job | None = None) -> list[Pod]:
         """Read the chief's pods of one run or of all runs, from the oldest to the newest."""
-        selector = f"{RUN_LABEL}={run}" if run else RUN_LABEL
+        selector = f"{RUN_LABEL}={job.name}" if job else RUN_LABEL
         listing = self._core.list_namespaced_pod
         pods = []
         for each in self._list_json(listing, "list pods", label_selector=selector):
             pod = Pod.from_json(each)
+            # A run that was cancelled and submitted again has the same name, and the pod of the
+            # first may still save its checkpoint.
+            is_ours = job is None or pod.owner == job.uid
             # The chief speaks for the run: it writes the log and the result.
-            if pod.worker == 0:
+            if is_ours and pod.worker == 0:
                 pods.append(pod)
         return sorted(pods, key=lambda pod: (pod.created, pod.name))
 
@@ -160,7 +150,11 @@ class Cluster:
             yield from _split_lines(answer)
 
     def await_change(self, job: Job, seconds: int) -> None:
-        """Return when this Job changes, after `seconds`, or when the watch cannot go on."""
+        """Return when this Job changes, after `seconds`, or when the watch cannot go on.
+
+        Raises:
+            ClusterForbidden: the watch was refused.
+        """
         began = time.monotonic()
         action = f"watch the run {job.name}"
         request = self._batch.list_namespaced_job
@@ -214,7 +208,11 @@ class Cluster:
 
     def _read_json(self, request: Callable[..., Any], action: str, **arguments: Any) -> Json:
         with self._send_request(request, action, **arguments) as answer:
-            body: Json = json.loads(answer.read())
+            text = answer.read().decode("utf-8", "replace")
+            try:
+                body: Json = json.loads(text)
+            except ValueError as error:
+                raise build_unreadable(text, action) from error
             return body
 
     @contextmanager
@@ -233,10 +231,17 @@ class Cluster:
             "namespace": self.namespace,
             "_preload_content": False,
             "_request_timeout": (CONNECT_TIMEOUT, read_timeout),
+            **arguments,
         }
-        with translate_errors(action), closing(request(**options, **arguments)) as answer:
-            if not 200 <= answer.status < 300:
-                raise build_error(answer.status, answer.read(), action)
+        try:
+            answer = _open_answer(request, action, options)
+        except ClusterUnauthorized:
+            # The client reads a token from its file once, and a wait may outlast the token.
+            self._api = self._open_client()
+            self._core.api_client = self._batch.api_client = self._api
+            answer = _open_answer(request, action, options)
+        with translate_errors(action), closing(answer):
+            self.has_answered = True
             yield answer
 
     def _post_job(
@@ -261,6 +266,16 @@ class Cluster:
         )
         answer = self._api.call_api(*request, _request_timeout=_request_timeout)
         return answer.response
+
+
+def _open_answer(request: Callable[..., Any], action: str, options: Json) -> Any:
+    """Send a request, and return its answer, of which nothing has been read."""
+    with translate_errors(action):
+        answer = request(**options)
+        if not 200 <= answer.status < 300:
+            with closing(answer):
+                raise build_error(answer.status, answer.read(), action)
+        return answer
 
 
 def _has_our_container(item: Json) -> bool:

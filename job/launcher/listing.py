@@ -68,13 +68,13 @@ def list_runs(cluster: Cluster) -> tuple[Run, ...]:
     # One list of all pods, and not one request for each run.
     pods: dict[str, list[Pod]] = defaultdict(list)
     for pod in cluster.list_pods():
-        pods[pod.run].append(pod)
+        pods[pod.owner].append(pod)
 
     # One time for all, so that the ages can be compared.
     now = datetime.now(UTC)
     listed = []
     for job in cluster.list_jobs():
-        snapshot = RunSnapshot(job, tuple(pods[job.name]))
+        snapshot = RunSnapshot(job, tuple(pods[job.uid]))
         run = Run.from_snapshot(snapshot, now)
         listed.append(run)
     return tuple(sorted(listed, key=lambda run: (run.age, run.name)))

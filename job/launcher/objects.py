@@ -14,6 +14,8 @@ StateKind = Literal["waiting", "running", "terminated"]
 # The chart fixes the name of our container. Others may run beside it, such as injected sidecars.
 CONTAINER = "graft"
 RUN_LABEL = "batch.kubernetes.io/job-name"
+# The uid of the Job: a later Job of the same name has another one.
+OWNER_LABEL = "batch.kubernetes.io/controller-uid"
 QUEUE_LABEL = "kueue.x-k8s.io/queue-name"
 INDEX_ANNOTATION = "batch.kubernetes.io/job-completion-index"
 
@@ -62,6 +64,7 @@ class Pod:
 
     Attributes:
         run: name of its Job.
+        owner: uid of its Job.
         worker: its index among the workers of the run; 0 is the chief.
         node: name of its node, empty before it has one.
         created: RFC 3339 in UTC, so that text sorts as time does.
@@ -74,6 +77,7 @@ class Pod:
 
     name: str
     run: str
+    owner: str
     worker: int
     node: str
     created: str
@@ -99,6 +103,7 @@ class Pod:
         return cls(
             name=metadata["name"],
             run=metadata["labels"][RUN_LABEL],
+            owner=metadata["labels"].get(OWNER_LABEL, ""),
             # Only the pods of an Indexed Job, which has several workers, carry a number.
             worker=int(metadata.get("annotations", {}).get(INDEX_ANNOTATION, 0)),
             node=pod["spec"].get("nodeName", ""),
@@ -146,12 +151,14 @@ class Job:
     """The Job of one run.
 
     Attributes:
+        uid: tells it from an earlier or later Job of the same name.
         version: its `resourceVersion`, from which a watch goes on.
         queue: name of its queue in Kueue, empty without one.
         ended_pods: number of its pods that have succeeded or failed.
     """
 
     name: str
+    uid: str
     version: str
     created: datetime
     suspended: bool
@@ -165,6 +172,7 @@ class Job:
         metadata, status = job["metadata"], job.get("status", {})
         return cls(
             name=metadata["name"],
+            uid=metadata["uid"],
             version=metadata["resourceVersion"],
             created=datetime.fromisoformat(metadata["creationTimestamp"]),
             suspended=bool(job["spec"].get("suspend")),

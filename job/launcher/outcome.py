@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import get_args
 
@@ -12,10 +13,13 @@ from job.launcher.snapshot import RunSnapshot
 from job.result import Failure, Result, Status
 from job.supervision import KILLED
 
+# In the message of a Job that its policy has failed.
+FINAL_CODE = re.compile(r"failed with exit code (\d+) matching FailJob rule")
+
 
 def build_result(snapshot: RunSnapshot) -> Result:
     """Return how an ended run ended, with the exit code of its last container if there was one."""
-    completed = snapshot.job.completed
+    end, completed = snapshot.job.end, snapshot.job.completed
     pod = snapshot.newest_pod
     container = ContainerState()
     if pod and pod.container.kind == "terminated":
@@ -27,7 +31,10 @@ def build_result(snapshot: RunSnapshot) -> Result:
     # Of a killed process the result knows only the signal. The cluster may know the cause.
     killed = written is not None and written.error is not None and written.error.kind == KILLED
     explained = pod is not None and reasons.explain_pod_end(pod) is not None
-    if written and agrees and not (killed and explained):
+    # Of a run whose time is over it knows only that it was asked to stop.
+    expired = end is not None and end.reason == "DeadlineExceeded"
+    stopped = written is not None and written.status == "interrupted"
+    if written and agrees and not (killed and explained) and not (stopped and expired):
         return written
     if completed:
         # There is a release, since the run exited with 0, but nothing here says which one.
@@ -41,8 +48,12 @@ def build_result(snapshot: RunSnapshot) -> Result:
         return Result(status="released", error=lost)
 
     reason = reasons.explain_failure(snapshot)
-    # Without a container, the cluster ended the run, and another try may succeed.
+    # Of a pod that is gone, the Job says only which exit code has failed it at once. Without one,
+    # the cluster ended the run, and another try may succeed.
+    named = FINAL_CODE.search(end.message) if end else None
     exit_code = container.exit_code or TemporaryError.exit_code
+    if named and not container.exit_code:
+        exit_code = int(named[1])
     failure = Failure(
         kind=reason.word.lower(),
         message=f"{reason.word}: {reason.message}" if reason.message else reason.word,
@@ -50,7 +61,11 @@ def build_result(snapshot: RunSnapshot) -> Result:
         exit_code=exit_code,
     )
     interrupted = exit_code == TemporaryError.exit_code
-    return Result(status="interrupted" if interrupted else "failed", error=failure)
+    return Result(
+        status="interrupted" if interrupted else "failed",
+        run_id=written.run_id if written else None,
+        error=failure,
+    )
 
 
 def parse_result(message: str, exit_code: int = 0) -> Result | None:

@@ -49,7 +49,7 @@ class RunSnapshot:
 def observe(cluster: Cluster, run: str) -> RunSnapshot:
     """Read the run `run` as it is now."""
     job = cluster.read_job(run)
-    snapshot = RunSnapshot(job, tuple(cluster.list_pods(run)))
+    snapshot = RunSnapshot(job, tuple(cluster.list_pods(job)))
     pod = snapshot.newest_pod
     # Events matter only to explain a wait, and each list of them is a request.
     if job.end or (pod and pod.is_running):
@@ -67,15 +67,27 @@ def observe_again(cluster: Cluster, run: str) -> RunSnapshot:
     Raises:
         RunDeleted: it does not exist any more.
     """
-    latest = time.monotonic() + PATIENCE
+    try:
+        return observe_patiently(cluster, run)
+    except ClusterNotFound as error:
+        raise RunDeleted(
+            f"The run {run} was deleted while it was watched.",
+            "Submit it again: it goes on from its checkpoint.",
+        ) from error
+
+
+def observe_patiently(cluster: Cluster, run: str) -> RunSnapshot:
+    """Read a run, and outlast times in which an API server is away that has answered before.
+
+    Raises:
+        ClusterNotFound: there is no such run.
+    """
+    # Without any answer so far, a wrong address or missing rights are more likely.
+    patience = PATIENCE if cluster.has_answered else 0.0
+    latest = time.monotonic() + patience
     while True:
         try:
             return observe(cluster, run)
-        except ClusterNotFound as error:
-            raise RunDeleted(
-                f"The run {run} was deleted while it was watched.",
-                "Submit it again: it goes on from its checkpoint.",
-            ) from error
         # An API server that has just restarted refuses everybody until it has read its roles.
         except (ClusterUnavailable, ClusterForbidden) as error:
             if time.monotonic() >= latest:

@@ -5,8 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from job import settings
+from job.errors import SettingsError, TemporaryError
+from job.launcher import outcome
+from job.launcher.answers import ClusterConflict, ClusterNotFound
 from job.launcher.cluster import Cluster
-from job.launcher.objects import Json
+from job.launcher.objects import Job, Json
+from job.launcher.snapshot import RunSnapshot
 from job.launcher.template import build_job, find_container
 
 # Take the place of the required addresses where only the pod will see the real ones.
@@ -16,19 +20,24 @@ UNREAD_ADDRESSES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Submitted:
     """A run that goes on in the cluster.
 
     Attributes:
         name: of its Job.
         attached: whether it existed before.
+        ended: whether it is over already.
         differs: variables that an existing run has otherwise than was asked for.
+        resumes: name of an earlier Job of the same key, which a retry may help and which has ended:
+            this one goes on from its checkpoint.
     """
 
     name: str
     attached: bool = False
+    ended: bool = False
     differs: tuple[str, ...] = ()
+    resumes: str = ""
 
 
 def submit(
@@ -39,6 +48,9 @@ def submit(
 ) -> Submitted:
     """Create a Job from a CronJob, or attach to the one that the same key has created.
 
+    Where that one has failed and a retry may help (exit code 75), the key creates one Job more. It
+    is the same run, so it goes on from its checkpoint.
+
     Args:
         cluster: where both are.
         template: name of a CronJob of the chart.
@@ -47,27 +59,65 @@ def submit(
             second run.
 
     Raises:
-        SettingsError: the settings cannot work, or the cluster refuses the Job; nothing has been
-            created.
+        SettingsError: the key is empty, the settings cannot work, or the cluster refuses the Job;
+            nothing has been created.
         ClusterNotFound: there is no such template; the message names those that exist.
+        TemporaryError: a quota leaves no room now, or the API server is away.
     """
+    if key is not None and not key.strip():
+        raise SettingsError(
+            "The key is empty: every run with an empty key would be one and the same.",
+            "Check the variable that the key comes from, or leave the key out.",
+        )
     cron_job = cluster.read_template(template)
-    job = build_job(cron_job, changes, key)
-    container = find_container(job["spec"])
     # Before the Job exists: nobody should wait for a node to learn of a misspelt name.
-    check_settings(container)
-    name = job["metadata"]["name"]
-    if cluster.create_job(job):
-        return Submitted(name)
+    check_settings(find_container(build_job(cron_job, changes, key)["spec"]))
+    attempt, resumes = 1, ""
+    while True:
+        job = build_job(cron_job, changes, _name_attempt(key, attempt))
+        name = job["metadata"]["name"]
+        if cluster.create_job(job):
+            return Submitted(name=name, resumes=resumes)
 
-    existing = cluster.read_job_json(name)
-    ours = _index_variables(container)
+        try:
+            existing = cluster.read_job_json(name)
+        except ClusterNotFound as error:
+            raise ClusterConflict(
+                f"The run {name} was deleted at the moment at which it was found.", "Try again."
+            ) from error
+        if not _may_resume(cluster, existing):
+            return _attach(job, existing)
+        attempt, resumes = attempt + 1, name
+
+
+def _name_attempt(key: str | None, attempt: int) -> str | None:
+    """Return the key of one Job among those of a run."""
+    # No key that somebody can type contains this separator.
+    return key if key is None or attempt == 1 else f"{key}\0{attempt}"
+
+
+def _may_resume(cluster: Cluster, existing: Json) -> bool:
+    """Return whether an existing Job has failed in a way that a retry may help."""
+    job = Job.from_json(existing)
+    # The chart's policy fails a Job at once for the exit codes that are final.
+    if job.end is None or job.completed or job.end.reason == "PodFailurePolicy":
+        return False
+    snapshot = RunSnapshot(job, tuple(cluster.list_pods(job)))
+    return outcome.build_result(snapshot).exit_code == TemporaryError.exit_code
+
+
+def _attach(wanted: Json, existing: Json) -> Submitted:
+    """Return an existing Job as what was submitted, with the variables that it has otherwise."""
+    ours = _index_variables(find_container(wanted["spec"]))
     theirs = _index_variables(find_container(existing["spec"]))
     differs = []
     for variable in sorted(ours | theirs):
         if ours.get(variable) != theirs.get(variable):
             differs.append(variable)
-    return Submitted(name, attached=True, differs=tuple(differs))
+    job = Job.from_json(existing)
+    return Submitted(
+        name=job.name, attached=True, ended=job.end is not None, differs=tuple(differs)
+    )
 
 
 def check_settings(container: Json) -> None:

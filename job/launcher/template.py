@@ -11,6 +11,8 @@ from job.launcher.objects import CONTAINER, QUEUE_LABEL, Json
 # Characters of a Job's name, which is also the host name of its pods.
 LONGEST_NAME = 63
 DIGEST_DIGITS = 10
+# Seconds that an ended Job stays at least. Whoever waits for it must be able to read its result.
+SHORTEST_STAY = 600
 # What `kubectl create job --from=cronjob/…` notes as well.
 MANUAL_ANNOTATION = {"cronjob.kubernetes.io/instantiate": "manual"}
 
@@ -33,6 +35,9 @@ def build_job(template: Json, changes: Mapping[str, str], key: str | None) -> Js
     # the Job itself.
     if QUEUE_LABEL not in labels:
         spec.pop("suspend", None)
+    stay = spec.get("ttlSecondsAfterFinished")
+    if stay is not None:
+        spec["ttlSecondsAfterFinished"] = max(stay, SHORTEST_STAY)
     container = find_container(spec)
     env = container.get("env") or []
     container["env"] = replace_variables(env, changes)

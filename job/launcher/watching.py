@@ -7,11 +7,17 @@ from collections.abc import Callable
 
 from job.errors import Interrupted, JobError, TemporaryError
 from job.launcher import outcome, reasons
-from job.launcher.answers import ClusterForbidden
+from job.launcher.answers import ClusterForbidden, ClusterNotFound, ClusterUnavailable
 from job.launcher.cluster import Cluster
 from job.launcher.objects import Pod
 from job.launcher.reading import LogReader
-from job.launcher.snapshot import RunSnapshot, observe, observe_again
+from job.launcher.snapshot import (
+    PATIENCE,
+    RunDeleted,
+    RunSnapshot,
+    observe_again,
+    observe_patiently,
+)
 from job.result import Result
 from job.workers import Terminated
 
@@ -21,6 +27,12 @@ WriteLine = Callable[[str], None]
 # Seconds after which we observe the run again even if its Job has not changed: why a pod waits is
 # not written in the Job.
 POLL_SECONDS = 3
+# The same once a pod is at work. Each look is several requests, and many may wait at once.
+WORKING_POLL_SECONDS = 15
+# Seconds between two tries to cancel a run, and their number: a pod that is stopped itself has
+# 30 seconds by default.
+PAUSE = 2.0
+TRIES = 5
 
 
 class NotStarted(TemporaryError):
@@ -54,18 +66,53 @@ def watch(
     try:
         reporter = RunReporter(cluster, write_line)
         return _follow_run(cluster, run, reporter, start_timeout)
-    except (NotStarted, Terminated, KeyboardInterrupt) as error:
-        # Whatever stopped us, the message has to say what became of the run.
-        became = "goes on"
-        cure = f"`graft watch {run}` follows it again."
-        if cancel:
+    except BaseException as error:
+        raise abandon(cluster, run, error, cancel=cancel) from error
+
+
+def abandon(cluster: Cluster, run: str, error: BaseException, *, cancel: bool) -> BaseException:
+    """Return the error with which a wait ends before its run: it says what becomes of the run.
+
+    Args:
+        cluster: where the run is.
+        run: its name.
+        error: what ended the wait.
+        cancel: end the run too.
+    """
+    # Then there is nothing to follow or to cancel.
+    if isinstance(error, RunDeleted | ClusterNotFound):
+        return error
+    became, cure = "goes on", f"`graft watch {run}` follows it again."
+    if cancel:
+        became, cure = _cancel_run(cluster, run)
+
+    if isinstance(error, Terminated | KeyboardInterrupt | Interrupted):
+        return Interrupted(f"The wait was stopped; the run {run} {became}.", cure)
+    if isinstance(error, JobError):
+        message = f"{error.message} The run {run} {became}."
+        return type(error)(message, f"{error.cure} {cure}".lstrip(), error.problems)
+    logger.warning("The run %s %s. %s", run, became, cure)
+    return error
+
+
+def _cancel_run(cluster: Cluster, run: str) -> tuple[str, str]:
+    """End a run, and return what became of it and what to do."""
+    cancelled = "was cancelled; its checkpoint is kept", "Submit it again to go on."
+    tries = 0
+    while True:
+        tries += 1
+        try:
             cluster.delete_job(run)
-            became = "was cancelled; its checkpoint is kept"
-            cure = "Submit it again to go on."
-        if isinstance(error, NotStarted):
-            message = f"{error.message} The run {run} {became}."
-            raise NotStarted(message, f"{error.cure} {cure}".lstrip()) from error
-        raise Interrupted(f"The wait was stopped; the run {run} {became}.", cure) from error
+            return cancelled
+        # An earlier try was carried out, but its answer was lost.
+        except ClusterNotFound:
+            return cancelled
+        except (ClusterUnavailable, ClusterForbidden) as error:
+            if tries == TRIES:
+                became = f"goes on, because it was not possible to cancel it: {error.message}"
+                return became.rstrip("."), f"Delete it: `kubectl delete job {run}`."
+            logger.warning("%s", error.message)
+        time.sleep(PAUSE)
 
 
 def _follow_run(
@@ -75,7 +122,8 @@ def _follow_run(
     start_timeout: float | None,
 ) -> Result:
     began = time.monotonic()
-    snapshot = observe(cluster, run)
+    waiter = _Waiter(cluster)
+    snapshot = observe_patiently(cluster, run)
     while True:
         reporter.report(snapshot)
         if snapshot.job.end:
@@ -90,8 +138,33 @@ def _follow_run(
                 reason.cure,
             )
         # A watch only wakes us: the state is read again each time, so nothing is lost with it.
-        cluster.await_change(snapshot.job, POLL_SECONDS)
+        waiter.wait(snapshot)
         snapshot = observe_again(cluster, run)
+
+
+class _Waiter:
+    """Waits for a change of a run, and outlasts times in which the watch is refused."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._last_success = time.monotonic()
+
+    def wait(self, snapshot: RunSnapshot) -> None:
+        """Return when there may be something new.
+
+        Raises:
+            ClusterForbidden: the watch has been refused for too long.
+        """
+        pod = snapshot.newest_pod
+        seconds = WORKING_POLL_SECONDS if pod and pod.is_running else POLL_SECONDS
+        try:
+            self._cluster.await_change(snapshot.job, seconds)
+            self._last_success = time.monotonic()
+        except ClusterForbidden as error:
+            if time.monotonic() - self._last_success >= PATIENCE:
+                raise
+            logger.warning("%s", error.message)
+            time.sleep(PAUSE)
 
 
 class RunReporter:
@@ -151,8 +224,6 @@ class RunReporter:
             for line in reader.read_new_lines(follow=False):
                 if message := _extract_phase(line):
                     self._write_line(message)
-        except ClusterForbidden:
-            raise
         # The result does not depend on the log, so a log that cannot be read ends nothing.
         except JobError as error:
             logger.debug("%s", error)

@@ -119,6 +119,7 @@ def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Pat
         )
         release, decision = phases.publish_release(outcome, challenger)
         inputs.checkpoints.clear()
+        _prune_releases(settings, inputs.registry)
         ending = "promoted" if decision.promote else "not promoted"
         logger.info("%s: %s", ending, decision.reason)
         facts = {"promotion": f"{ending}: {decision.reason}"}
@@ -134,6 +135,16 @@ def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Pat
         plan=trained.plan.mode,
         reason=decision.reason,
     )
+
+
+def _prune_releases(settings: Settings, registry: Store) -> None:
+    """Delete the releases that GRAFT_OUTPUT_KEEP does not keep. A failure ends no run."""
+    if settings.output.keep is None:
+        return
+    try:
+        publish.prune(registry, settings.output.keep)
+    except JobError as error:
+        logger.warning("Old releases were not deleted: %s", error)
 
 
 def train(inputs: RunInputs, context: RunContext, history: History) -> "TrainedClassifier":

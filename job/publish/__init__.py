@@ -14,6 +14,8 @@ from job.publish.listing import ReleaseRow, find_release, list_releases
 from job.publish.prediction import Prediction, Predictor, predict
 from job.publish.promotion import finish_promotion, promote, promote_manually
 from job.publish.releasing import Release, complete, find, release
+from job.publish.retention import Retention, plan_retention, prune
+from job.publish.rollback import roll_back
 from job.publish.verification import verify
 
 __all__ = [
@@ -29,6 +31,7 @@ __all__ = [
     "Predictor",
     "Release",
     "ReleaseRow",
+    "Retention",
     "compare",
     "complete",
     "compose_inventory",
@@ -40,11 +43,14 @@ __all__ = [
     "find_release",
     "finish_promotion",
     "list_releases",
+    "plan_retention",
     "predict",
     "promote",
     "promote_manually",
+    "prune",
     "read_champion",
     "read_history",
     "release",
+    "roll_back",
     "verify",
 ]

@@ -102,7 +102,8 @@ def write_pointer(
     Args:
         registry: the store that holds the pointer.
         manifest: of the release.
-        promotion: `by`, `reason` and `comparison`, and for a choice by hand its unique `choice`.
+        promotion: `by`, `reason` and `comparison`, and for a choice by hand its unique `choice`
+            and, after a roll-back, `rolled_back_from`.
         champion: the champion that this was decided against. None if there was none.
 
     Raises:
@@ -124,9 +125,10 @@ def write_pointer(
         "comparison": promotion["comparison"],
         "previous": previous,
     }
-    if "choice" in promotion:
-        # Unique: the same release chosen by hand once more is another pointer.
-        pointer["choice"] = promotion["choice"]
+    # Of a choice by hand. `choice` is unique: the same release chosen once more is another pointer.
+    for name in ("choice", "rolled_back_from"):
+        if name in promotion:
+            pointer[name] = promotion[name]
     raw = json.dumps(pointer, indent=2, ensure_ascii=False).encode() + b"\n"
     registry.write_if(POINTER, raw, champion.etag if champion else None)
     fields = {"run_id": manifest.run_id, "by": promotion["by"]}

@@ -5,12 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import uuid4
 
-from job.errors import SettingsError, StoreConflict, TemporaryError
+from job.errors import ReleaseError, SettingsError, StoreConflict, TemporaryError
 from job.publish.champion import MANUAL, Champion, is_champion, read_champion, write_pointer
 from job.publish.decision import Decision
 from job.publish.releasing import ATTEMPTS
 from job.publish.verification import verify
-from job.release import Manifest, folder_of
+from job.release import MANIFEST, Manifest, folder_of
 from job.storage import Store, connect
 
 logger = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def finish_promotion(registry: Store, manifest: Manifest) -> PromotionState:
     A later choice by hand is left as it is.
     """
     champion = read_champion(registry)
-    if not is_champion(manifest, champion) and _is_promotion_due(manifest, champion):
+    if not is_champion(manifest, champion) and is_promotion_due(manifest, champion):
         try:
             write_pointer(registry, manifest, manifest.fields["promotion"], champion)
         except StoreConflict:
@@ -90,7 +90,7 @@ def finish_promotion(registry: Store, manifest: Manifest) -> PromotionState:
     return PromotionState(promoted=False, reason="it is not the champion")
 
 
-def _is_promotion_due(manifest: Manifest, champion: Champion | None) -> bool:
+def is_promotion_due(manifest: Manifest, champion: Champion | None) -> bool:
     """Whether a release has won, and the pointer is still exactly the one that it won against.
 
     The champion's manifest is not enough: after a roll-back by hand it is the champion's again.
@@ -107,20 +107,24 @@ def _is_promotion_due(manifest: Manifest, champion: Champion | None) -> bool:
     return champion.sha256 == manifest.previous and not champion.chosen_by_hand
 
 
-def promote_manually(uri: str) -> str:
+def promote_manually(
+    uri: str, reason: str = "Promoted by hand.", rolled_back_from: str = ""
+) -> str:
     """`graft promote RELEASE`: make a verified release the champion, whatever the scores say.
 
     This is also the way to roll back.
 
     Args:
         uri: `<output uri>/<name>/releases/<run id>`.
+        reason: one sentence for the pointer.
+        rolled_back_from: run id of the champion that this takes back, if it does.
 
     Returns:
         the release's URI.
 
     Raises:
         ReleaseNotFound: there is no such release.
-        ReleaseError: it does not verify.
+        ReleaseError: it does not verify, or it was deleted in the meantime.
         SettingsError: the URI is not that of a release.
         TemporaryError: others kept changing the champion.
     """
@@ -136,10 +140,12 @@ def promote_manually(uri: str) -> str:
     # Written even where it is the champion already: from now on a person has chosen it.
     choice = {
         "by": MANUAL,
-        "reason": "Promoted by hand.",
+        "reason": reason,
         "comparison": None,
         "choice": uuid4().hex,
     }
+    if rolled_back_from:
+        choice["rolled_back_from"] = rolled_back_from
     for _ in range(ATTEMPTS):
         champion = read_champion(registry)
         if champion and champion.pointer.get("choice") == choice["choice"]:
@@ -149,8 +155,19 @@ def promote_manually(uri: str) -> str:
         except StoreConflict:
             logger.info("The champion changed in the meantime: trying again.")
         else:
+            _require_manifest(verified.store)
             return verified.store.uri
     raise _contended_champion(registry)
+
+
+def _require_manifest(store: Store) -> None:
+    """Raise if the release was deleted while the pointer came to name it."""
+    # A deletion removes the manifest and then looks at the pointer. So one of the two sees the
+    # other, and a release that is named when a deletion looks gets its manifest back.
+    if store.head(MANIFEST) is None:
+        raise ReleaseError(
+            f"{store.uri} was deleted while it was promoted.", "Promote another release."
+        )
 
 
 def _contended_champion(registry: Store) -> TemporaryError:

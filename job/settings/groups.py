@@ -75,6 +75,10 @@ class OutputSettings(Group):
 
     uri: Address = runs()
     """`s3://bucket/prefix` or `file:///folder`. The model's name is added to it."""
+    keep: int | None = runs(None, ge=1)
+    """How many of the newest releases of the model are kept. Each run that releases deletes older
+    ones, but never the champion, the one before it, or one that their decisions name. Empty keeps
+    all."""
 
 
 class BackboneSettings(Group):

@@ -481,3 +481,33 @@ def test_a_wrong_setting_of_the_data_set_is_named(name: str, value: str) -> None
     with pytest.raises(SettingsError, match=name) as caught:
         load_uris("s3://b/data", "s3://b/models", **{name: value})
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "noted"),
+    [
+        (["animals/cat/*2", "vehicles/car/*2"], "animals with cat, vehicles with car"),
+        (["train/animals/cat/*2", "train/vehicles/car/*2"], "animals with cat, vehicles with car"),
+        (["cat/2024/*2", "cat/2025/*2", "dog/*2"], "cat with 2024, 2025"),
+    ],
+)
+def test_classes_that_hold_all_images_in_folders_are_noted_as_a_guess(
+    names: list[str], noted: str, tmp_path: Path
+) -> None:
+    listing = survey(DatasetSettings(uri=plant(tmp_path, names)))
+    (note,) = listing.notes
+    assert f"took the upper folders as the classes, and not the folders in them: {noted}" in note
+    assert "GRAFT_DATASET_CLASS_DEPTH" in note
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["cat/*2", "dog/*2"],
+        ["cat/images/*2", "dog/images/*2"],
+        ["cat/cat/*2", "dog/*2"],
+        ["cat/*2", "cat/old/*1", "dog/*2"],
+    ],
+)
+def test_folders_of_pictures_in_a_class_are_no_guess(names: list[str], tmp_path: Path) -> None:
+    assert survey(DatasetSettings(uri=plant(tmp_path, names))).notes == ()

@@ -1,5 +1,6 @@
 """Every kind of image that decodes, against Pillow: no kind comes out wrong in silence."""
 
+import base64
 import io
 import struct
 import zlib
@@ -118,6 +119,14 @@ FIRST_RGB = make_chunk(b"tRNS", struct.pack(">HHH", *map(int, PIXELS[0, 0, :3]))
 EXIF = Image.Exif()
 EXIF[0x0112] = 1
 STORED = PIXELS.tobytes()
+# 16 by 16 pixels by libjpeg with `arith_code`. Pillow reads this kind and cannot write it.
+ARITHMETIC = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoHBwYIDAoMDAsK"
+    "CwsNDhIQDQ4RDgsLEBYQERMUFRUVDA8XGBYUGBIUFRT/2wBDAQMEBAUEBQkFBQkUDQsNFBQUFBQU"
+    "FBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFBT/yQARCAAQABADASIA"
+    "AhEBAxEB/8wACgAQEAUBEBEF/9oADAMBAAIRAxEAPwD/AN4Gp7rfXMXHJ443imuyLjWF1IjZrQUl"
+    "LC/wT4q/INZBWinf4/ioRsYlyv/Z"
+)
 
 JPEGS = {
     "jpeg-grey": encode(PHOTOGRAPH.convert("L"), "JPEG"),
@@ -132,6 +141,7 @@ JPEGS = {
     "jpeg-cmyk-without-adobe-marker": drop_segment(CMYK, 0xEE),
     "jpeg-cmyk-progressive": encode(PHOTOGRAPH.convert("CMYK"), "JPEG", progressive=True),
     "jpeg-ycck": YCCK,
+    "jpeg-arithmetic": ARITHMETIC,
 }
 
 

@@ -187,6 +187,47 @@ def test_the_export_process_is_our_own_beside_a_strangers_job(tmp_path: Path) ->
     assert "Field required" in done.stdout
 
 
+WORKER = """
+import multiprocessing, sys
+from job import files, supervision
+if __name__ == "__main__":
+    supervision.settle_surroundings()
+    process = multiprocessing.get_context("spawn").Process(target=files.sweep_scratch)
+    process.start()
+    process.join()
+    sys.exit(process.exitcode)
+"""
+
+
+def test_a_spawned_process_is_our_own_beside_a_strangers_job(tmp_path: Path) -> None:
+    """As those of several workers are. What it calls is in `job`, and spawning needs `random`."""
+    script, here = tmp_path / "bin" / "graft.py", tmp_path / "here"
+    script.parent.mkdir()
+    script.write_text(WORKER)
+    (here / "job").mkdir(parents=True)
+    for path in ("job/__init__.py", "random.py"):
+        (here / path).write_text("raise SystemExit('the stranger was imported')\n")
+    done = subprocess.run(
+        [sys.executable, str(script)],
+        capture_output=True,
+        text=True,
+        cwd=here,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_module_is_our_own_where_python_is_told_to_be_safe(tmp_path: Path) -> None:
+    (tmp_path / "job").mkdir()
+    for path in ("job/__init__.py", "job/__main__.py"):
+        (tmp_path / path).write_text("raise SystemExit('the stranger was imported')\n")
+    words = [sys.executable, "-P", "-m", "job", "settings"]
+    code, out, messages = finish(start(cwd=tmp_path, args=words))
+    assert code == 0, messages
+    assert json.loads(out)["GRAFT_OUTPUT_URI"] == "file:///models"
+
+
 # Streams
 
 

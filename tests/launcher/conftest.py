@@ -28,10 +28,20 @@ class Answer:
 
 @dataclass
 class Recording:
-    """What an API server answers. The last answer to a request is repeated."""
+    """What an API server answers. The last answer to a request is repeated.
+
+    Attributes:
+        token: the one bearer token that is accepted; empty accepts everybody.
+        arrived: a request that is held has come.
+        release: set to have it answered.
+    """
 
     answers: dict[tuple[str, str], list[Answer]] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
+    token: str = ""
+    arrived: threading.Event = field(default_factory=threading.Event)
+    release: threading.Event = field(default_factory=threading.Event)
+    held: tuple[str, ...] = ()
 
     def says(
         self, request: str, body: Any = None, status: int = 200, *, broken: bool = False
@@ -44,13 +54,14 @@ class Recording:
         method, path = request.split()
         self.answers.setdefault((method, path), []).append(Answer(status, pieces, broken))
 
-    def refuses(self, request: str, status: int, message: str) -> None:
+    def refuses(self, request: str, status: int, message: str, reason: str = "") -> None:
         """Answer with a `Status` object, as an API server does."""
         kind = {
             "kind": "Status",
             "apiVersion": "v1",
             "status": "Failure",
             "message": message,
+            "reason": reason,
             "code": status,
         }
         self.says(request, kind, status)
@@ -58,8 +69,17 @@ class Recording:
     def lists(self, request: str, *items: Any) -> None:
         self.says(request, {"metadata": {"resourceVersion": "10"}, "items": list(items)})
 
-    def next(self, method: str, path: str) -> Answer:
+    def hold(self, request: str) -> None:
+        """Answer this request only when `release` is set."""
+        self.held = tuple(request.split())
+
+    def next(self, method: str, path: str, authorization: str | None) -> Answer:
         self.asked.append((method, path))
+        if self.held == (method, path):
+            self.arrived.set()
+            self.release.wait(60)
+        if self.token and authorization != f"Bearer {self.token}":
+            return Answer(401, (b'{"message": "Unauthorized"}',))
         nothing = Answer(404, (b'{"message": "nothing was recorded"}',))
         left = self.answers.get((method, path)) or [nothing]
         return left.pop(0) if len(left) > 1 else left[0]
@@ -84,7 +104,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _answer(self, method: str) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        answer = self.recording.next(method, urlsplit(self.path).path)
+        answer = self.recording.next(
+            method, urlsplit(self.path).path, self.headers.get("Authorization")
+        )
         self.send_response(answer.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Transfer-Encoding", "chunked")

@@ -15,6 +15,8 @@ from tools.paths import MANIFESTS
 
 RUN = "graft-1f2e3d4c5b"
 NOW = "2026-01-02T03:04:05Z"
+# Of the Job of a run, unless a test says otherwise.
+UID = "uid of "
 
 
 def template(**metadata: Any) -> Json:
@@ -36,6 +38,7 @@ def job(name: str = RUN, *, version: str = "10", **status: Any) -> Json:
     metadata = {
         "name": name,
         "namespace": "graft",
+        "uid": UID + name,
         "labels": labels,
         "resourceVersion": version,
         "creationTimestamp": NOW,
@@ -57,9 +60,19 @@ def ended(kind: str, reason: str = "", message: str = "") -> Json:
 
 
 def pod(
-    name: str = f"{RUN}-abcde", *, run: str = RUN, index: int | None = None, **status: Any
+    name: str = f"{RUN}-abcde",
+    *,
+    run: str = RUN,
+    owner: str = "",
+    index: int | None = None,
+    **status: Any,
 ) -> Json:
     """A pod; the keywords are its status, in the words of the client's own models."""
+    labels = {
+        "batch.kubernetes.io/job-name": run,
+        "batch.kubernetes.io/controller-uid": owner or UID + run,
+        "app.kubernetes.io/name": "graft",
+    }
     annotations = {} if index is None else {"batch.kubernetes.io/job-completion-index": str(index)}
     model = client.V1Pod(
         api_version="v1",
@@ -67,7 +80,7 @@ def pod(
         metadata=client.V1ObjectMeta(
             name=name,
             namespace="graft",
-            labels={"batch.kubernetes.io/job-name": run, "app.kubernetes.io/name": "graft"},
+            labels=labels,
             annotations=annotations,
         ),
         spec=client.V1PodSpec(

@@ -72,6 +72,10 @@ class Node:
     def pod(self, run: str, **status: Any) -> str:
         name = f"{run}-{uuid4().hex[:5]}"
         labels = {"batch.kubernetes.io/job-name": run, "app.kubernetes.io/name": "graft"}
+        # A pod of no Job at all is one too: it only has to be there.
+        with suppress(client.ApiException):
+            job = self.batch.read_namespaced_job(run, "graft")
+            labels["batch.kubernetes.io/controller-uid"] = job.metadata.uid
         body = {
             "metadata": {"name": name, "labels": labels},
             "spec": {
@@ -315,7 +319,8 @@ def _all_verbs(cluster: launcher.Cluster, node: Node) -> None:
         with suppress(ClusterNotFound, ClusterUnavailable, SettingsError):
             _unless_forbidden(call)
     run = launcher.submit(cluster, "graft", {})
-    with suppress(NotStarted):
+    # The message says whether the run could be cancelled.
+    with pytest.raises(NotStarted, match="was cancelled"):
         launcher.watch(cluster, run.name, print, start_timeout=0.1, cancel=True)
 
 
@@ -339,8 +344,13 @@ def test_the_role_is_enough(cluster: launcher.Cluster, node: Node) -> None:
     assert _refusal(cluster, node) == ""
 
 
-def test_the_role_is_not_too_much(plane: ControlPlane, node: Node, api: client.ApiClient) -> None:
+def test_the_role_is_not_too_much(
+    plane: ControlPlane, node: Node, api: client.ApiClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A role that lacks any one of its rights is refused for the lack of just that."""
+    monkeypatch.setattr("job.launcher.snapshot.PATIENCE", 0.0)
+    monkeypatch.setattr("job.launcher.watching.PATIENCE", 0.0)
+    monkeypatch.setattr("job.launcher.watching.PAUSE", 0.05)
     rules = api.sanitize_for_serialization(
         client.RbacAuthorizationV1Api(api).read_namespaced_role("graft-launcher", "graft").rules
     )

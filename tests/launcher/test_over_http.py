@@ -46,6 +46,7 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("job.launcher.watching.POLL_SECONDS", 1)
     monkeypatch.setattr("job.launcher.snapshot.PAUSE", 0.05)
     monkeypatch.setattr("job.launcher.reading.PAUSE", 0.05)
+    monkeypatch.setattr("job.launcher.watching.PAUSE", 0.05)
     monkeypatch.setattr(cluster_room, "PAUSE", 0.05)
 
 
@@ -196,9 +197,10 @@ class TestWatch:
         recording.says(f"WATCH {JOBS}", {"type": "MODIFIED", "object": {}})
         assert launcher.watch(cluster, RUN, lambda _: None).exit_code == 0
 
-    def test_a_right_that_is_lost_ends_the_watch(
-        self, cluster: launcher.Cluster, recording: Recording
+    def test_a_right_that_is_lost_for_good_ends_the_watch(
+        self, cluster: launcher.Cluster, recording: Recording, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr("job.launcher.watching.PATIENCE", 0.2)
         recording.says(f"GET {JOB}", job())
         recording.lists(f"GET {PODS}", pod(**running()))
         recording.says(f"GET {LOG}", [b""])
@@ -380,9 +382,9 @@ class TestVerbs:
     ) -> None:
         name = build_job(template(), {}, "uid")["metadata"]["name"]
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
-        recording.refuses(f"POST {JOBS}", 409, "already exists")
+        recording.refuses(f"POST {JOBS}", 409, "already exists", "AlreadyExists")
         recording.says(f"GET {BATCH}/jobs/{name}", job(name, **ended("Failed", "PodFailurePolicy")))
-        recording.lists(f"GET {PODS}", pod(**terminated(2, MISSPELT)))
+        recording.lists(f"GET {PODS}", pod(run=name, **terminated(2, MISSPELT)))
         recording.says(f"GET {LOG}", [b""])
         monkeypatch.setenv("GRAFT_RESULT_PATH", str(tmp_path / "result.json"))
         assert main(["submit", "graft", "--key", "uid", "--wait"]) == 2
@@ -400,7 +402,7 @@ class TestVerbs:
     ) -> None:
         name = build_job(template(), {}, "uid")["metadata"]["name"]
         recording.says(f"GET {BATCH}/cronjobs/graft", template())
-        recording.refuses(f"POST {JOBS}", 409, "already exists")
+        recording.refuses(f"POST {JOBS}", 409, "already exists", "AlreadyExists")
         recording.says(f"GET {BATCH}/jobs/{name}", job(name))
         assert main(["submit", "graft", "--key", "uid", "--set", "GRAFT_SEED=7"]) == 0
         assert "it keeps its own GRAFT_SEED" in capsys.readouterr().err

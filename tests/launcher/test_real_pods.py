@@ -25,7 +25,7 @@ LEAVE = "printf '%s' '{}' >/dev/termination-log; exit {}"
 
 @pytest.fixture
 def cluster(namespace: Namespace) -> launcher.Cluster:  # noqa: F811
-    return launcher.Cluster(namespace.core.api_client, namespace.name)
+    return launcher.Cluster(lambda: namespace.core.api_client, namespace.name)
 
 
 @pytest.fixture

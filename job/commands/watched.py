@@ -1,0 +1,54 @@
+"""A run that others watch: `graft run` and `job.train` are this."""
+
+from dataclasses import dataclass, replace
+from typing import TextIO
+
+from job import pipeline, result, telemetry
+from job.commands.environment import find_keras_home
+from job.result import Result
+from job.settings import Settings
+from job.workers import SINGLE_WORKER, Stop, WorkerGroup
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnding:
+    """How a run ended.
+
+    Attributes:
+        outcome: its result.
+        error: what ended it, if it failed or was stopped.
+    """
+
+    outcome: Result
+    error: BaseException | None
+
+
+def run_watched(
+    settings: Settings,
+    stop: Stop,
+    group: WorkerGroup = SINGLE_WORKER,
+    terminal: TextIO | None = None,
+) -> RunEnding:
+    """Do a run. Whoever watches sees its outcome, good or bad, before losing sight of it.
+
+    Args:
+        settings: of the run.
+        stop: the request to stop.
+        group: the workers that train it.
+        terminal: where to draw a progress bar, if a person watches.
+    """
+    with telemetry.serve(
+        settings.telemetry, settings.name, pipeline.PHASES, terminal
+    ) as run_telemetry:
+        context = pipeline.RunContext(
+            telemetry=run_telemetry, stop=stop, keras_home=find_keras_home(), worker_group=group
+        )
+        error = None
+        try:
+            outcome = pipeline.run(settings, context)
+        except BaseException as raised:  # noqa: BLE001 - the page and the push gateway get it too
+            error = stop.explain(raised)
+            outcome = result.failed(error, run_id=getattr(error, "run_id", None))
+        outcome = replace(outcome, seconds=run_telemetry.seconds)
+        run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
+    return RunEnding(outcome, error)
