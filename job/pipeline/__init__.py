@@ -105,12 +105,12 @@ def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Pat
     """From images on this disk to a release. `scratch` receives the files of the release."""
     trained = train(inputs, context, history)
 
-    from job.pipeline import phases
+    from job.pipeline import judging, phases
     from job.pipeline.outcome import RunOutcome
 
     settings = inputs.settings
     with context.phase("evaluation"):
-        report, challenger = phases.evaluate(trained)
+        report, challenger = judging.evaluate(inputs, trained)
     with context.phase("export"):
         bundle = phases.export_classifier(settings, trained, scratch)
     with context.phase("release"):
@@ -161,7 +161,7 @@ def train(inputs: RunInputs, context: RunContext, history: History) -> "TrainedC
         fitted = phases.train_classifier(settings.transfer, network, measured, training)
         telemetry.emit(phases.describe_choice(fitted))
     return TrainedClassifier(
-        workers=workers,
+        training=training,
         census=census,
         backbones=backbones,
         network=network,
