@@ -37,12 +37,8 @@ class ExportInput:
     pixels: npt.NDArray[np.float32]
 
 
-def rebuild_classifier(request: ExportRequest, arrays: list[npt.NDArray[Any]]) -> ExportInput:
-    """Build the architecture from code and fill it with the run's tensors.
-
-    Raises:
-        ReleaseError: the tensors do not fit the architecture.
-    """
+def rebuild_classifier(request: ExportRequest) -> ExportInput:
+    """Build the architecture from code. `assign_variables` fills it with the run's tensors."""
     spec = backbones.ClassifierSpec(
         backbone=request.backbone,
         head=request.head,
@@ -51,7 +47,6 @@ def rebuild_classifier(request: ExportRequest, arrays: list[npt.NDArray[Any]]) -
     )
     # The tensors come from the run, so no weights file is needed.
     classifier = backbones.build(spec, NO_WEIGHTS)
-    assign_variables(classifier.model, arrays)
     size = classifier.image_size
     fit = request.backbone.image_fit
     encoded = read_padded(request.images, request.batch_size)
@@ -90,7 +85,7 @@ def assign_variables(model: Any, arrays: list[npt.NDArray[Any]]) -> None:
 
 
 def trace_model(export_input: ExportInput) -> Any:
-    """Make a `tf.function` of the model.
+    """Trace the model as a `tf.function`. Values that its variables get later count as well.
 
     It maps `images` float32 [batch, size, size, 3] to `probabilities` float32 [batch, classes].
     """
@@ -103,4 +98,5 @@ def trace_model(export_input: ExportInput) -> Any:
         probabilities = export_input.model(images, training=False)
         return {"probabilities": probabilities}
 
+    classify.get_concrete_function()
     return classify

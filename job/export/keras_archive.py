@@ -2,7 +2,7 @@
 
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,11 @@ from job.export.reference import classify
 # The earliest time that a zip can hold, for every member and for Keras's own note of the time.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 DATE_SAVED = "1980-01-01@00:00:00"
+
+
+def prepare(export_input: ExportInput) -> Callable[[Path], None]:
+    """Returns what writes the model, for which nothing is traced."""
+    return lambda path: write(export_input, path)
 
 
 def write(export_input: ExportInput, path: Path) -> None:

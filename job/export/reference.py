@@ -50,13 +50,19 @@ def classify(model: Any, pixels: Any) -> npt.NDArray[np.float32]:
     Returns:
         float32 [batch, classes].
     """
+    return trace_classifier(model, pixels.shape)(pixels).numpy()
 
-    @tf.function(autograph=False)
+
+def trace_classifier(model: Any, shape: tuple[int, ...]) -> Any:
+    """Trace a Keras model in inference mode, from pixels of one shape to probabilities."""
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
     def run_model(images: Any) -> Any:
         return model(images, training=False)
 
     # `model.predict` would compile with XLA, which rounds differently.
-    return run_model(pixels).numpy()
+    run_model.get_concrete_function()
+    return run_model
 
 
 def read_padded(images: Sequence[Path], batch_size: int) -> list[bytes]:

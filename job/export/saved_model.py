@@ -3,6 +3,7 @@
 Decoding is in its graph, so it computes exactly what was trained.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from job.export.export_input import ExportInput
 from job.images import prepare_batch
 
 
-def write(export_input: ExportInput, path: Path) -> None:
-    """Write the signature `serving_default`, from `images` string [batch].
+def prepare(export_input: ExportInput) -> Callable[[Path], None]:
+    """Trace the signature `serving_default`, from `images` string [batch].
 
     It gives `probabilities` float32 [batch, classes] and `labels` string [batch], the name of the
     best class.
+
+    Returns:
+        what writes it with the variables of that time.
     """
     images_spec = tf.TensorSpec([None], tf.string, name="images")
 
@@ -32,7 +36,8 @@ def write(export_input: ExportInput, path: Path) -> None:
         labels = tf.gather(classes, best)
         return {"probabilities": probabilities, "labels": labels}
 
-    save(export_input.model, serve, path)
+    serve.get_concrete_function()
+    return lambda path: save(export_input.model, serve, path)
 
 
 def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:

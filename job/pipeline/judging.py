@@ -3,7 +3,10 @@
 Imported late: TensorFlow comes with it.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import softmax
 
 from job import evaluation, model, training
@@ -15,15 +18,26 @@ from job.publish import Challenger, FrozenFeatures
 from job.settings.fields import Pooling
 
 
-def evaluate(inputs: RunInputs, trained: TrainedClassifier) -> tuple[Report, Challenger]:
+def evaluate(
+    inputs: RunInputs, trained: TrainedClassifier, begin_export: Callable[[], None]
+) -> tuple[Report, Challenger]:
     """The scores, and the classifier's probabilities for the test images.
 
     The temperature that calibrates it is folded into the classifier.
+
+    Args:
+        inputs: of the run.
+        trained: the classifier, and all that is known of it.
+        begin_export: called as soon as the classifier is complete.
     """
     classifier, splits = trained.classifier, trained.splits
     logits_val, logits_test = _compute_logits(trained)
-    report = _explain_mistakes(evaluation.judge(logits_test, logits_val, splits), trained)
+    report = evaluation.judge(logits_test, logits_val, splits)
+    # Maps show differences of logits as they were before the calibration.
+    kernel = classifier.head.get_layer("logits").kernel.numpy()
     model.fold_temperature(classifier, report.temperature)
+    begin_export()
+    report = _explain_mistakes(report, trained, kernel)
     calibrated = softmax(logits_test / report.temperature, axis=1).astype(np.float32)
     challenger = Challenger(
         classes=splits.classes,
@@ -53,8 +67,14 @@ def _compute_logits(trained: TrainedClassifier) -> tuple[np.ndarray, np.ndarray]
     return logits[: len(splits.val)], logits[len(splits.val) :]
 
 
-def _explain_mistakes(report: Report, trained: TrainedClassifier) -> Report:
-    """Add where the model looked in its worst mistakes, if a linear head on averages decides."""
+def _explain_mistakes(report: Report, trained: TrainedClassifier, kernel: np.ndarray) -> Report:
+    """Add where the model looked in its worst mistakes, if a linear head on averages decides.
+
+    Args:
+        report: of the classifier.
+        trained: the classifier.
+        kernel: of its last layer, float32 [d, classes].
+    """
     classifier, feed = trained.classifier, trained.network.feed
     head = classifier.spec.head
     if head.pooling != "avg" or head.units or not report.mistakes:
@@ -65,7 +85,6 @@ def _explain_mistakes(report: Report, trained: TrainedClassifier) -> Report:
         maps = training.load_feature_maps(classifier, feed, mistaken, trained.training)
     else:
         maps = training.compute_feature_maps(classifier, feed, mistaken)
-    kernel = classifier.head.get_layer("logits").kernel.numpy()
     classes = classifier.classes
     predicted = np.array([classes.index(mistake.predicted) for mistake in report.mistakes])
     true = np.array([classes.index(mistake.true) for mistake in report.mistakes])
@@ -81,7 +100,7 @@ def _find_frozen_features(inputs: RunInputs, trained: TrainedClassifier) -> Froz
     measured_pooling = trained.network.classifier.spec.head.pooling
     # Heads on all stages take the average of the last one.
     known: tuple[Pooling, ...] = ("max",) if measured_pooling == "max" else ("avg", "stages")
-    by_pooling = {}
+    by_pooling: dict[str, NDArray[np.float32]] = {}
     for pooling in known:
         by_pooling[pooling] = features.take_columns(features.test, pooling).features
     return FrozenFeatures(records.backbone_fields(inputs, trained), by_pooling)

@@ -111,9 +111,8 @@ def compare(
         cache=cache / "predictions",
         machine=challenger.machine,
     )
-    features = challenger.features and challenger.features.take_for(manifest)
-    if features is not None:
-        features = features[rows]
+    known = challenger.features.take_for(manifest) if challenger.features else None
+    features = None if known is None else known[rows]
     predicted = champion.predict(examples, features)
     theirs = align(predicted, manifest.classes, challenger.classes)
     result = compare_paired(labels, ours, theirs, metric)

@@ -72,7 +72,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Releases:
             pixels=np.zeros((0, SIZE, SIZE, 3), np.float32),
         )
         (bundle / "saved_model").mkdir(parents=True)
-        saved_model.write(exported, bundle / "saved_model" / "1")
+        saved_model.prepare(exported)(bundle / "saved_model" / "1")
         (bundle / publish.INVENTORY).write_bytes(b'{"schema": 1, "images": []}')
         fields = {
             "name": "pets",
@@ -166,9 +166,9 @@ def test_a_champion_on_the_same_backbone_predicts_from_the_kept_features(
         machine="",
     )
     predicted = model.predict(releases.examples, taken)
-    live = predict_live(releases, "first", tmp_path)
-    assert live.max(axis=1).std() > 0.01
-    np.testing.assert_allclose(predicted, live, atol=1e-6)
+    by_images = predict_live(releases, "first", tmp_path)
+    assert by_images.max(axis=1).std() > 0.01
+    np.testing.assert_allclose(predicted, by_images, atol=1e-6)
 
 
 @pytest.mark.parametrize(
