@@ -14,7 +14,7 @@ import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
 
 from job.export import saved_model
-from job.export.export_input import ExportInput, trace_model
+from job.export.export_input import Classify, ComparedImages, ExportInput, trace_model
 
 
 def prepare(export_input: ExportInput) -> Callable[[Path], None]:
@@ -33,12 +33,14 @@ def prepare(export_input: ExportInput) -> Callable[[Path], None]:
     return write
 
 
-def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
-    """Load the written model, and return its probabilities for the pixels, [batch, classes]."""
-    pixels = export_input.pixels
+def load(path: Path) -> Classify:
+    """Load the written model. Returns what computes its probabilities, [batch, classes]."""
     interpreter = Interpreter(model_path=str(path))
-    (input_details,) = interpreter.get_input_details()
-    interpreter.resize_tensor_input(input_details["index"], pixels.shape)
-    classify = interpreter.get_signature_runner()
-    outputs = classify(images=pixels)
-    return outputs["probabilities"]
+
+    def classify(images: ComparedImages) -> npt.NDArray[np.float32]:
+        (input_details,) = interpreter.get_input_details()
+        interpreter.resize_tensor_input(input_details["index"], images.pixels.shape)
+        outputs = interpreter.get_signature_runner()(images=images.pixels)
+        return outputs["probabilities"]
+
+    return classify

@@ -17,7 +17,7 @@ import tensorflow as tf
 import tf2onnx
 from tf2onnx.handler import tf_op
 
-from job.export.export_input import ExportInput, trace_model
+from job.export.export_input import Classify, ComparedImages, ExportInput, trace_model
 from job.model import architecture
 
 OPSET = 17
@@ -64,8 +64,8 @@ def _trace_through() -> Iterator[None]:
         tf.config.run_functions_eagerly(False)
 
 
-def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
-    """Load the written graph, and return its probabilities for the pixels, [batch, classes]."""
+def load(path: Path) -> Classify:
+    """Load the written graph. Returns what computes its probabilities, [batch, classes]."""
     options = onnxruntime.SessionOptions()
     # The order of sums, and so the measured difference, is the same on every node.
     options.intra_op_num_threads = 1
@@ -74,9 +74,12 @@ def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
         options,
         providers=["CPUExecutionProvider"],
     )
-    inputs = {"images": export_input.pixels}
-    (probabilities,) = session.run(["probabilities"], inputs)
-    return probabilities
+
+    def classify(images: ComparedImages) -> npt.NDArray[np.float32]:
+        (probabilities,) = session.run(["probabilities"], {"images": images.pixels})
+        return probabilities
+
+    return classify
 
 
 @tf_op("Erfc")

@@ -27,8 +27,8 @@ from job import supervision
 from job.errors import ReleaseError
 from job.export.request import Bundle, ExportRequest, Parity
 
-# What the run writes to the process for each file that is complete.
-NEXT_FILE = b"."
+# What the run writes to the process when the variables are there, and when the reference is.
+SENT = b"."
 # Imports what the run imports, from where the run does.
 START = """
 import json, runpy, sys
@@ -53,6 +53,10 @@ class ExportFolder:
     @property
     def variables(self) -> Path:
         return self.folder / "variables.npz"
+
+    @property
+    def pixels(self) -> Path:
+        return self.folder / "pixels.npy"
 
     @property
     def probabilities(self) -> Path:
@@ -80,18 +84,31 @@ class ExportProcess:
     process: subprocess.Popen[bytes]
 
     def send_variables(self, variables: Sequence[npt.NDArray[Any]]) -> None:
-        """Let it write the formats."""
+        """Let it write the formats.
+
+        Args:
+            variables: the arrays of `list(classifier.model.variables)`, in that order.
+        """
         # Keyed by order: the names of Keras's variables are neither unique nor stable.
         arrays: dict[str, Any] = {}
         for index, array in enumerate(variables):
             arrays[f"{index:06d}"] = array
         np.savez(self.export_folder.variables, **arrays)
-        self._announce_file()
+        self._announce_files()
 
-    def send_probabilities(self, probabilities: npt.NDArray[np.float32]) -> None:
-        """Let it compare what it has written."""
+    def send_reference(
+        self, pixels: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32]
+    ) -> None:
+        """Let it compare what it has written.
+
+        Args:
+            pixels: the request's images, decoded and repeated until the batch is full: float32
+                [batch, size, size, 3].
+            probabilities: the trained model's for them, float32 [len(images), classes].
+        """
+        np.save(self.export_folder.pixels, pixels)
         np.save(self.export_folder.probabilities, probabilities)
-        self._announce_file()
+        self._announce_files()
 
     def wait(self) -> dict[str, Any]:
         """Wait until it ends. Returns the parity and the seconds of each format.
@@ -114,19 +131,27 @@ class ExportProcess:
             raise ReleaseError(error["message"], error["cure"], tuple(error["problems"]))
         return outcome
 
-    def _announce_file(self) -> None:
-        """Say that the next file is complete."""
+    def _announce_files(self) -> None:
+        """Say that the next files are complete."""
         assert self.process.stdin
         # A process that has failed reads no more. `wait` says why.
         with suppress(BrokenPipeError):
-            self.process.stdin.write(NEXT_FILE)
+            self.process.stdin.write(SENT)
             self.process.stdin.flush()
 
 
 class Exporter:
-    """Exports one trained classifier into a folder, by a process that may start before it is known.
+    """Exports one trained classifier, by a process that may start before it is trained.
 
-    Use it in a `with` block, at whose end the process is over.
+    Use it in a `with` block, at whose end the process is over:
+
+        process = exporter.start(request)
+        process.send_variables(variables)
+        process.send_reference(pixels, probabilities)
+        bundle = exporter.finish()
+
+    Args:
+        folder: receives the files. Other files in it stay.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -185,32 +210,6 @@ class Exporter:
         files = _move_files(self._running.export_folder.bundle, self._folder)
         parity = tuple(Parity(**row) for row in outcome["parity"])
         return Bundle(self._folder, files, parity, outcome["seconds"])
-
-
-def pack(
-    request: ExportRequest,
-    variables: Sequence[npt.NDArray[Any]],
-    probabilities: npt.NDArray[np.float32],
-    folder: Path,
-) -> Bundle:
-    """Write every format of a trained classifier and check that each agrees with it.
-
-    Args:
-        request: what to build and to write.
-        variables: the arrays of `list(classifier.model.variables)`, in that order.
-        probabilities: float32 [len(request.images), classes], the trained model's probabilities
-            for them, from `job.export.reference.compute_probabilities`.
-        folder: receives the files. Other files in it stay.
-
-    Raises:
-        ReleaseError: an export failed or disagrees with the trained model. `folder` is then
-            unchanged.
-    """
-    with Exporter(folder) as exporter:
-        process = exporter.start(request)
-        process.send_variables(variables)
-        process.send_probabilities(probabilities)
-        return exporter.finish()
 
 
 def _compose_command(export_folder: ExportFolder) -> list[str]:

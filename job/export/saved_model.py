@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from job.export.export_input import ExportInput
+from job.export.export_input import Classify, ComparedImages, ExportInput
 from job.images import prepare_batch
 
 
@@ -40,12 +40,18 @@ def prepare(export_input: ExportInput) -> Callable[[Path], None]:
     return lambda path: save(export_input.model, serve, path)
 
 
-def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
-    """Load the written model, and return its probabilities for the images, [batch, classes]."""
+def load(path: Path) -> Classify:
+    """Load the written model. Returns what computes its probabilities, [batch, classes]."""
     loaded = tf.saved_model.load(str(path))
     serve = loaded.signatures["serving_default"]
-    outputs = serve(images=tf.constant(export_input.encoded))
-    return outputs["probabilities"].numpy()
+
+    def classify(images: ComparedImages) -> npt.NDArray[np.float32]:
+        # The signature does not keep the variables alive, and `loaded` does.
+        assert loaded
+        outputs = serve(images=tf.constant(images.encoded))
+        return outputs["probabilities"].numpy()
+
+    return classify
 
 
 def save(model: Any, function: Any, path: Path) -> None:

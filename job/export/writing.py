@@ -15,10 +15,17 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from job.export import companions, keras_archive, litert, onnx_graph, saved_model
-from job.export.export_input import ExportInput, assign_variables, rebuild_classifier
+from job.export.export_input import (
+    Classify,
+    ComparedImages,
+    ExportInput,
+    assign_variables,
+    rebuild_classifier,
+    trace_pixels,
+)
 from job.export.packing import ExportFolder
 from job.export.parity import ParityCheck
-from job.export.reference import trace_classifier
+from job.export.reference import read_padded
 from job.export.request import ExportRequest, Parity
 
 # Converters reorder and fuse the arithmetic, which moves a probability by 1e-5 to 2e-5. A lost or
@@ -33,22 +40,22 @@ class ExportFormat:
     Attributes:
         path: within the bundle.
         prepare: traces the classifier. Returns what writes it to a path, once it is trained.
-        run: loads it from there and returns its probabilities, [batch, classes].
+        load: loads it from there. Returns what computes its probabilities.
         tolerance: largest difference of a probability; None takes the request's.
     """
 
     path: str
     prepare: Callable[[ExportInput], Callable[[Path], None]]
-    run: Callable[[ExportInput, Path], npt.NDArray[np.float32]]
+    load: Callable[[Path], Classify]
     tolerance: float | None = None
 
 
 # The order matters: names inside TensorFlow depend on what the process has built before.
 FORMATS = {
-    "saved_model": ExportFormat("saved_model/1", saved_model.prepare, saved_model.run),
-    "keras": ExportFormat("model.keras", keras_archive.prepare, keras_archive.run),
-    "onnx": ExportFormat("model.onnx", onnx_graph.prepare, onnx_graph.run, CONVERTED_TOLERANCE),
-    "litert": ExportFormat("model.tflite", litert.prepare, litert.run, CONVERTED_TOLERANCE),
+    "saved_model": ExportFormat("saved_model/1", saved_model.prepare, saved_model.load),
+    "keras": ExportFormat("model.keras", keras_archive.prepare, keras_archive.load),
+    "onnx": ExportFormat("model.onnx", onnx_graph.prepare, onnx_graph.load, CONVERTED_TOLERANCE),
+    "litert": ExportFormat("model.tflite", litert.prepare, litert.load, CONVERTED_TOLERANCE),
 }
 
 
@@ -70,17 +77,14 @@ class FormatWriter:
         self._request = request
         self._export_folder = export_folder
         self._kernel_bytes = 0
-        # The probabilities of each format, and of preprocess.py.
-        self._received: dict[str, npt.NDArray[np.float32]] = {}
         self._input = rebuild_classifier(request)
-        self._classify = trace_classifier(self._input.model, self._input.pixels.shape)
         self._writers: dict[str, Callable[[Path], None]] = {}
         for name, export_format in FORMATS.items():
             if name in request.formats:
                 self._writers[name] = export_format.prepare(self._input)
 
     def write_all(self) -> None:
-        """Write each format with the trained variables, load it, and run it.
+        """Write each format with the trained variables.
 
         Raises:
             ReleaseError: the tensors do not fit the architecture, or a layer is not Keras's own.
@@ -91,34 +95,43 @@ class FormatWriter:
             path = self._find_path(name)
             path.parent.mkdir(exist_ok=True)
             write(path)
-            self._received[name] = FORMATS[name].run(self._input, path)
-            self.seconds[name] = round(time.monotonic() - start, 3)
-        script = companions.write(self._input, self._export_folder.bundle)
-        batch_size = len(self._input.encoded)
-        pixels = companions.run(script, self._request.images, batch_size=batch_size)
-        self._received["preprocess"] = self._classify(pixels).numpy()
+            self.seconds[name] = time.monotonic() - start
+        companions.write(self._input, self._export_folder.bundle)
 
     def compare_all(self) -> list[Parity]:
-        """How far each is from the trained model.
+        """Load and run each format. Returns how far each is from the trained model.
 
         Raises:
             ReleaseError: a format disagrees with it.
         """
+        request, export_folder = self._request, self._export_folder
         check = ParityCheck(
-            bundle=self._export_folder.bundle,
-            trained=np.load(self._export_folder.probabilities, allow_pickle=False),
+            bundle=export_folder.bundle,
+            trained=np.load(export_folder.probabilities, allow_pickle=False),
             kernel_bytes=self._kernel_bytes,
         )
+        encoded = read_padded(request.images, request.batch_size)
+        images = ComparedImages(encoded, np.load(export_folder.pixels, allow_pickle=False))
+        # preprocess.py decodes with another library than training: measured, not judged.
+        script = export_folder.bundle / companions.SCRIPT
+        pixels = companions.run(script, request.images, batch_size=request.batch_size)
+        preprocessed = ComparedImages(encoded, pixels)
+
         parity = []
+        classify_pixels = trace_pixels(self._input.model)
         for name in self._writers:
+            start = time.monotonic()
+            path = self._find_path(name)
+            classify = FORMATS[name].load(path)
+            if name == "keras":
+                # Traced once, for both.
+                classify_pixels = classify
             tolerance = FORMATS[name].tolerance
             if tolerance is None:
-                tolerance = self._request.tolerance
-            path = self._find_path(name)
-            parity.append(check.check(name, path, self._received[name], tolerance))
-        # preprocess.py decodes with another library than training: measured, not judged.
-        script = self._export_folder.bundle / companions.SCRIPT
-        parity.append(check.measure("preprocess", script, self._received["preprocess"]))
+                tolerance = request.tolerance
+            parity.append(check.check(name, path, classify(images), tolerance))
+            self.seconds[name] = round(self.seconds[name] + time.monotonic() - start, 3)
+        parity.append(check.measure("preprocess", script, classify_pixels(preprocessed)))
         return parity
 
     def _find_path(self, name: str) -> Path:

@@ -5,7 +5,7 @@ Imported late: TensorFlow comes with it.
 
 from job.audit import Splits
 from job.export import Bundle, Exporter, ExportRequest
-from job.export.reference import compute_probabilities
+from job.export.reference import classify, decode, read_padded
 from job.model import Classifier
 from job.pipeline.outcome import Network, TrainedClassifier
 from job.settings import Settings
@@ -42,9 +42,10 @@ def finish_export(exporter: Exporter, settings: Settings, trained: TrainedClassi
     """Compare every format with the classifier on real images, and take the files over."""
     classifier = trained.classifier
     request = _describe_export(settings, classifier, trained.splits, trained.training)
-    fit, size = settings.backbone.image_fit, classifier.image_size
-    expected = compute_probabilities(classifier.model, request.images, size, fit, COMPARED_IMAGES)
-    exporter.start(request).send_probabilities(expected)
+    encoded = read_padded(request.images, request.batch_size)
+    pixels = decode(encoded, classifier.image_size, settings.backbone.image_fit)
+    probabilities = classify(classifier.model, pixels)[: len(request.images)]
+    exporter.start(request).send_reference(pixels, probabilities)
     return exporter.finish()
 
 

@@ -63,14 +63,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Releases:
         classifier.head.get_layer("logits").kernel.assign(kernel)
         fold_temperature(classifier, 1.7)
         bundle = folder / name
-        exported = ExportInput(
-            model=classifier.model,
-            classes=CLASSES,
-            size=SIZE,
-            fit="letterbox",
-            encoded=[],
-            pixels=np.zeros((0, SIZE, SIZE, 3), np.float32),
-        )
+        exported = ExportInput(model=classifier.model, classes=CLASSES, size=SIZE, fit="letterbox")
         (bundle / "saved_model").mkdir(parents=True)
         saved_model.prepare(exported)(bundle / "saved_model" / "1")
         (bundle / publish.INVENTORY).write_bytes(b'{"schema": 1, "images": []}')
