@@ -1,4 +1,4 @@
-"""The exporting process: `python -m job.export FOLDER`. Only `pack` starts it."""
+"""The exporting process: `python -m job.export FOLDER`. Only `packing` starts it."""
 
 import json
 import os
@@ -9,24 +9,32 @@ from pathlib import Path
 from typing import Any
 
 from job.errors import JobError
-from job.export.packing import ExportFolder
+from job.export.packing import SENT, ExportFolder
 from job.export.request import ExportRequest
 
 
-def main(folder: Path) -> int:
-    """Carry out the request in `folder`, and write the result or the error to `outcome.json`."""
+def main(folder: Path, sent: threading.Semaphore) -> int:
+    """Carry out the request in `folder`, and write the result or the error to `outcome.json`.
+
+    Args:
+        folder: see `ExportFolder`.
+        sent: counts what the run has sent: the variables, then the reference.
+    """
     export_folder = ExportFolder(folder)
     request = ExportRequest.model_validate_json(export_folder.request.read_text())
     outcome: dict[str, Any]
     try:
         # It imports TensorFlow, which takes seconds. The thread that watches the run has started
         # before.
-        from job.export.writing import write_all
+        from job.export.writing import FormatWriter
 
-        parity, seconds = write_all(request, export_folder)
+        writer = FormatWriter(request, export_folder)
+        sent.acquire()
+        writer.write_all()
+        sent.acquire()
         outcome = {
-            "parity": [asdict(each) for each in parity],
-            "seconds": seconds,
+            "parity": [asdict(each) for each in writer.compare_all()],
+            "seconds": writer.seconds,
         }
     except JobError as error:
         outcome = {
@@ -40,13 +48,15 @@ def main(folder: Path) -> int:
     return 1 if "error" in outcome else 0
 
 
-def _end_with_run() -> None:
-    """End this process when its stdin closes, as it does when the run ends for any reason."""
+def _watch_run(sent: threading.Semaphore) -> None:
+    """Hear of what the run sends. End with the run, however that ends."""
     # Not through the buffer: at the interpreter's exit its lock, still held here, would abort it.
-    os.read(sys.stdin.fileno(), 1)
+    while os.read(sys.stdin.fileno(), 1) == SENT:
+        sent.release()
     os._exit(1)
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_run, daemon=True).start()
-    sys.exit(main(Path(sys.argv[1])))
+    received = threading.Semaphore(0)
+    threading.Thread(target=_watch_run, args=(received,), daemon=True).start()
+    sys.exit(main(Path(sys.argv[1]), received))

@@ -13,13 +13,15 @@ import numpy.typing as npt
 from job.export import preprocess
 from job.export.export_input import ExportInput
 
+SCRIPT = "preprocess.py"
+
 
 def write(export_input: ExportInput, bundle: Path) -> Path:
     """Write the three files. Returns the path of preprocess.py."""
     rules = describe_preprocessing(export_input.size, export_input.fit)
     _write_json(bundle / "labels.json", list(export_input.classes))
     _write_json(bundle / "preprocess.json", rules)
-    return Path(shutil.copyfile(preprocess.__file__, bundle / "preprocess.py"))
+    return Path(shutil.copyfile(preprocess.__file__, bundle / SCRIPT))
 
 
 def describe_preprocessing(size: int, fit: str) -> dict[str, Any]:

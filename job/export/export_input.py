@@ -1,5 +1,6 @@
-"""Rebuild what is exported: the classifier from code and tensors, and the images to compare on."""
+"""Rebuild what is exported, the classifier, from code and tensors."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from job import model as backbones
 from job.errors import ReleaseError
-from job.export.reference import decode, read_padded
+from job.export.reference import make_graph
 from job.export.request import ExportRequest
 from job.settings import ImageFit
 from job.weights import NO_WEIGHTS
@@ -17,7 +18,7 @@ from job.weights import NO_WEIGHTS
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportInput:
-    """A trained classifier and one batch of real images.
+    """The classifier that is exported.
 
     Attributes:
         model: Keras model, float32 [batch, size, size, 3] in RGB 0..255 to probabilities float32
@@ -25,24 +26,33 @@ class ExportInput:
         classes: class names in the order of the outputs.
         size: side of the square input in pixels.
         fit: how a picture becomes square.
-        encoded: the images as files, [batch].
-        pixels: the same, decoded by the graph: float32 [batch, size, size, 3].
     """
 
     model: Any
     classes: tuple[str, ...]
     size: int
     fit: ImageFit
+
+
+@dataclass(frozen=True, slots=True)
+class ComparedImages:
+    """One batch of real images, on which exports are compared.
+
+    Attributes:
+        encoded: the images as files, [batch].
+        pixels: the same, decoded: float32 [batch, size, size, 3].
+    """
+
     encoded: list[bytes]
     pixels: npt.NDArray[np.float32]
 
 
-def rebuild_classifier(request: ExportRequest, arrays: list[npt.NDArray[Any]]) -> ExportInput:
-    """Build the architecture from code and fill it with the run's tensors.
+# From images to probabilities float32 [batch, classes].
+Classify = Callable[[ComparedImages], npt.NDArray[np.float32]]
 
-    Raises:
-        ReleaseError: the tensors do not fit the architecture.
-    """
+
+def rebuild_classifier(request: ExportRequest) -> ExportInput:
+    """Build the architecture from code. `assign_variables` fills it with the run's tensors."""
     spec = backbones.ClassifierSpec(
         backbone=request.backbone,
         head=request.head,
@@ -51,17 +61,11 @@ def rebuild_classifier(request: ExportRequest, arrays: list[npt.NDArray[Any]]) -
     )
     # The tensors come from the run, so no weights file is needed.
     classifier = backbones.build(spec, NO_WEIGHTS)
-    assign_variables(classifier.model, arrays)
-    size = classifier.image_size
-    fit = request.backbone.image_fit
-    encoded = read_padded(request.images, request.batch_size)
     return ExportInput(
         model=classifier.model,
         classes=request.classes,
-        size=size,
-        fit=fit,
-        encoded=encoded,
-        pixels=decode(encoded, size, fit),
+        size=classifier.image_size,
+        fit=request.backbone.image_fit,
     )
 
 
@@ -89,8 +93,14 @@ def assign_variables(model: Any, arrays: list[npt.NDArray[Any]]) -> None:
         variable.assign(array)
 
 
+def trace_pixels(model: Any) -> Classify:
+    """What computes the probabilities of a Keras model as a graph, traced once for each shape."""
+    run_model = make_graph(model)
+    return lambda images: run_model(images.pixels).numpy()
+
+
 def trace_model(export_input: ExportInput) -> Any:
-    """Make a `tf.function` of the model.
+    """Trace the model as a `tf.function`. Values that its variables get later count as well.
 
     It maps `images` float32 [batch, size, size, 3] to `probabilities` float32 [batch, classes].
     """
@@ -103,4 +113,5 @@ def trace_model(export_input: ExportInput) -> Any:
         probabilities = export_input.model(images, training=False)
         return {"probabilities": probabilities}
 
+    classify.get_concrete_function()
     return classify

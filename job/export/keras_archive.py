@@ -2,21 +2,23 @@
 
 import json
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
-import numpy.typing as npt
 
 from job.errors import ReleaseError
-from job.export.export_input import ExportInput
-from job.export.reference import classify
+from job.export.export_input import Classify, ExportInput, trace_pixels
 
 # The earliest time that a zip can hold, for every member and for Keras's own note of the time.
 EPOCH = (1980, 1, 1, 0, 0, 0)
 DATE_SAVED = "1980-01-01@00:00:00"
+
+
+def prepare(export_input: ExportInput) -> Callable[[Path], None]:
+    """Returns what writes the model, for which nothing is traced."""
+    return lambda path: write(export_input, path)
 
 
 def write(export_input: ExportInput, path: Path) -> None:
@@ -55,10 +57,9 @@ def write(export_input: ExportInput, path: Path) -> None:
             archive.writestr(member, content)
 
 
-def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
-    """Load the written model, and return its probabilities for the pixels, [batch, classes]."""
-    model = keras.models.load_model(path, compile=False)
-    return classify(model, export_input.pixels)
+def load(path: Path) -> Classify:
+    """Load the written model. Returns what computes its probabilities, [batch, classes]."""
+    return trace_pixels(keras.models.load_model(path, compile=False))
 
 
 def _renumber_shared_objects(node: Any, numbers: dict[int, int]) -> None:

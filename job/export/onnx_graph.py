@@ -5,7 +5,8 @@ It maps `images` float32 [batch, size, size, 3] in RGB 0..255 to `probabilities`
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import tensorflow as tf
 import tf2onnx
 from tf2onnx.handler import tf_op
 
-from job.export.export_input import ExportInput, trace_model
+from job.export.export_input import Classify, ComparedImages, ExportInput, trace_model
 from job.model import architecture
 
 OPSET = 17
@@ -24,34 +25,47 @@ OPSET = 17
 COUNTER = re.compile(r"(__\d+)*(:\d+)?$")
 
 
-def write(export_input: ExportInput, path: Path) -> None:
-    """Convert the model, with fixed names for its input and its output."""
+def prepare(export_input: ExportInput) -> Callable[[Path], None]:
+    """Trace the model. Returns what converts it, with fixed names for its input and its output."""
     layer = architecture.find_statistics(export_input.model)
     if layer is not None:
         # Keras keeps them as tensors, which would become inputs of the ONNX graph.
         layer.mean = np.array(layer.mean)
         layer.variance = np.array(layer.variance)
+    with _trace_through():
+        function = trace_model(export_input)
 
-    function = trace_model(export_input)
-    # Keras wraps a grouped convolution, as in ConvNeXt, in a function compiled by XLA. ONNX has no
-    # node for such a function, so TensorFlow traces through it.
+    def write(path: Path) -> None:
+        with _trace_through():
+            model, _ = tf2onnx.convert.from_function(
+                function,
+                function.input_signature,
+                opset=OPSET,
+            )
+        canonicalise(model.graph)
+        # The maps of the message would otherwise be in any order.
+        content = model.SerializeToString(deterministic=True)
+        path.write_bytes(content)
+
+    return write
+
+
+@contextmanager
+def _trace_through() -> Iterator[None]:
+    """Trace through the functions inside a model.
+
+    Keras wraps a grouped convolution, as in ConvNeXt, in a function compiled by XLA. ONNX has no
+    node for such a function.
+    """
     tf.config.run_functions_eagerly(True)
     try:
-        model, _ = tf2onnx.convert.from_function(
-            function,
-            function.input_signature,
-            opset=OPSET,
-        )
+        yield
     finally:
         tf.config.run_functions_eagerly(False)
-    canonicalise(model.graph)
-    # The maps of the message would otherwise be in any order.
-    content = model.SerializeToString(deterministic=True)
-    path.write_bytes(content)
 
 
-def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
-    """Load the written graph, and return its probabilities for the pixels, [batch, classes]."""
+def load(path: Path) -> Classify:
+    """Load the written graph. Returns what computes its probabilities, [batch, classes]."""
     options = onnxruntime.SessionOptions()
     # The order of sums, and so the measured difference, is the same on every node.
     options.intra_op_num_threads = 1
@@ -60,9 +74,12 @@ def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
         options,
         providers=["CPUExecutionProvider"],
     )
-    inputs = {"images": export_input.pixels}
-    (probabilities,) = session.run(["probabilities"], inputs)
-    return probabilities
+
+    def classify(images: ComparedImages) -> npt.NDArray[np.float32]:
+        (probabilities,) = session.run(["probabilities"], {"images": images.pixels})
+        return probabilities
+
+    return classify
 
 
 @tf_op("Erfc")

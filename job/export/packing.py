@@ -1,8 +1,11 @@
-"""Start the exporting process, wait for it, and take over the files that it wrote.
+"""Start the exporting process, send it the trained classifier, and take over what it wrote.
 
 Names and counters inside TensorFlow depend on what a process has built before. Only a fresh process
 writes equal bytes whether or not the run was interrupted. It is started by exec, because a fork of
 a process in which TensorFlow has run hangs. See docs/decisions/0009.
+
+It may be started before the classifier is trained. It then imports TensorFlow, builds and traces
+meanwhile. See docs/decisions/0033.
 """
 
 import json
@@ -12,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +27,8 @@ from job import supervision
 from job.errors import ReleaseError
 from job.export.request import Bundle, ExportRequest, Parity
 
+# What the run writes to the process when the variables are there, and when the reference is.
+SENT = b"."
 # Imports what the run imports, from where the run does.
 START = """
 import json, runpy, sys
@@ -49,6 +55,10 @@ class ExportFolder:
         return self.folder / "variables.npz"
 
     @property
+    def pixels(self) -> Path:
+        return self.folder / "pixels.npy"
+
+    @property
     def probabilities(self) -> Path:
         return self.folder / "probabilities.npy"
 
@@ -65,83 +75,151 @@ class ExportFolder:
         return self.folder / "stderr.txt"
 
 
-def pack(
-    request: ExportRequest,
-    variables: Sequence[npt.NDArray[Any]],
-    probabilities: npt.NDArray[np.float32],
-    folder: Path,
-) -> Bundle:
-    """Write every format of a trained classifier and check that each agrees with it.
+@dataclass(frozen=True, slots=True)
+class ExportProcess:
+    """An exporting process that was started for one request."""
 
-    Args:
-        request: what to build and to write.
-        variables: the arrays of `list(classifier.model.variables)`, in that order.
-        probabilities: float32 [len(request.images), classes], the trained model's probabilities
-            for them, from `job.export.reference.compute_probabilities`.
-        folder: receives the files. Other files in it stay.
+    request: ExportRequest
+    export_folder: ExportFolder
+    process: subprocess.Popen[bytes]
 
-    Raises:
-        ReleaseError: an export failed or disagrees with the trained model. `folder` is then
-            unchanged.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    # Beside `folder`, on the same file system, so that moving a file does not copy it.
-    with tempfile.TemporaryDirectory(prefix=".exports-", dir=folder.parent) as scratch:
-        export_folder = ExportFolder(Path(scratch))
-        export_folder.request.write_text(request.model_dump_json())
+    def send_variables(self, variables: Sequence[npt.NDArray[Any]]) -> None:
+        """Let it write the formats.
+
+        Args:
+            variables: the arrays of `list(classifier.model.variables)`, in that order.
+        """
         # Keyed by order: the names of Keras's variables are neither unique nor stable.
         arrays: dict[str, Any] = {}
         for index, array in enumerate(variables):
             arrays[f"{index:06d}"] = array
-        np.savez(export_folder.variables, **arrays)
-        np.save(export_folder.probabilities, probabilities)
+        np.savez(self.export_folder.variables, **arrays)
+        self._announce_files()
+
+    def send_reference(
+        self, pixels: npt.NDArray[np.float32], probabilities: npt.NDArray[np.float32]
+    ) -> None:
+        """Let it compare what it has written.
+
+        Args:
+            pixels: the request's images, decoded and repeated until the batch is full: float32
+                [batch, size, size, 3].
+            probabilities: the trained model's for them, float32 [len(images), classes].
+        """
+        np.save(self.export_folder.pixels, pixels)
+        np.save(self.export_folder.probabilities, probabilities)
+        self._announce_files()
+
+    def wait(self) -> dict[str, Any]:
+        """Wait until it ends. Returns the parity and the seconds of each format.
+
+        Raises:
+            ReleaseError: it failed, or an export disagrees with the trained model.
+        """
+        code = self.process.wait()
+        export_folder = self.export_folder
+        if not export_folder.outcome.exists():
+            lines = export_folder.stderr.read_text(errors="replace").splitlines()
+            words = supervision.last_explanations(lines)
+            ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
+            cure = "Its last lines are above."
+            if not words:
+                cure = "It wrote nothing. Signal 9 mostly means too little memory."
+            raise ReleaseError(f"The exporting process {ended}; expected the exports.", cure, words)
+        outcome: dict[str, Any] = json.loads(export_folder.outcome.read_text())
+        if error := outcome.get("error"):
+            raise ReleaseError(error["message"], error["cure"], tuple(error["problems"]))
+        return outcome
+
+    def _announce_files(self) -> None:
+        """Say that the next files are complete."""
+        assert self.process.stdin
+        # A process that has failed reads no more. `wait` says why.
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(SENT)
+            self.process.stdin.flush()
+
+
+class Exporter:
+    """Exports one trained classifier, by a process that may start before it is trained.
+
+    Use it in a `with` block, at whose end the process is over:
+
+        process = exporter.start(request)
+        process.send_variables(variables)
+        process.send_reference(pixels, probabilities)
+        bundle = exporter.finish()
+
+    Args:
+        folder: receives the files. Other files in it stay.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._opened = ExitStack()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._running: ExportProcess | None = None
+
+    def __enter__(self) -> "Exporter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process:
+            self._process.kill()
+            self._process.communicate()
+        self._process = self._running = None
+        self._opened.close()
+
+    def start(self, request: ExportRequest) -> ExportProcess:
+        """Start the process, unless one was started for the same request before."""
+        if self._running and self._running.request == request:
+            return self._running
+        self.__exit__()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        # Beside `folder`, on the same file system, so that moving a file does not copy it.
+        scratch = tempfile.TemporaryDirectory(prefix=".exports-", dir=self._folder.parent)
+        export_folder = ExportFolder(Path(self._opened.enter_context(scratch)))
+        export_folder.request.write_text(request.model_dump_json())
         export_folder.bundle.mkdir()
+        stderr = self._opened.enter_context(export_folder.stderr.open("wb"))
+        # Kept at once: a signal may end the run at any instant.
+        self._process = subprocess.Popen(
+            _compose_command(export_folder),
+            stdin=subprocess.PIPE,
+            stdout=stderr,
+            stderr=stderr,
+            # tf2onnx iterates over sets of strings, so the hash seed would show in the bytes.
+            env={**os.environ, "PYTHONHASHSEED": "0"},
+            # The process ends itself when its stdin closes, so it does not outlive a run that was
+            # killed with -9. It has its own session, so Ctrl-C reaches the run alone, which ends
+            # it.
+            start_new_session=True,
+        )
+        self._running = ExportProcess(request, export_folder, self._process)
+        return self._running
 
-        outcome = _run_export_process(export_folder)
-        files = _move_files(export_folder.bundle, folder)
-    parity = tuple(Parity(**row) for row in outcome["parity"])
-    return Bundle(folder, files, parity, outcome["seconds"])
+    def finish(self) -> Bundle:
+        """Wait for the exports, and take them over.
+
+        Raises:
+            ReleaseError: an export failed or disagrees with the trained model. The folder is then
+                unchanged.
+        """
+        assert self._running, "nothing was started"
+        outcome = self._running.wait()
+        files = _move_files(self._running.export_folder.bundle, self._folder)
+        parity = tuple(Parity(**row) for row in outcome["parity"])
+        return Bundle(self._folder, files, parity, outcome["seconds"])
 
 
-def _run_export_process(export_folder: ExportFolder) -> dict[str, Any]:
+def _compose_command(export_folder: ExportFolder) -> list[str]:
+    """The command line of the exporting process."""
     # Not by `-m`, which would look for the package in the working directory first. There may be
     # somebody else's `job/`, or a `random.py`.
     folders = [str(entry) for entry in sys.path if entry]
     if str(supervision.SOURCES) not in folders:
         folders.append(str(supervision.SOURCES))
-    arguments = [json.dumps(folders), str(export_folder.folder)]
-    command = [sys.executable, "-P", "-c", START, *arguments]
-    # tf2onnx iterates over sets of strings, so the hash seed would show in the bytes.
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
-    with export_folder.stderr.open("wb") as stderr:
-        # The process ends itself when its stdin closes, so it does not outlive a run that was
-        # killed with -9. It has its own session, so Ctrl-C reaches the run alone, which ends it.
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=stderr,
-            stderr=stderr,
-            env=environment,
-            start_new_session=True,
-        )
-        try:
-            code = process.wait()
-        finally:
-            process.kill()
-            process.communicate()
-
-    if not export_folder.outcome.exists():
-        lines = export_folder.stderr.read_text(errors="replace").splitlines()
-        words = supervision.last_explanations(lines)
-        ended = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        cure = "Its last lines are above."
-        if not words:
-            cure = "It wrote nothing. Signal 9 mostly means too little memory."
-        raise ReleaseError(f"The exporting process {ended}; expected the exports.", cure, words)
-    outcome: dict[str, Any] = json.loads(export_folder.outcome.read_text())
-    if error := outcome.get("error"):
-        raise ReleaseError(error["message"], error["cure"], tuple(error["problems"]))
-    return outcome
+    return [sys.executable, "-P", "-c", START, json.dumps(folders), str(export_folder.folder)]
 
 
 def _move_files(bundle: Path, folder: Path) -> tuple[str, ...]:

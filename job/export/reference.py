@@ -12,24 +12,6 @@ from job.images import prepare_batch
 from job.settings import ImageFit
 
 
-def compute_probabilities(
-    model: Any,
-    images: Sequence[Path],
-    size: int,
-    fit: ImageFit,
-    batch_size: int,
-) -> npt.NDArray[np.float32]:
-    """Compute the trained model's probabilities for `ExportRequest.images`.
-
-    Returns:
-        float32 [len(images), classes].
-    """
-    encoded = read_padded(images, batch_size)
-    pixels = decode(encoded, size, fit)
-    probabilities = classify(model, pixels)
-    return probabilities[: len(images)]
-
-
 def decode(encoded: list[bytes], size: int, fit: ImageFit) -> npt.NDArray[np.float32]:
     """Decode image files as training does: float32 [len(encoded), size, size, 3]."""
 
@@ -50,13 +32,18 @@ def classify(model: Any, pixels: Any) -> npt.NDArray[np.float32]:
     Returns:
         float32 [batch, classes].
     """
+    return make_graph(model)(pixels).numpy()
+
+
+def make_graph(model: Any) -> Any:
+    """A `tf.function` of a Keras model in inference mode, from pixels to probabilities."""
 
     @tf.function(autograph=False)
     def run_model(images: Any) -> Any:
         return model(images, training=False)
 
     # `model.predict` would compile with XLA, which rounds differently.
-    return run_model(pixels).numpy()
+    return run_model
 
 
 def read_padded(images: Sequence[Path], batch_size: int) -> list[bytes]:

@@ -3,6 +3,7 @@
 Decoding is in its graph, so it computes exactly what was trained.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,18 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from job.export.export_input import ExportInput
+from job.export.export_input import Classify, ComparedImages, ExportInput
 from job.images import prepare_batch
 
 
-def write(export_input: ExportInput, path: Path) -> None:
-    """Write the signature `serving_default`, from `images` string [batch].
+def prepare(export_input: ExportInput) -> Callable[[Path], None]:
+    """Trace the signature `serving_default`, from `images` string [batch].
 
     It gives `probabilities` float32 [batch, classes] and `labels` string [batch], the name of the
     best class.
+
+    Returns:
+        what writes it with the variables of that time.
     """
     images_spec = tf.TensorSpec([None], tf.string, name="images")
 
@@ -32,15 +36,22 @@ def write(export_input: ExportInput, path: Path) -> None:
         labels = tf.gather(classes, best)
         return {"probabilities": probabilities, "labels": labels}
 
-    save(export_input.model, serve, path)
+    serve.get_concrete_function()
+    return lambda path: save(export_input.model, serve, path)
 
 
-def run(export_input: ExportInput, path: Path) -> npt.NDArray[np.float32]:
-    """Load the written model, and return its probabilities for the images, [batch, classes]."""
+def load(path: Path) -> Classify:
+    """Load the written model. Returns what computes its probabilities, [batch, classes]."""
     loaded = tf.saved_model.load(str(path))
     serve = loaded.signatures["serving_default"]
-    outputs = serve(images=tf.constant(export_input.encoded))
-    return outputs["probabilities"].numpy()
+
+    def classify(images: ComparedImages) -> npt.NDArray[np.float32]:
+        # The signature does not keep the variables alive, and `loaded` does.
+        assert loaded
+        outputs = serve(images=tf.constant(images.encoded))
+        return outputs["probabilities"].numpy()
+
+    return classify
 
 
 def save(model: Any, function: Any, path: Path) -> None:

@@ -1,22 +1,31 @@
 """Write each format in one fixed order and compare each with the trained model.
 
-This runs in the exporting process.
+This runs in the exporting process. All that does not depend on the variables is done before they
+are there.
 """
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from job.export import companions, keras_archive, litert, onnx_graph, saved_model
-from job.export.export_input import ExportInput, rebuild_classifier
+from job.export.export_input import (
+    Classify,
+    ComparedImages,
+    ExportInput,
+    assign_variables,
+    rebuild_classifier,
+    trace_pixels,
+)
 from job.export.packing import ExportFolder
 from job.export.parity import ParityCheck
-from job.export.reference import classify
+from job.export.reference import read_padded
 from job.export.request import ExportRequest, Parity
 
 # Converters reorder and fuse the arithmetic, which moves a probability by 1e-5 to 2e-5. A lost or
@@ -30,83 +39,112 @@ class ExportFormat:
 
     Attributes:
         path: within the bundle.
-        write: writes the classifier to a path.
-        run: loads it from there and returns its probabilities, [batch, classes].
+        prepare: traces the classifier. Returns what writes it to a path, once it is trained.
+        load: loads it from there. Returns what computes its probabilities.
         tolerance: largest difference of a probability; None takes the request's.
     """
 
     path: str
-    write: Callable[[ExportInput, Path], None]
-    run: Callable[[ExportInput, Path], npt.NDArray[np.float32]]
+    prepare: Callable[[ExportInput], Callable[[Path], None]]
+    load: Callable[[Path], Classify]
     tolerance: float | None = None
 
 
 # The order matters: names inside TensorFlow depend on what the process has built before.
 FORMATS = {
-    "saved_model": ExportFormat("saved_model/1", saved_model.write, saved_model.run),
-    "keras": ExportFormat("model.keras", keras_archive.write, keras_archive.run),
-    "onnx": ExportFormat("model.onnx", onnx_graph.write, onnx_graph.run, CONVERTED_TOLERANCE),
-    "litert": ExportFormat("model.tflite", litert.write, litert.run, CONVERTED_TOLERANCE),
+    "saved_model": ExportFormat("saved_model/1", saved_model.prepare, saved_model.load),
+    "keras": ExportFormat("model.keras", keras_archive.prepare, keras_archive.load),
+    "onnx": ExportFormat("model.onnx", onnx_graph.prepare, onnx_graph.load, CONVERTED_TOLERANCE),
+    "litert": ExportFormat("model.tflite", litert.prepare, litert.load, CONVERTED_TOLERANCE),
 }
 
 
-def write_all(
-    request: ExportRequest,
-    export_folder: ExportFolder,
-) -> tuple[list[Parity], dict[str, float]]:
-    """Write the request's formats and the files beside them.
+class FormatWriter:
+    """Writes the request's formats and the files beside them.
 
-    Returns:
-        How far each is from the trained model, and the wall seconds that each format took.
-
-    Raises:
-        ReleaseError: the tensors do not fit the architecture, or a format disagrees with the
-            trained model.
+    Attributes:
+        seconds: wall seconds that each format took so far, once its variables were there.
     """
-    # As in training, but on the CPU: the exports are the same on every node, and the run keeps its
-    # GPU.
-    tf.config.set_visible_devices([], "GPU")
-    tf.config.threading.set_intra_op_parallelism_threads(request.threads)
-    tf.config.experimental.enable_op_determinism()
-    kernel_bytes = 0
-    arrays = []
-    with np.load(export_folder.variables, allow_pickle=False) as stored:
-        for key in sorted(stored.files):
-            array = stored[key]
-            arrays.append(array)
-            if array.ndim > 1:
-                kernel_bytes += array.nbytes
-    export_input = rebuild_classifier(request, arrays)
-    check = ParityCheck(
-        bundle=export_folder.bundle,
-        trained=np.load(export_folder.probabilities, allow_pickle=False),
-        kernel_bytes=kernel_bytes,
-    )
 
-    results: list[Parity] = []
-    seconds: dict[str, float] = {}
-    for name, export_format in FORMATS.items():
-        if name in request.formats:
+    def __init__(self, request: ExportRequest, export_folder: ExportFolder) -> None:
+        """Build the classifier, and trace what the formats need."""
+        # As in training, but on the CPU: the exports are the same on every node, and the run keeps
+        # its GPU.
+        tf.config.set_visible_devices([], "GPU")
+        tf.config.threading.set_intra_op_parallelism_threads(request.threads)
+        tf.config.experimental.enable_op_determinism()
+        self.seconds: dict[str, float] = {}
+        self._request = request
+        self._export_folder = export_folder
+        self._kernel_bytes = 0
+        self._input = rebuild_classifier(request)
+        self._writers: dict[str, Callable[[Path], None]] = {}
+        for name, export_format in FORMATS.items():
+            if name in request.formats:
+                self._writers[name] = export_format.prepare(self._input)
+
+    def write_all(self) -> None:
+        """Write each format with the trained variables.
+
+        Raises:
+            ReleaseError: the tensors do not fit the architecture, or a layer is not Keras's own.
+        """
+        assign_variables(self._input.model, self._read_variables())
+        for name, write in self._writers.items():
             start = time.monotonic()
-            path = export_folder.bundle / export_format.path
+            path = self._find_path(name)
             path.parent.mkdir(exist_ok=True)
-            export_format.write(export_input, path)
-            received = export_format.run(export_input, path)
-            tolerance = export_format.tolerance
+            write(path)
+            self.seconds[name] = time.monotonic() - start
+        companions.write(self._input, self._export_folder.bundle)
+
+    def compare_all(self) -> list[Parity]:
+        """Load and run each format. Returns how far each is from the trained model.
+
+        Raises:
+            ReleaseError: a format disagrees with it.
+        """
+        request, export_folder = self._request, self._export_folder
+        check = ParityCheck(
+            bundle=export_folder.bundle,
+            trained=np.load(export_folder.probabilities, allow_pickle=False),
+            kernel_bytes=self._kernel_bytes,
+        )
+        encoded = read_padded(request.images, request.batch_size)
+        images = ComparedImages(encoded, np.load(export_folder.pixels, allow_pickle=False))
+        # preprocess.py decodes with another library than training: measured, not judged.
+        script = export_folder.bundle / companions.SCRIPT
+        pixels = companions.run(script, request.images, batch_size=request.batch_size)
+        preprocessed = ComparedImages(encoded, pixels)
+
+        parity = []
+        classify_pixels = trace_pixels(self._input.model)
+        for name in self._writers:
+            start = time.monotonic()
+            path = self._find_path(name)
+            classify = FORMATS[name].load(path)
+            if name == "keras":
+                # Traced once, for both.
+                classify_pixels = classify
+            tolerance = FORMATS[name].tolerance
             if tolerance is None:
                 tolerance = request.tolerance
-            parity = check.check(name, path, received, tolerance)
-            results.append(parity)
-            seconds[name] = round(time.monotonic() - start, 3)
+            parity.append(check.check(name, path, classify(images), tolerance))
+            self.seconds[name] = round(self.seconds[name] + time.monotonic() - start, 3)
+        parity.append(check.measure("preprocess", script, classify_pixels(preprocessed)))
+        return parity
 
-    script = companions.write(export_input, export_folder.bundle)
-    pixels = companions.run(
-        script,
-        request.images,
-        batch_size=len(export_input.encoded),
-    )
-    # preprocess.py decodes with another library than training: measured, not judged.
-    received = classify(export_input.model, pixels)
-    parity = check.measure("preprocess", script, received)
-    results.append(parity)
-    return results, seconds
+    def _find_path(self, name: str) -> Path:
+        """Where a format is in the bundle."""
+        return self._export_folder.bundle / FORMATS[name].path
+
+    def _read_variables(self) -> list[npt.NDArray[Any]]:
+        """The trained tensors in the order of the model's variables."""
+        arrays = []
+        with np.load(self._export_folder.variables, allow_pickle=False) as stored:
+            for key in sorted(stored.files):
+                array = stored[key]
+                arrays.append(array)
+                if array.ndim > 1:
+                    self._kernel_bytes += array.nbytes
+        return arrays

@@ -15,6 +15,7 @@ from job import dataset, distributed, files, identity, publish, storage
 from job.context import RunContext
 from job.distributed import WorkerJob
 from job.errors import JobError, SettingsError, WorkerLost
+from job.export import Exporter
 from job.pipeline.inputs import RunInputs
 from job.publish import History
 from job.release import Manifest, folder_of
@@ -103,16 +104,19 @@ def _sweep_leftovers(settings: Settings, registry: Store) -> None:
 
 def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Path) -> Result:
     """From images on this disk to a release. `scratch` receives the files of the release."""
-    trained = train(inputs, context, history)
-
-    from job.pipeline import phases
-    from job.pipeline.outcome import RunOutcome
-
     settings = inputs.settings
-    with context.phase("evaluation"):
-        report, challenger = phases.evaluate(trained)
-    with context.phase("export"):
-        bundle = phases.export_classifier(settings, trained, scratch)
+    with Exporter(scratch) as exporter:
+        trained = train(inputs, context, history, exporter)
+
+        from job.pipeline import exporting, judging, phases
+        from job.pipeline.outcome import RunOutcome
+
+        with context.phase("evaluation"):
+            report, challenger = judging.evaluate(
+                inputs, trained, lambda: exporting.send_classifier(exporter, settings, trained)
+            )
+        with context.phase("export"):
+            bundle = exporting.finish_export(exporter, settings, trained)
     with context.phase("release"):
         outcome = RunOutcome(
             inputs=inputs, trained=trained, report=report, bundle=bundle, history=history
@@ -147,12 +151,21 @@ def _prune_releases(settings: Settings, registry: Store) -> None:
         logger.warning("Old releases were not deleted: %s", error)
 
 
-def train(inputs: RunInputs, context: RunContext, history: History) -> "TrainedClassifier":
-    """From images on this disk to a trained classifier."""
+def train(
+    inputs: RunInputs, context: RunContext, history: History, exporter: Exporter | None = None
+) -> "TrainedClassifier":
+    """From images on this disk to a trained classifier.
+
+    Args:
+        inputs: of the run.
+        context: of the run.
+        history: earlier releases.
+        exporter: of the worker that exports. It may start before the classifier is trained.
+    """
     settings, telemetry = inputs.settings, context.telemetry
     with context.phase("devices"):
         # TensorFlow from here on
-        from job.pipeline import phases
+        from job.pipeline import exporting, phases
         from job.pipeline.outcome import TrainedClassifier
 
         workers = phases.join_devices(settings, context)
@@ -166,13 +179,15 @@ def train(inputs: RunInputs, context: RunContext, history: History) -> "TrainedC
     with context.phase("model"):
         network = phases.build_classifier(settings, splits, weights, workers)
         telemetry.emit(phases.describe_plan(network, backbones, workers))
+        if exporter:
+            exporting.start_early(exporter, settings, network, training)
     with context.phase("measurement"):
         measured = phases.measure_data(network, training)
     with context.phase("training"):
         fitted = phases.train_classifier(settings.transfer, network, measured, training)
         telemetry.emit(phases.describe_choice(fitted))
     return TrainedClassifier(
-        workers=workers,
+        training=training,
         census=census,
         backbones=backbones,
         network=network,

@@ -13,7 +13,7 @@ from job.model import Classifier
 from job.pipeline.inputs import RunInputs
 from job.publish import History
 from job.selection import BackboneChoice, MeasuredData
-from job.training import Fitted
+from job.training import Fitted, TrainingContext
 from job.transfer import Plan
 from job.weights import Weights
 from job.workers import Workers
@@ -38,17 +38,22 @@ class TrainedClassifier:
     """A trained classifier, and what it was trained on, from and by.
 
     Attributes:
+        training: the surroundings of the training, with the features that it kept.
         backbones: how the backbone was chosen, if by measurement. None for workers that are not the
             chief.
         measured: None where the head cannot be solved, and for workers that are not the chief.
     """
 
-    workers: Workers
+    training: TrainingContext
     census: Census
     backbones: BackboneChoice | None
     network: Network
     measured: MeasuredData | None
     fitted: Fitted
+
+    @property
+    def workers(self) -> Workers:
+        return self.training.workers
 
     @property
     def classifier(self) -> Classifier:

@@ -11,24 +11,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-from scipy.special import softmax
 
-from job import audit, batches, evaluation, export, model, publish, selection, training, transfer
+from job import audit, batches, evaluation, model, publish, selection, training, transfer
 from job import weights as pretrained
 from job import workers as devices
 from job.audit import Census, Splits
-from job.batches import Feed
 from job.catalogue import BACKBONES
 from job.context import RunContext
 from job.dataset import Dataset
-from job.evaluation import Report
-from job.export import Bundle, ExportRequest
-from job.export.reference import compute_probabilities
 from job.features import FeatureCache
-from job.model import Classifier, ClassifierSpec
+from job.model import ClassifierSpec
 from job.pipeline import records
 from job.pipeline.inputs import RunInputs
-from job.pipeline.outcome import Network, RunOutcome, TrainedClassifier
+from job.pipeline.outcome import Network, RunOutcome
 from job.publish import Challenger, Comparison, Decision, Release
 from job.release import Manifest
 from job.selection import BackboneChoice, MeasuredData
@@ -41,10 +36,6 @@ from job.workers import Workers
 
 logger = logging.getLogger(__name__)
 
-# Exports are compared in float32 on the CPU: exactly where training computed so too, else within
-# its rounding.
-REDUCED_PRECISION_TOLERANCE = 0.02
-COMPARED_IMAGES = 32
 # Beside the checkpoints of a run: which backbone was chosen, and what was measured.
 CHOICE = "backbone.json"
 
@@ -205,69 +196,6 @@ def train_classifier(
 def describe_choice(fitted: Fitted) -> FactsFound:
     """What people who watch the run see of the plan that the training ended with."""
     return FactsFound({"plan": fitted.plan.mode, "reason": fitted.plan.reason})
-
-
-def evaluate(trained: TrainedClassifier) -> tuple[Report, Challenger]:
-    """The scores, and the classifier's probabilities for the test images.
-
-    The temperature that calibrates it is folded into the classifier.
-    """
-    classifier, splits = trained.classifier, trained.splits
-    feed = trained.network.feed
-    if trained.measured and trained.plan.mode == "none":
-        # A backbone that is as it was pre-trained: the features of all images are known.
-        features = trained.measured.features
-        logits_val = training.apply_head(classifier, features, features.val)
-        logits_test = training.apply_head(classifier, features, features.test)
-    else:
-        logits_val = training.predict(classifier, feed, splits.val)
-        logits_test = training.predict(classifier, feed, splits.test)
-    report = _explain_mistakes(evaluation.judge(logits_test, logits_val, splits), classifier, feed)
-    model.fold_temperature(classifier, report.temperature)
-    calibrated = softmax(logits_test / report.temperature, axis=1).astype(np.float32)
-    return report, Challenger(splits.classes, splits.test, calibrated)
-
-
-def _explain_mistakes(report: Report, classifier: Classifier, feed: Feed) -> Report:
-    """Add where the model looked in its worst mistakes, if a linear head on averages decides."""
-    head = classifier.spec.head
-    if head.pooling != "avg" or head.units or not report.mistakes:
-        return report
-    examples = {example.path: example for example in feed.splits.test}
-    mistaken = [examples[mistake.path] for mistake in report.mistakes]
-    feature_maps = training.compute_feature_maps(classifier, feed, mistaken)
-    kernel = classifier.head.get_layer("logits").kernel.numpy()
-    classes = classifier.classes
-    predicted = np.array([classes.index(mistake.predicted) for mistake in report.mistakes])
-    true = np.array([classes.index(mistake.true) for mistake in report.mistakes])
-    maps = evaluation.compute_class_maps(feature_maps, kernel, predicted, true)
-    return report.with_evidence(maps)
-
-
-def export_classifier(settings: Settings, trained: TrainedClassifier, folder: Path) -> Bundle:
-    """Write every format, each compared with the classifier on real images."""
-    keras_model, workers = trained.classifier.model, trained.workers
-    # A few images of all classes: the examples are sorted by class.
-    step = max(1, len(trained.splits.test) // COMPARED_IMAGES)
-    compared = trained.splits.test[::step][:COMPARED_IMAGES]
-    images = tuple(example.path for example in compared)
-    float32 = workers.dtype_policy(settings.training.precision) == "float32"
-    exact = float32 and "GPU" not in workers.devices[0]
-    request = ExportRequest(
-        backbone=trained.classifier.spec.backbone,
-        head=trained.classifier.spec.head,
-        classes=trained.splits.classes,
-        formats=settings.export.formats,
-        seed=settings.seed,
-        threads=settings.devices.threads,
-        images=images,
-        batch_size=COMPARED_IMAGES,
-        tolerance=0.0 if exact else REDUCED_PRECISION_TOLERANCE,
-    )
-    variables = [variable.numpy() for variable in keras_model.variables]
-    size, fit = trained.classifier.image_size, settings.backbone.image_fit
-    expected = compute_probabilities(keras_model, images, size, fit, COMPARED_IMAGES)
-    return export.pack(request, variables, expected, folder)
 
 
 def publish_release(outcome: RunOutcome, challenger: Challenger) -> tuple[Release, Decision]:

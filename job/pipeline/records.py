@@ -14,6 +14,7 @@ from job.audit import Example, Splits
 from job.batches import collect_labels
 from job.evaluation import ReportContext
 from job.measurement import TestAnswers
+from job.pipeline.inputs import RunInputs
 from job.pipeline.outcome import Network, RunOutcome, TrainedClassifier
 from job.publish import Decision
 from job.selection import BackboneChoice
@@ -96,10 +97,11 @@ def report_context(outcome: RunOutcome, decision: Decision, answers: np.ndarray)
 def manifest_fields(outcome: RunOutcome, decision: Decision) -> dict[str, Any]:
     """For the manifest: its fields without the schema and the files."""
     inputs, trained, splits = outcome.inputs, outcome.trained, outcome.trained.splits
+    backbone = backbone_fields(inputs, trained)
     return {
         "name": inputs.settings.name,
         "run_id": inputs.run_id,
-        "settings": inputs.settings.recorded_values(),
+        "settings": backbone["settings"],
         "data": {
             "digest": inputs.data.digest,
             "listing": inputs.data.listing,
@@ -112,15 +114,25 @@ def manifest_fields(outcome: RunOutcome, decision: Decision) -> dict[str, Any]:
             "left_out": trained.census.left_out + len(splits.leaks),
             "test": _digest_test_split(splits),
         },
-        "weights": _describe_weights(trained.network.weights),
-        "versions": {**_package_versions(), "code": identity.digest_code()},
-        "backbone": _describe_backbone(trained),
+        "weights": backbone["weights"],
+        "versions": backbone["versions"],
+        "backbone": backbone["backbone"],
         "plan": trained.plan.facts(),
         "scores": dict(outcome.report.scores),
         "exact": trained.fitted.exact,
         "export_seconds": outcome.bundle.seconds,
         "promotion": decision.record(),
         "previous": decision.previous,
+    }
+
+
+def backbone_fields(inputs: RunInputs, trained: TrainedClassifier) -> dict[str, Any]:
+    """Those fields of the manifest that tell one pre-trained backbone from another."""
+    return {
+        "settings": inputs.settings.recorded_values(),
+        "weights": _describe_weights(trained.network.weights),
+        "versions": {**_package_versions(), "code": identity.digest_code()},
+        "backbone": _describe_backbone(trained),
     }
 
 

@@ -4,6 +4,7 @@ Everywhere in this room `registry` is the store rooted at `<output uri>/<name>`.
 """
 
 from job.publish.champion import Champion, read_champion
+from job.publish.champion_predictions import FrozenFeatures
 from job.publish.comparison import Challenger, Comparison, compare
 from job.publish.decision import Decision, decide, explain_missed_gate
 from job.publish.history import History, read_history
@@ -25,6 +26,7 @@ __all__ = [
     "Comparison",
     "Decision",
     "Evaluation",
+    "FrozenFeatures",
     "History",
     "ImageSource",
     "Prediction",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from job.publish.champion_predictions import ChampionModel, FrozenFeatures
 from job.publish.inventory import INVENTORY, list_learnt_images
 from job.release import Manifest, download_verified
 from job.storage import Store
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 FloatArray = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Challenger:
     """The new model's probabilities for today's test images.
 
@@ -26,11 +27,15 @@ class Challenger:
         classes: today's class names in the order of the outputs.
         examples: the test images.
         probabilities: float32 [len(examples), len(classes)].
+        features: of the test images, by the backbone as it was pre-trained. None if not known.
+        machine: names the processor and its threads, on which the last bits depend.
     """
 
     classes: tuple[str, ...]
     examples: Sequence["Example"]
     probabilities: FloatArray
+    features: FrozenFeatures | None = None
+    machine: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +73,7 @@ def compare(
         manifest: the champion's.
         challenger: today's model.
         metric: `accuracy`, `balanced_accuracy` or `macro_f1`.
-        cache: folder in which the champion's files are kept.
+        cache: folder in which the champion's files and its predictions are kept.
 
     Raises:
         ReleaseError: the champion is damaged or cannot be run here.
@@ -77,13 +82,11 @@ def compare(
     inventory = download_verified(store, manifest, INVENTORY, cache)
     learnt = list_learnt_images(inventory.read_bytes())
     rows = []
-    images = []
-    example_labels = []
+    examples = []
     for row, example in enumerate(challenger.examples):
         if example.sha256 not in learnt:
             rows.append(row)
-            images.append(example.path)
-            example_labels.append(example.label)
+            examples.append(example)
     if not rows:
         return Comparison(
             run_id=manifest.run_id,
@@ -97,15 +100,21 @@ def compare(
 
     # Imported here, because TensorFlow takes seconds and most uses of this room need none.
     from job.evaluation import compare_paired
-    from job.publish.serving import ServedModel
 
-    labels = np.array(example_labels)
+    labels = np.array([example.label for example in examples])
     ours = challenger.probabilities[rows]
     # The SavedModel, because it is what users of the champion run.
     folder = download_verified(store, manifest, "saved_model", cache)
-    # Never with trust: nobody has said so of a champion, and a run asks nobody.
-    model = ServedModel(folder / "1", len(manifest.classes))
-    theirs = align(model.classify(images), manifest.classes, challenger.classes)
+    champion = ChampionModel(
+        folder=folder / "1",
+        manifest=manifest,
+        cache=cache / "predictions",
+        machine=challenger.machine,
+    )
+    known = challenger.features.take_for(manifest) if challenger.features else None
+    features = None if known is None else known[rows]
+    predicted = champion.predict(examples, features)
+    theirs = align(predicted, manifest.classes, challenger.classes)
     result = compare_paired(labels, ours, theirs, metric)
     return Comparison(run_id=manifest.run_id, metric=metric, **result._asdict())
 

@@ -1,7 +1,7 @@
 """Run the SavedModel of a release on encoded images. The one part that imports TensorFlow."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ LOAD_ERRORS = (
     RuntimeError,
     tf.errors.OpError,
 )
+TENSORFLOW = tf.__version__
 
 
 class ServedModel:
@@ -59,7 +60,10 @@ class ServedModel:
         Raises:
             ReleaseError: the model fails, or answers something else.
         """
-        parts = []
+        return np.concatenate(list(self.classify_batches(images)))
+
+    def classify_batches(self, images: Sequence[Path]) -> Iterator[npt.NDArray[np.float32]]:
+        """The same, batch by batch: [up to `BATCH`, classes]."""
         for start in range(0, len(images), BATCH):
             encoded = [image.read_bytes() for image in images[start : start + BATCH]]
             # One fixed batch size, because another one changes the last bits of the results.
@@ -69,8 +73,7 @@ class ServedModel:
                 probabilities = self._compute_probabilities(padded)
             except tf.errors.InvalidArgumentError as error:
                 raise self._describe_failure(error) from error
-            parts.append(probabilities[: len(encoded)])
-        return np.concatenate(parts)
+            yield probabilities[: len(encoded)]
 
     def classify_readable(self, encoded: Sequence[bytes]) -> list[npt.NDArray[np.float32] | None]:
         """Probabilities float32 [classes] of each encoded image. None where one does not decode.
@@ -117,3 +120,50 @@ class ServedModel:
         return ReleaseError(
             f"{self._folder} cannot be run: {error}", "Use the TensorFlow that wrote it."
         )
+
+
+def apply_linear_head(
+    folder: Path, features: npt.NDArray[np.float32], classes: int
+) -> npt.NDArray[np.float32]:
+    """Probabilities float32 [n, classes], by the linear head of a SavedModel that `export` wrote.
+
+    Args:
+        folder: of the SavedModel.
+        features: what its head takes, float32 [n, d].
+        classes: how many the model has to tell apart.
+
+    Raises:
+        ReleaseError: its tensors cannot be read, or do not fit.
+    """
+    try:
+        stored = tf.train.load_checkpoint(str(folder / "variables" / "variables"))
+        # Named by their order in the model, whose last layer is the head.
+        count = sum(name.startswith("tensors/") for name in stored.get_variable_to_shape_map())
+        kernel, bias = (
+            stored.get_tensor(f"tensors/{place}/.ATTRIBUTES/VARIABLE_VALUE")
+            for place in (count - 2, count - 1)
+        )
+    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+        raise ReleaseError(
+            f"The tensors of {folder} cannot be read: {error}", "Use the TensorFlow that wrote it."
+        ) from error
+
+    expected = features.shape[1], classes
+    if kernel.shape != expected or bias.shape != expected[1:]:
+        raise ReleaseError(
+            f"The head of {folder} has tensors of shapes {kernel.shape} and {bias.shape}; expected "
+            f"{expected} and {expected[1:]}, for its backbone and the classes of its manifest.",
+            "Promote an intact release.",
+        )
+
+    @tf.function(autograph=False)
+    def classify(batch: tf.Tensor) -> tf.Tensor:
+        return tf.nn.softmax(tf.nn.bias_add(tf.matmul(batch, kernel), bias))
+
+    parts = []
+    for start in range(0, len(features), BATCH):
+        batch = features[start : start + BATCH]
+        # As in `classify_batches`, for the same last bits.
+        padded = np.resize(batch, (BATCH, *batch.shape[1:]))
+        parts.append(classify(padded).numpy()[: len(batch)])
+    return np.concatenate(parts)

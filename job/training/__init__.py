@@ -11,7 +11,12 @@ from job.training.history import write_history
 from job.training.inputs import load_inputs
 from job.training.loop import StageTrainer
 from job.training.network import divide_classifier
-from job.training.prediction import compute_feature_maps, predict
+from job.training.prediction import (
+    compute_feature_maps,
+    load_feature_maps,
+    predict,
+    predict_frozen,
+)
 from job.training.progress import Rank, StageProgress, TrainingProgress
 from job.training.refinement import refine
 from job.training.session import TrainingSession, assign_arrays, read_arrays
@@ -41,10 +46,12 @@ __all__ = [
     "divide_classifier",
     "fit",
     "freeze_stages",
+    "load_feature_maps",
     "load_inputs",
     "load_stage_features",
     "make_sample",
     "predict",
+    "predict_frozen",
     "read_arrays",
     "refine",
     "solve_head",

@@ -6,10 +6,12 @@ import numpy as np
 import tensorflow as tf
 
 from job.audit import Example
-from job.batches import EVALUATION_BATCH, Feed
+from job.batches import EVALUATION_BATCH, Feed, pad_rows
 from job.features import FrozenNetwork, compute_activations
 from job.model import Classifier
+from job.training.context import TrainingContext
 from job.training.inputs import StageInputs
+from job.training.network import name_activations, pool_backbone
 from job.workers import Workers
 
 
@@ -27,13 +29,44 @@ def predict(classifier: Classifier, feed: Feed, examples: Sequence[Example]) -> 
     return logits[: len(examples)]
 
 
+def predict_frozen(
+    classifier: Classifier, feed: Feed, examples: Sequence[Example], context: TrainingContext
+) -> np.ndarray:
+    """Compute the logits of a head on a frozen backbone: float32 [n, classes].
+
+    The features of images that were seen before are kept.
+    """
+    network = pool_backbone(classifier, context)
+    features = context.cache.load(network, feed, examples, context.telemetry)
+
+    @tf.function
+    def infer(batch: tf.Tensor) -> tf.Tensor:
+        return classifier.head(batch, training=False)
+
+    batches = []
+    for first in range(0, len(features), EVALUATION_BATCH):
+        rows = features[first : first + EVALUATION_BATCH]
+        logits = infer(pad_rows(rows, EVALUATION_BATCH)).numpy()
+        batches.append(logits[: len(rows)])
+    return np.concatenate(batches)
+
+
 def compute_feature_maps(
     classifier: Classifier, feed: Feed, examples: Sequence[Example]
 ) -> np.ndarray:
-    """Compute what the backbone gives for some images: float32 [n, h, w, channels]."""
+    """Compute what a trained backbone gives for some images: float32 [n, h, w, channels]."""
     network = FrozenNetwork(classifier.backbone, key="")
     batches = list(compute_activations(network, feed, examples))
     return np.concatenate(batches).astype(np.float32)
+
+
+def load_feature_maps(
+    classifier: Classifier, feed: Feed, examples: Sequence[Example], context: TrainingContext
+) -> np.ndarray:
+    """The same of a frozen backbone, whose maps are kept."""
+    key = name_activations(classifier, classifier.backbone, "feature map", context)
+    network = FrozenNetwork(classifier.backbone, key)
+    return context.cache.load(network, feed, examples, context.telemetry)[:].astype(np.float32)
 
 
 def predict_validation(

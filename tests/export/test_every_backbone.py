@@ -80,13 +80,18 @@ def examine(name: str) -> None:
         pixels = reference.decode([picture.read_bytes() for picture in pictures], size, fit)
         initial = read_scales(classifier.backbone)
         enliven(classifier, pixels)
-        probabilities = reference.compute_probabilities(
-            classifier.model, request.images, size, fit, request.batch_size
+        batch = reference.decode(
+            reference.read_padded(request.images, request.batch_size), size, fit
         )
+        probabilities = reference.classify(classifier.model, batch)[: len(request.images)]
         variables = [variable.numpy() for variable in classifier.model.variables]
         require_distinct_answers(probabilities)
         require_alive(classifier, pixels[:4], probabilities, initial)
-        bundle = export.pack(request, variables, probabilities, Path(scratch, "bundle"))
+        with export.Exporter(Path(scratch, "bundle")) as exporter:
+            process = exporter.start(request)
+            process.send_variables(variables)
+            process.send_reference(batch, probabilities)
+            bundle = exporter.finish()
         require_known_operations(bundle.folder / "saved_model" / "1")
     differences = {each.format: each.max_difference for each in bundle.parity}
     print(

@@ -113,7 +113,9 @@ def compare_release(
         each.label if row < right * len(examples) else (each.label + 1) % 3
         for row, each in enumerate(examples)
     ]
-    challenger = Challenger(classes, examples, np.eye(3, dtype=np.float32)[said])
+    challenger = Challenger(
+        classes=classes, examples=examples, probabilities=np.eye(3, dtype=np.float32)[said]
+    )
     store = registry.child(f"releases/{manifest.run_id}")
     return publish.compare(store, manifest, challenger, metric, cache)
 

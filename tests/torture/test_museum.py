@@ -74,11 +74,11 @@ def test_a_state_that_goes_while_it_is_looked_for_gives_way_to_the_newer_ones(
     other.save(state(1))
 
     class SlowStore(FolderStore):
-        def read(self, key: str) -> bytes:
+        def read(self, key: str, most: int | None = None) -> bytes:
             if key.startswith("00000001"):
                 for step in (2, 3):
                     other.save(state(step))
-            return super().read(key)
+            return super().read(key, most)
 
     late = CheckpointStore(folder=tmp_path / "b", store=SlowStore(bucket), interval_seconds=0)
     found = late.load()

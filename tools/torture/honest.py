@@ -119,8 +119,8 @@ def _make_archives() -> list[Source]:
         for target in ("/etc/passwd", OUTSIDE, "a/1.jpg", "a"):
             member = tarfile.TarInfo("b/link.jpg")
             member.type, member.linkname = kind, target
-            content = _make_tar(dict.fromkeys(names, image), "w", member)
-            sources.append(Source(f"link {kind!r} to {target}", ".tar", content))
+            linked = _make_tar(dict.fromkeys(names, image), "w", member)
+            sources.append(Source(f"link {kind!r} to {target}", ".tar", linked))
     return sources
 
 

@@ -67,6 +67,12 @@ class StandInClassifier:
     solvable: bool = False
 
     @property
+    def head(self) -> Any:
+        """Its last layer, whose kernel is never looked at."""
+        layer = SimpleNamespace(kernel=SimpleNamespace(numpy=lambda: np.zeros(0)))
+        return SimpleNamespace(get_layer=lambda _name: layer)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         classes: tuple[str, ...] = self.spec.classes
         return classes
@@ -217,30 +223,55 @@ def compare_paired(labels: Any, ours: Any, theirs: Any, _metric: str) -> Any:
     return SimpleNamespace(_asdict=lambda: values)
 
 
-def pack(request: Any, variables: Any, _expected: Any, folder: Path) -> Any:
-    """Write the exports. Machines that are not alike give other last bits."""
-    chain = variables[0].tobytes()
-    bits = Workers.of_this_process().machine
-    model = json.dumps({"chain": chain.hex(), "bits": bits}).encode()
-    for name in ("saved_model/1/saved_model.pb", "saved_model/1/variables/data", "model.keras"):
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(model + name.encode() * 20)
-    (folder / "labels.json").write_text(json.dumps(request.classes))
-    return Placeholder(folder=folder, parity=(), seconds={"saved_model": time.monotonic()})
+class Exporter:
+    """Writes the exports. Machines that are not alike give other last bits."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __enter__(self) -> "Exporter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def start(self, request: Any) -> "Exporter":
+        """Take the names of the classes."""
+        self._classes = request.classes
+        return self
+
+    def send_variables(self, variables: Sequence[np.ndarray]) -> None:
+        """Take the chain."""
+        self._chain = variables[0].tobytes()
+
+    def send_reference(self, *_: Any) -> None:
+        """Nothing is compared."""
+
+    def finish(self) -> Any:
+        """Write the files."""
+        bits = Workers.of_this_process().machine
+        model = json.dumps({"chain": self._chain.hex(), "bits": bits}).encode()
+        for name in ("saved_model/1/saved_model.pb", "saved_model/1/variables/data", "model.keras"):
+            path = self._folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(model + name.encode() * 20)
+        (self._folder / "labels.json").write_text(json.dumps(self._classes))
+        seconds = {"saved_model": time.monotonic()}
+        return Placeholder(folder=self._folder, parity=(), seconds=seconds)
 
 
 class ServedModel:
     """A champion's model."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, _classes: int) -> None:
         raw = (folder / "saved_model.pb").read_bytes()
         fields, _ = json.JSONDecoder().raw_decode(raw.decode())
         self._chain = bytes.fromhex(fields["chain"])
 
-    def classify(self, images: Sequence[Path]) -> np.ndarray:
-        """Probabilities float32 [n, 2]."""
-        return np.array([answer(self._chain, image.read_bytes()) for image in images])
+    def classify_batches(self, images: Sequence[Path]) -> Iterator[np.ndarray]:
+        """Probabilities float32 [n, 2], in one batch."""
+        rows = [answer(self._chain, image.read_bytes()) for image in images]
+        yield np.array(rows, np.float32)
 
 
 @dataclass(kw_only=True)
@@ -262,6 +293,11 @@ class Workers:
     devices: tuple[str, ...] = ("CPU:0",)
     strategy: Any = field(default_factory=lambda: SimpleNamespace(scope=nullcontext))
     of_this_process: Any = None
+
+    @property
+    def fingerprint(self) -> str:
+        """What must be equal for equal bytes."""
+        return self.machine
 
     def dtype_policy(self, _precision: str) -> str:
         return "float32"
@@ -303,8 +339,12 @@ ROOMS: dict[str, dict[str, Any]] = {
         "collect_labels": lambda examples: np.array([example.label for example in examples]),
     },
     "job.evaluation": {"judge": judge, "write": write_report, "compare_paired": compare_paired},
-    "job.export": {"pack": pack},
-    "job.export.reference": {"compute_probabilities": lambda *_: None},
+    "job.export": {"Exporter": Exporter},
+    "job.export.reference": {
+        "classify": lambda _model, pixels: pixels,
+        "decode": lambda encoded, *_: encoded,
+        "read_padded": lambda images, _count: list(images),
+    },
     "job.model": {"build": build, "fold_temperature": lambda *_: None},
     "job.selection": {},
     "job.training": {
@@ -314,7 +354,7 @@ ROOMS: dict[str, dict[str, Any]] = {
         "write_history": write_history,
     },
     "job.transfer": {"choose_plan": choose_plan},
-    "job.publish.serving": {"ServedModel": ServedModel},
+    "job.publish.serving": {"TENSORFLOW": "0", "ServedModel": ServedModel},
 }
 
 
