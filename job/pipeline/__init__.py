@@ -115,7 +115,13 @@ def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Pat
         bundle = phases.export_classifier(settings, trained, scratch)
     with context.phase("release"):
         outcome = RunOutcome(
-            inputs=inputs, trained=trained, report=report, bundle=bundle, history=history
+            inputs=inputs,
+            trained=trained,
+            report=report,
+            bundle=bundle,
+            history=history,
+            seconds=context.telemetry.seconds,
+            worker_count=context.worker_group.size,
         )
         release, decision = phases.publish_release(outcome, challenger)
         inputs.checkpoints.clear()

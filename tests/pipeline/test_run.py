@@ -5,6 +5,7 @@ import json
 import re
 import runpy
 import shutil
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,17 @@ def test_the_manifest_says_what_the_model_came_from(released: Released) -> None:
     assert manifest["versions"].keys() >= {"code", "graft", "keras", "python", "tensorflow"}
     assert manifest["settings"]["GRAFT_HEAD_UNITS"] == 16
     assert manifest["weights"]["origin"]
+    written = datetime.fromtimestamp((released.folder / "manifest.json").stat().st_mtime, UTC)
+    assert 0 <= (written - datetime.fromisoformat(manifest["created"])).total_seconds() < 60
+    assert manifest["created"].endswith("Z")
+    # Those of the phase that writes the manifest are not over.
+    assert {**result["seconds"], **manifest["seconds"]} == pytest.approx(
+        result["seconds"] | {"release": manifest["seconds"]["release"]}, abs=0.001
+    )
+    assert manifest["seconds"]["release"] <= result["seconds"]["release"]
+    assert (len(manifest["devices"]), manifest["workers"]) == (1, 1)
+    assert "CPU" in manifest["devices"][0]
+    assert "threads" in manifest["machine"]
     assert not {"AWS_SECRET_ACCESS_KEY", "GRAFT_OUTPUT_URI"} & manifest["settings"].keys()
 
 
