@@ -5,13 +5,14 @@ writes equal bytes whether or not the run was interrupted. It is started by exec
 a process in which TensorFlow has run hangs. See docs/decisions/0009.
 """
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from job import supervision
 from job.errors import ReleaseError
 from job.export.request import Bundle, ExportRequest, Parity
 
+# Between two looks at what the exporting process has begun.
+POLL_SECONDS = 0.2
 # Imports what the run imports, from where the run does.
 START = """
 import json, runpy, sys
@@ -61,8 +64,18 @@ class ExportFolder:
         return self.folder / "outcome.json"
 
     @property
+    def begun(self) -> Path:
+        """The names of the formats that have begun, one per line."""
+        return self.folder / "begun.txt"
+
+    @property
     def stderr(self) -> Path:
         return self.folder / "stderr.txt"
+
+
+def _show_nothing(name: str, place: int) -> None:
+    """Nobody watches."""
+    del name, place
 
 
 def pack(
@@ -70,6 +83,7 @@ def pack(
     variables: Sequence[npt.NDArray[Any]],
     probabilities: npt.NDArray[np.float32],
     folder: Path,
+    show_format: Callable[[str, int], None] = _show_nothing,
 ) -> Bundle:
     """Write every format of a trained classifier and check that each agrees with it.
 
@@ -79,6 +93,7 @@ def pack(
         probabilities: float32 [len(request.images), classes], the trained model's probabilities
             for them, from `job.export.reference.compute_probabilities`.
         folder: receives the files. Other files in it stay.
+        show_format: called with the name and the place (from 0) of each format that begins.
 
     Raises:
         ReleaseError: an export failed or disagrees with the trained model. `folder` is then
@@ -97,13 +112,15 @@ def pack(
         np.save(export_folder.probabilities, probabilities)
         export_folder.bundle.mkdir()
 
-        outcome = _run_export_process(export_folder)
+        outcome = _run_export_process(export_folder, show_format)
         files = _move_files(export_folder.bundle, folder)
     parity = tuple(Parity(**row) for row in outcome["parity"])
     return Bundle(folder, files, parity, outcome["seconds"])
 
 
-def _run_export_process(export_folder: ExportFolder) -> dict[str, Any]:
+def _run_export_process(
+    export_folder: ExportFolder, show_format: Callable[[str, int], None]
+) -> dict[str, Any]:
     # Not by `-m`, which would look for the package in the working directory first. There may be
     # somebody else's `job/`, or a `random.py`.
     folders = [str(entry) for entry in sys.path if entry]
@@ -125,7 +142,7 @@ def _run_export_process(export_folder: ExportFolder) -> dict[str, Any]:
             start_new_session=True,
         )
         try:
-            code = process.wait()
+            code = _wait_for_process(process, export_folder.begun, show_format)
         finally:
             process.kill()
             process.communicate()
@@ -142,6 +159,20 @@ def _run_export_process(export_folder: ExportFolder) -> dict[str, Any]:
     if error := outcome.get("error"):
         raise ReleaseError(error["message"], error["cure"], tuple(error["problems"]))
     return outcome
+
+
+def _wait_for_process(
+    process: subprocess.Popen[bytes], begun: Path, show_format: Callable[[str, int], None]
+) -> int:
+    """Wait for its end, and show each format that it begins. Returns its exit code."""
+    shown = 0
+    while True:
+        names = begun.read_text().split() if begun.exists() else []
+        for place in range(shown, len(names)):
+            show_format(names[place], place)
+        shown = len(names)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(POLL_SECONDS)
 
 
 def _move_files(bundle: Path, folder: Path) -> tuple[str, ...]:

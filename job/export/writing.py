@@ -87,6 +87,8 @@ def write_all(
     seconds: dict[str, float] = {}
     for name, export_format in FORMATS.items():
         if name in request.formats:
+            with export_folder.begun.open("a") as begun:
+                begun.write(f"{name}\n")
             start = time.monotonic()
             path = export_folder.bundle / export_format.path
             path.parent.mkdir(exist_ok=True)

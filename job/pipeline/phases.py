@@ -34,7 +34,7 @@ from job.release import Manifest
 from job.selection import BackboneChoice, MeasuredData
 from job.settings import AUTO, Settings, TransferSettings
 from job.storage import Store
-from job.telemetry import FactsFound, Telemetry
+from job.telemetry import FactsFound, Progressed, Telemetry
 from job.training import Fitted, TrainingContext
 from job.weights import Weights
 from job.workers import Workers
@@ -244,7 +244,9 @@ def _explain_mistakes(report: Report, classifier: Classifier, feed: Feed) -> Rep
     return report.with_evidence(maps)
 
 
-def export_classifier(settings: Settings, trained: TrainedClassifier, folder: Path) -> Bundle:
+def export_classifier(
+    settings: Settings, trained: TrainedClassifier, folder: Path, telemetry: Telemetry
+) -> Bundle:
     """Write every format, each compared with the classifier on real images."""
     keras_model, workers = trained.classifier.model, trained.workers
     # A few images of all classes: the examples are sorted by class.
@@ -267,7 +269,11 @@ def export_classifier(settings: Settings, trained: TrainedClassifier, folder: Pa
     variables = [variable.numpy() for variable in keras_model.variables]
     size, fit = trained.classifier.image_size, settings.backbone.image_fit
     expected = compute_probabilities(keras_model, images, size, fit, COMPARED_IMAGES)
-    return export.pack(request, variables, expected, folder)
+
+    def show_format(name: str, place: int) -> None:
+        telemetry.emit(Progressed(place, len(request.formats), "formats", name))
+
+    return export.pack(request, variables, expected, folder, show_format)
 
 
 def publish_release(outcome: RunOutcome, challenger: Challenger) -> tuple[Release, Decision]:

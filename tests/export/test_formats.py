@@ -36,9 +36,17 @@ class Trained:
     pixels: Any
     encoded: list[bytes]
 
-    def pack(self, folder: Path, **changes: Any) -> Bundle:
+    def pack(
+        self, folder: Path, shown: list[tuple[str, int]] | None = None, **changes: Any
+    ) -> Bundle:
+        """Export, and keep in `shown` what a person is told meanwhile."""
+        told = [] if shown is None else shown
         return export.pack(
-            self.request.model_copy(update=changes), self.variables, self.probabilities, folder
+            self.request.model_copy(update=changes),
+            self.variables,
+            self.probabilities,
+            folder,
+            lambda name, place: told.append((name, place)),
         )
 
 
@@ -158,7 +166,10 @@ def test_every_format_is_there_and_agrees(everything: Bundle, trained: Trained) 
 def test_two_exports_are_equal_byte_for_byte(
     everything: Bundle, trained: Trained, tmp_path: Path
 ) -> None:
-    again = trained.pack(tmp_path / "again", formats=("litert", "onnx", "keras", "saved_model"))
+    shown: list[tuple[str, int]] = []
+    formats = ("litert", "onnx", "keras", "saved_model")
+    again = trained.pack(tmp_path / "again", shown, formats=formats)
+    assert shown == [("saved_model", 0), ("keras", 1), ("onnx", 2), ("litert", 3)]
     assert digests(again) == digests(everything)
     assert again.parity == everything.parity
 
