@@ -123,6 +123,9 @@ class _Listener(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Bind without looking up the machine's own name, which may wait for a DNS server."""
+        # A run that is started again at once gets the port although connections of the last one to
+        # it are not forgotten yet. A port that somebody listens on stays busy.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         self.socket.bind(self.server_address)

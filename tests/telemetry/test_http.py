@@ -248,6 +248,17 @@ def test_on_a_terminal_it_listens_on_the_loopback_alone_and_says_where(
             socket.create_connection((address, port), timeout=5).close()
 
 
+def test_the_next_run_gets_the_port_although_somebody_watched_the_last_one() -> None:
+    first = Server(RunState("flowers"), CollectorRegistry(), "127.0.0.1", 0)
+    port = first.port
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        while client.recv(4096):  # the server closes first, and remembers the connection
+            pass
+    first.close()
+    Server(RunState("flowers"), CollectorRegistry(), "127.0.0.1", port).close()
+
+
 @pytest.mark.parametrize("host", ["", "*", "0.0.0.0", "::1"])
 def test_it_listens_on_every_address_of_both_families(host: str) -> None:
     if ":" in host and not socket.has_dualstack_ipv6():
