@@ -81,13 +81,15 @@ COPY --from=weights /weights /opt/keras/models
 COPY --from=code /code /
 
 # HOME is the one place, beside the cache, that is writable under a read-only root. NVIDIA_VISIBLE_DEVICES is never set
-# here: a pod without GPUs would see every GPU of its node.
+# here: a pod without GPUs would see every GPU of its node. Every address: a container with a terminal (`docker run -it`)
+# is watched from outside of it too.
 ENV PATH=/opt/graft/bin:/usr/local/bin:/usr/bin:/bin \
     HOME=/tmp \
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     KERAS_HOME=/opt/keras \
     GRAFT_CACHE_DIR=/cache \
+    GRAFT_TELEMETRY_HOST=* \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 # A number satisfies `runAsNonRoot`; any other in group 0 does as well.

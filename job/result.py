@@ -13,6 +13,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, TextIO
 
@@ -23,8 +24,9 @@ logger = logging.getLogger(__name__)
 
 Status = Literal["released", "unchanged", "below_gate", "interrupted", "failed"]
 
-# Bytes of the whole object at most: the kubelet cuts at 4,096.
-LIMIT = 4_095
+# Bytes of the whole object at most: the kubelet cuts at 4,096. As a line of the log it also has a
+# time and a severity.
+LIMIT = 4_020
 # Where the kubelet reads the termination message. It makes the file, we never do.
 TERMINATION_LOG = Path("/dev/termination-log")
 BELOW_GATE = 6
@@ -162,15 +164,19 @@ def write(
     path: Path | None,
     stream: TextIO | None,
     termination_log: Path = TERMINATION_LOG,
+    *,
+    logged: bool = False,
 ) -> None:
     """Report how the run ended. It never raises: a full disk must not make a failure of a release.
 
     Args:
         result: how it ended.
         path: file of `GRAFT_RESULT_PATH`. Its folders are made, and a reader never sees half of it.
-        stream: where the log goes, so that the object is its last line. None on a terminal, where
-            `summary()` is shown instead.
+        stream: receives the object as a line. None on a terminal, where `summary()` is shown
+            instead.
         termination_log: written only where it exists already.
+        logged: whether the stream is the log. Its last line then has a time and a severity as every
+            other one. It is no error: an error has a line of its own.
     """
     text = result.to_json()
 
@@ -185,8 +191,13 @@ def write(
             termination_log.write_text(text, encoding="utf-8")
 
     def print_line() -> None:
-        if stream:
-            print(text, file=stream, flush=True)
+        if not stream:
+            return
+        line = text
+        if logged:
+            moment = datetime.now(UTC).isoformat(timespec="milliseconds")
+            line = _to_json({**result.as_dict(), "time": moment, "severity": "INFO"})
+        print(line, file=stream, flush=True)
 
     _attempt("the termination message", overwrite_termination_log)
     _attempt("the result file", replace_file)

@@ -4,6 +4,7 @@ import io
 import json
 import math
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -198,6 +199,18 @@ def test_everyone_is_told_the_same(tmp_path: Path) -> None:
         == result.to_json()
     )
     assert [entry.name for entry in path.parent.iterdir()] == ["result.json"]
+
+
+def test_the_last_line_of_the_log_has_a_time_and_a_severity_and_is_as_small(tmp_path: Path) -> None:
+    log = io.StringIO()
+    error = DatasetError("Received one class.", "x" * 5_000, tuple("y" * 300 for _ in range(50)))
+    result = failed(error)
+    write(result, None, log, tmp_path / "termination-log", logged=True)
+    line = json.loads(log.getvalue())
+    assert len(log.getvalue().encode()) <= 4_096
+    assert datetime.fromisoformat(line.pop("time")).tzinfo is UTC
+    assert line.pop("severity") == "INFO"
+    assert line == result.as_dict()
 
 
 def test_outside_a_cluster_no_termination_message_is_made(tmp_path: Path) -> None:

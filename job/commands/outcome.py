@@ -63,7 +63,7 @@ def report_run(outcome: Result, path: Path | None) -> int:
         path: file of GRAFT_RESULT_PATH.
     """
     terminal = sys.stderr.isatty()
-    result.write(outcome, path, None if terminal else sys.stderr)
+    result.write(outcome, path, None if terminal else sys.stderr, logged=True)
     if terminal:
         try:
             print(outcome.summary(), flush=True)

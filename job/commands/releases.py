@@ -6,9 +6,9 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from job import console
 from job.commands.environment import make_uri, read_cache_settings
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 # What makes a spreadsheet take a cell for a formula, which may run a program or send the others.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
+# So many phases of a run are named where a release is shown.
+LONGEST_PHASES = 3
 
 
 def verify(arguments: argparse.Namespace) -> int:
@@ -71,12 +73,29 @@ def show(arguments: argparse.Namespace) -> int:
         "classes": ", ".join(manifest.classes),
         "reason": promotion.get("reason", "?"),
         "files": f"{len(manifest.files)} with {size:,} bytes",
+        **_describe_making(fields),
         "report": f"{store.uri}/report.html",
     }
     for name, fact in facts.items():
         print(f"  {name:<20}{console.escape_name(fact)}")
     print("\n".join(format_scores(fields["scores"])))
     return 0
+
+
+def _describe_making(fields: Mapping[str, Any]) -> dict[str, str]:
+    """When, where and in what time a release was made. Older manifests do not say it."""
+    if "created" not in fields:
+        return {}
+    seconds, workers = fields["seconds"], fields["workers"]
+    # The longest ones are what a person can do something about.
+    longest = sorted(seconds, key=seconds.__getitem__, reverse=True)[:LONGEST_PHASES]
+    phases = ", ".join(f"{name} {seconds[name]:,.1f} s" for name in longest)
+    together = f", {workers} workers" if workers > 1 else ""
+    return {
+        "created": fields["created"],
+        "took": f"{sum(seconds.values()):,.1f} s ({phases})",
+        "made on": f"{', '.join(fields['devices'])} ({fields['machine']}){together}",
+    }
 
 
 def predict(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ from job.export.request import Bundle, ExportRequest, Parity
 
 # What the run writes to the process when the variables are there, and when the reference is.
 SENT = b"."
+# Between two looks at what the exporting process has begun.
+POLL_SECONDS = 0.2
 # Imports what the run imports, from where the run does.
 START = """
 import json, runpy, sys
@@ -71,8 +73,18 @@ class ExportFolder:
         return self.folder / "outcome.json"
 
     @property
+    def begun(self) -> Path:
+        """The names of the formats that have begun, one per line."""
+        return self.folder / "begun.txt"
+
+    @property
     def stderr(self) -> Path:
         return self.folder / "stderr.txt"
+
+
+def _show_nothing(name: str, place: int) -> None:
+    """Nobody watches."""
+    del name, place
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +122,16 @@ class ExportProcess:
         np.save(self.export_folder.probabilities, probabilities)
         self._announce_files()
 
-    def wait(self) -> dict[str, Any]:
+    def wait(self, show_format: Callable[[str, int], None]) -> dict[str, Any]:
         """Wait until it ends. Returns the parity and the seconds of each format.
+
+        Args:
+            show_format: called with the name and the place (from 0) of each format that begins.
 
         Raises:
             ReleaseError: it failed, or an export disagrees with the trained model.
         """
-        code = self.process.wait()
+        code = self._wait_for_process(show_format)
         export_folder = self.export_folder
         if not export_folder.outcome.exists():
             lines = export_folder.stderr.read_text(errors="replace").splitlines()
@@ -130,6 +145,18 @@ class ExportProcess:
         if error := outcome.get("error"):
             raise ReleaseError(error["message"], error["cure"], tuple(error["problems"]))
         return outcome
+
+    def _wait_for_process(self, show_format: Callable[[str, int], None]) -> int:
+        """Wait for its end, and show each format that it begins. Returns its exit code."""
+        begun = self.export_folder.begun
+        shown = 0
+        while True:
+            names = begun.read_text().split() if begun.exists() else []
+            for place in range(shown, len(names)):
+                show_format(names[place], place)
+            shown = len(names)
+            with suppress(subprocess.TimeoutExpired):
+                return self.process.wait(POLL_SECONDS)
 
     def _announce_files(self) -> None:
         """Say that the next files are complete."""
@@ -198,15 +225,18 @@ class Exporter:
         self._running = ExportProcess(request, export_folder, self._process)
         return self._running
 
-    def finish(self) -> Bundle:
+    def finish(self, show_format: Callable[[str, int], None] = _show_nothing) -> Bundle:
         """Wait for the exports, and take them over.
+
+        Args:
+            show_format: called with the name and the place (from 0) of each format that begins.
 
         Raises:
             ReleaseError: an export failed or disagrees with the trained model. The folder is then
                 unchanged.
         """
         assert self._running, "nothing was started"
-        outcome = self._running.wait()
+        outcome = self._running.wait(show_format)
         files = _move_files(self._running.export_folder.bundle, self._folder)
         parity = tuple(Parity(**row) for row in outcome["parity"])
         return Bundle(self._folder, files, parity, outcome["seconds"])

@@ -91,6 +91,8 @@ class FormatWriter:
         """
         assign_variables(self._input.model, self._read_variables())
         for name, write in self._writers.items():
+            with self._export_folder.begun.open("a") as begun:
+                begun.write(f"{name}\n")
             start = time.monotonic()
             path = self._find_path(name)
             path.parent.mkdir(exist_ok=True)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from job import dataset, distributed, files, identity, publish, storage
 from job.context import RunContext
+from job.dataset import Listing
 from job.distributed import WorkerJob
 from job.errors import JobError, SettingsError, WorkerLost
 from job.export import Exporter
@@ -63,6 +64,7 @@ def run(settings: Settings, context: RunContext) -> Result:
         registry.probe()
         _sweep_leftovers(settings, registry)
         listing = dataset.survey(settings.dataset)
+        context.telemetry.emit(FactsFound(_describe_listing(listing)))
         history = publish.read_history(registry)
         seen = history.find_same(listing.digest, settings.recorded_values(), identity.digest_code())
         if seen:
@@ -94,6 +96,14 @@ def run(settings: Settings, context: RunContext) -> Result:
         raise
 
 
+def _describe_listing(listing: Listing) -> dict[str, object]:
+    """What is known of the data before it is fetched. An archive is not open by then."""
+    if not listing.places:
+        return {"archives": len(listing.entries)}
+    classes = {place.label for place in listing.places.values()}
+    return {"images": f"{len(listing.places):,} files", "classes": len(classes)}
+
+
 def _sweep_leftovers(settings: Settings, registry: Store) -> None:
     """Remove what killed runs have left and no living process uses."""
     files.sweep_scratch()
@@ -116,10 +126,16 @@ def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Pat
                 inputs, trained, lambda: exporting.send_classifier(exporter, settings, trained)
             )
         with context.phase("export"):
-            bundle = exporting.finish_export(exporter, settings, trained)
+            bundle = exporting.finish_export(exporter, settings, trained, context.telemetry)
     with context.phase("release"):
         outcome = RunOutcome(
-            inputs=inputs, trained=trained, report=report, bundle=bundle, history=history
+            inputs=inputs,
+            trained=trained,
+            report=report,
+            bundle=bundle,
+            history=history,
+            seconds=context.telemetry.seconds,
+            worker_count=context.worker_group.size,
         )
         release, decision = phases.publish_release(outcome, challenger)
         inputs.checkpoints.clear()
@@ -166,6 +182,7 @@ def train(
     with context.phase("devices"):
         # TensorFlow from here on
         from job.pipeline import exporting, phases
+        from job.pipeline.forecast import forecast_race, forecast_time
         from job.pipeline.outcome import TrainedClassifier
 
         workers = phases.join_devices(settings, context)
@@ -181,8 +198,12 @@ def train(
         telemetry.emit(phases.describe_plan(network, backbones, workers))
         if exporter:
             exporting.start_early(exporter, settings, network, training)
+        if workers.count == 1:  # of several each has a part of the work
+            telemetry.emit(forecast_time(settings, network, history).event)
     with context.phase("measurement"):
         measured = phases.measure_data(network, training)
+        if measured and network.plan is None:
+            telemetry.emit(forecast_race(network, measured))
     with context.phase("training"):
         fitted = phases.train_classifier(settings.transfer, network, measured, training)
         telemetry.emit(phases.describe_choice(fitted))

@@ -9,6 +9,7 @@ from job.export.reference import classify, decode, read_padded
 from job.model import Classifier
 from job.pipeline.outcome import Network, TrainedClassifier
 from job.settings import Settings
+from job.telemetry import Progressed, Telemetry
 from job.training import TrainingContext
 
 # Exports are compared in float32 on the CPU: exactly where training computed so too, else within
@@ -38,7 +39,9 @@ def send_classifier(exporter: Exporter, settings: Settings, trained: TrainedClas
     exporter.start(request).send_variables(variables)
 
 
-def finish_export(exporter: Exporter, settings: Settings, trained: TrainedClassifier) -> Bundle:
+def finish_export(
+    exporter: Exporter, settings: Settings, trained: TrainedClassifier, telemetry: Telemetry
+) -> Bundle:
     """Compare every format with the classifier on real images, and take the files over."""
     classifier = trained.classifier
     request = _describe_export(settings, classifier, trained.splits, trained.training)
@@ -46,7 +49,11 @@ def finish_export(exporter: Exporter, settings: Settings, trained: TrainedClassi
     pixels = decode(encoded, classifier.image_size, settings.backbone.image_fit)
     probabilities = classify(classifier.model, pixels)[: len(request.images)]
     exporter.start(request).send_reference(pixels, probabilities)
-    return exporter.finish()
+
+    def show_format(name: str, place: int) -> None:
+        telemetry.emit(Progressed(place, len(request.formats), "formats", name))
+
+    return exporter.finish(show_format)
 
 
 def _describe_export(

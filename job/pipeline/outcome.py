@@ -3,6 +3,7 @@
 Imported late: TensorFlow comes with it.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from job.audit import Census, Splits
@@ -70,10 +71,17 @@ class TrainedClassifier:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunOutcome:
-    """Everything that is known about a run before it is released."""
+    """Everything that is known about a run before it is released.
+
+    Attributes:
+        seconds: that this process has spent in each phase so far, by name.
+        worker_count: how many workers trained.
+    """
 
     inputs: RunInputs
     trained: TrainedClassifier
     report: Report
     bundle: Bundle
     history: History
+    seconds: Mapping[str, float]
+    worker_count: int

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -134,7 +134,7 @@ def _preview_race(preview: Preview) -> RacePreview | None:
 
 def _describe_essentials(preview: Preview, race: RacePreview | None) -> list[str]:
     """The five lines that most people want."""
-    from job.pipeline.forecast import forecast_time
+    from job.pipeline.forecast import forecast_time, read_history
 
     network, settings = preview.network, preview.settings
     splits, chosen = network.feed.splits, network.plan
@@ -147,12 +147,13 @@ def _describe_essentials(preview: Preview, race: RacePreview | None) -> list[str
             "decided by a race of several candidates, which may take "
             f"{settings.transfer.budget:g} times the work of retraining all"
         )
-    forecast = forecast_time(
-        settings,
-        network,
-        races=not race or bool(race.rungs),
-        start_seconds=preview.start_seconds,
-        import_seconds=preview.import_seconds,
+    races = not race or bool(race.rungs)
+    forecast = forecast_time(settings, network, read_history(settings), races=races)
+    # The export starts TensorFlow again.
+    forecast = replace(
+        forecast,
+        start=preview.start_seconds,
+        export=forecast.export + preview.import_seconds,
     )
     return [
         f"Images:    {len(splits.train)} train, {len(splits.val)} val, {len(splits.test)} test",

@@ -3,6 +3,7 @@
 import platform
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
 
@@ -120,6 +121,12 @@ def manifest_fields(outcome: RunOutcome, decision: Decision) -> dict[str, Any]:
         "plan": trained.plan.facts(),
         "scores": dict(outcome.report.scores),
         "exact": trained.fitted.exact,
+        # The clock is in the manifest alone: all other files are the same in a second run.
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "seconds": {name: round(seconds, 3) for name, seconds in outcome.seconds.items()},
+        "devices": list(trained.workers.devices),
+        "machine": trained.workers.fingerprint,
+        "workers": outcome.worker_count,
         "export_seconds": outcome.bundle.seconds,
         "promotion": decision.record(),
         "previous": decision.previous,

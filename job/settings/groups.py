@@ -250,7 +250,8 @@ class TelemetrySettings(Group):
     port: int = runs(8000, ge=0, le=65_535)
     """Port of `/metrics`, `/healthz` and the live page. 0 serves nothing."""
     host: str = runs("")
-    """Address to listen on. Empty is every address."""
+    """Address to listen on. `*` is every address. Empty is the loopback where a person watches the
+    run on a terminal, else every address."""
     push_url: str = runs("", pattern=r"^(https?://.+)?$")
     """Prometheus Pushgateway for the outcome of the run. Empty pushes nothing."""
 

@@ -28,11 +28,40 @@ class PhaseEnded:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """The running phase has done `done` of `total` things called `unit` (images, steps, bytes)."""
+    """The running phase has done `done` of `total` things called `unit` (images, batches, formats).
+
+    `detail` names what is in work now, such as the format that is exported.
+    """
 
     done: int
     total: int
     unit: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkForecast:
+    """About how many seconds phases to come take at most, by name.
+
+    `races` says that candidates are trained one after the other. The pace of one of them tells
+    little of the phase.
+    """
+
+    seconds: Mapping[str, float]
+    races: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StageBegan:
+    """A stage of at most `epochs` is trained by steps from here on. `done` of them are complete.
+
+    `metric` names the score of an epoch that chooses the best one.
+    """
+
+    stage: str
+    epochs: int
+    done: int
+    metric: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +90,20 @@ class HeadSolved:
 
 
 @dataclass(frozen=True, slots=True)
+class HistoryRestored:
+    """A resumed training goes on after these epochs, and after this solved head if there is one."""
+
+    epochs: tuple[EpochEnded, ...]
+    solved: HeadSolved | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class StepTaken:
-    """A training step took `seconds`. `loss` is the newest training loss, if it is known."""
+    """A training step on `images` took `seconds`. `loss` is the newest one, if it is known."""
 
     seconds: float
     loss: float | None = None
+    images: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +138,11 @@ Event = (
     PhaseBegan
     | PhaseEnded
     | Progressed
+    | WorkForecast
+    | StageBegan
     | EpochEnded
     | HeadSolved
+    | HistoryRestored
     | StepTaken
     | CheckpointSaved
     | FactsFound

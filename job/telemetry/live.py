@@ -40,7 +40,9 @@ def live_json(snapshot: RunStateSnapshot) -> bytes:
         "checkpointed": snapshot.checkpointed,
         "phases": phases,
         "progress": shown_progress,
-        "stage_seconds_left": snapshot.stage_seconds_left,
+        "run_seconds_left": snapshot.run_seconds_left,
+        "images_per_second": snapshot.images_per_second,
+        "stage": _describe_stage(snapshot),
         "loss": snapshot.steps.loss,
         "history": [asdict(epoch) for epoch in snapshot.history],
         "solved": asdict(snapshot.solved) if snapshot.solved else None,
@@ -51,6 +53,14 @@ def live_json(snapshot: RunStateSnapshot) -> bytes:
     text = json.dumps(to_json_value(data), ensure_ascii=False, allow_nan=False)
     # A lone surrogate (from a file name that is not UTF-8) has no encoding.
     return text.encode("utf-8", "replace")
+
+
+def _describe_stage(snapshot: RunStateSnapshot) -> dict[str, object] | None:
+    """The stage that is trained by steps, the epoch in work and the best one so far."""
+    if snapshot.stage is None:
+        return None
+    best = asdict(snapshot.best) if snapshot.best else None
+    return {**asdict(snapshot.stage), "epoch": snapshot.epoch, "best": best}
 
 
 def content_security_policy(page: bytes = PAGE) -> str:

@@ -1,4 +1,4 @@
-"""The log: JSON lines in a container, short lines around a progress bar on a terminal.
+"""The log: JSON lines in a container, short lines above the progress on a terminal.
 
 Rooms log through `logging.getLogger(__name__)` and give structured values as `extra={"fields":
 {...}}`.
@@ -10,8 +10,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
-
-from tqdm import tqdm
 
 from job import console, supervision
 from job.telemetry.events import LineLogged, LogLevel
@@ -57,11 +55,26 @@ class PersonFormatter(logging.Formatter):
 
 
 class TerminalHandler(logging.StreamHandler[TextIO]):
-    """Writes above the progress bars, which would be torn otherwise."""
+    """Writes above the progress, which would be torn otherwise.
+
+    It leaves out what the progress shows itself, such as each epoch.
+    """
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not getattr(record, "in_progress", False)
 
     def emit(self, record: logging.LogRecord) -> None:
+        from rich.text import Text
+
+        from job.telemetry.bar import open_console
+
+        style = "bold red" if record.levelno >= logging.ERROR else "yellow"
+        text = Text(console.escape(self.format(record)))
+        if record.levelno >= logging.WARNING:
+            text.stylize(style, 0, len(text.plain.partition("\n")[0]))
         try:
-            tqdm.write(console.escape(self.format(record)), file=self.stream)
+            # Not wrapped here: a line that is copied or searched for stays one line.
+            open_console(self.stream).print(text, soft_wrap=True)
         except (OSError, ValueError):
             self.handleError(record)
 
@@ -69,7 +82,7 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
 class RunStateHandler(logging.Handler):
     """Shows messages on the live page, without fields and tracebacks, which may name local paths.
 
-    What telemetry itself logs of phases and epochs is on that page already.
+    The page itself shows phases and progress.
     """
 
     def __init__(self, state: RunState) -> None:
@@ -77,7 +90,9 @@ class RunStateHandler(logging.Handler):
         self._state = state
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.WARNING or not record.name.startswith(__package__)
+        of_a_phase = "event" in getattr(record, "fields", {})
+        shown = of_a_phase or getattr(record, "in_progress", False)
+        return record.levelno >= logging.WARNING or not shown
 
     def emit(self, record: logging.LogRecord) -> None:
         levels: dict[int, LogLevel] = {logging.INFO: "info", logging.WARNING: "warning"}

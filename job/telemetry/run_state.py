@@ -5,6 +5,7 @@ One lock and no I/O: applying an event costs microseconds, and a slow reader nev
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,18 +16,23 @@ from job.telemetry.events import (
     Event,
     FactsFound,
     HeadSolved,
+    HistoryRestored,
     LineLogged,
     PhaseBegan,
     PhaseEnded,
     Progressed,
     RunEnded,
+    StageBegan,
     StepTaken,
+    WorkForecast,
 )
 from job.telemetry.snapshot import Phase, PhaseProgress, RunStateSnapshot
 
 # So many of the newest are kept: the state does not grow with the run.
 EPOCHS_KEPT = 1_000
 LINES_KEPT = 60
+# The speed of the training is that of the last steps: the first one of a stage builds a graph.
+STEPS_TIMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +48,12 @@ class Pace:
             return None
         seconds_each = (now - self.began) / (done - self.done)
         return now + seconds_each * max(0, total - done)
+
+    def measure_speed(self, done: int, now: float) -> float | None:
+        """Things per second so far. None before anything was done."""
+        if done <= self.done or now <= self.began:
+            return None
+        return (done - self.done) / (now - self.began)
 
 
 class RunState:
@@ -66,11 +78,11 @@ class RunState:
         )
         self._running: str | None = None
         self._phase_began = clock()
-        self._epoch_began = clock()
-        self._pace = self._stage_pace = Pace(0, clock())
-        # On `clock`: when the running phase and the running stage will end at this pace.
+        self._pace = Pace(0, clock())
+        # On `clock`: when the running phase will end at this pace.
         self._phase_end: float | None = None
-        self._stage_end: float | None = None
+        self._steps: deque[StepTaken] = deque(maxlen=STEPS_TIMED)
+        self._forecast = WorkForecast({})
 
     def snapshot(self) -> RunStateSnapshot:
         """Everything at this instant, the seconds of the running phase included."""
@@ -80,7 +92,8 @@ class RunState:
                 self._snapshot,
                 phases=tuple(self._up_to(now, phase) for phase in self._snapshot.phases),
                 seconds_left=_seconds_until(self._phase_end, now),
-                stage_seconds_left=_seconds_until(self._stage_end, now),
+                run_seconds_left=self._estimate_run(now),
+                images_per_second=self._measure_speed(now),
             )
 
     def apply(self, event: Event) -> None:
@@ -95,17 +108,15 @@ class RunState:
                     self._begin_phase(event)
                 case PhaseEnded():
                     ended = self._up_to(self._clock(), self._find_phase(event.phase))
-                    self._running = self._phase_end = self._stage_end = None
+                    self._running = self._phase_end = None
+                    self._steps.clear()
                     self._put_phase(replace(ended, state="stopped" if event.stopped else "done"))
-                    self._change_snapshot(progress=None)
+                    self._change_snapshot(progress=None, stage=None)
                 case Progressed():
                     self._count_progress(event)
-                case EpochEnded() | HeadSolved():
-                    self._add_scores(event)
-                case StepTaken():
-                    self._change_snapshot(steps=self._snapshot.steps.add(event.seconds, event.loss))
-                case CheckpointSaved():
-                    self._change_snapshot(checkpointed=time.time())
+                case WorkForecast():
+                    seconds = {**self._forecast.seconds, **event.seconds}
+                    self._forecast = WorkForecast(seconds, event.races)
                 case FactsFound():
                     self._change_snapshot(facts={**self._snapshot.facts, **event.facts})
                 case LineLogged():
@@ -116,6 +127,26 @@ class RunState:
                     )
                 case RunEnded():
                     self._change_snapshot(outcome=dict(event.result))
+                case _:
+                    self._follow_training(event)
+
+    def _follow_training(self, event: Event) -> None:
+        match event:
+            case StageBegan():
+                self._phase_end = None  # that of another count
+                self._change_snapshot(stage=event)
+            case EpochEnded():
+                newest = (*self._snapshot.history, event)[-EPOCHS_KEPT:]
+                self._change_snapshot(history=newest, scores=event.scores)
+            case HeadSolved():
+                self._change_snapshot(solved=event, scores=event.scores)
+            case HistoryRestored():
+                self._restore_history(event)
+            case StepTaken():
+                self._steps.append(event)
+                self._change_snapshot(steps=self._snapshot.steps.add(event.seconds, event.loss))
+            case CheckpointSaved():
+                self._change_snapshot(checkpointed=time.time())
 
     def _begin_phase(self, event: PhaseBegan) -> None:
         if self._running:
@@ -123,7 +154,7 @@ class RunState:
                 f"phase {event.phase!r} inside {self._running!r}: phases do not nest"
             )
         self._running = event.phase
-        self._phase_began = self._epoch_began = self._clock()
+        self._phase_began = self._clock()
         self._put_phase(replace(self._find_phase(event.phase), state="running"))
 
     def _count_progress(self, event: Progressed) -> None:
@@ -133,30 +164,55 @@ class RunState:
             before = PhaseProgress(0, event.total, event.unit)
             self._pace = Pace(event.done, now)
         # Threads may report out of order: the largest count holds.
-        progress = PhaseProgress(max(event.done, before.done), event.total, event.unit)
+        done = max(event.done, before.done)
+        progress = PhaseProgress(done, event.total, event.unit, event.detail)
         if event.unit == "images" and self._running:
             phase = self._find_phase(self._running)
             self._put_phase(replace(phase, images=phase.images + progress.done - before.done))
         self._phase_end = self._pace.estimate_end(progress.done, progress.total, now)
         self._change_snapshot(progress=progress)
 
-    def _add_scores(self, event: EpochEnded | HeadSolved) -> None:
-        now = self._clock()
-        if isinstance(event, HeadSolved):
-            # It is not an epoch: the pace of the epochs before it says nothing about what follows.
-            self._stage_end = None
-            self._epoch_began = now
-            self._change_snapshot(solved=event, scores=event.scores)
-            return
-        history = self._snapshot.history
-        last = history[-1] if history else None
-        if last is None or last.stage != event.stage or event.epoch <= last.epoch:
-            # A new stage, or one that was resumed in its middle: its pace is measured from here.
-            self._stage_pace = Pace(event.epoch - 1, self._epoch_began)
-        self._epoch_began = now
-        self._stage_end = self._stage_pace.estimate_end(event.epoch, event.epochs, now)
-        newest = (*history, event)[-EPOCHS_KEPT:]
-        self._change_snapshot(history=newest, scores=event.scores)
+    def _restore_history(self, event: HistoryRestored) -> None:
+        """Take over the history of a checkpoint. What was known of it before is part of it."""
+        last = event.epochs[-1] if event.epochs else event.solved
+        scores = last.scores if last else self._snapshot.scores
+        self._change_snapshot(
+            history=event.epochs[-EPOCHS_KEPT:], solved=event.solved, scores=scores
+        )
+
+    def _estimate_run(self, now: float) -> float | None:
+        """Seconds until the run ends at most: by the forecast, and by the pace that was measured.
+
+        None without a forecast, or at the end.
+        """
+        forecast = self._forecast
+        if not forecast.seconds or self._snapshot.outcome:
+            return None
+        left = 0.0
+        for phase in self._snapshot.phases:
+            planned = forecast.seconds.get(phase.name, 0.0)
+            if phase.state == "to come":
+                left += planned
+            elif phase.name == self._running:
+                planned = max(0.0, planned - (now - self._phase_began))
+                paced = _seconds_until(self._phase_end, now)
+                if paced is None:
+                    left += planned
+                elif self._snapshot.stage and not forecast.races:
+                    # The stage is the rest of the phase, and its pace is measured.
+                    left += paced
+                else:
+                    left += max(planned, paced)
+        return left
+
+    def _measure_speed(self, now: float) -> float | None:
+        """Images per second of the running phase. None where no images are counted."""
+        progress = self._snapshot.progress
+        if progress and progress.unit == "images":
+            return self._pace.measure_speed(progress.done, now)
+        seconds = sum(step.seconds for step in self._steps)
+        images = sum(step.images for step in self._steps)
+        return images / seconds if images and seconds else None
 
     def _find_phase(self, name: str) -> Phase:
         for phase in self._snapshot.phases:

@@ -29,6 +29,8 @@ logger = logging.getLogger(__name__)
 CONNECTIONS_AT_MOST = 16
 # For a whole request: a client that sends a byte every few seconds holds its place no longer.
 DEADLINE_SECONDS = 10.0
+# `GRAFT_TELEMETRY_HOST` for every address of both families.
+EVERY_ADDRESS = "*"
 # How long an open page may take to fetch the outcome before the server goes.
 OUTCOME_SECONDS = 3.0
 # A page that was fetched or asked this recently is open (it asks every two seconds).
@@ -48,7 +50,8 @@ class Server:
     Args:
         state: the run to show.
         registry: the metrics to expose.
-        host: address to listen on, IPv4 or IPv6. An empty one is every address of both families.
+        host: address to listen on, IPv4 or IPv6. EVERY_ADDRESS or an empty one is every address of
+            both families.
         port: TCP port. 0 takes a free one.
 
     Raises:
@@ -69,6 +72,14 @@ class Server:
     def port(self) -> int:
         """The port that it listens on."""
         return self._http.server_port
+
+    @property
+    def url(self) -> str:
+        """The page's address for a browser on this machine."""
+        host = str(self._http.server_address[0])
+        if host in ("::", "0.0.0.0"):
+            host = "localhost"
+        return f"http://[{host}]:{self.port}/" if ":" in host else f"http://{host}:{self.port}/"
 
     def close(self) -> None:
         """Stop listening. An open page first gets OUTCOME_SECONDS at most to fetch the outcome."""
@@ -125,12 +136,16 @@ class _Listener(ThreadingHTTPServer):
         self._lock = threading.Lock()
         # In the order in which they came.
         self._connections: dict[Any, _Connection] = {}
+        host = "" if host == EVERY_ADDRESS else host
         both_families = not host and socket.has_dualstack_ipv6()
         self.address_family = socket.AF_INET6 if both_families or ":" in host else socket.AF_INET
         super().__init__((host, port), _Handler)
 
     def server_bind(self) -> None:
         """Bind without looking up the machine's own name, which may wait for a DNS server."""
+        # A run that is started again at once gets the port although connections of the last one to
+        # it are not forgotten yet. A port that somebody listens on stays busy.
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if self.address_family == socket.AF_INET6:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         self.socket.bind(self.server_address)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from job.telemetry.events import EpochEnded, HeadSolved, LineLogged, Progressed
+from job.telemetry.events import EpochEnded, HeadSolved, LineLogged, Progressed, StageBegan
 
 PhaseState = Literal["to come", "running", "done", "stopped"]
 
@@ -25,11 +25,12 @@ class Phase:
 
 @dataclass(frozen=True, slots=True)
 class PhaseProgress:
-    """How far the running phase is, counted in `unit`."""
+    """How far the running phase is, counted in `unit`. `detail` names what is in work now."""
 
     done: int
     total: int
     unit: str
+    detail: str = ""
 
     @property
     def ratio(self) -> float:
@@ -63,8 +64,9 @@ class StepDurations:
 class RunStateSnapshot:
     """The whole run at one instant.
 
-    Times are seconds since 1970. `…seconds_left` is None until it can be estimated. `solved` is the
-    newest solved head, and `scores` are the newest ones of the training, of an epoch or of a head.
+    Times are seconds since 1970. `seconds_left` of the phase and `run_seconds_left` are None until
+    they can be estimated. `stage` is the one that is trained by steps now. `solved` is the newest
+    solved head, and `scores` are the newest ones of the training, of an epoch or of a head.
     """
 
     name: str
@@ -73,7 +75,9 @@ class RunStateSnapshot:
     phases: tuple[Phase, ...] = ()
     progress: PhaseProgress | None = None
     seconds_left: float | None = None
-    stage_seconds_left: float | None = None
+    run_seconds_left: float | None = None
+    images_per_second: float | None = None
+    stage: StageBegan | None = None
     history: tuple[EpochEnded, ...] = ()
     solved: HeadSolved | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
@@ -89,6 +93,25 @@ class RunStateSnapshot:
     def status(self) -> str:
         """`running`, then the status of the result."""
         return str(self.outcome["status"]) if self.outcome else "running"
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of the stage that is in work, counted from 1. 0 without a stage."""
+        if self.stage is None:
+            return 0
+        last = self.history[-1] if self.history else None
+        done = last.epoch if last and last.stage == self.stage.stage else 0
+        return min(max(done, self.stage.done) + 1, self.stage.epochs)
+
+    @property
+    def best(self) -> EpochEnded | None:
+        """The best epoch of the stage so far."""
+        if self.stage is None:
+            return None
+        name, metric = self.stage.stage, self.stage.metric
+        epochs = [epoch for epoch in self.history if epoch.stage == name and metric in epoch.scores]
+        # Of equals this is the first one.
+        return max(epochs, key=lambda epoch: epoch.scores[metric], default=None)
 
     @property
     def running(self) -> str | None:

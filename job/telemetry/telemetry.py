@@ -7,12 +7,11 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Self, TextIO
+from typing import TYPE_CHECKING, Self, TextIO
 
 from prometheus_client import CollectorRegistry
 
 from job.settings import TelemetrySettings
-from job.telemetry.bar import Bar
 from job.telemetry.events import (
     EpochEnded,
     Event,
@@ -21,18 +20,24 @@ from job.telemetry.events import (
     PhaseEnded,
     Progressed,
     RunEnded,
+    StageBegan,
 )
 from job.telemetry.logs import RunStateHandler
 from job.telemetry.metrics import register
 from job.telemetry.push import push
 from job.telemetry.run_state import RunState
-from job.telemetry.server import Server
+from job.telemetry.server import EVERY_ADDRESS, Server
 from job.telemetry.snapshot import RunStateSnapshot
+
+if TYPE_CHECKING:
+    from job.telemetry.bar import Bar
 
 logger = logging.getLogger(__name__)
 
-# Between two lines of progress in the log. On a terminal there is a bar instead.
+# Between two lines of progress in the log. On a terminal it is always shown.
 PROGRESS_LINE_SECONDS = 30.0
+# Where a person sits at the machine, nobody else needs the page.
+LOOPBACK = "127.0.0.1"
 
 
 class Telemetry(ABC):
@@ -41,6 +46,11 @@ class Telemetry(ABC):
     @abstractmethod
     def emit(self, event: Event) -> None:
         """Pass on what has happened."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Seconds spent in each phase that was entered so far, by name, where that is counted."""
+        return {}
 
     @contextlib.contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -65,8 +75,7 @@ class RunTelemetry(Telemetry):
         state: what the events add up to.
         server: shows the state while the run lives.
         push_url: Pushgateway for the outcome. An empty one pushes nothing.
-        terminal: where to draw a progress bar. None draws none and logs a line of progress now and
-            then.
+        terminal: where to show progress. None shows none there, and logs a line of it now and then.
     """
 
     def __init__(
@@ -79,7 +88,7 @@ class RunTelemetry(Telemetry):
         self.state = state
         self.server = server
         self._push_url = push_url
-        self._bar = Bar(terminal) if terminal else None
+        self._bar = _open_bar(terminal, state) if terminal else None
         self._lock = threading.Lock()
         self._run_began = self._phase_began = self._line_logged = time.monotonic()
         self._log_handler = RunStateHandler(state)
@@ -96,42 +105,43 @@ class RunTelemetry(Telemetry):
         """Stop serving, and leave the log and the terminal as they were. Again is harmless."""
         logging.getLogger("job").removeHandler(self._log_handler)
         if self._bar:
-            self._bar.clear()
+            self._bar.close()
+            self._bar = None
         if self.server:
             self.server.close()
             self.server = None
 
     @property
     def seconds(self) -> dict[str, float]:
-        """Seconds spent in each phase that was entered so far, by name."""
         return self.state.snapshot().seconds
 
     def emit(self, event: Event) -> None:
-        """Keep an event in the state, and show at once what people want to see at once."""
+        """Keep an event in the state, and log what people want to see at once.
+
+        Lines of the log that are `in_progress` tell what a terminal shows anyway.
+        """
+        if isinstance(event, StageBegan | PhaseEnded):
+            self._log_stage_end(event)
         self.state.apply(event)
         fields: dict[str, object]
         match event:
             case PhaseBegan():
                 self._phase_began = self._line_logged = time.monotonic()
-                if self._bar:  # it names the phase, and disappears with it: a line would stay
-                    self._bar.begin(event.phase)
-                else:
-                    fields = {"phase": event.phase, "event": "begins"}
-                    logger.info("%s begins", event.phase, extra={"fields": fields})
+                fields = {"phase": event.phase, "event": "begins"}
+                extra = {"fields": fields, "in_progress": True}
+                logger.info("%s begins", event.phase, extra=extra)
             case PhaseEnded():
-                if self._bar:
-                    self._bar.clear()
                 ending = "stopped" if event.stopped else "done"
                 seconds = round(time.monotonic() - self._phase_began, 3)
                 fields = {"phase": event.phase, "event": ending, "seconds": seconds}
                 text = "%s %s after %.1f s"
                 logger.info(text, event.phase, ending, seconds, extra={"fields": fields})
             case Progressed():
-                self._show_progress()
+                self._log_progress()
             case EpochEnded():
                 values = (event.stage, event.epoch, event.epochs, _format_scores(event.scores))
-                fields = asdict(event)
-                logger.info("%s: epoch %d of %d  %s", *values, extra={"fields": fields})
+                extra = {"fields": asdict(event), "in_progress": True}
+                logger.info("%s: epoch %d of %d  %s", *values, extra=extra)
             case HeadSolved():
                 solved = (event.stage, event.penalty, _format_scores(event.scores))
                 fields = asdict(event)
@@ -140,19 +150,29 @@ class RunTelemetry(Telemetry):
                 seconds = time.monotonic() - self._run_began
                 push(self._push_url, self.state.snapshot().name, event.result, seconds)
 
-    def _show_progress(self) -> None:
-        if self._bar:
-            snapshot = self.state.snapshot()
-            if snapshot.running and snapshot.progress:
-                self._bar.show(snapshot.running, snapshot.progress)
+    def _log_stage_end(self, event: StageBegan | PhaseEnded) -> None:
+        """Log how the stage went that ends with an event: one line, which a terminal keeps."""
+        snapshot = self.state.snapshot()
+        stage, best = snapshot.stage, snapshot.best
+        stopped = isinstance(event, PhaseEnded) and event.stopped
+        goes_on = isinstance(event, StageBegan) and stage and event.stage == stage.stage
+        if stage is None or best is None or stopped or goes_on:
             return
+        epochs = snapshot.history[-1].epoch
+        score = best.scores[stage.metric]
+        fields = {"stage": stage.stage, "epochs": epochs, "best": best.epoch, stage.metric: score}
+        text = "%s: %d of %d epochs, %s %.4g in epoch %d is the best"
+        values = (stage.stage, epochs, stage.epochs, stage.metric, score, best.epoch)
+        logger.info(text, *values, extra={"fields": fields})
+
+    def _log_progress(self) -> None:
         # Several threads report progress: one of them logs the line.
         with self._lock:
             now = time.monotonic()
             if now - self._line_logged < PROGRESS_LINE_SECONDS:
                 return
             self._line_logged = now
-        _log_progress(self.state.snapshot())
+        _log_snapshot(self.state.snapshot())
 
 
 def serve(
@@ -168,7 +188,8 @@ def serve(
         settings: address, and the Pushgateway if there is one. Port 0 serves nothing.
         name: the model's name.
         phases: in the order of the work, for the page. Others are appended as they come.
-        terminal: where to draw a progress bar, if a person watches.
+        terminal: where to show progress, if a person watches. The server then listens on the
+            loopback, unless the settings name another address.
         registry: where the metrics are registered. By default one of its own.
     """
     state = RunState(name, phases)
@@ -176,12 +197,21 @@ def serve(
     register(state, registry)
     server = None
     if settings.port:
+        host = settings.host or (LOOPBACK if terminal else EVERY_ADDRESS)
         try:
-            server = Server(state, registry, settings.host, settings.port)
+            server = Server(state, registry, host, settings.port)
+            fields = {"port": server.port, "host": host}
+            logger.info("live page and metrics: %s", server.url, extra={"fields": fields})
         except OSError as error:
             cause = error.strerror or error
             logger.warning("port %d serves no metrics and no live page: %s", settings.port, cause)
     return RunTelemetry(state, server, settings.push_url, terminal)
+
+
+def _open_bar(terminal: TextIO, state: RunState) -> "Bar":
+    from job.telemetry.bar import Bar
+
+    return Bar(terminal, state)
 
 
 def silent() -> RunTelemetry:
@@ -193,7 +223,7 @@ def _format_scores(scores: Mapping[str, float]) -> str:
     return "  ".join(f"{name} {score:.4g}" for name, score in scores.items())
 
 
-def _log_progress(snapshot: RunStateSnapshot) -> None:
+def _log_snapshot(snapshot: RunStateSnapshot) -> None:
     progress, seconds_left = snapshot.progress, snapshot.seconds_left
     if progress is None or snapshot.running is None:  # it ended while we looked
         return
@@ -208,6 +238,8 @@ def _log_progress(snapshot: RunStateSnapshot) -> None:
         "done": progress.done,
         "total": progress.total,
         "seconds_left": seconds_left,
+        "run_seconds_left": snapshot.run_seconds_left,
     }
     counts = f"{progress.done:,} of {progress.total:,} {progress.unit}"
-    logger.info("%s: %s%s", snapshot.running, counts, time_left, extra={"fields": fields})
+    extra = {"fields": fields, "in_progress": True}
+    logger.info("%s: %s%s", snapshot.running, counts, time_left, extra=extra)

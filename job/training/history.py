@@ -1,4 +1,4 @@
-"""What training leaves for people: history.csv, and the same curves for TensorBoard."""
+"""What training leaves for people: history.csv, the same curves for TensorBoard, and events."""
 
 import csv
 from collections.abc import Mapping, Sequence
@@ -7,11 +7,41 @@ from typing import Any
 
 import tensorflow as tf
 
+from job.telemetry import EpochEnded, HeadSolved, HistoryRestored
+
+# What a row has beside its scores.
+NO_SCORES = ("stage", "epoch", "penalty")
 # What `tf.summary.scalar` writes, which itself needs the whole of TensorBoard to be installed.
 SCALAR = tf.compat.v1.SummaryMetadata(
     plugin_data=tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars"),
     data_class="DATA_CLASS_SCALAR",
 )
+
+
+def restore_history(history: Sequence[Mapping[str, Any]], epochs: int) -> HistoryRestored:
+    """The event that tells the history of a checkpoint to whoever watches the run.
+
+    Args:
+        history: as in `write_history`.
+        epochs: planned at most in a stage.
+    """
+    ended: list[EpochEnded] = []
+    solved: list[HeadSolved] = []
+    for row in history:
+        scores = {name: value for name, value in row.items() if name not in NO_SCORES}
+        if row["epoch"] is None:
+            judged = {name: value for name, value in scores.items() if name.startswith("val_")}
+            solved.append(HeadSolved(row["stage"], row["penalty"], judged))
+        else:
+            ended.append(EpochEnded(row["stage"], row["epoch"], epochs, scores))
+
+    def rank(head: HeadSolved) -> tuple[float, float]:
+        """As the head was chosen: the score, and among equal scores the lower loss."""
+        loss = head.scores["val_loss"]
+        return max(value for name, value in head.scores.items() if name != "val_loss"), -loss
+
+    # Of equals this is the first one.
+    return HistoryRestored(tuple(ended), max(solved, key=rank, default=None))
 
 
 def write_history(history: Sequence[Mapping[str, Any]], folder: Path) -> None:

@@ -14,7 +14,7 @@ from job.batches import collect_labels
 from job.errors import DivergedError, SettingsError
 from job.scores import log_loss, score
 from job.settings import TrainingSettings
-from job.telemetry import EpochEnded, Progressed, StepTaken
+from job.telemetry import EpochEnded, StageBegan, StepTaken
 from job.training.context import TrainingContext
 from job.training.inputs import StageInputs
 from job.training.network import StageNetwork
@@ -22,6 +22,7 @@ from job.training.prediction import predict_validation
 from job.training.progress import STATES_KEPT, Rank, StageProgress
 from job.training.session import Arrays, TrainingSession, assign_arrays, read_arrays
 from job.training.step import LossScale, TrainStep, build_train_step
+from job.training.work import StageWork
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +45,7 @@ class StageTrainer:
         self._labels = collect_labels(inputs.feed.splits.val)
         # The best states so far, the best first: values of the trained variables.
         self.best: list[list[np.ndarray]] = []
+        self.work = StageWork(inputs.feed, context)
 
         def forward(batch: tf.Tensor) -> tf.Tensor:
             return network.compute_logits(batch, training=True)
@@ -95,6 +97,10 @@ class StageTrainer:
         context = self._context
         strategy = context.workers.strategy
         progress = session.progress.current
+        stage, metric = self.network.stage.name, f"val_{context.gate.metric}"
+        began = StageBegan(stage, context.settings.epochs, progress.epoch, metric)
+        context.telemetry.emit(began)
+        self.work.begin(progress.epoch, progress.step, until)
         scale = progress.loss_scale or LossScale.for_precision(context.precision)
         # It is part of the state: a resumed stage goes on with the factor that it had.
         progress.loss_scale = scale
@@ -124,7 +130,9 @@ class StageTrainer:
         Returns:
             (score, -loss), which is larger for better weights, and the logits float32 [n, classes].
         """
-        logits = predict_validation(self._infer, self._inputs, self._context.workers)
+        logits = predict_validation(
+            self._infer, self._inputs, self._context.workers, self.work.count_batch
+        )
         value = score(self._context.gate.metric, self._labels, logits)
         return (value, -log_loss(self._labels, logits)), logits
 
@@ -152,8 +160,9 @@ class StageTrainer:
             raise _explain_divergence(self.network.stage.name, progress, context.settings)
         progress.step += 1
         mean_loss = progress.loss / progress.step
-        telemetry.emit(StepTaken(time.monotonic() - started, mean_loss))
-        telemetry.emit(Progressed(progress.step, self._inputs.feed.steps, "steps"))
+        images = context.settings.batch_size
+        telemetry.emit(StepTaken(time.monotonic() - started, mean_loss, images))
+        self.work.count_batch()
 
     def _end_epoch(self, session: TrainingSession) -> None:
         """Judge an epoch, and keep its weights if they are among the best."""

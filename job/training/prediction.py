@@ -73,10 +73,12 @@ def predict_validation(
     infer: Callable[[tf.Tensor], tf.Tensor],
     inputs: StageInputs,
     workers: Workers,
+    count_batch: Callable[[], None],
 ) -> np.ndarray:
     """Compute the logits of the validation images with all workers: float32 [n, classes].
 
-    Each worker takes every n-th batch, and all of them receive the whole.
+    Each worker takes every n-th batch, and all of them receive the whole. `count_batch` is called
+    after each.
     """
     splits = inputs.feed.splits
     images = len(splits.val)
@@ -86,6 +88,7 @@ def predict_validation(
     own = range(workers.index, batches, workers.count)
     for number, batch in zip(own, inputs.load_validation(own), strict=True):
         logits[number] = infer(batch)
+        count_batch()
     # Where this worker has logits, the others have zeros: the sum is exact.
     together = workers.sum(logits)
     rows = together.reshape(-1, classes)

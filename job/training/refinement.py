@@ -37,6 +37,7 @@ def refine(trainer: StageTrainer, session: TrainingSession, start: Arrays) -> No
         start: values of the trained variables before the stage.
     """
     variables = trainer.network.variables
+    trainer.work.begin_refinement()
     assign_arrays(variables, trainer.best[0])
     labels = collect_labels(session.feed.splits.val)
     metric = session.context.gate.metric

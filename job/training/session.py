@@ -14,6 +14,7 @@ from job.model import Classifier, replace_pooling
 from job.settings import Pooling
 from job.telemetry import CheckpointSaved
 from job.training.context import TrainingContext
+from job.training.history import restore_history
 from job.training.progress import TrainingProgress
 
 logger = logging.getLogger(__name__)
@@ -64,6 +65,7 @@ class TrainingSession:
                 progress.current.epoch + 1,
                 progress.current.step,
             )
+            context.telemetry.emit(restore_history(progress.history, context.settings.epochs))
         fingerprint = context.workers.fingerprint
         if fingerprint not in progress.fingerprints:
             progress.fingerprints.append(fingerprint)

@@ -36,12 +36,16 @@ class Trained:
     pixels: Any
     encoded: list[bytes]
 
-    def pack(self, folder: Path, **changes: Any) -> Bundle:
+    def pack(
+        self, folder: Path, shown: list[tuple[str, int]] | None = None, **changes: Any
+    ) -> Bundle:
+        """Export, and keep in `shown` what a person is told meanwhile."""
+        told = [] if shown is None else shown
         with Exporter(folder) as exporter:
             process = exporter.start(self.request.model_copy(update=changes))
             process.send_variables(self.variables)
             process.send_reference(self.pixels, self.probabilities)
-            return exporter.finish()
+            return exporter.finish(lambda name, place: told.append((name, place)))
 
 
 def picture(path: Path, generator: np.random.Generator, side: tuple[int, int] = (90, 120)) -> Path:
@@ -113,7 +117,11 @@ def enliven(model: Any, pixels: Any) -> None:
 def everything(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """All four formats, once."""
     formats = ("saved_model", "keras", "onnx", "litert")
-    return trained.pack(tmp_path_factory.mktemp("everything"), formats=formats)
+    shown: list[tuple[str, int]] = []
+    bundle = trained.pack(tmp_path_factory.mktemp("everything"), shown, formats=formats)
+    # What a person is told meanwhile.
+    assert shown == [("saved_model", 0), ("keras", 1), ("onnx", 2), ("litert", 3)]
+    return bundle
 
 
 @pytest.fixture(autouse=True)

@@ -147,4 +147,4 @@ def test_importing_the_package_imports_no_other_package() -> None:
     )
     loaded = done.stdout.split()
     assert [name for name in loaded if name.partition(".")[0] == "job"] == ["job"]
-    assert not {"tensorflow", "keras", "numpy", "boto3", "pydantic", "tqdm"} & set(loaded)
+    assert not {"tensorflow", "keras", "numpy", "boto3", "pydantic", "rich"} & set(loaded)

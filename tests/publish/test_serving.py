@@ -82,7 +82,9 @@ def splits(classes: tuple[str, ...], **parts: list[Any]) -> Any:
     return SimpleNamespace(classes=classes, **{"train": (), "val": (), "test": (), **parts})
 
 
-def release(registry: Store, folder: Path, classes: tuple[str, ...], inventory: bytes) -> Manifest:
+def release(
+    registry: Store, folder: Path, classes: tuple[str, ...], inventory: bytes, **more: object
+) -> Manifest:
     (folder / "dataset.json").write_bytes(inventory)
     fields = {
         "name": "colours",
@@ -95,6 +97,7 @@ def release(registry: Store, folder: Path, classes: tuple[str, ...], inventory: 
         "exact": True,
         "previous": None,
         "promotion": {},
+        **more,
     }
     return publish.release(folder, fields, registry).manifest
 
@@ -359,8 +362,34 @@ def test_releases_and_show_name_the_champion_the_score_and_the_reason(
     assert f"release             {store.uri}/releases/{older.run_id}\n" in shown
     assert "champion            yes\n" in shown
     assert "classes             red, green\n" in shown
+    # A manifest of an earlier version does not say when and where it was made.
+    assert "created" not in shown
     assert main(["show", f"{store.uri}/releases/{newer.run_id}", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == newer.fields
+
+
+def test_show_says_when_and_where_a_release_was_made(
+    store: Store, saved_models: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    making = {
+        "created": "2026-11-28T14:37:16Z",
+        "seconds": {"survey": 0.5, "training": 120.0, "evaluation": 3.0, "export": 20.25},
+        "devices": ["GPU:0", "GPU:1"],
+        "machine": "A CPU; 2 threads; 2 devices",
+        "workers": 2,
+    }
+    made = release(
+        store,
+        saved_models["red", "green"],
+        ("red", "green"),
+        publish.compose_inventory(splits(())),
+        **making,
+    )
+    assert main(["show", f"{store.uri}/releases/{made.run_id}"]) == 0
+    shown = capsys.readouterr().out
+    assert "created             2026-11-28T14:37:16Z\n" in shown
+    assert "143.8 s (training 120.0 s, export 20.2 s, evaluation 3.0 s)\n" in shown
+    assert "GPU:0, GPU:1 (A CPU; 2 threads; 2 devices), 2 workers\n" in shown
 
 
 @pytest.mark.parametrize("verb", ["verify", "show", "releases", "promote"])

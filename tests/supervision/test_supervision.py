@@ -511,6 +511,6 @@ def test_the_started_process_imports_nothing_heavy() -> None:
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
-    assert not {"pydantic", "prometheus_client", "tqdm", "numpy", "boto3"} & set(
+    assert not {"pydantic", "prometheus_client", "rich", "numpy", "boto3"} & set(
         json.loads(done.stdout)
     )

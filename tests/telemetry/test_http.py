@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import io
 import json
 import logging
 import math
@@ -220,13 +221,52 @@ def test_serve_listens_on_the_port_of_the_settings() -> None:
         socket.create_connection(("127.0.0.1", port), timeout=5)
 
 
-@pytest.mark.parametrize("host", ["", "0.0.0.0", "::1"])
+def test_on_a_terminal_it_listens_on_the_loopback_alone_and_says_where(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    for terminal, host, expected in (
+        (io.StringIO(), "", "127.0.0.1"),
+        (io.StringIO(), "*", "every address"),
+        (io.StringIO(), "127.0.0.2", "127.0.0.2"),
+        (None, "", "every address"),
+    ):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        caplog.clear()
+        with (
+            caplog.at_level(logging.INFO, "job"),
+            serve(TelemetrySettings(port=port, host=host), "flowers", terminal=terminal),
+        ):
+            # 127.0.0.3 is an address of this machine that nobody has named.
+            with socket.socket() as client:
+                reached = client.connect_ex(("127.0.0.3", port)) == 0
+            assert reached == (expected == "every address")
+            (line,) = caplog.messages
+            shown = "localhost" if expected == "every address" else expected
+            assert line == f"live page and metrics: http://{shown}:{port}/"
+            address = shown.replace("localhost", "127.0.0.1")
+            socket.create_connection((address, port), timeout=5).close()
+
+
+def test_the_next_run_gets_the_port_although_somebody_watched_the_last_one() -> None:
+    first = Server(RunState("flowers"), CollectorRegistry(), "127.0.0.1", 0)
+    port = first.port
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        client.sendall(b"GET /healthz HTTP/1.0\r\n\r\n")
+        while client.recv(4096):  # the server closes first, and remembers the connection
+            pass
+    first.close()
+    Server(RunState("flowers"), CollectorRegistry(), "127.0.0.1", port).close()
+
+
+@pytest.mark.parametrize("host", ["", "*", "0.0.0.0", "::1"])
 def test_it_listens_on_every_address_of_both_families(host: str) -> None:
     if ":" in host and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     state = RunState("flowers")
     listening = Server(state, CollectorRegistry(), host, 0)
-    addresses = {"": ["127.0.0.1", "::1"], "0.0.0.0": ["127.0.0.1"], "::1": ["::1"]}[host]
+    every = ["127.0.0.1", "::1"]
+    addresses = {"": every, "*": every, "0.0.0.0": ["127.0.0.1"], "::1": ["::1"]}[host]
     if not socket.has_dualstack_ipv6():
         addresses.remove("::1")
     for address in addresses:

@@ -20,6 +20,9 @@ from job.telemetry.events import (
     HeadSolved,
     Progressed,
     RunEnded,
+    StageBegan,
+    StepTaken,
+    WorkForecast,
 )
 from job.telemetry.run_state import RunState
 from job.telemetry.server import Server
@@ -107,6 +110,10 @@ def test_the_page_follows_the_run(visit: Visit) -> None:
             telemetry.emit(
                 EpochEnded("probe", epoch, 2, {"loss": 1 / epoch, "val_accuracy": 0.5 + epoch / 10})
             )
+        telemetry.emit(WorkForecast({"release": 600.0}))
+        telemetry.emit(StageBegan("part", 5, 0, "val_accuracy"))
+        telemetry.emit(StepTaken(0.5, 0.3, images=32))
+        telemetry.emit(Progressed(4, 20, "batches"))
         telemetry.emit(
             EpochEnded(
                 "part",
@@ -118,7 +125,11 @@ def test_the_page_follows_the_run(visit: Visit) -> None:
         logging.getLogger("job.audit").warning("one image is broken")
         telemetry.emit(CheckpointSaved())
         expect(page.locator("#headline")).to_have_text("training, epoch 2 of at most 5")
-        expect(page.locator("#epochs")).to_contain_text("part: 1 of 5 epochs")
+        expect(page.locator("#progress")).to_contain_text(
+            "part, 4 of 20 batches, val accuracy 0.9 is the best so far, 64 images/s"
+        )
+        # The time is that of the run, with the phases to come.
+        expect(page.locator("#progress")).to_contain_text("20 %, about 10 min left")
         expect(page.locator("#curves svg")).to_have_count(2)
         expect(page.locator("#curves svg").first).to_have_attribute(
             "aria-label", "Score after 3 epochs: val accuracy 0.9"
@@ -140,10 +151,20 @@ def test_a_solved_head_is_told_without_epochs(visit: Visit) -> None:
             "penalty 0.01, val loss 0.5, val accuracy 0.9"
         )
         expect(page.locator("#headline")).to_have_text("training")
-        expect(page.locator("#epochs")).to_be_hidden()
+        expect(page.locator("#progress")).to_be_hidden()
         expect(page.locator("#curves")).to_be_hidden()
         assert visit.overflow() <= 0
     assert visit.complaints == []
+
+
+def test_the_axis_of_a_score_ends_at_1(visit: Visit) -> None:
+    page, telemetry = visit.page, visit.telemetry
+    with telemetry.phase("training"):
+        for epoch in (1, 2):
+            telemetry.emit(EpochEnded("part", epoch, 5, {"val_accuracy": 1.0}))
+        expect(page.locator("#curves svg")).to_have_count(1)
+        labels = page.locator("#curves svg text[text-anchor=end]").all_text_contents()
+    assert max(float(label) for label in labels if not label.startswith("epoch")) == 1
 
 
 def test_the_page_tells_the_outcome_and_that_the_run_is_over(visit: Visit) -> None:
@@ -157,13 +178,23 @@ def test_the_page_tells_the_outcome_and_that_the_run_is_over(visit: Visit) -> No
                 run_id="ab",
                 release="s3://models/flowers/releases/ab",
                 promoted=True,
-                scores={"macro_f1": 0.91},
+                scores={
+                    "macro_f1": 0.91,
+                    "accuracy": 0.9118,
+                    "accuracy_low": 0.7604,
+                    "accuracy_high": 1.0,
+                    "high": 0.5,
+                },
+                reason="It passes the gate.",
             ).as_dict()
         )
     )
     telemetry.close()  # waits for the open page
     expect(page.locator("#headline")).to_have_text("Released")
-    expect(page.locator("#outcome")).to_contain_text("macro f1 0.91")
+    expect(page.locator("#outcome")).to_contain_text(
+        "macro f1 0.91 · accuracy 0.912 (95 %: 0.76 to 1.00) · high 0.5"
+    )
+    expect(page.locator("#outcome")).to_contain_text("Promoted: It passes the gate.")
     expect(page.locator("#outcome")).to_contain_text("s3://models/flowers/releases/ab")
     expect(page.locator("#lost")).to_contain_text("The run has ended; this is its last news.")
     expect(page.locator("#phases li").first).not_to_contain_text("to come")

@@ -4,6 +4,7 @@ import io
 import json
 import logging
 import math
+import re
 import socket
 import subprocess
 import sys
@@ -17,18 +18,23 @@ import pytest
 
 from job.settings import TelemetrySettings
 from job.telemetry import RunTelemetry, configure_logs, name_run, serve, silent
+from job.telemetry.bar import Bar
 from job.telemetry.events import (
     CheckpointSaved,
     EpochEnded,
     FactsFound,
     HeadSolved,
+    HistoryRestored,
     LineLogged,
     PhaseBegan,
     PhaseEnded,
     Progressed,
+    RunEnded,
+    StageBegan,
     StepTaken,
+    WorkForecast,
 )
-from job.telemetry.run_state import EPOCHS_KEPT, LINES_KEPT, RunState
+from job.telemetry.run_state import EPOCHS_KEPT, LINES_KEPT, STEPS_TIMED, RunState
 
 PHASES = ("survey", "dataset", "training")
 
@@ -64,6 +70,25 @@ def logs() -> Iterator[None]:
     logging.root.handlers[:] = handlers
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
+
+
+def visible_lines(written: str) -> list[str]:
+    """What a terminal shows after `written`."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[0-9?;]*[A-Za-z]|\r|\n|[^\x1b\r\n]+", written):
+        if part == "\r":
+            column = 0
+        elif part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\x1b[2K":
+            lines[row] = ""
+        elif part == "\x1b[1A":
+            row -= 1
+        elif not part.startswith("\x1b"):
+            lines[row] = lines[row][:column].ljust(column) + part
+            column += len(part)
+    return [line.rstrip() for line in lines]
 
 
 def records(stream: io.StringIO) -> list[dict[str, Any]]:
@@ -154,34 +179,90 @@ def test_an_unknown_total_is_no_division_by_zero(state: RunState) -> None:
     assert progress.ratio == 0.0
 
 
-def test_epochs_tell_how_long_the_stage_will_take_at_most(state: RunState, clock: Clock) -> None:
-    state.apply(PhaseBegan("training"))
+def test_the_time_left_is_that_of_the_run(state: RunState, clock: Clock) -> None:
+    state.apply(PhaseBegan("dataset"))
+    assert state.snapshot().run_seconds_left is None
+    state.apply(WorkForecast({"dataset": 40.0, "training": 100.0}))
     clock.now += 10
-    state.apply(EpochEnded("probe", 1, 4, {}))
-    assert state.snapshot().stage_seconds_left == pytest.approx(30)
+    assert state.snapshot().run_seconds_left == pytest.approx(30 + 100)
+    state.apply(PhaseEnded("dataset"))
+    assert state.snapshot().run_seconds_left == pytest.approx(100)
+    state.apply(PhaseBegan("training"))
+    clock.now += 5
+    assert state.snapshot().run_seconds_left == pytest.approx(95)
+    clock.now += 200  # slower than was expected
+    assert state.snapshot().run_seconds_left == 0
+    state.apply(RunEnded({"status": "released"}))
+    assert state.snapshot().run_seconds_left is None
+
+
+def test_the_pace_of_a_stage_is_better_than_a_forecast(state: RunState, clock: Clock) -> None:
+    state.apply(WorkForecast({"training": 1_000.0, "export": 20.0}))
+    state.apply(PhaseBegan("training"))
+    state.apply(Progressed(0, 10, "images"))
+    clock.now += 10
+    state.apply(Progressed(10, 10, "images"))  # features, after which the stage follows
+    assert state.snapshot().run_seconds_left == pytest.approx(990)
+    state.apply(StageBegan("part", 4, 1, "val_accuracy"))
+    assert state.snapshot().run_seconds_left == pytest.approx(990)
+    state.apply(Progressed(10, 40, "batches"))  # resumed: an epoch was complete
     clock.now += 20
-    state.apply(EpochEnded("part", 6, 10, {}))  # resumed in the middle: one epoch took 20 s
-    assert state.snapshot().stage_seconds_left == pytest.approx(80)
-    state.apply(PhaseEnded("training"))
-    assert state.snapshot().stage_seconds_left is None
+    state.apply(Progressed(20, 40, "batches"))
+    assert state.snapshot().run_seconds_left == pytest.approx(40)
+
+
+def test_one_candidate_of_a_race_is_not_the_rest_of_it(state: RunState, clock: Clock) -> None:
+    state.apply(WorkForecast({"training": 1_000.0}, races=True))
+    state.apply(PhaseBegan("training"))
+    state.apply(StageBegan("all", 4, 0, "val_accuracy"))
+    state.apply(Progressed(1, 40, "batches"))
+    clock.now += 100
+    state.apply(Progressed(39, 40, "batches"))
+    assert state.snapshot().run_seconds_left == pytest.approx(900)
+    state.apply(WorkForecast({"training": 0.0}))  # there was no evidence for a race
+    assert state.snapshot().run_seconds_left == pytest.approx(100 / 38)
+
+
+def test_the_speed_is_that_of_the_last_steps(state: RunState, clock: Clock) -> None:
+    state.apply(PhaseBegan("dataset"))
+    assert state.snapshot().images_per_second is None
+    state.apply(Progressed(10, 100, "images"))
+    clock.now += 4
+    state.apply(Progressed(50, 100, "images"))
+    assert state.snapshot().images_per_second == pytest.approx(10)
+    state.apply(PhaseEnded("dataset"))
+    state.apply(PhaseBegan("training"))
+    state.apply(StepTaken(60.0, 0.5, images=32))  # it built the graph
+    for _ in range(STEPS_TIMED):
+        state.apply(StepTaken(0.5, 0.5, images=32))
+    assert state.snapshot().images_per_second == pytest.approx(64)
+
+
+def test_a_resumed_run_knows_its_earlier_epochs(state: RunState, clock: Clock) -> None:
+    early = tuple(EpochEnded("part", n, 5, {"val_accuracy": n / 10}) for n in (1, 2, 3))
+    solved = HeadSolved("probe", 0.1, {"val_accuracy": 0.25})
+    for _ in range(2):  # after a training with other workers, two processes tell it
+        state.apply(HistoryRestored(early, solved))
+        state.apply(StageBegan("part", 5, 3, "val_accuracy"))
+    view = state.snapshot()
+    assert (view.history, view.solved, view.scores) == (early, solved, {"val_accuracy": 0.3})
+    assert (view.epoch, view.best) == (4, early[-1])
+    state.apply(EpochEnded("part", 4, 5, {"val_accuracy": 0.2}))
+    view = state.snapshot()
+    assert [epoch.epoch for epoch in view.history] == [1, 2, 3, 4]
+    assert (view.epoch, view.best) == (5, early[-1])
 
 
 def test_a_solved_head_is_not_an_epoch(state: RunState, clock: Clock) -> None:
     state.apply(PhaseBegan("training"))
     state.apply(EpochEnded("tune", 1, 4, {"val_accuracy": 0.5}))
-    clock.now += 10
     state.apply(HeadSolved("probe", 0.01, {"val_accuracy": 0.75}))
     view = state.snapshot()
     assert len(view.history) == 1
     assert view.solved == HeadSolved("probe", 0.01, {"val_accuracy": 0.75})
     assert view.scores == {"val_accuracy": 0.75}
-    assert view.stage_seconds_left is None
-    clock.now += 20
     state.apply(EpochEnded("part", 1, 3, {"val_accuracy": 0.875}))
-    view = state.snapshot()
-    assert view.scores == {"val_accuracy": 0.875}
-    # The time that the head took is not part of the first epoch.
-    assert view.stage_seconds_left == pytest.approx(40)
+    assert state.snapshot().scores == {"val_accuracy": 0.875}
 
 
 def test_a_solved_head_is_one_line_of_the_log(state: RunState, logs: None) -> None:
@@ -340,22 +421,43 @@ def test_progress_is_logged_now_and_then(
     ]
 
 
-def test_a_terminal_shows_a_bar_and_whole_lines_above_it(state: RunState, logs: None) -> None:
-    terminal = io.StringIO()
-    configure_logs(terminal, terminal=True)
-    with RunTelemetry(state, terminal=terminal) as telemetry, telemetry.phase("dataset"):
-        telemetry.emit(Progressed(1, 4, "images"))
-        time.sleep(0.15)
-        telemetry.emit(Progressed(3, 4, "images"))
-        logging.getLogger("job.audit").warning("one is broken")
-    shown = terminal.getvalue()
-    assert "dataset …" in shown
-    assert "75 %" in shown
-    assert "3 of 4 images" in shown
-    lines = [line.rpartition("\r")[2] for line in shown.split("\n")]
-    assert lines[0][8:] == "  warning: one is broken"
-    assert lines[1][8:].startswith("  dataset done after 0.")
-    assert lines[2].strip() == ""
+def test_a_terminal_shows_the_progress_and_whole_lines_above_it(
+    state: RunState, clock: Clock, logs: None
+) -> None:
+    stream = io.StringIO()
+    configure_logs(stream, terminal=True)
+    bar = Bar(stream, state)
+
+    def show() -> list[str]:
+        bar.refresh()
+        return visible_lines(stream.getvalue())
+
+    with RunTelemetry(state) as telemetry:
+        with telemetry.phase("dataset"):
+            telemetry.emit(Progressed(1, 4, "images"))
+            clock.now += 15
+            telemetry.emit(Progressed(3, 4, "images"))
+            logging.getLogger("job.audit").warning("one is broken")
+            assert show()[-1].endswith("━ dataset, 3 of 4 images, 0:08 left of this phase")
+        telemetry.emit(WorkForecast({"training": 100.0}))
+        with telemetry.phase("training"):
+            telemetry.emit(StageBegan("tune", 30, 6, "val_accuracy"))
+            for epoch, score in ((7, 0.9627), (8, 0.5)):
+                telemetry.emit(EpochEnded("tune", epoch, 30, {"val_accuracy": score}))
+            assert show()[-1] == "tune 9/30, val_accuracy 0.963 (best), 1:40 left"
+            telemetry.emit(Progressed(9, 10, "batches", "refinement"))
+            assert "tune, refinement, val_accuracy 0.963 (best)" in show()[-1]
+        with telemetry.phase("release"):
+            telemetry.emit(Progressed(1, 2, "formats", "keras"))
+            assert show()[-1].endswith("━ release keras, 1 of 2 formats")
+    bar.close()
+    lines = [line[10:] for line in visible_lines(stream.getvalue())]
+    assert lines[0] == "warning: one is broken"
+    assert lines[1].startswith("dataset done after 0.")
+    assert lines[2] == "tune: 8 of 30 epochs, val_accuracy 0.9627 in epoch 7 is the best"
+    assert lines[3].startswith("training done after 0.")
+    assert lines[4].startswith("release done after 0.")
+    assert not any(lines[5:])
 
 
 def test_a_person_sees_the_traceback_and_no_json(logs: None) -> None:
@@ -365,7 +467,9 @@ def test_a_person_sees_the_traceback_and_no_json(logs: None) -> None:
         raise ValueError("boom")
     except ValueError:
         logging.getLogger("job").exception("it failed")
-    assert "error: it failed\nTraceback" in terminal.getvalue()
+    first, second, *_ = visible_lines(terminal.getvalue())
+    assert first.endswith("  error: it failed")
+    assert second.startswith("Traceback")
 
 
 def test_a_terminal_that_went_away_does_not_fail_the_run(

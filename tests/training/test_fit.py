@@ -1,7 +1,7 @@
 """Training: what comes out, what stays frozen, and what an interruption must not change."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,18 @@ from job.batches import WHOLE, Feed, Shard, collect_labels
 from job.checkpoint import TrainingState
 from job.errors import DivergedError, Interrupted, SettingsError
 from job.scores import log_loss, score
+from job.telemetry import (
+    EpochEnded,
+    Event,
+    HeadSolved,
+    HistoryRestored,
+    Progressed,
+    StageBegan,
+    Telemetry,
+)
 from job.training import Fitted, TrainingContext, loop
 from job.training.step import TrainStep, build_train_step
+from job.training.work import JUDGEMENTS
 from job.workers import Stop
 from tests.training.conftest import build_classifier, build_context, build_feed, build_plan
 
@@ -136,6 +146,51 @@ def test_an_interrupted_run_goes_on_exactly_where_it_stopped(
     resumed = fit_with_dropout(splits, context(epochs=2))
     assert equal(weights_of(uninterrupted.classifier.model), weights_of(resumed.classifier.model))
     assert uninterrupted == resumed
+
+
+class Listener(Telemetry):
+    """Keeps what training tells."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def emit(self, event: Event) -> None:
+        self.events.append(event)
+
+    def find(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def test_a_resumed_run_tells_its_earlier_epochs_once_and_counts_all_its_work(
+    splits: Splits, context: Callable[..., TrainingContext]
+) -> None:
+    def fit_heard(heard: Listener, **changes: Any) -> Fitted:
+        classifier = build_classifier()
+        plan = build_plan("part", classifier)
+        surroundings = replace(context(epochs=3, **changes), telemetry=heard)
+        return training.fit(classifier, plan, build_feed(splits), surroundings)
+
+    first, second = Listener(), Listener()
+    steps = build_feed(splits).steps
+    with pytest.raises(Interrupted):
+        fit_heard(first, stop=StopAt(steps + 3))
+    fitted = fit_heard(second)
+
+    (early,) = first.find(EpochEnded)
+    (restored,) = second.find(HistoryRestored)
+    without_rate = {name: score for name, score in early.scores.items() if name != "learning_rate"}
+    assert restored.epochs == (replace(early, scores=without_rate),)
+    assert [restored.solved] == first.find(HeadSolved)
+    assert [epoch.epoch for epoch in second.find(EpochEnded)] == [2, 3]
+    assert [row["epoch"] for row in fitted.history if row["epoch"]] == [1, 2, 3]
+    assert [began.done for began in second.find(StageBegan)] == [1]
+
+    counts = [event for event in second.find(Progressed) if event.unit == "batches"]
+    assert counts[0].done > steps
+    assert {event.total for event in counts} == {3 * (steps + 1) + JUDGEMENTS}
+    assert [event.done for event in counts] == sorted(event.done for event in counts)
+    assert counts[-1].done == counts[-1].total
+    assert [event.detail for event in counts].count("refinement") == JUDGEMENTS
 
 
 def test_a_run_resumed_on_another_machine_says_that_it_is_not_exact(

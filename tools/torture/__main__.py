@@ -20,7 +20,9 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--worlds", type=int, default=100, help="at most so many")
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--seed", type=int, help="one world alone")
-    parser.add_argument("--sweep", choices=sorted({*KINDS_OF_FAULT}), help="one fault at each operation")
+    parser.add_argument(
+        "--sweep", choices=sorted({*KINDS_OF_FAULT}), help="one fault at each operation"
+    )
     parser.add_argument("--store", choices=("bucket", "folder"), default="bucket", help="for it")
     parser.add_argument("--seconds", type=float, help="stop after so many seconds")
     parser.add_argument("--stop", action="store_true", help="stop after the first violation")

@@ -151,10 +151,10 @@ def _examine_images(generator: random.Random, count: int, folder: Path, figures:
         if verdict.kind == "decodes" or sha256 not in originals:
             continue
         received = _decode_by_pillow((folder / sha256).read_bytes())
-        original = _decode_by_pillow(originals[sha256])
-        if received is None or original is None:
+        expected = _decode_by_pillow(originals[sha256])
+        if received is None or expected is None:
             continue
-        if np.array_equal(received, original):
+        if np.array_equal(received, expected):
             figures.faults.append(f"image {sha256} is as before and left out: {verdict.reason}")
         else:
             figures.odd += 1

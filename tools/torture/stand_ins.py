@@ -247,7 +247,7 @@ class Exporter:
     def send_reference(self, *_: Any) -> None:
         """Nothing is compared."""
 
-    def finish(self) -> Any:
+    def finish(self, _show_format: Any) -> Any:
         """Write the files."""
         bits = Workers.of_this_process().machine
         model = json.dumps({"chain": self._chain.hex(), "bits": bits}).encode()
