@@ -126,9 +126,8 @@ def _read_image(encoded: bytes, side: int) -> Image.Image:
         image.draft("RGB", (2 * side, 2 * side))
         if image.width * image.height > MOST_PIXELS:
             raise ValueError(f"{image.width} x {image.height} pixels")
-        is_cmyk_jpeg = image.mode == "CMYK" and encoded.startswith(JPEG_START)
-        if image.format == "BMP" or is_cmyk_jpeg:
-            # Pillow reads some of these in other colours than the model sees.
+        if image.format == "BMP":
+            # Pillow takes alpha that is 0 everywhere for an invisible picture.
             return Image.fromarray(_decode_as_the_model(encoded))
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I"):

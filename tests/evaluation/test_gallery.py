@@ -90,14 +90,17 @@ def crowd_page(crowd: Splits, tmp_path_factory: pytest.TempPathFactory) -> str:
 # What a picture shows.
 
 
-@pytest.mark.parametrize("kind", ["BMP with alpha", "CMYK", "CMYK without a mark"])
+@pytest.mark.parametrize(
+    "kind", ["BMP with alpha", "BMP with empty alpha", "CMYK", "CMYK without a mark"]
+)
 def test_a_picture_that_browsers_show_otherwise_is_as_the_model_sees_it(
     kind: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "image"
-    if kind == "BMP with alpha":
+    if kind.startswith("BMP"):
         pixels = np.full((24, 24, 4), (200, 30, 60, 0), np.uint8)
-        pixels[:12, :, 3] = 255
+        if kind == "BMP with alpha":
+            pixels[:12, :, 3] = 255
         # BITFIELDS with a mask of alpha, which Pillow does not write.
         head = np.array([40 + 68, 24, 24], "<u4").tobytes() + np.array([1, 32], "<u2").tobytes()
         masks = np.array([0xFF0000, 0xFF00, 0xFF, 0xFF000000], "<u4").tobytes()
