@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from job.audit import Example, NearDuplicate, Splits
 from job.evaluation import Report, ReportContext, judge, write
@@ -215,7 +216,9 @@ def write_sample(photographs: Path, folder: Path) -> None:
             row[example.label] += 3.2
         logits.append(rows.astype(np.float32))
     report = _add_evidence(judge(logits[0], logits[1], splits), generator)
-    write(report, _make_context(splits), folder)
+    torn = folder / "torn.jpg"
+    _tear_photograph(splits.test[0].path, torn)
+    write(report, _make_context(splits, torn), folder)
 
 
 def _divide_photographs(photographs: Path) -> Splits:
@@ -236,9 +239,9 @@ def _divide_photographs(photographs: Path) -> Splits:
         test=tuple(parts["test"]),
         near_duplicates=(
             NearDuplicate(
-                name="birds/pelican.png",
+                name=parts["test"][0].name,
                 split="test",
-                other="birds/pelican-2.png",
+                other=parts["train"][2].name,
                 other_split="train",
                 bits=2,
             ),
@@ -246,6 +249,15 @@ def _divide_photographs(photographs: Path) -> Splits:
         leaks=(),
         given=False,
     )
+
+
+def _tear_photograph(photograph: Path, torn: Path) -> None:
+    """Write two thirds of a photograph as a JPEG, as a broken download leaves it."""
+    torn.parent.mkdir(parents=True, exist_ok=True)
+    with Image.open(photograph) as image:
+        image.convert("RGB").save(torn, "JPEG")
+    content = torn.read_bytes()
+    torn.write_bytes(content[: len(content) * 2 // 3])
 
 
 def _add_evidence(report: Report, generator: np.random.Generator) -> Report:
@@ -259,7 +271,18 @@ def _add_evidence(report: Report, generator: np.random.Generator) -> Report:
     return report.with_evidence(np.asarray(maps, np.float32))
 
 
-def _make_context(splits: Splits) -> ReportContext:
+def _make_context(splits: Splits, torn: Path) -> ReportContext:
+    examples = (*splits.train, *splits.val, *splits.test)
+    image_files = {example.name: example.path for example in examples}
+    copied, doubtful = splits.train[5], splits.train[-3]
+    places = [
+        {"name": f"{name}/{doubtful.path.name}", "label": name} for name in splits.classes[-2:]
+    ]
+    conflict = "one content under several labels: " + ", ".join(
+        f"{place['label']!r} as {place['name']}" for place in places
+    )
+    for place in places:
+        image_files[place["name"]] = doubtful.path
     reason = "4 candidates were compared. Part from 14 px has the best validation score."
     suspects = []
     for rank, example in enumerate(splits.train[3::9]):
@@ -270,7 +293,6 @@ def _make_context(splits: Splits) -> ReportContext:
                 "likelier": splits.classes[(example.label + 2) % len(splits.classes)],
                 "probability": 0.985 * 0.96**rank,
                 "part": "train",
-                "path": example.path,
             }
         )
     return ReportContext(
@@ -296,7 +318,13 @@ def _make_context(splits: Splits) -> ReportContext:
         },
         source="s3://data/photographs",
         digest="4c" * 32,
-        left_out=(("birds/torn.jpg", "truncated after 1,024 bytes"),),
+        left_out=(
+            ("birds/torn.jpg", "a JPEG image that is cut short"),
+            ("birds/list.txt.jpg", "not an image: it begins with 'name,class'"),
+            *((place["name"], conflict) for place in places),
+        ),
+        contradictions=(tuple(places),),
+        duplicates=(("birds/copy.png", f"the same content as {copied.name}"),),
         history=(*_list_penalties(), *_list_epochs()),
         exports=(
             {
@@ -328,6 +356,8 @@ def _make_context(splits: Splits) -> ReportContext:
             "accuracy_without": 0.862,
         },
         promotion=PROMOTION,
+        champion=PROMOTION["comparison"]["run_id"],
+        image_files=image_files | {"birds/torn.jpg": torn, "birds/copy.png": copied.path},
     )
 
 

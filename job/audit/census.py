@@ -31,12 +31,12 @@ class Finding:
 class Census:
     """What a data set holds.
 
-    `broken`, `unsupported` and `conflicting` are left out. `duplicates` are among the kept.
+    `broken`, `unsupported` and `contradictions` are left out. `duplicates` are among the kept.
 
     Attributes:
         kept: by (label, sha256, name).
         classes: sorted.
-        conflicting: images with one content under two labels.
+        contradictions: the images of each content that has several labels.
         duplicates: the second, third, … image of one content under one label.
         hashes: the 64-bit difference hash of each kept SHA-256.
     """
@@ -45,10 +45,28 @@ class Census:
     classes: tuple[str, ...]
     broken: tuple[Finding, ...]
     unsupported: tuple[Finding, ...]
-    conflicting: tuple[Finding, ...]
+    contradictions: tuple[tuple[Record, ...], ...]
     duplicates: tuple[Finding, ...]
     warnings: tuple[str, ...]
     hashes: Mapping[str, int]
+
+    @property
+    def conflicting(self) -> tuple[Finding, ...]:
+        """The images of all contradictions."""
+        findings = []
+        for alike in self.contradictions:
+            places = ", ".join(f"{record.label!r} as {record.name}" for record in alike)
+            reason = f"one content under several labels: {places}"
+            findings += [Finding(record.name, reason) for record in alike]
+        return tuple(findings)
+
+    def list_contradictions(self) -> tuple[tuple[dict[str, str], ...], ...]:
+        """For each content under several labels, the name and label of its images."""
+        listed = []
+        for alike in self.contradictions:
+            images = tuple({"name": record.name, "label": record.label} for record in alike)
+            listed.append(images)
+        return tuple(listed)
 
     @property
     def left_out(self) -> int:
@@ -115,17 +133,14 @@ def inspect(
                 unsupported.append(finding)
 
     kept: list[Record] = []
-    conflicting = []
+    contradictions = []
     duplicates = []
     hashes = {}
     for sha256, alike in by_content.items():
         first, *others = alike
         if any(other.label != first.label for other in others):
             # Nobody can say which label is right, so none of these images is used.
-            places = ", ".join(f"{record.label!r} as {record.name}" for record in alike)
-            reason = f"one content under several labels: {places}"
-            for record in alike:
-                conflicting.append(Finding(record.name, reason))
+            contradictions.append(tuple(alike))
             continue
 
         # Images of one label and content are neighbours in `records`, so `kept` is sorted too.
@@ -141,7 +156,7 @@ def inspect(
         classes=classes,
         broken=tuple(broken),
         unsupported=tuple(unsupported),
-        conflicting=tuple(conflicting),
+        contradictions=tuple(contradictions),
         duplicates=tuple(duplicates),
         warnings=(*dataset.notes, *find_class_warnings(classes, kept)),
         hashes=hashes,

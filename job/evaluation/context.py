@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 
@@ -23,6 +24,7 @@ class ReportContext:
         weights: origin, licence and sha256 of the pre-trained weights.
         source, digest: the data set's address and the digest of its content.
         left_out: (image, reason) of each image that was not used.
+        contradictions: for each content under several labels, the name and label of its images.
         duplicates: (image, reason) of each image whose content occurred before.
         warnings: sentences about the data.
         history: rows in order: stage, epoch, loss and scores, among them val_loss and val_<metric>.
@@ -40,12 +42,14 @@ class ReportContext:
         candidates: what was compared: name, mode, pooling, cut, score with low and high, work as a
             share of one plain run of `all`, epochs, of_epochs, chosen and reason.
         refinements: what followed: name, before, after, kept and detail.
-        suspects: rows of images whose label may be wrong (image, label, likelier, probability, part
-            and, where the page shows it, the `path` of its file on this machine), images, accuracy
-            and accuracy_without on the test images.
+        suspects: rows of images whose label may be wrong (image, label, likelier, probability,
+            part), images, accuracy and accuracy_without on the test images.
         promotion: `publish.Decision.record()`.
+        champion: run id of the champion that this model was to replace. None if there was none.
         evaluated: URI of a release that was judged on other images than those of its run. None in
             the report of a run.
+        image_files: the files of all images on this machine, by name. Only the page's pictures are
+            made of them.
     """
 
     name: str
@@ -59,6 +63,7 @@ class ReportContext:
     source: str
     digest: str
     left_out: tuple[tuple[str, str], ...] = ()
+    contradictions: tuple[tuple[Mapping[str, str], ...], ...] = ()
     duplicates: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
     history: tuple[Mapping[str, Any], ...] = ()
@@ -72,4 +77,6 @@ class ReportContext:
     refinements: tuple[Mapping[str, Any], ...] = ()
     suspects: Mapping[str, Any] = field(default_factory=dict)
     promotion: Mapping[str, Any] = field(default_factory=dict)
+    champion: str | None = None
     evaluated: str | None = None
+    image_files: Mapping[str, Path] = field(default_factory=dict)

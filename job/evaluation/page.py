@@ -7,13 +7,15 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from job.evaluation.backbones import plot_backbones
+from job.evaluation.findings import PICTURED, group_findings
 from job.evaluation.measured import (
     plot_candidates,
     plot_difference,
     plot_learning_curve,
     plot_profile,
 )
-from job.evaluation.pictures import PagePictures
+from job.evaluation.neighbours import list_neighbours, locate_export, locate_report
+from job.evaluation.pictures import MOST_SUSPECTS, PagePictures
 from job.evaluation.plots import (
     plot_abstention,
     plot_history,
@@ -44,6 +46,8 @@ from job.evaluation.wording import (
 READABLE_CLASSES = 30
 # Rows of the table of the weakest classes, which stands in for a long table.
 WEAKEST_CLASSES = 20
+# With fewer classes, the best 5 of them are nearly all.
+FEWEST_FOR_TOP_K = 10
 # Rows of the table of confusions.
 WORST_CONFUSIONS = 8
 
@@ -66,38 +70,29 @@ def render_page(content: Mapping[str, Any], pictures: PagePictures) -> str:
 
     Args:
         content: the content of report.json.
-        pictures: those of its mistakes and suspects.
+        pictures: of what it names.
     """
     cells = {}
     for cell in content["test"]["confusion"]:
         key = (cell["true"], cell["predicted"])
         cells[key] = cell["images"]
 
-    leaks = []
-    for leak in content["leaks"]:
-        leaks.append((leak["name"], leak["reason"]))
-
-    near_duplicates = []
-    for pair in content["near_duplicates"]:
-        first = f"{pair['name']} ({pair['split']})"
-        second = f"{pair['other']} ({pair['other_split']})"
-        near_duplicates.append(f"{first} and {second}")
-
     gallery = zip(content["mistakes"], pictures.mistakes, pictures.evidence, strict=True)
-    suspects = content["suspects"] or {"rows": ()}
-    suspect_gallery = zip(suspects["rows"], pictures.suspects, strict=False)
     history = content["history"]
     metric = content["gate"].get("metric", "accuracy")
     values = {
         "readable": len(content["images"]) <= READABLE_CLASSES,
         "weakest": WEAKEST_CLASSES,
         "cells": cells,
-        "leaked": leaks,
-        "alike": near_duplicates,
+        "pictures": pictures,
+        "pictured": PICTURED,
+        "most_suspects": MOST_SUSPECTS,
+        "finding_groups": group_findings(content),
+        "has_examples": any(pictures.examples.values()),
+        "neighbours": list_neighbours(content),
         # A list: an empty zip would count as true in the template.
         "gallery": list(gallery),
         "has_evidence": any(pictures.evidence),
-        "suspect_gallery": list(suspect_gallery),
         "penalties": plot_penalties(history, metric),
         "epochs": plot_history(_select_kept(content), metric),
         "reliability": plot_reliability(content["calibration"]),
@@ -178,6 +173,7 @@ def _summarise_content(content: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "result": summarise_result(content),
         "gate_result": describe_gate(content),
+        "has_top_k": len(content["images"]) >= FEWEST_FOR_TOP_K,
         "confusions": find_worst_confusions(content["test"]),
     }
 
@@ -234,6 +230,8 @@ def _make_environment(*, autoescape: bool) -> Environment:
         "format_count": format_count,
         "flat": _flatten_groups,
         "markdown": escape_markdown,
+        "locate_export": locate_export,
+        "locate_report": locate_report,
         "describe_mode": lambda mode: MODES.get(mode, mode),
         "format_name": lambda name: FORMATS.get(name, name),
     }

@@ -1,8 +1,6 @@
-"""Judge a model, and write report.json, report.html and model-card.md."""
+"""Judge a model by its answers on held-out images."""
 
-import csv
-import io
-import json
+import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,10 +18,7 @@ from job.evaluation.calibration import (
     find_abstention_thresholds,
     fit_temperature,
 )
-from job.evaluation.context import ReportContext
-from job.evaluation.page import render_card, render_page
-from job.evaluation.pictures import PagePictures, draw_evidence, make_thumbnail
-from job.evaluation.plain_values import convert_to_json, list_fields
+from job.evaluation.plain_values import list_fields
 from job.evaluation.scores import Probabilities, compute_scores
 from job.scores import Labels
 
@@ -31,15 +26,10 @@ from job.scores import Labels
 if TYPE_CHECKING:
     from job.audit import Example, Splits
 
-# Version of the format of report.json.
-SCHEMA = 1
-SUSPECT_COLUMNS = ("image", "label", "likelier", "probability", "part")
 # Mistakes that the report shows at most.
 MOST_MISTAKES = 24
-# Suspects that the report shows a picture of at most. Its table lists all that it is given.
-MOST_SUSPECTS = 12
-# Fields of the context that are null in report.json where nothing was measured.
-MEASURED = ("measurement", "suspects", "promotion")
+# Images that the report shows of each class at most.
+MOST_EXAMPLES = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +53,7 @@ class Mistake:
     evidence: NDArray[np.float32] | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What was measured.
 
@@ -72,12 +62,14 @@ class Report:
         temperature: divides the logits of the released model.
         data: everything measured, JSON-able.
         mistakes: the worst ones, the most confident first.
+        examples: some images of each class, by its name.
     """
 
     scores: dict[str, float]
     temperature: float
     data: dict[str, Any]
     mistakes: tuple[Mistake, ...]
+    examples: Mapping[str, Sequence["Example"]]
 
     def with_evidence(self, maps: NDArray[np.float32]) -> "Report":
         """Add the maps of the mistakes: float32 [mistakes, h, w], in their order."""
@@ -163,92 +155,8 @@ def judge_probabilities(
         temperature=1.0,
         data=data,
         mistakes=_find_mistakes(splits, labels, probabilities),
+        examples=_choose_examples(splits),
     )
-
-
-def write(report: Report, context: ReportContext, folder: Path) -> None:
-    """Write report.json, report.html and, for a run, model-card.md into `folder`.
-
-    Equal reports and contexts give equal bytes.
-    """
-    mistakes = []
-    for mistake in report.mistakes:
-        row = list_fields(mistake)
-        # A path differs from machine to machine, and the page shows the evidence.
-        del row["path"], row["evidence"]
-        mistakes.append(row)
-    values = {
-        "schema": SCHEMA,
-        **report.data,
-        **list_fields(context),
-        "mistakes": mistakes,
-    }
-    for name in MEASURED:
-        values[name] = values[name] or None
-    if context.suspects:
-        rows = [_remove_path(row) for row in context.suspects["rows"]]
-        values["suspects"] = {**context.suspects, "rows": rows}
-    content = convert_to_json(values)
-    pictures = _make_pictures(report, context)
-    text = json.dumps(
-        content,
-        indent=2,
-        sort_keys=True,
-        ensure_ascii=False,
-        allow_nan=False,
-    )
-
-    files = {
-        "report.json": text + "\n",
-        "report.html": render_page(content, pictures),
-    }
-    if context.evaluated is None:
-        files["model-card.md"] = render_card(content)
-    if context.suspects:
-        files["suspects.csv"] = _format_suspects(context.suspects["rows"])
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, file_text in files.items():
-        path = folder / name
-        path.write_text(
-            file_text,
-            encoding="utf-8",
-            # A file name that is not UTF-8 holds lone surrogates. They are written as \udcXX.
-            errors="backslashreplace",
-            newline="\n",
-        )
-
-
-def _make_pictures(report: Report, context: ReportContext) -> PagePictures:
-    """Make the pictures of the page. Files that cannot be read have none."""
-    thumbnails = []
-    evidence = []
-    for mistake in report.mistakes:
-        thumbnails.append(make_thumbnail(mistake.path))
-        layer = None if mistake.evidence is None else draw_evidence(mistake.evidence)
-        evidence.append(layer)
-    suspects = []
-    for row in context.suspects.get("rows", ())[:MOST_SUSPECTS]:
-        path = row.get("path")
-        suspects.append(make_thumbnail(Path(path)) if path else None)
-    return PagePictures(
-        mistakes=tuple(thumbnails),
-        evidence=tuple(evidence),
-        suspects=tuple(suspects),
-    )
-
-
-def _format_suspects(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Format as CSV: image, label, likelier, probability, part. The most suspicious come first."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, SUSPECT_COLUMNS, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _remove_path(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row of suspects without its file on this machine."""
-    return {name: value for name, value in row.items() if name != "path"}
 
 
 def _collect_labels(examples: Sequence["Example"]) -> Labels:
@@ -298,3 +206,18 @@ def _find_mistakes(
             )
         )
     return tuple(mistakes)
+
+
+def _choose_examples(splits: "Splits") -> dict[str, list["Example"]]:
+    """Choose the first images of each class: training images, as far as there are enough.
+
+    Images are in the order of their digests, so the first ones are as good as drawn by lot.
+    """
+    chosen: dict[str, list[Example]] = {name: [] for name in splits.classes}
+    contents: set[str] = set()
+    for example in itertools.chain(splits.train, splits.val, splits.test):
+        of_class = chosen[splits.classes[example.label]]
+        if len(of_class) < MOST_EXAMPLES and example.sha256 not in contents:
+            of_class.append(example)
+            contents.add(example.sha256)
+    return chosen

@@ -1,6 +1,7 @@
 """Measure how often a model is right: overall, class by class, and against another model."""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,9 +47,9 @@ def compute_scores(
     Returns:
         JSON-able: images, accuracy with its 95 % Wilson interval (accuracy_low, accuracy_high),
         top_k with its k, balanced_accuracy, macro_f1, log_loss in nats (None without images),
-        per_class (None where the divisor is 0) and confusion (the cells that are not empty, by
-        name). Without images each share is 0.0 in an interval from 0 to 1, so the gate is not
-        passed.
+        per_class (precision and recall with their intervals, and F1, None where the divisor is 0)
+        and confusion (the cells that are not empty, by name). Without images each share is 0.0 in
+        an interval from 0 to 1, so the gate is not passed.
     """
     predicted = probabilities.argmax(axis=1)
     tally = Tally.of(labels, predicted, len(classes))
@@ -140,6 +141,8 @@ def compare_paired(
     )
 
 
+# Thousands of classes have few distinct counts.
+@cache
 def compute_wilson_interval(hits: int, images: int) -> tuple[float, float]:
     """Compute the 95 % interval of a share (Wilson 1927).
 
@@ -195,9 +198,17 @@ def _list_class_scores(tally: Tally, classes: Sequence[str]) -> list[dict[str, A
             {
                 "name": name,
                 "support": support,
-                "precision": hits / called if called else None,
-                "recall": hits / support if support else None,
+                **_measure_share("precision", hits, called),
+                **_measure_share("recall", hits, support),
                 "f1": 2 * hits / (support + called) if support else None,
             }
         )
     return rows
+
+
+def _measure_share(name: str, hits: int, images: int) -> dict[str, float | None]:
+    """Return a share and the bounds of its 95 % Wilson interval, all None where there is none."""
+    if not images:
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"))
+    low, high = compute_wilson_interval(hits, images)
+    return {name: hits / images, f"{name}_low": low, f"{name}_high": high}

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from job import identity
-from job.audit import Example, Splits
+from job.audit import Splits
 from job.batches import collect_labels
 from job.evaluation import ReportContext
 from job.measurement import TestAnswers
@@ -67,6 +67,7 @@ def report_context(outcome: RunOutcome, decision: Decision, answers: np.ndarray)
     inputs, trained = outcome.inputs, outcome.trained
     settings, census, splits = inputs.settings, trained.census, trained.splits
     left_out = (*census.broken, *census.unsupported, *census.conflicting)
+    champion = decision.champion
     return ReportContext(
         name=settings.name,
         run_id=inputs.run_id,
@@ -79,11 +80,13 @@ def report_context(outcome: RunOutcome, decision: Decision, answers: np.ndarray)
         source=settings.dataset.uri,
         digest=inputs.data.digest,
         left_out=tuple((finding.name, finding.reason) for finding in left_out),
+        contradictions=census.list_contradictions(),
         duplicates=tuple((finding.name, finding.reason) for finding in census.duplicates),
         warnings=(*census.warnings, *splits.warnings),
         history=trained.fitted.history,
         exports=tuple(asdict(parity) for parity in outcome.bundle.parity),
         promotion=decision.record(),
+        champion=champion.manifest.run_id if champion and champion.manifest else None,
         measurement=trained.measured.measurement.facts() if trained.measured else {},
         backbones=_list_backbones(trained),
         candidates=trained.fitted.candidates,
@@ -92,6 +95,7 @@ def report_context(outcome: RunOutcome, decision: Decision, answers: np.ndarray)
         judged_before=outcome.history.count_judged_on(_digest_test_split(splits)),
         settings=settings.model_dump(mode="json", include=SHOWN_SETTINGS),
         versions=_package_versions(),
+        image_files={record.name: record.path for record in inputs.data.records},
     )
 
 
@@ -167,20 +171,14 @@ def _describe_suspects(trained: TrainedClassifier, answers: np.ndarray) -> dict[
     if trained.measured is None:
         return {}
     splits = trained.splits
+    names: list[str] = []
     parts: list[str] = []
-    examples: list[Example] = []
     for part in ("train", "val", "test"):
         of_part = getattr(splits, part)
-        examples += of_part
+        names += [example.name for example in of_part]
         parts += [part] * len(of_part)
-    suspects = trained.measured.suspects
-    names = [example.name for example in examples]
     test = TestAnswers(labels=collect_labels(splits.test), predicted=answers)
-    facts = suspects.facts(names, parts, splits.classes, test)
-    for row, suspect in zip(facts["rows"], suspects.rows, strict=True):
-        # The page shows it.
-        row["path"] = str(examples[suspect.image].path)
-    return facts
+    return trained.measured.suspects.facts(names, parts, splits.classes, test)
 
 
 def _describe_weights(weights: Weights) -> dict[str, str]:

@@ -103,9 +103,11 @@ def evaluate(
             source=settings.dataset.uri,
             digest=data.digest,
             left_out=tuple((finding.name, finding.reason) for finding in left_out),
+            contradictions=census.list_contradictions(),
             duplicates=tuple((finding.name, finding.reason) for finding in census.duplicates),
             warnings=(*learnt, *census.warnings),
             evaluated=store.uri,
+            image_files={record.name: record.path for record in data.records},
         )
         evaluation.write(report, context, folder)
     return Evaluation(

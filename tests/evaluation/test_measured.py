@@ -49,7 +49,6 @@ def suspects_of(report: Report) -> dict[str, Any]:
                 "likelier": mistake.predicted,
                 "probability": mistake.confidence,
                 "part": "test",
-                "path": mistake.path,
             }
         )
     return {"rows": rows, "images": 81, "accuracy": 0.75, "accuracy_without": 0.875}

@@ -20,7 +20,7 @@ from job.audit.census import Finding
 from job.evaluation import Report, ReportContext, judge, write
 from job.evaluation.charts import make_amount_axis
 from job.evaluation.page import describe_gate, summarise_result
-from job.evaluation.pictures import SIDE, make_thumbnail
+from job.evaluation.pictures import LARGE, make_thumbnail
 from job.evaluation.plots import plot_history
 from job.evaluation.wording import format_percent
 
@@ -321,7 +321,7 @@ def test_the_card_loads_every_format(written: Path) -> None:
 def decoded(uri: str | None) -> Image.Image:
     assert uri is not None
     head, body = uri.split(",")
-    assert head == "data:image/jpeg;base64"
+    assert head == "data:image/webp;base64"
     return Image.open(io.BytesIO(base64.b64decode(body)))
 
 
@@ -331,7 +331,7 @@ def test_a_thumbnail_is_upright_by_its_exif(tmp_path: Path) -> None:
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
     small = decoded(make_thumbnail(tmp_path / "turned.jpg"))
-    assert small.size == (SIDE // 2, SIDE)
+    assert small.size == (LARGE.side // 2, LARGE.side)
 
 
 @pytest.mark.parametrize(
@@ -348,9 +348,8 @@ def test_a_thumbnail_shows_every_mode(
     image: Image.Image, colour: tuple[int, ...], tmp_path: Path
 ) -> None:
     image.save(tmp_path / "image", "TIFF" if image.mode == "CMYK" else "PNG")
-    assert np.asarray(decoded(make_thumbnail(tmp_path / "image")))[4, 4] == pytest.approx(
-        colour, abs=4
-    )
+    pixels = np.asarray(decoded(make_thumbnail(tmp_path / "image")), np.int64)
+    assert pixels[4, 4] == pytest.approx(colour, abs=4)
 
 
 def test_a_mistake_whose_picture_cannot_be_read_keeps_its_place(tmp_path: Path) -> None:
@@ -361,7 +360,8 @@ def test_a_mistake_whose_picture_cannot_be_read_keeps_its_place(tmp_path: Path) 
     write(report, CONTEXT, tmp_path / "out")
     page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
     assert page.count("no preview") == 2
-    assert page.count("<img ") == len(report.mistakes) - 2
+    gallery = page.split('id="mistakes"')[1].split("</section>")[0]
+    assert gallery.count("<img ") == len(report.mistakes) - 2
 
 
 def watch_page(page: Page, file: Path) -> list[str]:

@@ -73,11 +73,16 @@ def test_a_class_absent_from_the_test_does_not_count_in_a_mean() -> None:
     result = compute_scores(np.array([0, 0, 1, 1]), one_hot([0, 0, 1, 2], 3), ["a", "b", "c"])
     assert result["balanced_accuracy"] == pytest.approx((1 + 0.5) / 2)
     assert result["macro_f1"] == pytest.approx((1 + 2 / 3) / 2)
-    assert result["per_class"][2] == {
+    row = result["per_class"][2]
+    assert row.pop("precision_high") == pytest.approx(0.793, abs=1e-3)
+    assert row == {
         "name": "c",
         "support": 0,
         "precision": 0.0,
+        "precision_low": pytest.approx(0, abs=1e-12),
         "recall": None,
+        "recall_low": None,
+        "recall_high": None,
         "f1": None,
     }
 
@@ -136,6 +141,16 @@ def test_twenty_thousand_classes_cost_no_dense_matrix() -> None:
     )
     assert result["accuracy"] == result["macro_f1"] == 1.0
     assert len(result["confusion"]) == 300
+
+
+def test_precision_and_recall_of_each_class_have_wilsons_interval() -> None:
+    labels = np.array([0] * 10 + [1] * 40)
+    calls = [0] * 9 + [1] + [1] * 38 + [0] * 2
+    first, second = compute_scores(labels, one_hot(calls, 2), ["few", "many"])["per_class"]
+    assert (first["recall_low"], first["recall_high"]) == compute_wilson_interval(9, 10)
+    assert (first["precision_low"], first["precision_high"]) == compute_wilson_interval(9, 11)
+    assert (second["recall_low"], second["recall_high"]) == compute_wilson_interval(38, 40)
+    assert first["recall_high"] - first["recall_low"] > second["recall_high"] - second["recall_low"]
 
 
 def test_the_interval_is_wilsons() -> None:

@@ -1,6 +1,7 @@
 """Nights after the first with new images: two at once, a champion, a roll-back, a gate."""
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,12 @@ def test_new_images_train_again_and_are_compared_with_the_champion(grown: Grown)
     )
     report = json.loads((grown.model / "releases" / grown.run_id / "report.json").read_text())
     assert report["promotion"] == manifest["promotion"]
+    assert report["champion"] == grown.first
+    page = grown.model / "releases" / grown.run_id / "report.html"
+    (link,) = re.findall(r'href="(\.\./[^"]+)"', page.read_text())
+    assert (page.parent / link).resolve() == (
+        grown.model / "releases" / grown.first / "report.html"
+    )
     reasons = {ended.result["reason"] for ended in grown.both}
     assert reasons == {manifest["promotion"]["reason"]}
 

@@ -196,7 +196,7 @@ def test_the_snippets_of_the_model_card_run(
     released: Released, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(released.folder, tmp_path, dirs_exist_ok=True)
-    shutil.copy(next(pictures.rglob("*.png")), tmp_path / "image.jpg")
+    shutil.copy(next(pictures.rglob("*.png")), tmp_path / "photo.jpg")
     snippets = re.findall(
         r"```python\n(.*?)```", (tmp_path / "model-card.md").read_text(), re.DOTALL
     )
