@@ -36,6 +36,23 @@ def find_path_of_result(arguments: argparse.Namespace) -> Path | None:
         return find_result_path(os.environ)
 
 
+def tell_webhook(arguments: argparse.Namespace, outcome: Result) -> None:
+    """Tell the webhook how a run ended whose working process could not. It never raises."""
+    from job import telemetry
+    from job.workers import WorkerGroup
+
+    try:
+        settings = load_settings(arguments)
+        group = WorkerGroup.parse(os.environ.get("TF_CONFIG", ""))
+    except SettingsError:
+        return
+    if group.chief:
+        # The duration for a Pushgateway is not known in this process.
+        watchers = settings.telemetry.model_copy(update={"port": 0, "push_url": ""})
+        with telemetry.serve(watchers, settings.name) as run_telemetry:
+            run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
+
+
 def check(arguments: argparse.Namespace) -> int:
     """Test what a run needs. The exit code is that of the first thing that fails."""
     settings, code = load_settings(arguments), 0
@@ -72,9 +89,9 @@ def _run_watched(environment: Mapping[str, str], stop: "Stop") -> Result:
 
     group = WorkerGroup.parse(os.environ.get("TF_CONFIG", ""))
     terminal = sys.stderr if sys.stderr.isatty() else None
-    with telemetry.serve(
-        settings.telemetry, settings.name, pipeline.PHASES, terminal
-    ) as run_telemetry:
+    # One event for a run, however many workers it has.
+    watchers = settings.telemetry if group.chief else settings.telemetry.without_webhook()
+    with telemetry.serve(watchers, settings.name, pipeline.PHASES, terminal) as run_telemetry:
         context = pipeline.RunContext(
             telemetry=run_telemetry, stop=stop, keras_home=find_keras_home(), worker_group=group
         )
@@ -83,5 +100,7 @@ def _run_watched(environment: Mapping[str, str], stop: "Stop") -> Result:
         except BaseException as error:  # noqa: BLE001 - the page and the push gateway get it too
             outcome = describe_failure(error, stop)
         outcome = replace(outcome, seconds=run_telemetry.seconds)
+        # What is known is not changed any more by a stop while others are told.
+        stop.ignore()
         run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
     return outcome
