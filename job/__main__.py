@@ -76,8 +76,11 @@ def _end_unfinished(ending: supervision.Ending) -> int:
 
     telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
     if sys.argv[1:2] == ["run"]:
-        path = training.find_path_of_result(build_parser().parse_args(sys.argv[1:]))
+        arguments = build_parser().parse_args(sys.argv[1:])
+        path = training.find_path_of_result(arguments)
         outcome.log_failure(ending.outcome)
+        if not ending.cut_off:  # a second Ctrl-C waits for nobody
+            training.tell_webhook(arguments, ending.outcome)
         return outcome.report_run(ending.outcome, path)
     if sys.argv[1:2] == ["submit"] and "--wait" in sys.argv:
         return outcome.report_wait(ending.outcome, environment.find_result_path(os.environ))

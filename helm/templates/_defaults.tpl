@@ -34,6 +34,9 @@ credentials:
 caBundle:
   configMap: ''
   key: ca.crt
+webhook:
+  secret: ''
+  key: secret
 proxy:
   http: ''
   https: ''

@@ -15,6 +15,13 @@
       optional: {{ eq . "AWS_SESSION_TOKEN" }}
 {{- end }}
 {{- end }}
+{{- with $root.Values.webhook.secret }}
+- name: GRAFT_TELEMETRY_WEBHOOK_SECRET
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ $root.Values.webhook.key }}
+{{- end }}
 {{- with $root.Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}

@@ -50,6 +50,7 @@
   "GRAFT_CACHE_DIR" "Remove settings.cache.dir: the chart mounts the cache where the job looks for it."
   "GRAFT_CACHE_LIMIT" "Set cache.size instead of settings.cache.limit."
   "GRAFT_DEVICES_GPUS" "Set gpus.count instead of settings.devices.gpus."
+  "GRAFT_TELEMETRY_WEBHOOK_SECRET" "Name a Secret in webhook.secret instead of settings.telemetry.webhook_secret."
 -}}
 {{- $given := include "graft.settings" . | fromJson -}}
 {{- range $name, $cure := $cures -}}
@@ -196,6 +197,9 @@
 {{- end -}}
 {{- if and .Values.prometheusRule.enabled (eq .Values.prometheusRule.scope "release") (not .Values.podMonitor.enabled) (include "graft.port" .) -}}
 {{- $problems = append $problems "prometheusRule.enabled watches what the PodMonitor of this release collects. Set podMonitor.enabled too, or prometheusRule.scope to cluster." -}}
+{{- end -}}
+{{- if and .Values.webhook.secret (not (get (include "graft.settings" . | fromJson) "GRAFT_TELEMETRY_WEBHOOK_URL")) -}}
+{{- $problems = append $problems "webhook.secret signs what settings.telemetry.webhook_url gets, and that is not set. Set it, or leave webhook.secret out." -}}
 {{- end -}}
 {{- if and (hasKey .Values "enabled") (kindIs "bool" .Values.enabled) (not .Values.enabled) .Chart.IsRoot -}}
 {{- $problems = append $problems "enabled is for the condition of a parent chart and stops nothing here. Leave it out." -}}

@@ -21,6 +21,9 @@ class UnhandledStop(Stop):
     def install(self) -> None:
         """Handle nothing."""
 
+    def ignore(self) -> None:
+        """Ignore nothing."""
+
 
 class Model:
     """The model of a release, loaded once.

@@ -35,6 +35,23 @@ def find_path_of_result(arguments: argparse.Namespace) -> Path | None:
         return find_result_path(os.environ)
 
 
+def tell_webhook(arguments: argparse.Namespace, outcome: Result) -> None:
+    """Tell the webhook how a run ended whose working process could not. It never raises."""
+    from job import telemetry
+    from job.workers import WorkerGroup
+
+    try:
+        settings = load_settings(arguments)
+        group = WorkerGroup.parse(os.environ.get("TF_CONFIG", ""))
+    except SettingsError:
+        return
+    if group.chief:
+        # The duration for a Pushgateway is not known in this process.
+        watchers = settings.telemetry.model_copy(update={"port": 0, "push_url": ""})
+        with telemetry.serve(watchers, settings.name) as run_telemetry:
+            run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
+
+
 def check(arguments: argparse.Namespace) -> int:
     """Test what a run needs. The exit code is that of the first thing that fails."""
     settings, code = load_settings(arguments), 0

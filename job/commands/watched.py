@@ -37,9 +37,9 @@ def run_watched(
         group: the workers that train it.
         terminal: where to draw a progress bar, if a person watches.
     """
-    with telemetry.serve(
-        settings.telemetry, settings.name, pipeline.PHASES, terminal
-    ) as run_telemetry:
+    # One event for a run, however many workers it has.
+    watchers = settings.telemetry if group.chief else settings.telemetry.without_webhook()
+    with telemetry.serve(watchers, settings.name, pipeline.PHASES, terminal) as run_telemetry:
         context = pipeline.RunContext(
             telemetry=run_telemetry, stop=stop, keras_home=find_keras_home(), worker_group=group
         )
@@ -50,5 +50,7 @@ def run_watched(
             error = stop.explain(raised)
             outcome = result.failed(error, run_id=getattr(error, "run_id", None))
         outcome = replace(outcome, seconds=run_telemetry.seconds)
+        # What is known is not changed any more by a stop while others are told.
+        stop.ignore()
         run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
     return RunEnding(outcome, error)

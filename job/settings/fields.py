@@ -5,8 +5,9 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, WithJsonSchema
 
 from job.addresses import AddressError, normalise
 from job.catalogue import BACKBONES
@@ -98,6 +99,23 @@ def _check_encoding(value: str) -> str:
     return value
 
 
+def _check_web_address(value: SecretStr) -> SecretStr:
+    """Refuse what no request can be sent to. The message never repeats the address."""
+    text = value.get_secret_value()
+    expected = "expected http://… or https://… with a host, and no spaces"
+    if not text:
+        return value
+    try:
+        parts = urlsplit(text)
+        # Reading the port checks it.
+        is_complete = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        is_complete = False
+    if not is_complete or not text.isascii() or not text.isprintable() or " " in text:
+        raise ValueError(expected)
+    return value
+
+
 def _require_names(names: tuple[str, ...]) -> tuple[str, ...]:
     # Not `min_length`, which would also complain where a name is wrong.
     if not names:
@@ -109,6 +127,12 @@ Address = Annotated[str, AfterValidator(normalise)]
 OptionalAddress = Annotated[str, AfterValidator(lambda value: value and normalise(value))]
 EncodingName = Annotated[str, AfterValidator(_check_encoding)]
 WeightsSource = Annotated[str, AfterValidator(_check_weights)]
+# A secret, because such an address often holds a password or a token. The schema is for the chart.
+SecretWebAddress = Annotated[
+    SecretStr,
+    AfterValidator(_check_web_address),
+    WithJsonSchema({"type": "string", "pattern": "^(https?://.+)?$"}),
+]
 LocalFolder = Annotated[Path, AfterValidator(_expand_home)]
 BackboneName = Annotated[str, AfterValidator(_check_backbone_or_auto)]
 CandidateNames = Annotated[

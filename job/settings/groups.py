@@ -6,7 +6,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, SecretStr
 from pydantic_settings import NoDecode
 
 from job.addresses import Access
@@ -27,6 +27,7 @@ from job.settings.fields import (
     OptionalAddress,
     Pooling,
     Precision,
+    SecretWebAddress,
     WeightsSource,
     runs,
     shapes,
@@ -254,6 +255,16 @@ class TelemetrySettings(Group):
     run on a terminal, else every address."""
     push_url: str = runs("", pattern=r"^(https?://.+)?$")
     """Prometheus Pushgateway for the outcome of the run. Empty pushes nothing."""
+    webhook_url: SecretWebAddress = runs(SecretStr(""))
+    """Address that gets the result of the run as a CloudEvent when the run ends. A user and a
+    password in it become basic authentication. Empty sends nothing."""
+    webhook_secret: SecretStr = runs(SecretStr(""))
+    """Secret that signs this event: `X-Graft-Signature-256` holds the HMAC-SHA256 of the body.
+    Empty does not sign it."""
+
+    def without_webhook(self) -> "TelemetrySettings":
+        """The same settings for a worker that is not the chief."""
+        return self.model_copy(update={"webhook_url": SecretStr("")})
 
 
 class CheckpointSettings(Group):

@@ -102,8 +102,11 @@ def _explain_error(error: ErrorDetails) -> str:
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "string_pattern_mismatch":
         message = EXPECTED_BY_PATTERN.get(variable, message)
-    # A user name and a password before the bucket must not be repeated.
-    received = re.sub(r"//[^/]*@", "//…@", repr(error["input"]))
+    if variable in VARIABLES and VARIABLES[variable].is_secret:
+        received = "…"
+    else:
+        # A user name and a password before the bucket must not be repeated.
+        received = re.sub(r"//[^/]*@", "//…@", repr(error["input"]))
     return f"{variable}={received}: {message[0].lower()}{message[1:]}."
 
 

@@ -9,7 +9,13 @@ from job.settings.describing import Description, describe_group, describe_settin
 
 COLUMNS = 100
 # The chart refuses these, because it has values of its own for them.
-SET_BY_CHART = ("GRAFT_AGAIN", "GRAFT_CACHE_DIR", "GRAFT_CACHE_LIMIT", "GRAFT_DEVICES_GPUS")
+SET_BY_CHART = (
+    "GRAFT_AGAIN",
+    "GRAFT_CACHE_DIR",
+    "GRAFT_CACHE_LIMIT",
+    "GRAFT_DEVICES_GPUS",
+    "GRAFT_TELEMETRY_WEBHOOK_SECRET",
+)
 ENV_HEADING = """\
 # Settings of Graft, for `graft run --env-file FILE` and for containers.
 # A setting behind # has its default. DATA, OUTPUT and --set of the command line win over this file.

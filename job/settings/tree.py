@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
@@ -97,6 +98,11 @@ class Variable:
         """`shapes` or `runs`, as the field was declared."""
         extra = self.field.json_schema_extra
         return str(extra["effect"]) if isinstance(extra, dict) else ""
+
+    @property
+    def is_secret(self) -> bool:
+        """Whether no message may repeat its value."""
+        return self.field.annotation is SecretStr
 
 
 def _list_variables() -> Iterator[Variable]:

@@ -28,6 +28,7 @@ from job.telemetry.push import push
 from job.telemetry.run_state import RunState
 from job.telemetry.server import EVERY_ADDRESS, Server
 from job.telemetry.snapshot import RunStateSnapshot
+from job.telemetry.webhook import Posting, RunFinished
 
 if TYPE_CHECKING:
     from job.telemetry.bar import Bar
@@ -74,7 +75,7 @@ class RunTelemetry(Telemetry):
     Args:
         state: what the events add up to.
         server: shows the state while the run lives.
-        push_url: Pushgateway for the outcome. An empty one pushes nothing.
+        settings: where the outcome is sent. By default nowhere.
         terminal: where to show progress. None shows none there, and logs a line of it now and then.
     """
 
@@ -82,12 +83,12 @@ class RunTelemetry(Telemetry):
         self,
         state: RunState,
         server: Server | None = None,
-        push_url: str = "",
+        settings: TelemetrySettings | None = None,
         terminal: TextIO | None = None,
     ) -> None:
         self.state = state
         self.server = server
-        self._push_url = push_url
+        self._settings = settings or TelemetrySettings()
         self._bar = _open_bar(terminal, state) if terminal else None
         self._lock = threading.Lock()
         self._run_began = self._phase_began = self._line_logged = time.monotonic()
@@ -146,9 +147,19 @@ class RunTelemetry(Telemetry):
                 solved = (event.stage, event.penalty, _format_scores(event.scores))
                 fields = asdict(event)
                 logger.info("%s: solved, penalty %.4g  %s", *solved, extra={"fields": fields})
-            case RunEnded() if self._push_url:
-                seconds = time.monotonic() - self._run_began
-                push(self._push_url, self.state.snapshot().name, event.result, seconds)
+            case RunEnded():
+                self._send_outcome(event.result)
+
+    def _send_outcome(self, result: Mapping[str, object]) -> None:
+        """Send the outcome to both receivers at once, so that two slow ones take no more time."""
+        settings, name = self._settings, self.state.snapshot().name
+        posting = None
+        if settings.webhook_url.get_secret_value():
+            posting = Posting(settings, RunFinished(model=name, result=result))
+        if settings.push_url:
+            push(settings.push_url, name, result, time.monotonic() - self._run_began)
+        if posting:
+            posting.wait()
 
     def _log_stage_end(self, event: StageBegan | PhaseEnded) -> None:
         """Log how the stage went that ends with an event: one line, which a terminal keeps."""
@@ -185,7 +196,7 @@ def serve(
     """Telemetry of a run, served on `settings.port`. A port that is busy costs a warning.
 
     Args:
-        settings: address, and the Pushgateway if there is one. Port 0 serves nothing.
+        settings: where the run is shown, and who gets its outcome. Port 0 serves nothing.
         name: the model's name.
         phases: in the order of the work, for the page. Others are appended as they come.
         terminal: where to show progress, if a person watches. The server then listens on the
@@ -205,7 +216,7 @@ def serve(
         except OSError as error:
             cause = error.strerror or error
             logger.warning("port %d serves no metrics and no live page: %s", settings.port, cause)
-    return RunTelemetry(state, server, settings.push_url, terminal)
+    return RunTelemetry(state, server, settings, terminal)
 
 
 def _open_bar(terminal: TextIO, state: RunState) -> "Bar":

@@ -62,6 +62,8 @@ def test_pods_reach_dns_and_https_alone(port: int, protocol: str, open_: bool) -
         ({"store": {"endpoint": "http://minio.storage"}}, 80),
         ({"proxy": {"https": "http://proxy.company:3128"}}, 3128),
         ({"settings": {"telemetry": {"push_url": "http://pushgateway:9091"}}}, 9091),
+        ({"settings": {"telemetry": {"webhook_url": "https://me:pw@events:8443/hook"}}}, 8443),
+        ({"settings": {"telemetry": {"webhook_url": "http://events/hook?of=1:2"}}}, 80),
     ],
 )
 def test_pods_reach_the_ports_of_the_addresses_in_the_values(values: Tree, port: int) -> None:

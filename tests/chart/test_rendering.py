@@ -409,6 +409,20 @@ def test_credentials_come_as_a_file_or_as_keys_and_never_as_values() -> None:
     ]
 
 
+def test_the_secret_of_the_webhook_comes_from_a_secret_and_never_as_a_value() -> None:
+    url = {"settings": {"telemetry": {"webhook_url": "https://events.example/hook"}}}
+    (container,) = job(render(url))["template"]["spec"]["containers"]
+    assert "GRAFT_TELEMETRY_WEBHOOK_SECRET" not in {entry["name"] for entry in container["env"]}
+    signed = url | {"webhook": {"secret": "events", "key": "hmac"}}
+    (container,) = job(render(signed))["template"]["spec"]["containers"]
+    found = {entry["name"]: entry for entry in container["env"]}
+    assert found["GRAFT_TELEMETRY_WEBHOOK_URL"]["value"] == "https://events.example/hook"
+    assert found["GRAFT_TELEMETRY_WEBHOOK_SECRET"] == {
+        "name": "GRAFT_TELEMETRY_WEBHOOK_SECRET",
+        "valueFrom": {"secretKeyRef": {"name": "events", "key": "hmac"}},
+    }
+
+
 def test_the_monitor_selects_the_pods_and_names_their_port() -> None:
     objects = render({"podMonitor": {"enabled": True, "labels": {"release": "prometheus"}}})
     monitor = next(item for item in objects if item["kind"] == "PodMonitor")

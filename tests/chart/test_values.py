@@ -178,8 +178,9 @@ EVERYTHING_WRONG: Tree = {
         "again": "x",
         "cache": {"dir": "/elsewhere", "limit": 5},
         "devices": {"gpus": 1, "logical_cpus": 2},
-        "telemetry": {"port": 0},
+        "telemetry": {"port": 0, "webhook_secret": "written down"},
     },
+    "webhook": {"secret": "events"},
     "enabled": False,
     "gpus": {"count": 2},
     "resources": {"limits": {"nvidia.com/gpu": 1}},
@@ -204,6 +205,8 @@ CURES = [
     "Remove settings.cache.dir",
     "Set cache.size instead of settings.cache.limit.",
     "Set gpus.count instead of settings.devices.gpus.",
+    "Name a Secret in webhook.secret instead of settings.telemetry.webhook_secret.",
+    "webhook_url gets, and that is not set. Set it, or leave webhook.secret out.",
     (
         "settings.devices.logical_cpus is a rehearsal without GPUs, and gpus.count is not 0. "
         "Leave one of them out."

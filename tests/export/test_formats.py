@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,9 +24,11 @@ from job.errors import Interrupted, ReleaseError
 from job.export import Bundle, Exporter, ExportRequest, preprocess
 from job.export.operations import require_known_operations
 from job.settings import BackboneSettings, HeadSettings
+from tools.paths import ROOT
 
 CLASSES = ("bird", "cat", "dog", "ölfleck")
 SIZE = 32
+SERVING = ROOT / "docs" / "guides" / "serving.md"
 
 
 @dataclass(frozen=True)
@@ -223,6 +227,44 @@ def test_onnx_and_litert_take_any_batch(everything: Bundle, trained: Trained) ->
         trained.probabilities[:3],
         atol=1e-4,
     )
+
+
+def test_the_serving_examples_name_what_is_written(everything: Bundle) -> None:
+    import onnxruntime
+    import tensorflow as tf
+
+    signatures = tf.saved_model.load(str(everything.folder / "saved_model/1")).signatures
+    assert list(signatures) == ["serving_default"]
+    _, inputs = signatures["serving_default"].structured_input_signature
+    # A request may leave out the name of an input, but only of a single one.
+    assert {name: (spec.dtype.name, spec.shape.rank) for name, spec in inputs.items()} == {
+        "images": ("string", 1)
+    }
+    (answer,) = re.findall(r"```json\n(.*?)```", SERVING.read_text(), re.DOTALL)
+    (prediction,) = json.loads(answer)["predictions"]
+    assert prediction.keys() == signatures["serving_default"].structured_outputs.keys()
+
+    session = onnxruntime.InferenceSession(str(everything.folder / "model.onnx"))
+    (pixels,), (probabilities,) = session.get_inputs(), session.get_outputs()
+    assert (pixels.name, pixels.type) == ("images", "tensor(float)")
+    triton, _ = re.findall(r"```python\n(.*?)```", SERVING.read_text(), re.DOTALL)
+    assert f'InferInput("{pixels.name}", images.shape, "FP32")' in triton
+    assert f'as_numpy("{probabilities.name}")' in triton
+
+
+def test_the_guides_code_for_onnx_runtime_names_the_class(
+    everything: Bundle, trained: Trained, images: list[Path], tmp_path: Path
+) -> None:
+    for name in ("model.onnx", "labels.json", "preprocess.json", "preprocess.py"):
+        shutil.copy(everything.folder / name, tmp_path)
+    shutil.copy(images[1], tmp_path / "new.jpg")
+    _, code = re.findall(r"```python\n(.*?)```", SERVING.read_text(), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    label, probability = done.stdout.split()
+    assert label == CLASSES[trained.probabilities[1].argmax()]
+    assert float(probability) == pytest.approx(trained.probabilities[1].max(), abs=0.02)
 
 
 def test_what_disagrees_with_training_is_not_delivered(trained: Trained, tmp_path: Path) -> None:

@@ -14,6 +14,14 @@ from tests.chart.rendering import Tree
 from tools.go import Module
 
 DEFINITIONS = {
+    "InferenceService": (
+        Module(
+            "github.com/kserve/kserve",
+            "v0.15.2",
+            "h1:uph7Umk331fvBMrHHpTJNDt6+lf3IAuyiskaQw8wIAk=",
+        ),
+        "config/crd/full/serving.kserve.io_inferenceservices.yaml",
+    ),
     "Application": (
         Module(
             "github.com/argoproj/argo-cd/v3",

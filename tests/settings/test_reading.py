@@ -280,6 +280,26 @@ def test_any_environment_is_read_or_refused(values: dict[str, str]) -> None:
         load(REQUIRED | values)
 
 
+@pytest.mark.parametrize(
+    "address",
+    ["ftp://host/t0ken", "https:///t0ken", "http://host:t0ken/", "https://host/t0ken\n", "t0ken"],
+)
+def test_an_address_that_may_hold_a_secret_is_refused_without_being_repeated(address: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read(GRAFT_TELEMETRY_WEBHOOK_URL=address)
+    (problem,) = refused.value.problems
+    assert problem.startswith("GRAFT_TELEMETRY_WEBHOOK_URL=…: expected http://… or https://…")
+    assert "t0ken" not in str(refused.value)
+
+
+def test_secrets_are_not_printed_with_the_settings() -> None:
+    settings = read(
+        GRAFT_TELEMETRY_WEBHOOK_URL="https://host/t0ken", GRAFT_TELEMETRY_WEBHOOK_SECRET="t0ken"
+    )
+    assert "t0ken" not in f"{settings!r} {settings.values()}"
+    assert settings.telemetry.webhook_secret.get_secret_value() == "t0ken"
+
+
 def test_settings_do_not_change() -> None:
     settings = read()
     with pytest.raises(ValidationError):
@@ -305,6 +325,8 @@ RUNNING = {
     "GRAFT_TELEMETRY_PORT": "0",
     "GRAFT_TELEMETRY_HOST": "127.0.0.1",
     "GRAFT_TELEMETRY_PUSH_URL": "http://push:9091",
+    "GRAFT_TELEMETRY_WEBHOOK_URL": "https://events.example/hook",
+    "GRAFT_TELEMETRY_WEBHOOK_SECRET": "shared",
     "GRAFT_CHECKPOINT_INTERVAL_SECONDS": "1",
     "GRAFT_DEVICES_GPUS": "1",
     "GRAFT_DEVICES_LOGICAL_CPUS": "2",
@@ -361,9 +383,12 @@ def test_every_value_can_be_printed_and_read_back() -> None:
     assert list(values) == list(VARIABLES)
     written = {}
     for name, value in values.items():
+        if VARIABLES[name].is_secret:
+            continue  # it is not printed
         text = ",".join(value) if isinstance(value, list) else str(value)
         written[name] = "" if value is None else text
-    assert load(written).values() == values
+    secrets = {name: RUNNING[name] for name in VARIABLES if VARIABLES[name].is_secret}
+    assert load(written | secrets).values() == values
 
 
 def test_the_size_is_that_of_the_backbone_unless_given() -> None:

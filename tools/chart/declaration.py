@@ -79,6 +79,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "credentials.format": {"enum": ["file", "keys"]},
     "caBundle.configMap": NAME,
     "caBundle.key": {"type": "string", "pattern": "^[-._a-zA-Z0-9]+$"},
+    "webhook.secret": NAME,
+    "webhook.key": {"type": "string", "pattern": "^[-._a-zA-Z0-9]+$"},
     "proxy.http": URL,
     "proxy.https": URL,
     "cache.claim": NAME,
