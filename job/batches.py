@@ -7,7 +7,8 @@ The last batch is filled up with images of weight 0, and so is every batch that 
 divide evenly.
 """
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -25,6 +26,9 @@ FLIP, PLACE, BRIGHTNESS, CONTRAST, SATURATION = range(5)
 # In parallel, but in order: another order would be another training.
 PARALLEL_MAP: dict[str, Any] = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 BATCHES_AHEAD = 2
+# Of one device and step: rows and sights int64 [size], then targets float32 [size, classes] and
+# weights float32 [size].
+Step = tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 class Rows(Protocol):
@@ -104,42 +108,48 @@ class Feed:
         generator = np.random.Generator(np.random.Philox(key=self.seed, counter=epoch))
         return generator.permutation(len(self.splits.train))
 
-    def load_epoch(
+    def load_epochs(
         self,
         epoch: int,
         start: int = 0,
         features: Rows | None = None,
         shard: Shard = WHOLE,
     ) -> tf.data.Dataset:
-        """Batches (inputs, targets, weights) of an epoch, one for each device of the shard.
+        """Batches (inputs, targets, weights) of an epoch and of all that follow: there is no end.
+
+        Each new pass over a data set costs a third of a second on one core, because TensorFlow
+        optimizes the decoder's graph again. So a training makes one pass over all of its epochs.
 
         Args:
             epoch: from 0.
             start: the first step to load.
             features: [n, ...] in the order of `splits.train`: activations of the frozen part, which
                 take the place of the images.
-            shard: the rows of each batch that this worker takes.
+            shard: the rows of each batch that this worker takes. Each of its devices gets a batch.
         """
+
+        def plan_steps() -> Iterator[Step]:
+            yield from self._plan_epoch(epoch, start, shard)
+            for later in itertools.count(epoch + 1):
+                yield from self._plan_epoch(later, 0, shard)
+
         devices = shard.workers * shard.devices
-        places, real = self._place_images(start, devices)
-        order = pad_rows(self.shuffle(epoch), self.batch_size)
-        rows = order[places]
-
-        labels = collect_labels(self.splits.train)
-        weights = self.weigh_labels(labels)[rows] * real
-        # Over the whole batch, so before it is divided among the workers.
-        weights = weights / weights.sum(axis=1, keepdims=True)
-        weights = weights.astype(np.float32)
-
-        rows = shard.take(rows)
-        places = shard.take(places)
-        weights = shard.take(weights)
-        targets = self.smooth_labels(labels)[rows]
-        answers = tf.data.Dataset.from_tensor_slices((targets, weights))
+        size = -(-self.batch_size // devices)
+        classes = len(self.splits.classes)
+        numbers_of_step = tf.TensorSpec([size], tf.int64)
+        targets_of_step = tf.TensorSpec([size, classes], tf.float32)
+        weights_of_step = tf.TensorSpec([size], tf.float32)
+        signature = (
+            (numbers_of_step, numbers_of_step),
+            (targets_of_step, weights_of_step),
+        )
+        steps = tf.data.Dataset.from_generator(plan_steps, output_signature=signature)
+        numbers = steps.map(lambda numbers, _: numbers)
+        answers = steps.map(lambda _, answers: answers)
         if features is None:
-            inputs = self._load_training_images(rows, places, epoch)
+            inputs = self._load_training_images(numbers, size)
         else:
-            inputs = _load_features(rows, features)
+            inputs = _load_features(numbers, size, features)
 
         pairs = tf.data.Dataset.zip((inputs, answers))
         batches = pairs.map(lambda batch, answer: (batch, *answer))
@@ -195,28 +205,38 @@ class Feed:
         is_in_epoch = places < len(self.splits.train)
         return places, is_in_batch & is_in_epoch
 
-    def _load_training_images(
-        self,
-        rows: np.ndarray,
-        places: np.ndarray,
-        epoch: int,
-    ) -> tf.data.Dataset:
-        paths = np.array([str(example.path) for example in self.splits.train])
-        epoch_size = self.steps * self.batch_size
+    def _plan_epoch(self, epoch: int, start: int, shard: Shard) -> Iterator[Step]:
+        """What each device of a shard takes in the steps of an epoch, from `start` on."""
+        places, real = self._place_images(start, shard.workers * shard.devices)
+        order = pad_rows(self.shuffle(epoch), self.batch_size)
+        rows = order[places]
 
-        def read_augmented(path: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-            pixels = _read_image(path, self.image_size, self.image_fit)
+        labels = collect_labels(self.splits.train)
+        weights = self.weigh_labels(labels)[rows] * real
+        # Over the whole batch, so before it is divided among the workers.
+        weights = weights / weights.sum(axis=1, keepdims=True)
+
+        rows = shard.take(rows)
+        weights = shard.take(weights.astype(np.float32))
+        # The number of each sight of an image among all epochs: every sight looks different.
+        sights = epoch * self.steps * self.batch_size + shard.take(places)
+        for own_rows, own_sights, own_weights in zip(rows, sights, weights, strict=True):
+            targets = self.smooth_labels(labels[own_rows])
+            yield (own_rows, own_sights), (targets, own_weights)
+
+    def _load_training_images(self, numbers: tf.data.Dataset, size: int) -> tf.data.Dataset:
+        """Batches of `size` images, by the rows and the sights of each batch."""
+        paths = tf.constant([str(example.path) for example in self.splits.train])
+
+        def read_augmented(row: tf.Tensor, sight: tf.Tensor) -> tf.Tensor:
+            pixels = _read_image(tf.gather(paths, row), self.image_size, self.image_fit)
             if self.augmentation == "none":
                 return pixels
-            # The number of this sight of an image among all epochs: every sight looks different.
-            sight = epoch * epoch_size + tf.cast(place, tf.int64)
             seed = tf.constant(self.seed, tf.int64)
             return augment(pixels, tf.stack([seed, sight]))
 
-        chosen = paths[rows.ravel()]
-        files = tf.data.Dataset.from_tensor_slices((chosen, places.ravel()))
-        pixels = files.map(read_augmented, **PARALLEL_MAP)
-        return pixels.batch(rows.shape[1], drop_remainder=True)
+        pixels = numbers.unbatch().map(read_augmented, **PARALLEL_MAP)
+        return pixels.batch(size, drop_remainder=True)
 
 
 def build_feed(
@@ -261,21 +281,20 @@ def _read_image(path: tf.Tensor, size: int, fit: ImageFit) -> tf.Tensor:
     return images.prepare(encoded, size, fit)
 
 
-def _load_features(rows: np.ndarray, features: Rows) -> tf.data.Dataset:
-    """Batches of features by their row numbers, [steps, size]."""
-    shape = (rows.shape[1], *features.shape[1:])
+def _load_features(numbers: tf.data.Dataset, size: int, features: Rows) -> tf.data.Dataset:
+    """Batches of `size` features, by the rows of each batch."""
+    shape = (size, *features.shape[1:])
 
-    def read_rows(numbers: np.ndarray) -> np.ndarray:
+    def read_rows(rows: np.ndarray) -> np.ndarray:
         # Features may be on the disk: they are read step by step, never whole.
-        return np.asarray(features[numbers])
+        return np.asarray(features[rows])
 
-    def look_up(numbers: tf.Tensor) -> tf.Tensor:
-        values = tf.numpy_function(read_rows, [numbers], features.dtype, stateful=False)
+    def look_up(rows: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+        values = tf.numpy_function(read_rows, [rows], features.dtype, stateful=False)
         # What comes from NumPy has no shape, which the network needs.
         return tf.ensure_shape(values, shape)
 
-    batches = tf.data.Dataset.from_tensor_slices(rows)
-    return batches.map(look_up, **PARALLEL_MAP)
+    return numbers.map(look_up, **PARALLEL_MAP)
 
 
 # Traced once, like the decoder.
