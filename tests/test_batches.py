@@ -12,7 +12,8 @@ from PIL import Image
 
 from job import batches
 from job.audit import Example, Splits
-from job.batches import EVALUATION_BATCH, Feed, Rows, augment
+from job.batches import EVALUATION_BATCH, Feed, Rows
+from job.images.augmentation import augment
 from job.settings import TrainingSettings
 
 SIZE = 16
