@@ -7,6 +7,7 @@ The last batch is filled up with images of weight 0, and so is every batch that 
 divide evenly.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,15 +17,18 @@ import tensorflow as tf
 
 from job import images
 from job.audit import Example, Splits
-from job.images.fitting import WHITE
+from job.images.augmentation import augment
 from job.settings import ImageFit, TrainingSettings
 
 EVALUATION_BATCH = 32
-# One number per random op, so that no two ops share a stream.
-FLIP, PLACE, BRIGHTNESS, CONTRAST, SATURATION = range(5)
 # In parallel, but in order: another order would be another training.
 PARALLEL_MAP: dict[str, Any] = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 BATCHES_AHEAD = 2
+# More steps than any training has.
+ENDLESS = 2**62
+# Of the devices of one worker: rows and sights int64 [devices, size], targets float32
+# [devices, size, classes], weights float32 [devices, size].
+Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class Rows(Protocol):
@@ -104,42 +108,56 @@ class Feed:
         generator = np.random.Generator(np.random.Philox(key=self.seed, counter=epoch))
         return generator.permutation(len(self.splits.train))
 
-    def load_epoch(
+    def load_epochs(
         self,
         epoch: int,
         start: int = 0,
         features: Rows | None = None,
         shard: Shard = WHOLE,
     ) -> tf.data.Dataset:
-        """Batches (inputs, targets, weights) of an epoch, one for each device of the shard.
+        """Batches (inputs, targets, weights) of an epoch and of all that follow: there is no end.
+
+        Each new pass over a data set costs a third of a second on one core, because TensorFlow
+        optimizes the decoder's graph again. So a training makes one pass over all of its epochs.
 
         Args:
             epoch: from 0.
             start: the first step to load.
             features: [n, ...] in the order of `splits.train`: activations of the frozen part, which
                 take the place of the images.
-            shard: the rows of each batch that this worker takes.
+            shard: the rows of each batch that this worker takes. Each of its devices gets a batch.
         """
         devices = shard.workers * shard.devices
-        places, real = self._place_images(start, devices)
-        order = pad_rows(self.shuffle(epoch), self.batch_size)
-        rows = order[places]
-
+        size = -(-self.batch_size // devices)
+        own_shape = (shard.devices, size)
+        target_shape = (*own_shape, len(self.splits.classes))
+        shapes = (own_shape, own_shape, target_shape, own_shape)
+        # The epoch before is still read while the first steps of the next one are planned.
         labels = collect_labels(self.splits.train)
-        weights = self.weigh_labels(labels)[rows] * real
-        # Over the whole batch, so before it is divided among the workers.
-        weights = weights / weights.sum(axis=1, keepdims=True)
-        weights = weights.astype(np.float32)
+        plan_epoch = functools.lru_cache(maxsize=2)(lambda epoch: self._plan_epoch(epoch, shard))
 
-        rows = shard.take(rows)
-        places = shard.take(places)
-        weights = shard.take(weights)
-        targets = self.smooth_labels(labels)[rows]
-        answers = tf.data.Dataset.from_tensor_slices((targets, weights))
+        def plan_step(number: np.ndarray) -> Step:
+            rows, sights, weights = plan_epoch(int(number) // self.steps)
+            first_row = number % self.steps * shard.devices
+            own = slice(first_row, first_row + shard.devices)
+            targets = self.smooth_labels(labels[rows[own]])
+            return rows[own], sights[own], targets, weights[own]
+
+        def call_plan(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            dtypes = (tf.int64, tf.int64, tf.float32, tf.float32)
+            # Not a generator: with deterministic operations, one that has a state makes TensorFlow
+            # load the images one after another.
+            found = tf.numpy_function(plan_step, [number], dtypes, stateful=False)
+            return tuple(map(tf.ensure_shape, found, shapes))
+
+        first = epoch * self.steps + start
+        steps = tf.data.Dataset.range(first, ENDLESS).map(call_plan).unbatch()
+        numbers = steps.map(lambda rows, sights, *_: (rows, sights))
+        answers = steps.map(lambda *arrays: arrays[2:])
         if features is None:
-            inputs = self._load_training_images(rows, places, epoch)
+            inputs = self._load_training_images(numbers, size)
         else:
-            inputs = _load_features(rows, features)
+            inputs = _load_features(numbers, size, features)
 
         pairs = tf.data.Dataset.zip((inputs, answers))
         batches = pairs.map(lambda batch, answer: (batch, *answer))
@@ -178,8 +196,8 @@ class Feed:
         weights = len(labels) / (classes * counts[labels])
         return weights.astype(np.float32)
 
-    def _place_images(self, start: int, devices: int) -> tuple[np.ndarray, np.ndarray]:
-        """Lay out the steps of an epoch from `start` on, in batches that `devices` can divide.
+    def _place_images(self, devices: int) -> tuple[np.ndarray, np.ndarray]:
+        """Lay out the steps of an epoch in batches that `devices` can divide.
 
         Returns:
             (places, real), both [steps, size]: the position of each image in the epoch, and whether
@@ -187,7 +205,7 @@ class Feed:
         """
         padded_size = -(-self.batch_size // devices) * devices
         columns = np.arange(padded_size)
-        steps = np.arange(start, self.steps)
+        steps = np.arange(self.steps)
         first_places = steps[:, None] * self.batch_size
         # The columns that only fill up a batch repeat its last image.
         places = first_places + np.minimum(columns, self.batch_size - 1)
@@ -195,28 +213,39 @@ class Feed:
         is_in_epoch = places < len(self.splits.train)
         return places, is_in_batch & is_in_epoch
 
-    def _load_training_images(
-        self,
-        rows: np.ndarray,
-        places: np.ndarray,
-        epoch: int,
-    ) -> tf.data.Dataset:
-        paths = np.array([str(example.path) for example in self.splits.train])
-        epoch_size = self.steps * self.batch_size
+    def _plan_epoch(self, epoch: int, shard: Shard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What each device of a shard takes in the steps of an epoch.
 
-        def read_augmented(path: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
-            pixels = _read_image(path, self.image_size, self.image_fit)
+        Returns:
+            (rows, sights, weights), each [steps * devices, size]: the rows of images, the number of
+            each sight of an image among all epochs, and the weight of each image.
+        """
+        places, real = self._place_images(shard.workers * shard.devices)
+        order = pad_rows(self.shuffle(epoch), self.batch_size)
+        rows = order[places]
+
+        labels = collect_labels(self.splits.train)
+        weights = self.weigh_labels(labels)[rows] * real
+        # Over the whole batch, so before it is divided among the workers.
+        weights = weights / weights.sum(axis=1, keepdims=True)
+        weights = weights.astype(np.float32)
+        # Every sight looks different.
+        sights = epoch * self.steps * self.batch_size + places
+        return shard.take(rows), shard.take(sights), shard.take(weights)
+
+    def _load_training_images(self, numbers: tf.data.Dataset, size: int) -> tf.data.Dataset:
+        """Batches of `size` images, by the rows and the sights of each batch."""
+        paths = tf.constant([str(example.path) for example in self.splits.train])
+
+        def read_augmented(row: tf.Tensor, sight: tf.Tensor) -> tf.Tensor:
+            pixels = _read_image(tf.gather(paths, row), self.image_size, self.image_fit)
             if self.augmentation == "none":
                 return pixels
-            # The number of this sight of an image among all epochs: every sight looks different.
-            sight = epoch * epoch_size + tf.cast(place, tf.int64)
             seed = tf.constant(self.seed, tf.int64)
             return augment(pixels, tf.stack([seed, sight]))
 
-        chosen = paths[rows.ravel()]
-        files = tf.data.Dataset.from_tensor_slices((chosen, places.ravel()))
-        pixels = files.map(read_augmented, **PARALLEL_MAP)
-        return pixels.batch(rows.shape[1], drop_remainder=True)
+        pixels = numbers.unbatch().map(read_augmented, **PARALLEL_MAP)
+        return pixels.batch(size, drop_remainder=True)
 
 
 def build_feed(
@@ -261,58 +290,17 @@ def _read_image(path: tf.Tensor, size: int, fit: ImageFit) -> tf.Tensor:
     return images.prepare(encoded, size, fit)
 
 
-def _load_features(rows: np.ndarray, features: Rows) -> tf.data.Dataset:
-    """Batches of features by their row numbers, [steps, size]."""
-    shape = (rows.shape[1], *features.shape[1:])
+def _load_features(numbers: tf.data.Dataset, size: int, features: Rows) -> tf.data.Dataset:
+    """Batches of `size` features, by the rows of each batch."""
+    shape = (size, *features.shape[1:])
 
-    def read_rows(numbers: np.ndarray) -> np.ndarray:
+    def read_rows(rows: np.ndarray) -> np.ndarray:
         # Features may be on the disk: they are read step by step, never whole.
-        return np.asarray(features[numbers])
+        return np.asarray(features[rows])
 
-    def look_up(numbers: tf.Tensor) -> tf.Tensor:
-        values = tf.numpy_function(read_rows, [numbers], features.dtype, stateful=False)
+    def look_up(rows: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
+        values = tf.numpy_function(read_rows, [rows], features.dtype, stateful=False)
         # What comes from NumPy has no shape, which the network needs.
         return tf.ensure_shape(values, shape)
 
-    batches = tf.data.Dataset.from_tensor_slices(rows)
-    return batches.map(look_up, **PARALLEL_MAP)
-
-
-# Traced once, like the decoder.
-@tf.function(autograph=False)
-def augment(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Flip, shift and zoom by a tenth, recolour a little; deterministic in `seed`.
-
-    Args:
-        pixels: float32 [size, size, 3] in 0..255.
-        seed: int64 [2].
-    """
-
-    def draw_uniform(op: int, low: float, high: float, shape: tuple[int, ...] = ()) -> tf.Tensor:
-        op_seed = tf.random.fold_in(seed, op)
-        return tf.random.stateless_uniform(shape, op_seed, low, high)
-
-    is_flipped = draw_uniform(FLIP, 0, 1) < 0.5
-    flipped = tf.reverse(pixels, [1])
-    pixels = tf.where(is_flipped, flipped, pixels)
-
-    zoom, down, right = tf.unstack(draw_uniform(PLACE, -0.1, 0.1, (3,)))
-    # Differences, not sums of three terms: TensorFlow optimizes a small function only after some
-    # dozens of calls, and then adds three terms in another order. The last bits of the pixels would
-    # change in the middle of a run.
-    low, high = zoom / 2, -1 - zoom / 2
-    box = tf.stack([down - low, right - low, down - high, right - high])
-    size = tf.shape(pixels)[:2]
-    moved = tf.image.crop_and_resize(pixels[None], box[None], [0], size, extrapolation_value=WHITE)
-    pixels = moved[0] * draw_uniform(BRIGHTNESS, 0.9, 1.1)
-
-    # Around mid-grey: the mean that adjust_contrast takes is a sum whose last bits vary with the
-    # threads.
-    grey_level = WHITE / 2
-    contrast = draw_uniform(CONTRAST, 0.9, 1.1)
-    pixels = (pixels - grey_level) * contrast + grey_level
-
-    grey = tf.image.rgb_to_grayscale(pixels)
-    saturation = draw_uniform(SATURATION, 0.8, 1.2)
-    pixels = grey + (pixels - grey) * saturation
-    return tf.clip_by_value(pixels, 0.0, WHITE)
+    return numbers.map(look_up, **PARALLEL_MAP)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from job import batches
 from job.audit import Example, Splits
-from job.batches import EVALUATION_BATCH, Feed, augment
+from job.batches import EVALUATION_BATCH, Feed, Rows
+from job.images.augmentation import augment
 from job.settings import TrainingSettings
 
 SIZE = 16
@@ -55,6 +56,13 @@ def feed(splits: Splits) -> Feed:
     )
 
 
+def load_epoch(
+    feed: Feed, epoch: int, start: int = 0, features: Rows | None = None
+) -> tf.data.Dataset:
+    """The batches of one epoch, from a step on."""
+    return feed.load_epochs(epoch, start, features).take(feed.steps - start)
+
+
 def taken(dataset: tf.data.Dataset) -> list[tuple[np.ndarray, ...]]:
     return [tuple(part.numpy() for part in batch) for batch in dataset]
 
@@ -67,7 +75,7 @@ def test_the_order_is_a_permutation_and_depends_on_seed_and_epoch_alone(feed: Fe
 
 
 def test_an_epoch_shows_every_image_once_and_fills_up_with_weight_0(feed: Feed) -> None:
-    steps = taken(feed.load_epoch(0))
+    steps = taken(load_epoch(feed, 0))
     assert len(steps) == feed.steps == 4
     seen = np.concatenate([inputs[weights > 0, 0, 0, 0] for inputs, _, weights in steps])
     assert sorted(seen) == [10.0 * k for k in range(14)]
@@ -82,15 +90,26 @@ def test_a_restart_at_a_step_continues_with_the_same_pixels(
     feed: Feed, augmentation: str, start: int
 ) -> None:
     feed = replace(feed, augmentation=augmentation)
-    whole, rest = taken(feed.load_epoch(2))[start:], taken(feed.load_epoch(2, start))
+    whole, rest = taken(load_epoch(feed, 2))[start:], taken(load_epoch(feed, 2, start))
     assert len(whole) == len(rest)
     for one, other in zip(whole, rest, strict=True):
         assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
+@pytest.mark.parametrize("augmentation", ["none", "light"])
+def test_one_pass_over_all_epochs_gives_what_each_epoch_gives(
+    feed: Feed, augmentation: str
+) -> None:
+    feed = replace(feed, augmentation=augmentation)
+    together = taken(feed.load_epochs(1, 2).take(2 * feed.steps - 2))
+    apart = taken(load_epoch(feed, 1, 2)) + taken(load_epoch(feed, 2))
+    for one, other in zip(together, apart, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 def test_augmentation_differs_between_epochs_and_images(feed: Feed) -> None:
     light = replace(feed, augmentation="light", batch_size=14)
-    (first, _, _), (second, _, _) = taken(light.load_epoch(0))[0], taken(light.load_epoch(1))[0]
+    (first, _, _), (second, _, _) = taken(load_epoch(light, 0))[0], taken(load_epoch(light, 1))[0]
     by_image = [
         inputs[np.argsort(light.shuffle(epoch))] for epoch, inputs in enumerate((first, second))
     ]
@@ -101,14 +120,14 @@ def test_features_take_the_place_of_images_in_the_same_order(feed: Feed, tmp_pat
     np.save(tmp_path / "rows.npy", np.arange(14 * 2, dtype=np.float32).reshape(14, 2))
     rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
     for (pixels, *rest), (features, *others) in zip(
-        taken(feed.load_epoch(1, 1)), taken(feed.load_epoch(1, 1, rows)), strict=True
+        taken(load_epoch(feed, 1, 1)), taken(load_epoch(feed, 1, 1, rows)), strict=True
     ):
         assert (features[:, 0] / 2 * 10 == pixels[:, 0, 0, 0]).all()
         assert all(np.array_equal(a, b) for a, b in zip(rest, others, strict=True))
 
 
 def test_a_batch_larger_than_the_data_is_one_step(feed: Feed) -> None:
-    (step,) = taken(replace(feed, batch_size=32).load_epoch(0))
+    (step,) = taken(load_epoch(replace(feed, batch_size=32), 0))
     assert step[0].shape[0] == 32
     assert (step[2] > 0).sum() == 14
 

@@ -122,6 +122,15 @@ def has_bytes(text: Tensor, at: Any, magic: bytes) -> Tensor:
     return tf.equal(found, magic)
 
 
+def contains(text: Tensor, part: bytes) -> Tensor:
+    """Whether these bytes are anywhere in a text: bool []."""
+    # RE2 searches for a literal at the speed of `memchr`. TensorFlow has no search, but a
+    # replacement of the first find.
+    pattern = "".join(f"\\x{byte:02x}" for byte in part)
+    without = tf.strings.regex_replace(text, pattern, "", replace_global=False)
+    return tf.strings.length(without) < tf.strings.length(text)
+
+
 def read_number(data: Tensor, at: Any, size: int, is_little: Tensor) -> Tensor:
     """int64 []: the unsigned number of `size` bytes at `at`. Bytes beyond the end count as zero."""
     part = data[at : at + size]

@@ -7,8 +7,9 @@ from typing import Any
 import tensorflow as tf
 
 from job.images import bitmap
-from job.images.blocks import find_block, has_bytes, read_jpeg_segment, read_png_chunk
-from job.images.orientation import UPRIGHT, read_orientation
+from job.images.blocks import contains, find_block, has_bytes, read_jpeg_segment, read_png_chunk
+from job.images.branches import ENCODED, rare_branch
+from job.images.orientation import EXIF_PREFIX, JPEG_START, UPRIGHT, read_orientation
 
 Tensor = Any
 
@@ -48,6 +49,24 @@ def decode(encoded: Tensor) -> Tensor:
     Raises:
         tf.errors.InvalidArgumentError: the bytes are not such an image, or a damaged one.
     """
+    is_jpeg = has_bytes(encoded, 0, JPEG_START)
+    rgb = tf.cond(is_jpeg, lambda: _decode_jpeg(encoded), lambda: _decode_other(encoded))
+    return tf.ensure_shape(rgb, [None, None, 3])
+
+
+def _decode_jpeg(encoded: Tensor) -> Tensor:
+    channels = tf.io.extract_jpeg_shape(encoded)[-1]
+    is_cmyk = tf.equal(channels, CMYK_CHANNELS)
+    marked = tf.cond(is_cmyk, lambda: _mark_cmyk(encoded), lambda: encoded)
+    rgb = tf.io.decode_jpeg(marked, channels=3)
+    # To walk through the segments costs more than half of the decoding. Most files that end up in a
+    # data set have no EXIF at all.
+    may_be_turned = contains(encoded, EXIF_PREFIX)
+    return tf.cond(may_be_turned, lambda: _undo_orientation(rgb, encoded), lambda: rgb)
+
+
+@rare_branch(ENCODED)
+def _decode_other(encoded: Tensor) -> Tensor:
     harmless = _make_harmless(encoded)
     # With 4 channels TensorFlow turns a transparent colour into alpha, and else ignores it.
     pixels = tf.cond(
@@ -68,6 +87,12 @@ def decode(encoded: Tensor) -> Tensor:
     return _turn_upright(rgb, orientation)
 
 
+@rare_branch(tf.TensorSpec([None, None, 3], tf.uint8), ENCODED)
+def _undo_orientation(rgb: Tensor, encoded: Tensor) -> Tensor:
+    orientation = read_orientation(encoded)
+    return _turn_upright(rgb, orientation)
+
+
 def _make_harmless(encoded: Tensor) -> Tensor:
     """The bytes, changed so that TensorFlow 2.21 survives, and is right or refuses them.
 
@@ -75,8 +100,6 @@ def _make_harmless(encoded: Tensor) -> Tensor:
       where the header says "no alpha". That corrupts the heap and ends the process. So the flag is
       set. Opaque frames stay opaque.
     - It decodes some kinds of BMP to noise. They are replaced by bytes in no format.
-    - It takes a CMYK image without Adobe's segment for one that is not inverted. Hardly any writer
-      makes such files, and some lose the segment. So the segment is added.
     - It allocates what a JPEG XL header says, without a limit. That format is not promised, so it
       is replaced by bytes in no format.
     """
@@ -106,11 +129,9 @@ def _make_harmless(encoded: Tensor) -> Tensor:
         )
 
     is_bmp = has_bytes(encoded, 0, b"BM")
-    is_jpeg = has_bytes(encoded, 0, b"\xff\xd8\xff")
     return tf.case(
         [
             (is_jpeg_xl, lambda: tf.constant(b"JPEG XL")),
-            (is_jpeg, lambda: _mark_cmyk(encoded)),
             (is_bmp, lambda: _refuse_noise(encoded)),
             (is_extended_webp, set_alpha_flag),
         ],
@@ -118,18 +139,18 @@ def _make_harmless(encoded: Tensor) -> Tensor:
     )
 
 
+@rare_branch(ENCODED)
 def _mark_cmyk(jpeg: Tensor) -> Tensor:
-    """The bytes, with Adobe's segment if they are CMYK and have none."""
+    """The bytes of a CMYK image, with Adobe's segment if it has none.
 
-    def add_segment() -> Tensor:
-        find = partial(read_jpeg_segment, marker=APP14, prefix=b"Adobe")
-        is_marked = tf.not_equal(find_block(jpeg, 2, find), b"")
-        start = tf.strings.substr(jpeg, 0, 2)
-        rest = tf.strings.substr(jpeg, 2, TO_THE_END)
-        return tf.cond(is_marked, lambda: jpeg, lambda: tf.strings.join([start, ADOBE, rest]))
-
-    channels = tf.io.extract_jpeg_shape(jpeg)[-1]
-    return tf.cond(tf.equal(channels, CMYK_CHANNELS), add_segment, lambda: jpeg)
+    TensorFlow takes such an image without the segment for one that is not inverted. Hardly any
+    writer makes such files, and some lose the segment.
+    """
+    find = partial(read_jpeg_segment, marker=APP14, prefix=b"Adobe")
+    is_marked = tf.not_equal(find_block(jpeg, 2, find), b"")
+    start = tf.strings.substr(jpeg, 0, 2)
+    rest = tf.strings.substr(jpeg, 2, TO_THE_END)
+    return tf.cond(is_marked, lambda: jpeg, lambda: tf.strings.join([start, ADOBE, rest]))
 
 
 def _refuse_noise(bmp: Tensor) -> Tensor:

@@ -23,8 +23,11 @@ Tensor = Any
 # The orientation that needs no change.
 UPRIGHT = 1
 
-# The segment of a JPEG that holds EXIF.
+JPEG_START = b"\xff\xd8\xff"
+
+# The segment of a JPEG that holds EXIF, and what it begins with.
 APP1 = 0xE1
+EXIF_PREFIX = b"Exif\0\0"
 
 # The TIFF tag of the orientation, and the type of its value.
 ORIENTATION_TAG = 0x0112
@@ -46,10 +49,10 @@ def read_orientation(encoded: Tensor) -> Tensor:
     Returns:
         int32 [], 1 to 8. It is 1 (upright) where there is none, or none that makes sense.
     """
-    is_jpeg = has_bytes(encoded, 0, b"\xff\xd8\xff")
+    is_jpeg = has_bytes(encoded, 0, JPEG_START)
     is_png = has_bytes(encoded, 0, b"\x89PNG\r\n\x1a\n")
     is_webp = has_bytes(encoded, 8, b"WEBP")
-    in_jpeg = partial(read_jpeg_segment, marker=APP1, prefix=b"Exif\0\0")
+    in_jpeg = partial(read_jpeg_segment, marker=APP1, prefix=EXIF_PREFIX)
     exif = tf.case(
         [
             (is_jpeg, lambda: find_block(encoded, 2, in_jpeg)),
@@ -68,7 +71,7 @@ def _parse_exif(exif: Tensor) -> Tensor:
     Slices clip instead of failing, so that any bytes can be read.
     """
     # JPEG has this prefix, and some writers use it in WebP too.
-    prefixed = has_bytes(exif, 0, b"Exif\0\0")
+    prefixed = has_bytes(exif, 0, EXIF_PREFIX)
     tiff = tf.cond(prefixed, lambda: tf.strings.substr(exif, 6, MOST_EXIF_BYTES), lambda: exif)
     is_little = has_bytes(tiff, 0, b"II")
     data = tf.io.decode_raw(tiff, tf.uint8)

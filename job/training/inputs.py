@@ -32,9 +32,12 @@ class ImageInputs:
     shard: Shard
     decoded: dict[int, tf.Tensor] = field(default_factory=dict)
 
-    def load_epoch(self, epoch: int, start: int) -> tf.data.Dataset:
-        """Training batches from step `start` on, one for each device of this worker."""
-        return self.feed.load_epoch(epoch, start, shard=self.shard)
+    def load_epochs(self, epoch: int, start: int) -> tf.data.Dataset:
+        """Training batches from a step of an epoch on, without an end.
+
+        There is one for each device of this worker.
+        """
+        return self.feed.load_epochs(epoch, start, shard=self.shard)
 
     def load_validation(self, numbers: range) -> Iterable[tf.Tensor]:
         """Some of the batches that the validation images are divided into, by number."""
@@ -65,9 +68,9 @@ class KeptInputs:
     train: Rows
     val: Rows
 
-    def load_epoch(self, epoch: int, start: int) -> tf.data.Dataset:
-        """As `ImageInputs.load_epoch`."""
-        return self.feed.load_epoch(epoch, start, self.train, self.shard)
+    def load_epochs(self, epoch: int, start: int) -> tf.data.Dataset:
+        """As `ImageInputs.load_epochs`."""
+        return self.feed.load_epochs(epoch, start, self.train, self.shard)
 
     def load_validation(self, numbers: range) -> Iterator[np.ndarray]:
         """As `ImageInputs.load_validation`."""

@@ -106,12 +106,14 @@ class StageTrainer:
         progress.loss_scale = scale
 
         def load_batches(_: Any) -> tf.data.Dataset:
-            return self._inputs.load_epoch(progress.epoch, progress.step)
+            return self._inputs.load_epochs(progress.epoch, progress.step)
 
+        # Of all epochs: what a batch holds depends on the epoch and the step alone.
+        batches = iter(strategy.distribute_datasets_from_function(load_batches))
         while progress.epoch < until and not progress.is_over(context.settings):
-            # A new data set in each epoch: its batches depend on the epoch and the step. A state
-            # may be of the end of an epoch: then there are no batches, and validation follows.
-            for batch in strategy.distribute_datasets_from_function(load_batches):
+            # A state may be of the end of an epoch: then validation follows at once.
+            while progress.step < self._inputs.feed.steps:
+                batch = next(batches)
                 if context.agree_to_stop():
                     session.save(self.read_running())
                     # A worker that starts again before the chief has saved would read an older

@@ -237,6 +237,11 @@ def test_other_segments_before_the_exif_are_passed_over() -> None:
     assert decode_eagerly(data).shape == (40, 30, 3)
 
 
+def test_exif_behind_the_pixels_is_not_read() -> None:
+    behind = JPEG + app1(tiff(">", 6))
+    np.testing.assert_array_equal(decode_eagerly(behind), decode_eagerly(JPEG))
+
+
 @pytest.mark.parametrize(
     "payload",
     [

@@ -212,16 +212,17 @@ def test_a_run_resumed_on_another_machine_says_that_it_is_not_exact(
 class Poisoned(Feed):
     """One step of the second epoch has a weight that is not a number."""
 
-    def load_epoch(
+    def load_epochs(
         self, epoch: int, start: int = 0, features: Any = None, shard: Shard = WHOLE
     ) -> tf.data.Dataset:
-        def poison(step: tf.Tensor, batch: tuple[Any, ...]) -> tuple[Any, ...]:
-            if epoch != 1:
-                return batch
-            inputs, targets, weights = batch
-            return inputs, targets, weights * tf.where(step + start == 2, np.nan, 1.0)
+        first = epoch * self.steps + start
 
-        return super().load_epoch(epoch, start, features, shard).enumerate().map(poison)
+        def poison(number: tf.Tensor, batch: tuple[Any, ...]) -> tuple[Any, ...]:
+            inputs, targets, weights = batch
+            is_poisoned = first + number == self.steps + 2
+            return inputs, targets, weights * tf.where(is_poisoned, np.nan, 1.0)
+
+        return super().load_epochs(epoch, start, features, shard).enumerate().map(poison)
 
 
 def poisoned(batches: Feed) -> Feed:
