@@ -15,14 +15,14 @@ from job.errors import ReleaseError
 # Every operation in the SavedModels of all backbones, head and poolings. Tests derive it again.
 COMPUTING_OPERATIONS = """
     AddV2 All Any ArgMax AvgPool BiasAdd BitwiseAnd Cast ConcatV2 Const Conv2D DecodeImage
-    DecodePng DecodeRaw DepthwiseConv2dNative EnsureShape Equal Erfc ExpandDims ExtractJpegShape
-    FloorDiv FloorMod GatherV2 Greater GreaterEqual Identity IdentityN Less LessEqual LogicalAnd
-    LogicalOr MatMul Max MaxPool Maximum Mean Min Minimum Mul Neg NoOp NotEqual Pack Pad PadV2
-    Placeholder Prod ReadVariableOp RealDiv Relu Relu6 Reshape ReverseV2 Rsqrt ScaleAndTranslate
-    SelectV2 Shape Sigmoid Size Softmax Sqrt SquaredDifference Squeeze StatefulPartitionedCall
-    StatelessIf StatelessWhile StopGradient StridedSlice StringJoin StringLength Sub Substr Sum
-    TensorListFromTensor TensorListGetItem TensorListReserve TensorListSetItem TensorListStack
-    Tile Transpose Unpack VarHandleOp Where
+    DecodeJpeg DecodePng DecodeRaw DepthwiseConv2dNative EnsureShape Equal Erfc ExpandDims
+    ExtractJpegShape FloorDiv FloorMod GatherV2 Greater GreaterEqual Identity IdentityN Less
+    LessEqual LogicalAnd LogicalOr MatMul Max MaxPool Maximum Mean Min Minimum Mul Neg NoOp NotEqual
+    Pack Pad PadV2 PartitionedCall Placeholder Prod ReadVariableOp RealDiv Relu Relu6 Reshape
+    ReverseV2 Rsqrt ScaleAndTranslate SelectV2 Shape Sigmoid Size Softmax Sqrt SquaredDifference
+    Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StaticRegexReplace StopGradient
+    StridedSlice StringJoin StringLength Sub Substr Sum TensorListFromTensor TensorListGetItem
+    TensorListReserve TensorListSetItem TensorListStack Tile Transpose Unpack VarHandleOp Where
 """
 # In the two functions that save and restore the variables. TensorFlow writes them into every
 # SavedModel, and loading one calls neither.

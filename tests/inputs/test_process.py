@@ -158,15 +158,16 @@ def test_processes_that_a_run_starts_import_nothing_from_there_either(tmp_path: 
 EXPORT = """
 import sys, json
 from pathlib import Path
-from job.export import packing
+from types import SimpleNamespace
+from job.export import Exporter
 from job.errors import ReleaseError
-folder = packing.ExportFolder(Path(sys.argv[1]))
-folder.folder.mkdir()
-folder.request.write_text("{}")
-try:
-    packing._run_export_process(folder)
-except ReleaseError as error:
-    print(error)
+request = SimpleNamespace(model_dump_json=lambda: "{}")
+with Exporter(Path(sys.argv[1])) as exporter:
+    exporter.start(request)
+    try:
+        exporter.finish()
+    except ReleaseError as error:
+        print(error)
 """
 
 

@@ -90,8 +90,10 @@ class Ended:
 
     @property
     def result(self) -> dict[str, Any]:
-        """The object on the log's last line."""
-        return json.loads(self.err.splitlines()[-1])
+        """The object on the log's last line, without what makes it a line of the log."""
+        fields = json.loads(self.err.splitlines()[-1])
+        del fields["time"], fields["severity"]
+        return fields
 
     @property
     def told(self) -> str:

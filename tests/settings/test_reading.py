@@ -315,6 +315,7 @@ RUNNING = {
     "GRAFT_DATASET_ANONYMOUS": "true",
     "GRAFT_DATASET_REQUESTER_PAYS": "true",
     "GRAFT_OUTPUT_URI": "s3://elsewhere",
+    "GRAFT_OUTPUT_KEEP": "3",
     "GRAFT_BACKBONE_MIRROR": "s3://mirror",
     "GRAFT_GATE_MIN_SCORE": "0.9",
     "GRAFT_GATE_TOLERANCE": "0.1",

@@ -295,7 +295,7 @@ def test_a_damaged_copy_of_a_release_in_the_cache_is_downloaded_again(
     ("changes", "problem"),
     [
         ({"files": 7}, "files is of another type"),
-        ({"data": {}}, "data.classes is not a list"),
+        ({"data": {}}, "data.classes is not a list of names"),
         ({"files": {"model.keras": {}}}, "files['model.keras'] lacks bytes or sha256"),
         ({"exact": None}, "exact is of another type"),
     ],
@@ -318,7 +318,7 @@ def test_a_manifest_of_a_future_schema_is_refused(place: Place, tmp_path: Path) 
     [
         ({"release": "releases/r2"}, "release is 'releases/r2', expected 'releases/r1'"),
         ({"schema": 2}, "schema is 2, expected 1"),
-        ({"manifest_sha256": None}, "manifest_sha256 is None, expected text"),
+        ({"manifest_sha256": None}, "manifest_sha256 is None, expected 64 hexadecimal digits"),
     ],
 )
 def test_a_pointer_of_another_form_is_refused(

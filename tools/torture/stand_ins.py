@@ -291,6 +291,7 @@ class Workers:
     report_checkpoint: Any
     chief: bool = True
     devices: tuple[str, ...] = ("CPU:0",)
+    count: int = 1
     strategy: Any = field(default_factory=lambda: SimpleNamespace(scope=nullcontext))
     of_this_process: Any = None
 
@@ -354,6 +355,7 @@ ROOMS: dict[str, dict[str, Any]] = {
         "write_history": write_history,
     },
     "job.transfer": {"choose_plan": choose_plan},
+    "job.pipeline.forecast": {"forecast_time": lambda *_: Placeholder(event=Placeholder())},
     "job.publish.serving": {"TENSORFLOW": "0", "ServedModel": ServedModel},
 }
 
