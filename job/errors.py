@@ -137,3 +137,7 @@ class WorkerStopped(Interrupted):
             "Another worker of this run was asked to stop, so that all of them stopped.",
             "Start all workers again: they go on from the checkpoint.",
         )
+
+
+# The run goes on from its checkpoint if it is started again.
+TEMPORARY_CODES = frozenset({TemporaryError.exit_code, WorkerLost.exit_code})

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import get_args
 
-from job.errors import TemporaryError
+from job.errors import TEMPORARY_CODES, TemporaryError
 from job.launcher import reasons
 from job.launcher.objects import ContainerState, Json
 from job.launcher.snapshot import RunSnapshot
@@ -60,7 +60,7 @@ def build_result(snapshot: RunSnapshot) -> Result:
         cure=reason.cure,
         exit_code=exit_code,
     )
-    interrupted = exit_code == TemporaryError.exit_code
+    interrupted = exit_code in TEMPORARY_CODES
     return Result(
         status="interrupted" if interrupted else "failed",
         run_id=written.run_id if written else None,

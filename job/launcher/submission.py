@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from job import settings
-from job.errors import SettingsError, TemporaryError
+from job.errors import TEMPORARY_CODES, SettingsError
 from job.launcher import outcome
 from job.launcher.answers import ClusterConflict, ClusterNotFound
 from job.launcher.cluster import Cluster
@@ -48,8 +48,8 @@ def submit(
 ) -> Submitted:
     """Create a Job from a CronJob, or attach to the one that the same key has created.
 
-    Where that one has failed and a retry may help (exit code 75), the key creates one Job more. It
-    is the same run, so it goes on from its checkpoint.
+    Where that one has failed and a retry may help (exit code 75 or 76), the key creates one Job
+    more. It is the same run, so it goes on from its checkpoint.
 
     Args:
         cluster: where both are.
@@ -103,7 +103,7 @@ def _may_resume(cluster: Cluster, existing: Json) -> bool:
     if job.end is None or job.completed or job.end.reason == "PodFailurePolicy":
         return False
     snapshot = RunSnapshot(job, tuple(cluster.list_pods(job)))
-    return outcome.build_result(snapshot).exit_code == TemporaryError.exit_code
+    return outcome.build_result(snapshot).exit_code in TEMPORARY_CODES
 
 
 def _attach(wanted: Json, existing: Json) -> Submitted:

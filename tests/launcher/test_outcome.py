@@ -76,6 +76,11 @@ def test_out_of_memory_keeps_the_exit_code_of_the_container() -> None:
     assert (result.status, result.error.kind) == ("failed", "oomkilled")
 
 
+def test_a_worker_whose_peer_was_lost_was_interrupted() -> None:
+    result = build(FAILED, pod(**terminated(76)))
+    assert (result.status, result.exit_code) == ("interrupted", 76)
+
+
 def test_an_evicted_pod_may_have_no_container_left() -> None:
     evicted = pod(phase="Failed", reason="Evicted", message="The node was low on resource: memory.")
     result = build(FAILED, evicted)
