@@ -90,7 +90,7 @@ slow: .venv/ready photographs chromium ## Run the tests that take minutes each: 
 	$(PYTEST_PARALLEL) -m slow $(ARGS)
 
 .PHONY: test-runs
-test-runs: .venv/ready photographs ## Test whole runs: by two workers, night after night, with a chosen backbone.
+test-runs: .venv/ready photographs ## Test whole runs: interrupted, by two workers, night after night, with a chosen backbone.
 	$(PYTEST_PARALLEL) -m runs $(ARGS)
 
 # Faults at each operation of one run, then an hour of seeds, then the mutants: about an hour and a half.

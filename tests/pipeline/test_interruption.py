@@ -17,6 +17,8 @@ import pytest
 from job import publish
 from tests.pipeline.conftest import STEPS, Ended, Lake, Released, graft, graft_until
 
+pytestmark = pytest.mark.runs
+
 WITH_ADDRESSES = {"report.json", "report.html", "model-card.md"}
 """They name the source of the images."""
 
