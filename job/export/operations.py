@@ -19,10 +19,11 @@ COMPUTING_OPERATIONS = """
     ExtractJpegShape FloorDiv FloorMod GatherV2 Greater GreaterEqual Identity IdentityN Less
     LessEqual LogicalAnd LogicalOr MatMul Max MaxPool Maximum Mean Min Minimum Mul Neg NoOp NotEqual
     Pack Pad PadV2 PartitionedCall Placeholder Prod ReadVariableOp RealDiv Relu Relu6 Reshape
-    ReverseV2 Rsqrt ScaleAndTranslate SelectV2 Shape Sigmoid Size Softmax Sqrt SquaredDifference
-    Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StaticRegexReplace StopGradient
-    StridedSlice StringJoin StringLength Sub Substr Sum TensorListFromTensor TensorListGetItem
-    TensorListReserve TensorListSetItem TensorListStack Tile Transpose Unpack VarHandleOp Where
+    ReverseV2 Rsqrt ScaleAndTranslate SelectV2 Shape Sigmoid Size Softmax Sqrt Square
+    SquaredDifference Squeeze StatefulPartitionedCall StatelessIf StatelessWhile StaticRegexReplace
+    StopGradient StridedSlice StringJoin StringLength Sub Substr Sum TensorListFromTensor
+    TensorListGetItem TensorListReserve TensorListSetItem TensorListStack Tile Transpose Unpack
+    VarHandleOp Where
 """
 # In the two functions that save and restore the variables. TensorFlow writes them into every
 # SavedModel, and loading one calls neither.
@@ -35,8 +36,12 @@ SAVING = COMPUTING.union(SAVING_OPERATIONS.split())
 # What a function names itself, so that TensorFlow may put it in place of another one.
 STAND_IN_ATTRIBUTES = ("api_implements", "_implements", "api_preferred_device")
 # The kinds of objects that loading makes of our SavedModels, and the names of plain ones.
-OBJECTS = frozenset({"user_object", "variable", "bare_concrete_function"})
+OBJECTS = frozenset(
+    {"user_object", "variable", "bare_concrete_function", "captured_tensor", "constant"}
+)
 PLAIN_OBJECTS = frozenset({"_generic_user_object", "trackable_list_wrapper", "signature_map"})
+# What a constant is registered as: the statistics in EfficientNet's preprocessing are some.
+CONSTANT = "tf.TrackableConstant"
 
 GRAPH = "saved_model.pb"
 # Without the weights, which are in files of their own, the largest of ours has 12 MB.
@@ -84,7 +89,8 @@ def _find_foreign_parts(folder: Path) -> Iterator[str]:
     yield from _find_foreign_operations(meta.graph_def.node, COMPUTING)
     for node in meta.object_graph_def.nodes:
         kind = node.WhichOneof("kind")
-        if kind not in OBJECTS or node.registered_name or node.registered_saver:
+        is_registered = node.registered_name and node.registered_name != CONSTANT
+        if kind not in OBJECTS or is_registered or node.registered_saver:
             yield f"an object of kind {kind} {node.registered_name}".rstrip()
         elif kind == "user_object" and node.user_object.identifier not in PLAIN_OBJECTS:
             yield f"an object {node.user_object.identifier}"

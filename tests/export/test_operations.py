@@ -10,6 +10,8 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 from job import model, publish
 from job.errors import ReleaseError
+from job.export import saved_model
+from job.export.export_input import ExportInput
 from job.export.operations import COMPUTING, GRAPH, SAVING, require_known_operations
 from job.images import prepare_batch
 from job.publish.serving import ServedModel
@@ -268,15 +270,26 @@ def list_operations(graph: Any) -> Iterator[str]:
         yield from (node.op for node in function.node_def)
 
 
-def trace(name: str, fit: Any = "letterbox", **head: Any) -> set[str]:
-    """The operations of the function that an export of this classifier serves."""
+def build(name: str, **head: Any) -> Any:
     spec = model.ClassifierSpec(
         backbone=BackboneSettings(name=name, weights="none", image_size=choose_size(name)),
         head=HeadSettings(**head),
         classes=CLASSES,
         seed=1,
     )
-    classifier = model.build(spec, NO_WEIGHTS)
+    return model.build(spec, NO_WEIGHTS)
+
+
+def read_operations(folder: Path) -> set[str]:
+    """All operations of a SavedModel, those of gradients and of saving among them."""
+    saved = SavedModel()
+    saved.ParseFromString((folder / GRAPH).read_bytes())
+    return set(list_operations(saved.meta_graphs[0].graph_def))
+
+
+def trace(name: str, fit: Any = "letterbox", **head: Any) -> set[str]:
+    """The operations of the function that an export of this classifier serves."""
+    classifier = build(name, **head)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
     def serve(images: Any) -> Any:
@@ -285,6 +298,18 @@ def trace(name: str, fit: Any = "letterbox", **head: Any) -> set[str]:
         return tf.gather(tf.constant(CLASSES), tf.argmax(probabilities, axis=1))
 
     return set(list_operations(serve.get_concrete_function().graph.as_graph_def()))
+
+
+def export_whole(name: str, folder: Path) -> Path:
+    classifier = build(name)
+    size = classifier.image_size
+    given = ExportInput(model=classifier.model, classes=CLASSES, size=size, fit="letterbox")
+    saved_model.prepare(given)(folder)
+    return folder
+
+
+def test_the_statistics_and_gradients_in_an_efficientnet_are_known(tmp_path: Path) -> None:
+    require_known_operations(export_whole("EfficientNetB0", tmp_path / "1"))
 
 
 @pytest.mark.exports
@@ -299,8 +324,8 @@ def test_the_list_holds_what_the_exports_of_all_families_need_and_no_more(tmp_pa
     used |= trace("MobileNetV3Small", pooling="max")
     used |= trace("MobileNetV3Small", pooling="stages")
     # What every SavedModel has around the function that it serves.
-    saved = SavedModel()
-    saved.ParseFromString((save(tmp_path / "1", serve_nothing_else) / GRAPH).read_bytes())
-    around = set(list_operations(saved.meta_graphs[0].graph_def))
+    around = read_operations(save(tmp_path / "1", serve_nothing_else))
+    # And the gradients of activations, which are saved where Keras defines them.
+    around |= read_operations(export_whole("EfficientNetB0", tmp_path / "whole"))
     assert used <= COMPUTING
     assert used | around == SAVING
