@@ -152,8 +152,10 @@ def format_scores(scores: Mapping[str, float]) -> list[str]:
     return lines
 
 
-def failed(error: BaseException, run_id: str | None = None) -> Result:
+def failed(error: BaseException) -> Result:
     """The result of a run that ended with `error`: `interrupted` where it was stopped."""
+    # Only errors of ours and a stop know the run that they ended.
+    run_id = getattr(error, "run_id", None)
     stopped = isinstance(error, Interrupted | KeyboardInterrupt)
     status: Status = "interrupted" if stopped else "failed"
     return Result(status=status, run_id=run_id, error=Failure.of(error))

@@ -172,7 +172,9 @@ def test_only_a_run_that_was_told_to_stop_is_interrupted() -> None:
 
 
 def test_what_was_known_before_the_failure_is_kept() -> None:
-    result = parsed(replace(failed(DatasetError("x"), run_id="ab"), seconds={"dataset": 2}))
+    error = DatasetError("x")
+    error.run_id = "ab"
+    result = parsed(replace(failed(error), seconds={"dataset": 2}))
     assert (result["run_id"], result["seconds"]) == ("ab", {"dataset": 2.0})
 
 

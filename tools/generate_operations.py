@@ -6,7 +6,6 @@ The page is written by hand. Between its marks are the errors with which a run o
 (`job/errors.py`, `job/launcher`) and the advice of `graft watch` (`job/launcher/reasons.py`).
 """
 
-import argparse
 import importlib
 import inspect
 import pkgutil
@@ -16,6 +15,7 @@ from collections.abc import Iterator
 from job import errors, launcher
 from job.errors import JobError
 from job.launcher import reasons
+from tools.generated import write_or_check
 from tools.paths import ROOT
 
 PAGE = ROOT / "docs" / "operations.md"
@@ -23,15 +23,7 @@ PAGE = ROOT / "docs" / "operations.md"
 
 def main() -> None:
     """Write the page, or exit with a message when it is stale."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only compare")
-    check = parser.parse_args().check
-    old = PAGE.read_text()
-    new = fill(old)
-    if not check:
-        PAGE.write_text(new)
-    elif new != old:
-        raise SystemExit(f"{PAGE.relative_to(ROOT)} is not what job/ says. Run `make generate`.")
+    write_or_check([(PAGE, fill(PAGE.read_text()))], "job/", __doc__)
 
 
 def fill(page: str) -> str:

@@ -7,7 +7,6 @@ that closes `settings:`; it keeps to what JSON Schema draft-07 and 2020-12 share
 references.
 """
 
-import argparse
 import json
 from collections.abc import Iterator
 from itertools import groupby
@@ -16,6 +15,7 @@ from typing import Any
 
 from job.settings import Description, Settings, describe_settings
 from job.settings.describing import BOUNDS, join_description
+from tools.generated import write_or_check
 from tools.paths import ROOT
 
 PREAMBLE = """\
@@ -47,16 +47,7 @@ KEPT = {*BOUNDS, "type", "enum", "const", "pattern", "items", "minItems", "minLe
 
 def main() -> None:
     """Write the files, or exit with a message when they are stale."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only compare")
-    check = parser.parse_args().check
-    for path, text in _render_files().items():
-        if not check:
-            path.write_text(text)
-        elif not path.is_file() or path.read_text() != text:
-            raise SystemExit(
-                f"{path.relative_to(ROOT)} is not what job/settings says. Run `make generate`."
-            )
+    write_or_check(_render_files().items(), "job/settings", __doc__)
 
 
 def _render_files() -> dict[Path, str]:

@@ -26,7 +26,7 @@ def run_until_result(work: Callable[["Stop"], Result]) -> Result:
         outcome = work(stop)
     except BaseException as raised:  # noqa: BLE001 - the caller is owed a result, whatever happened
         error = stop.explain(raised)
-        outcome = result.failed(error, run_id=getattr(error, "run_id", None))
+        outcome = result.failed(error)
         log_error(error, outcome)
     stop.ignore()
     return outcome

@@ -48,7 +48,7 @@ def run_watched(
             outcome = pipeline.run(settings, context)
         except BaseException as raised:  # noqa: BLE001 - the page and the push gateway get it too
             error = stop.explain(raised)
-            outcome = result.failed(error, run_id=getattr(error, "run_id", None))
+            outcome = result.failed(error)
         outcome = replace(outcome, seconds=run_telemetry.seconds)
         # What is known is not changed any more by a stop while others are told.
         stop.ignore()

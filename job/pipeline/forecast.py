@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from job import publish, selection, storage
 from job.errors import JobError
+from job.pipeline.exporting import COMPARED_IMAGES
 from job.pipeline.outcome import Network
 from job.release import Manifest
 from job.selection import MeasuredData
@@ -25,8 +26,6 @@ TIMED_BATCH = 4
 EXPORT_SECONDS = {"saved_model": 10.0, "keras": 4.0, "onnx": 15.0, "litert": 15.0}
 # So many of the newest releases are looked at for that.
 MANIFESTS_READ = 5
-# How many images an export is compared on.
-COMPARED_IMAGES = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,7 +9,7 @@ from job.errors import ReleaseNotFound
 from job.publish.champion import read_champion
 from job.publish.history import read_history
 from job.publish.promotion import is_promotion_due
-from job.release import MANIFEST, POINTER, Manifest, folder_of, parse_pointer
+from job.release import MANIFEST, POINTER, Manifest, folder_of, parse_pointer, read_bounded
 from job.storage import Store
 
 logger = logging.getLogger(__name__)
@@ -124,7 +124,7 @@ def _read_pointed_at(registry: Store) -> Mapping[str, str]:
     """
     if registry.head(POINTER) is None:
         return {}
-    pointer = parse_pointer(registry.read(POINTER), registry.uri)
+    pointer = parse_pointer(read_bounded(registry, POINTER), registry.uri)
     pointed_at = {}
     if previous := pointer.get("previous"):
         pointed_at[str(previous.get("run_id"))] = "the champion before"

@@ -4,7 +4,7 @@ from job.errors import ReleaseNotFound
 from job.publish.champion import is_champion, read_champion
 from job.publish.history import read_history
 from job.publish.promotion import promote_manually
-from job.release import POINTER, Manifest, folder_of, parse_pointer
+from job.release import POINTER, Manifest, folder_of, parse_pointer, read_bounded
 from job.storage import Store, connect
 
 
@@ -39,7 +39,7 @@ def _find_champions(registry: Store) -> tuple[str, Manifest]:
             f"{registry.uri} has no champion (no {POINTER}).",
             "Give the model: <output uri>/<name>.",
         )
-    pointer = champion.pointer or parse_pointer(registry.read(POINTER), registry.uri)
+    pointer = champion.pointer or parse_pointer(read_bounded(registry, POINTER), registry.uri)
     present = str(pointer["run_id"])
     wanted = (pointer.get("previous") or {}).get("manifest_sha256")
     # Then the one before is what was rolled back from. The next step is the champion that the

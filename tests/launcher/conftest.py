@@ -12,9 +12,12 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from job import launcher
+from tests.launcher.objects import RUN
 
 BATCH = "/apis/batch/v1/namespaces/graft"
 CORE = "/api/v1/namespaces/graft"
+JOB, JOBS, PODS, EVENTS = f"{BATCH}/jobs/{RUN}", f"{BATCH}/jobs", f"{CORE}/pods", f"{CORE}/events"
+LOG = f"{CORE}/pods/{RUN}-abcde/log"
 
 
 @dataclass(frozen=True)

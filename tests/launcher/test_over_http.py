@@ -17,7 +17,17 @@ from job.launcher.snapshot import RunDeleted
 from job.launcher.template import build_job
 from job.launcher.watching import NotStarted
 from job.workers import Terminated
-from tests.launcher.conftest import BATCH, CORE, Recording, format_kubeconfig
+from tests.launcher.conftest import (
+    BATCH,
+    CORE,
+    EVENTS,
+    JOB,
+    JOBS,
+    LOG,
+    PODS,
+    Recording,
+    format_kubeconfig,
+)
 from tests.launcher.objects import (
     MISSPELT,
     RELEASED,
@@ -34,8 +44,6 @@ from tests.launcher.objects import (
     waiter,
 )
 
-JOB, JOBS, PODS, EVENTS = f"{BATCH}/jobs/{RUN}", f"{BATCH}/jobs", f"{CORE}/pods", f"{CORE}/events"
-LOG = f"{CORE}/pods/{RUN}-abcde/log"
 COMPLETE = ended("Complete", "CompletionsReached")
 LINE = "2026-01-02T03:04:0{}.000000000Z {}\n"
 BEGINS = '{"message": "audit begins", "fields": {"phase": "audit", "event": "begins"}}'

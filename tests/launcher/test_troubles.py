@@ -18,7 +18,17 @@ from job.launcher.objects import Json
 from job.launcher.snapshot import RunDeleted
 from job.launcher.template import build_job
 from job.launcher.watching import NotStarted
-from tests.launcher.conftest import BATCH, CORE, Recording, format_kubeconfig
+from tests.launcher.conftest import (
+    BATCH,
+    CORE,
+    EVENTS,
+    JOB,
+    JOBS,
+    LOG,
+    PODS,
+    Recording,
+    format_kubeconfig,
+)
 from tests.launcher.objects import (
     MISSPELT,
     RELEASED,
@@ -34,8 +44,6 @@ from tests.launcher.objects import (
 )
 from tools.paths import MANIFESTS
 
-JOB, JOBS, PODS, EVENTS = f"{BATCH}/jobs/{RUN}", f"{BATCH}/jobs", f"{CORE}/pods", f"{CORE}/events"
-LOG = f"{CORE}/pods/{RUN}-abcde/log"
 COMPLETE = ended("Complete", "CompletionsReached")
 EXHAUSTED = ended("Failed", "BackoffLimitExceeded", "Job has reached the specified backoff limit")
 AWAY = MISSPELT.replace('"failed"', '"interrupted"').replace('"settings"', '"storeunavailable"')

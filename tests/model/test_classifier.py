@@ -20,6 +20,7 @@ from job.errors import SettingsError, WeightsError
 from job.model import Classifier, ClassifierSpec, architecture
 from job.settings import BackboneSettings, HeadSettings
 from job.weights import Weights
+from tests.model.networks import write_network
 
 # Keras 3.15 turns its variables into arrays in a way that NumPy 2 will no longer take; only the
 # tests make it do so.
@@ -236,28 +237,15 @@ def test_names_of_cuts_do_not_depend_on_what_was_built_before(mobile: Classifier
 def test_every_tensor_of_keras_own_files_arrives(name: str, suffix: str, tmp_path: Path) -> None:
     network, _ = original(name, 32)
     path = tmp_path / f"file{suffix}"
-    write(network, path)
+    write_network(network, path)
     received = build(name, weights=given(path)).backbone.get_weights()
     assert all(map(np.array_equal, received, network.get_weights()))
-
-
-def write(network: keras.Model, path: Path) -> None:
-    """In Keras's three formats: `.weights.h5`, `.keras`, and the `.h5` of its published files."""
-    if path.name.endswith(".weights.h5"):
-        network.save_weights(path)
-    elif path.suffix == ".keras":
-        network.save(path)
-    else:
-        from keras.src.legacy.saving import legacy_h5_format
-
-        with h5py.File(path, "w") as file:
-            legacy_h5_format.save_weights_to_hdf5_group(file, network)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_weights_of_another_architecture_are_named_with_both(suffix: str, tmp_path: Path) -> None:
     path = tmp_path / f"file{suffix}"
-    write(original("VGG19", 32)[0], path)
+    write_network(original("VGG19", 32)[0], path)
     with pytest.raises(
         WeightsError, match=r"is VGG19's, not VGG16's. Received 32 tensors"
     ) as caught:
@@ -278,7 +266,7 @@ def test_a_file_that_lacks_a_tensor_is_refused_and_not_filled_up_with_random_one
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "file.weights.h5"
-    write(original("VGG16", 32)[0], path)
+    write_network(original("VGG16", 32)[0], path)
     with h5py.File(path, "a") as file:
         del file["layers/conv2d_3"]
     with pytest.raises(WeightsError, match=r"not VGG16's. Received 24 tensors"):
@@ -287,7 +275,7 @@ def test_a_file_that_lacks_a_tensor_is_refused_and_not_filled_up_with_random_one
 
 def test_a_link_out_of_the_file_is_not_followed(tmp_path: Path) -> None:
     path, other = tmp_path / "file.weights.h5", tmp_path / "other.weights.h5"
-    write(original("VGG16", 32)[0], path)
+    write_network(original("VGG16", 32)[0], path)
     shutil.copyfile(path, other)
     with h5py.File(path, "a") as file:
         del file["layers/conv2d_3"]
@@ -298,7 +286,7 @@ def test_a_link_out_of_the_file_is_not_followed(tmp_path: Path) -> None:
 
 def test_numbers_that_are_none_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "file.weights.h5"
-    write(original("VGG16", 32)[0], path)
+    write_network(original("VGG16", 32)[0], path)
     with h5py.File(path, "a") as file:
         file["layers/conv2d_3/vars/1"][0] = np.nan
     with pytest.raises(WeightsError, match="NaN"):

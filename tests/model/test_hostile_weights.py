@@ -15,10 +15,10 @@ import h5py
 import keras
 import numpy as np
 import pytest
-from keras.src.legacy.saving import legacy_h5_format
 
 from job.errors import WeightsError
 from job.model.tensors import ARCHIVED_WEIGHTS, read_into
+from tests.model.networks import write_network
 
 # Only the tests turn variables into arrays in a way that NumPy 2 will no longer take.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
@@ -40,13 +40,7 @@ def make_network(seed: int = 1) -> keras.Model:
 def make_file(path: Path) -> keras.Model:
     """The file of another network of the same architecture, in the format of its suffix."""
     network = make_network(seed=2)
-    if path.name.endswith(".weights.h5"):
-        network.save_weights(path)
-    elif path.suffix == ".keras":
-        network.save(path)
-    else:
-        with h5py.File(path, "w") as file:
-            legacy_h5_format.save_weights_to_hdf5_group(file, network)
+    write_network(network, path)
     return network
 
 

@@ -37,6 +37,21 @@ print("SEEN", json.dumps({
 """
 
 
+def run_python(folder: Path, tiny: dict[str, str], *arguments: str) -> str:
+    """Run Python in a folder, with what code of the guide leaves to the environment: its stdout."""
+    given = {name: tiny[name] for name in tiny if name not in ("GRAFT_NAME", "GRAFT_DATASET_URI")}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=folder,
+        env=os.environ | given | ONE_FORMAT | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
 def test_the_guides_code_trains_predicts_and_meets_an_error(
     tiny: dict[str, str], pictures: Path, tmp_path: Path
 ) -> None:
@@ -45,22 +60,13 @@ def test_the_guides_code_trains_predicts_and_meets_an_error(
     blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     assert len(blocks) == 3
     (tmp_path / "notebook.py").write_text("\n".join([*blocks, MORE]))
-    given = {name: tiny[name] for name in tiny if name not in ("GRAFT_NAME", "GRAFT_DATASET_URI")}
-    done = subprocess.run(
-        [sys.executable, "notebook.py"],
-        cwd=tmp_path,
-        env=os.environ | given | ONE_FORMAT | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "dataset, exit code 3: " in done.stdout
-    assert str(tmp_path / "models/flowers/releases") in done.stdout
+    output = run_python(tmp_path, tiny, "notebook.py")
+    assert "dataset, exit code 3: " in output
+    assert str(tmp_path / "models/flowers/releases") in output
     for name in ("blue", "green", "red"):
-        assert f"photos/{name}/7-0.png" in done.stdout
+        assert f"photos/{name}/7-0.png" in output
 
-    seen = json.loads(done.stdout.rpartition("SEEN ")[2])
+    seen = json.loads(output.rpartition("SEEN ")[2])
     assert seen["status"] == ["released", "unchanged", "released"]
     assert {"survey", "training", "release"} <= set(seen["phases"])
     assert (seen["runs"], seen["same"], seen["classes"]) == (2, True, ["blue", "green", "red"])
@@ -93,18 +99,9 @@ print("SEEN", json.dumps(shown))
 def test_the_notebook_runs_from_its_first_cell_to_its_last(
     tiny: dict[str, str], tmp_path: Path
 ) -> None:
-    given = {name: tiny[name] for name in tiny if name not in ("GRAFT_NAME", "GRAFT_DATASET_URI")}
-    done = subprocess.run(
-        [sys.executable, "-c", KERNEL, str(NOTEBOOK)],
-        cwd=tmp_path,
-        env=os.environ | given | ONE_FORMAT | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert "dataset\n3\n" in done.stdout
-    summary, again, files, predictions = json.loads(done.stdout.rpartition("SEEN ")[2])
+    output = run_python(tmp_path, tiny, "-c", KERNEL, str(NOTEBOOK))
+    assert "dataset\n3\n" in output
+    summary, again, files, predictions = json.loads(output.rpartition("SEEN ")[2])
     assert summary.startswith("<pre>released in ")
     assert "report.html" in summary
     assert again == "unchanged"

@@ -7,10 +7,10 @@
 `docs/settings.schema.json`. `manifests/` holds the chart rendered for people without Helm.
 """
 
-import argparse
 import json
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import yaml
 
 from tools import helm
 from tools.chart.declaration import Value, closed, nullable, values
+from tools.generated import write_or_check
 from tools.paths import CHART, MANIFESTS, ROOT
 
 LAUNCHES = ("run", "schedule", "template")
@@ -30,26 +31,18 @@ WATCHING = {
 
 def main() -> None:
     """Write the files, or exit with a message when they are stale."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="only compare")
-    check = parser.parse_args().check
-    write(CHART / "values.schema.json", json.dumps(schema(), indent=2) + "\n", check=check)
-    write(CHART / "templates" / "_defaults.tpl", defaults(), check=check)
-    write(CHART / "README.md", readme(), check=check)
+    write_or_check(_render_files(), "the chart", __doc__)
+
+
+def _render_files() -> Iterator[tuple[Path, str]]:
+    """The files in the order of their writing: Helm reads the first two for the last ones."""
+    yield CHART / "values.schema.json", json.dumps(schema(), indent=2) + "\n"
+    yield CHART / "templates" / "_defaults.tpl", defaults()
+    yield CHART / "README.md", readme()
     for launch in LAUNCHES:
-        write(MANIFESTS / f"{launch}.yaml", rendered(launch), check=check)
+        yield MANIFESTS / f"{launch}.yaml", rendered(launch)
     for template, path in WATCHING.items():
-        write(MANIFESTS / path, watching(template), check=check)
-
-
-def write(path: Path, text: str, *, check: bool) -> None:
-    """Write one file, or compare it."""
-    if not check:
-        path.write_text(text)
-    elif not path.is_file() or path.read_text() != text:
-        raise SystemExit(
-            f"{path.relative_to(ROOT)} is not what the chart says. Run `make generate`."
-        )
+        yield MANIFESTS / path, watching(template)
 
 
 def schema() -> dict[str, Any]:
