@@ -8,6 +8,8 @@ import pytest
 
 from tests.pipeline.conftest import COLOURS, Released, draw, graft, measured_graft
 
+pytestmark = pytest.mark.runs
+
 
 def test_a_release_is_judged_on_every_image_of_another_data_set(
     released: Released, tmp_path: Path

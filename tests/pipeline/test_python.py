@@ -52,6 +52,7 @@ def run_python(folder: Path, tiny: dict[str, str], *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.runs
 def test_the_guides_code_trains_predicts_and_meets_an_error(
     tiny: dict[str, str], pictures: Path, tmp_path: Path
 ) -> None:

@@ -5,9 +5,12 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
 from tests.pipeline.conftest import Lake, draw, graft, measured_graft
+
+pytestmark = pytest.mark.runs
 
 LECTURE = {
     "GRAFT_BACKBONE_NAME": "VGG16",

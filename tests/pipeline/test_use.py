@@ -87,6 +87,7 @@ def test_every_link_of_the_report_leads_to_a_file_of_the_release(folder: Path) -
     assert [link for link in links if not (folder / link).is_file()] == []
 
 
+@pytest.mark.runs
 def test_the_code_of_the_report_predicts(
     folder: Path,
     codes: list[str],

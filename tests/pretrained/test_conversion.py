@@ -29,7 +29,10 @@ from tools.pretrained.torch_file import TorchFileError, read_state_dict
 
 # Keras 3.15 turns its variables into arrays in a way that NumPy 2 will no longer take; only the
 # tests make it do so.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.runs,
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+]
 
 # The blocks that halve the side of the image, in the NumPy forward pass.
 HALVING_BLOCKS = {

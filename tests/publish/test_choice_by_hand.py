@@ -403,6 +403,7 @@ def orders(most_others: int) -> Iterator[tuple[str, ...]]:
             yield order
 
 
+@pytest.mark.runs
 def test_in_every_order_the_last_choice_or_promotion_counts(store: Store, tmp_path: Path) -> None:
     # The S3 server of the tests is slow.
     most_others = 1 if store.uri.startswith("s3:") else 3

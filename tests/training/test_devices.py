@@ -6,9 +6,12 @@ import sys
 from typing import Any
 
 import numpy as np
+import pytest
 
 from job.training.step import FIRST_SCALE
 from tools.paths import ROOT
+
+pytestmark = pytest.mark.runs
 
 
 def train(scenario: str, devices: int) -> dict[str, Any]:

@@ -17,6 +17,8 @@ import pytest
 from job.batches import Shard
 from tools.paths import ROOT
 
+pytestmark = pytest.mark.runs
+
 
 def train(folder: Path, workers: int) -> list[dict[str, Any]]:
     """Train with so many workers; the final report of each."""
