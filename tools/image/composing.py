@@ -180,13 +180,13 @@ def resolve_base(engine: Engine, base: str) -> Base:
     """The base by its digest, so that a tag that moves changes nothing between two builds."""
     if base == "debian":
         name = debian.ensure(engine)
-        return Base(name, "", engine.ask("inspect", "--type=image", "--format={{.Digest}}", name))
+        return Base(name, "", engine.digest(name))
     base = base or _read_default_base()
     name, _, digest = base.partition("@")
     if not digest:
         if not engine.has(base):
             engine.run("pull", "--quiet", base, stdout=subprocess.DEVNULL)
-        digest = engine.ask("inspect", "--type=image", "--format={{.Digest}}", base)
+        digest = engine.digest(base)
     return Base(f"{_strip_tag(name)}@{digest}", name, digest)
 
 
