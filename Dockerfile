@@ -38,11 +38,13 @@ RUN --mount=type=secret,id=pip.conf,target=/run/secrets/pip.conf \
       --no-cache-dir --no-compile --require-hashes --only-binary :all: --requirement /requirements.txt \
  && site=$(echo /opt/graft/lib/python3.*/site-packages) && mkdir -p /cuda"$site" \
  && if [ -d "$site"/nvidia ]; then mv "$site"/nvidia /cuda"$site"; fi
-# Headers, static libraries and Clang serve who builds programs. kubernetes.aio is that client a second time. What XLA and
-# cuDNN translate with at run time stays (ptxas, libdevice, nvJitLink, NVRTC). Byte code holds whatever the files' dates,
-# since nobody edits them here.
+# Headers, static libraries and Clang serve who builds programs. kubernetes.aio is that client a second time, and botocore
+# describes 400 services beside S3 and those that give credentials. What XLA and cuDNN translate with at run time stays
+# (ptxas, libdevice, nvJitLink, NVRTC). Byte code holds whatever the files' dates, since nobody edits them here.
 RUN site=$(echo /opt/graft/lib/python3.*/site-packages) \
  && rm -rf "$site"/tensorflow/include /cuda"$site"/nvidia/*/include "$site"/clang/native "$site"/kubernetes/aio \
+ && find "$site"/botocore/data "$site"/boto3/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name sso \
+      ! -name sso-oidc ! -name signin -exec rm -rf {} + \
  && find "$site" /cuda -type f \( -name '*.h' -o -name '*.hpp' -o -name '*.a' \) -delete \
  && python3 -m compileall -q --invalidation-mode unchecked-hash "$site" \
  && python3 -m compileall -q -s /cuda --invalidation-mode unchecked-hash /cuda
