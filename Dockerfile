@@ -43,7 +43,7 @@ RUN --mount=type=secret,id=pip.conf,target=/run/secrets/pip.conf \
 # (ptxas, libdevice, nvJitLink, NVRTC). Byte code holds whatever the files' dates, since nobody edits them here.
 RUN site=$(echo /opt/graft/lib/python3.*/site-packages) \
  && rm -rf "$site"/tensorflow/include /cuda"$site"/nvidia/*/include "$site"/clang/native "$site"/kubernetes/aio \
- && find "$site"/botocore/data "$site"/boto3/data -mindepth 1 -maxdepth 1 -type d ! -name s3 ! -name sts ! -name sso \
+ && find "$site" -mindepth 3 -maxdepth 3 -type d -path "$site/boto*/data/*" ! -name s3 ! -name sts ! -name sso \
       ! -name sso-oidc ! -name signin -exec rm -rf {} + \
  && find "$site" /cuda -type f \( -name '*.h' -o -name '*.hpp' -o -name '*.a' \) -delete \
  && python3 -m compileall -q --invalidation-mode unchecked-hash "$site" \
