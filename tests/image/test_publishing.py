@@ -89,16 +89,18 @@ def test_what_is_attached_has_the_type_by_which_it_is_found(tmp_path: Path) -> N
 def test_the_date_of_an_image_is_the_one_that_was_given() -> None:
     config = {
         "created": "2026-01-01T00:00:00.5Z",
-        "history": [{"created": "2026-01-01T00:00:00.5Z", "created_by": "COPY"}],
+        "history": [
+            {"created": "2026-01-01T00:00:00.5Z", "created_by": "COPY", "comment": "FROM 5a43de51"}
+        ],
         "config": {"Labels": {"io.buildah.version": "1.28.2", "mine": "stays"}},
     }
     dated = date_config(config, 1_000_000_000)
-    assert dated["created"] == dated["history"][0]["created"] == "2001-09-09T01:46:40Z"
+    assert dated["created"] == "2001-09-09T01:46:40Z"
+    assert dated["history"] == [{"created": "2001-09-09T01:46:40Z", "created_by": "COPY"}]
     assert dated["config"]["Labels"] == {
         "mine": "stays",
         "org.opencontainers.image.created": "2001-09-09T01:46:40Z",
     }
-    assert dated["history"][0]["created_by"] == "COPY"
 
 
 def test_the_published_chart_runs_the_published_image_unless_told_otherwise(tmp_path: Path) -> None:

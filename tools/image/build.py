@@ -95,6 +95,8 @@ class ImageOptions:
     source: str = ""
     base_name: str = ""
     base_digest: str = ""
+    # The commit, if it has been asked for already.
+    revision: str = ""
     # Build every layer again, though an equal one is there.
     rebuild: bool = False
 
@@ -115,7 +117,7 @@ def build(engine: Engine, options: ImageOptions, context: Path = ROOT) -> Path:
         "label",
         {
             "org.opencontainers.image.version": read_version(),
-            "org.opencontainers.image.revision": describe_revision(),
+            "org.opencontainers.image.revision": options.revision or describe_revision(),
             "org.opencontainers.image.source": options.source,
             "org.opencontainers.image.base.name": options.base_name,
             "org.opencontainers.image.base.digest": options.base_digest,

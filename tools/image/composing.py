@@ -94,6 +94,7 @@ class _Composer:
         self.names: list[Published] = []
         self._signer = signature.load_signer(request.key) if request.key else None
         self._epoch = read_epoch(os.environ)
+        self._revision = build.describe_revision()
         self._engine = find_exporter(request.base)
         self._base = resolve_base(self._engine, request.base)
 
@@ -108,6 +109,7 @@ class _Composer:
             source=request.source,
             base_name=self._base.name,
             base_digest=self._base.digest if self._base.name else "",
+            revision=self._revision,
             rebuild=request.rebuild,
         )
         inventory = provenance.read_inventory(build.build(self._engine, options))
@@ -154,7 +156,7 @@ class _Composer:
 
     def _find_source(self, variant: str) -> Source:
         return Source(
-            revision=build.describe_revision(),
+            revision=self._revision,
             address=self.request.source,
             base_name=self._base.name or "debian-packages",
             base_digest=self._base.digest,

@@ -53,7 +53,11 @@ def export_image(engine: Engine, image: str, layout: Layout, epoch: int) -> Desc
 def date_config(config: dict[str, Any], epoch: int) -> dict[str, Any]:
     """The configuration of an image as made at that second, without traces of the build."""
     date = datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    history = [{**step, "created": date} for step in config.get("history", [])]
+    # A comment names the image before that step, which is another one in each build.
+    history = [
+        {key: value for key, value in step.items() if key != "comment"} | {"created": date}
+        for step in config.get("history", [])
+    ]
     labels = {**config["config"].get("Labels", {}), "org.opencontainers.image.created": date}
     # buildah's own version: another one that gives the same image should not give another digest.
     labels.pop("io.buildah.version", None)

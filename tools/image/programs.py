@@ -14,17 +14,17 @@ from tools.paths import PROGRAMS
 
 
 def oras() -> Path:
-    """Oras 1: a minute to build."""
+    """Oras 1: half a minute of CPU to build."""
     return _find_program("oras", 1, "oras.land/oras/cmd/oras")
 
 
 def cosign() -> Path:
-    """Cosign 3: nine minutes to build on two busy cores, once on each machine."""
+    """Cosign 3: five minutes of CPU to build, once on each machine."""
     return _find_program("cosign", 3, "github.com/sigstore/cosign/v3/cmd/cosign")
 
 
 def registry() -> Path:
-    """The registry of the CNCF's project distribution."""
+    """The registry of the CNCF's project distribution: two minutes of CPU to build."""
     return go.program(PROGRAMS / "registry", "github.com/distribution/distribution/v3/cmd/registry")
 
 
