@@ -1,4 +1,4 @@
-"""The programs that validate an example or take a chart: five minutes on two cores, once per machine.
+"""Programs that validate an example or take a chart: five minutes on two cores, once per machine.
 
 python -m tools.checkers
 """

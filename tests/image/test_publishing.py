@@ -150,6 +150,7 @@ def test_provenance_names_what_the_image_was_made_of() -> None:
     assert built["internalParameters"] == {"uncommitted": True}
     assert commit["digest"] == {"gitCommit": "c0ffee"}
     assert base["digest"] == {"sha256": "ab" * 32}
+    assert base["uri"] == "oci://python:3.11-slim-bookworm"
     assert len(lock["digest"]["sha256"]) == 64
 
 

@@ -158,7 +158,7 @@ class _Composer:
         return Source(
             revision=self._revision,
             address=self.request.source,
-            base_name=self._base.name or "debian-packages",
+            base_name=self._base.name,
             base_digest=self._base.digest,
             files=("Dockerfile", "pyproject.toml", f"requirements/{variant}.txt"),
         )

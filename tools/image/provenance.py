@@ -24,7 +24,11 @@ BUILDER = "urn:graft:make-publish"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where the content came from. `revision` ends in -dirty if something is not committed."""
+    """Where the content came from.
+
+    `revision` ends in -dirty if something is not committed. A base that was made here, of packages,
+    has a digest and no name.
+    """
 
     revision: str
     address: str = ""
@@ -40,9 +44,10 @@ def describe_build(parameters: Mapping[str, str], source: Source) -> dict[str, A
     if commit:
         tree = {"name": "source", "digest": {"gitCommit": commit}}
         materials.append(tree | ({"uri": f"git+{source.address}"} if source.address else {}))
-    if source.base_name:
-        base = {"name": "base", "uri": f"oci://{source.base_name}"}
-        materials.append(base | {"digest": {"sha256": source.base_digest.removeprefix("sha256:")}})
+    if source.base_digest:
+        base = {"name": "base", "digest": {"sha256": source.base_digest.removeprefix("sha256:")}}
+        uri = {"uri": f"oci://{source.base_name}"} if source.base_name else {}
+        materials.append(base | uri)
     for file in source.files:
         digest = hashlib.sha256((ROOT / file).read_bytes()).hexdigest()
         materials.append({"name": file, "digest": {"sha256": digest}})
