@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from tools.image.oci import Artifact, Descriptor, Layout
 from tools.paths import CHART
 
@@ -31,6 +29,9 @@ class Image:
 
 def add_chart(layout: Layout, image: Image, epoch: int) -> Descriptor:
     """Write the chart's manifest. Its files are dated `epoch` seconds after 1970."""
+    # Late, since a bundle is loaded where there may be nothing but Python.
+    import yaml
+
     files = read_chart_files()
     about = yaml.safe_load(files["Chart.yaml"])
     files = point_at_image(files, image)
