@@ -1,5 +1,5 @@
-# Graft's image, with GPU libraries (VARIANT=gpu) or without (VARIANT=cpu). `make image` builds it.
-# docs/decisions/0022-the-image.md says why it is built like this.
+# Graft's image, with GPU libraries (VARIANT=gpu), without (VARIANT=cpu), or without TensorFlow (VARIANT=launcher).
+# `make image` builds it. docs/decisions/0022-the-image.md and 0042-something-to-pull.md say why it is built like this.
 #
 # Any Linux with glibc, a shell and Python 3.11 to 3.13 with ensurepip is a base.
 ARG BASE=python:3.11-slim-bookworm
@@ -30,17 +30,24 @@ RUN python3 -m venv /installer && python3 -m venv --without-pip /opt/graft
 ARG VARIANT
 COPY requirements/${VARIANT}.txt /requirements.txt
 # The registry to use, its credentials and its certificate authority are the builder's own and stay outside: as secrets.
-# Without them pip uses its default.
+# Without them pip uses its default. NVIDIA's libraries go apart, if any: gigabytes that another version of any other
+# wheel must not ship again.
 RUN --mount=type=secret,id=pip.conf,target=/run/secrets/pip.conf \
     --mount=type=secret,id=ca.pem,target=/run/secrets/ca.pem \
     PIP_CONFIG_FILE=/run/secrets/pip.conf /installer/bin/pip --python /opt/graft/bin/python install --quiet \
-      --no-cache-dir --no-compile --require-hashes --only-binary :all: --requirement /requirements.txt
-# Headers, static libraries and Clang serve who builds programs. What XLA and cuDNN translate with at run time stays
+      --no-cache-dir --no-compile --require-hashes --only-binary :all: --requirement /requirements.txt \
+ && site=$(echo /opt/graft/lib/python3.*/site-packages) && mkdir -p /cuda"$site" \
+ && if [ -d "$site"/nvidia ]; then mv "$site"/nvidia /cuda"$site"; fi
+# Headers, static libraries and Clang serve who builds programs. kubernetes.aio is that client a second time, and botocore
+# describes 400 services beside S3 and those that give credentials. What XLA and cuDNN translate with at run time stays
 # (ptxas, libdevice, nvJitLink, NVRTC). Byte code holds whatever the files' dates, since nobody edits them here.
 RUN site=$(echo /opt/graft/lib/python3.*/site-packages) \
- && rm -rf "$site"/tensorflow/include "$site"/nvidia/*/include "$site"/clang/native \
- && find "$site" -type f \( -name '*.h' -o -name '*.hpp' -o -name '*.a' \) -delete \
- && python3 -m compileall -q --invalidation-mode unchecked-hash "$site"
+ && rm -rf "$site"/tensorflow/include /cuda"$site"/nvidia/*/include "$site"/clang/native "$site"/kubernetes/aio \
+ && find "$site" -mindepth 3 -maxdepth 3 -type d -path "$site/boto*/data/*" ! -name s3 ! -name sts ! -name sso \
+      ! -name sso-oidc ! -name signin -exec rm -rf {} + \
+ && find "$site" /cuda -type f \( -name '*.h' -o -name '*.hpp' -o -name '*.a' \) -delete \
+ && python3 -m compileall -q --invalidation-mode unchecked-hash "$site" \
+ && python3 -m compileall -q -s /cuda --invalidation-mode unchecked-hash /cuda
 
 
 # Graft itself, apart: its layer is small and the only one that most changes touch.
@@ -75,10 +82,6 @@ RUN rm -f /weights/pyproject.toml
 
 # From nothing, so that what was removed above is in no layer either.
 FROM scratch
-COPY --from=base / /
-COPY --from=dependencies /opt/graft /opt/graft
-COPY --from=weights /weights /opt/keras/models
-COPY --from=code /code /
 
 # HOME is the one place, beside the cache, that is writable under a read-only root. NVIDIA_VISIBLE_DEVICES is never set
 # here: a pod without GPUs would see every GPU of its node. Every address: a container with a terminal (`docker run -it`)
@@ -91,6 +94,12 @@ ENV PATH=/opt/graft/bin:/usr/local/bin:/usr/bin:/bin \
     GRAFT_CACHE_DIR=/cache \
     GRAFT_TELEMETRY_HOST=* \
     NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+COPY --from=base / /
+COPY --from=dependencies /cuda /
+COPY --from=dependencies /opt/graft /opt/graft
+COPY --from=weights /weights /opt/keras/models
+COPY --from=code /code /
 
 # A number satisfies `runAsNonRoot`; any other in group 0 does as well.
 USER 65532:0

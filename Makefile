@@ -41,9 +41,22 @@ run: .venv/ready photographs ## Train on real photographs with ImageNet weights;
 # BASE is any image with Python, or `debian` for one made of packages; WEIGHTS is a folder in the checkout.
 .PHONY: image
 image: VARIANT ?= gpu
-image: ## Build the image and list what is in it: VARIANT=cpu, BASE=…, WEIGHTS=…, TAG=…, SOURCE=….
+image: ## Build the image and list what is in it: VARIANT=cpu or launcher, BASE=…, WEIGHTS=…, TAG=…, SOURCE=….
 	@$(PYTHON) -m tools.image.build --variant '$(VARIANT)' --base '$(BASE)' \
 	  --weights '$(WEIGHTS)' --tag '$(TAG)' --source '$(SOURCE)'
+
+# VARIANT may name several. What is pushed is listed in build/published.json.
+.PHONY: publish bundle
+publish bundle: VARIANT ?= gpu cpu launcher
+publish: .venv/ready ## Push images, chart, SBOM, provenance: REGISTRY=host:port/path, KEY=cosign.key, TAG=….
+	@$(PUBLISH) --registry '$(REGISTRY)' $(if $(PLAIN_HTTP),--plain-http)
+
+bundle: BUNDLE ?= build/graft.tar
+bundle: .venv/ready ## Pack the same in one file, for a cluster without any way out: WEIGHTS=…, BUNDLE=….
+	@$(PUBLISH) --registry '$(REGISTRY)' --bundle '$(BUNDLE)'
+
+PUBLISH = $(BIN)/python -m tools.image.publish --variants '$(VARIANT)' --base '$(BASE)' \
+  --weights '$(WEIGHTS)' --tag '$(TAG)' --source '$(SOURCE)' --key '$(KEY)'
 
 .PHONY: bench
 bench: .venv/ready photographs ## Measure the job beside its rivals: docs/figures.md.

@@ -14,7 +14,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from job import console, supervision
 from job.commands import cluster, completion, environment, outcome, releases, settings, training
 from job.commands.arguments import AddVerb, Verb, add_assignments
-from job.errors import Interrupted, JobError, SettingsError
+from job.errors import Interrupted, JobError, SettingsError, explain_missing
 
 MODEL = "URI of the model: <output uri>/<name>"
 RELEASE = "URI of a release, or of a model, which means its champion"
@@ -52,7 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Nothing but the work is in the way now, and it has to leave its temporary folders.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        code = int(arguments.verb(arguments))
+        try:
+            code = int(arguments.verb(arguments))
+        except ModuleNotFoundError as error:
+            raise explain_missing(error) from error
         return console.finish_answer(code)
     except JobError as error:
         console.print_note(str(error), logging.ERROR)

@@ -23,6 +23,7 @@ A room that knows better re-raises with its own class: a missing data set is a `
 """
 
 import signal
+from importlib.util import find_spec
 from typing import ClassVar
 
 # What asks a run to stop. Kubernetes and init systems send the first, a terminal sends the second
@@ -141,3 +142,13 @@ class WorkerStopped(Interrupted):
 
 # The run goes on from its checkpoint if it is started again.
 TEMPORARY_CODES = frozenset({TemporaryError.exit_code, WorkerLost.exit_code})
+
+
+def explain_missing(error: BaseException) -> BaseException:
+    """The error that people are shown: a launcher image, asked to compute, has no TensorFlow."""
+    if not isinstance(error, ModuleNotFoundError) or find_spec("tensorflow") is not None:
+        return error
+    return SettingsError(
+        f"This installation has no TensorFlow, which this verb needs: no module {error.name}.",
+        "Take an image without `-launcher` in its tag. This one submits, watches and promotes.",
+    )

@@ -1,4 +1,4 @@
-"""The programs that validate an example: three and a half minutes on two cores, once per machine.
+"""Programs that validate an example or take a chart: five minutes on two cores, once per machine.
 
 python -m tools.checkers
 """
@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tools import go
 from tools.cluster import binaries
+from tools.image import programs
 from tools.paths import PROGRAMS
 
 CHECKERS = ("argo", "podsecurity", "tekton")
@@ -21,3 +22,5 @@ if __name__ == "__main__":
     for name in CHECKERS:
         print(checker(name))
     print(binaries.versitygw())
+    for publishing in (programs.oras, programs.registry):
+        print(publishing())

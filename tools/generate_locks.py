@@ -19,6 +19,9 @@ from tools.paths import ROOT
 # The development lock comes first and lends its pins to the others: what is tested is what is
 # shipped.
 EXTRAS = {"dev": ("cpu", "dev"), "cpu": ("cpu",), "gpu": ("gpu",)}
+# Locks of a dependency group alone: a part of the dependencies, for an image without TensorFlow.
+GROUPS = ("launcher",)
+LOCKS = (*EXTRAS, *GROUPS)
 # The oldest Python that we support; its pins install on the newer ones too.
 PYTHON = "3.11"
 
@@ -32,7 +35,7 @@ def main() -> None:
     if not arguments.check:
         lock(upgrade=arguments.upgrade)
     elif stale := [
-        str(path.relative_to(ROOT)) for path in map(_lock_path, EXTRAS) if not _is_fresh(path)
+        str(_lock_path(name).relative_to(ROOT)) for name in LOCKS if not _is_fresh(name)
     ]:
         raise SystemExit(
             f"{', '.join(stale)}: not locked from this pyproject.toml. Run `make lock`."
@@ -41,14 +44,14 @@ def main() -> None:
 
 def lock(*, upgrade: bool) -> None:
     """Compile every lock; pins stay as they are where they still fit, unless `upgrade`."""
-    for name, extras in EXTRAS.items():
+    for name in LOCKS:
         if name != "dev":
             _lock_path(name).write_text(_lock_path("dev").read_text())
-        _compile_lock(_lock_path(name), extras, upgrade=upgrade and name == "dev")
-        _lock_path(name).write_text(f"{_digest_line()}\n{_lock_path(name).read_text()}")
+        _compile_lock(name, upgrade=upgrade and name == "dev")
+        _lock_path(name).write_text(f"{_digest_line(name)}\n{_lock_path(name).read_text()}")
 
 
-def _compile_lock(output: Path, extras: tuple[str, ...], *, upgrade: bool) -> None:
+def _compile_lock(name: str, *, upgrade: bool) -> None:
     uv = Path(sys.executable).with_name("uv")
     options = [
         "--quiet",
@@ -58,24 +61,29 @@ def _compile_lock(output: Path, extras: tuple[str, ...], *, upgrade: bool) -> No
         "--python-version",
         PYTHON,
     ]
-    options += [f"--extra={extra}" for extra in extras] + ["--upgrade"] * upgrade
+    if name in GROUPS:
+        source = [f"--group={name}"]
+    else:
+        source = ["pyproject.toml", *(f"--extra={extra}" for extra in EXTRAS[name])]
+    options += ["--upgrade"] * upgrade
     subprocess.run(
-        [uv, "pip", "compile", "pyproject.toml", *options, "--output-file", output],
+        [uv, "pip", "compile", *source, *options, "--output-file", _lock_path(name)],
         cwd=ROOT,
         check=True,
     )
 
 
-def _is_fresh(path: Path) -> bool:
-    return path.is_file() and path.read_text().startswith(f"{_digest_line()}\n")
+def _is_fresh(name: str) -> bool:
+    path = _lock_path(name)
+    return path.is_file() and path.read_text().startswith(f"{_digest_line(name)}\n")
 
 
-def _digest_line() -> str:
+def _digest_line(name: str) -> str:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    declared = [
-        project["project"][key]
-        for key in ("requires-python", "dependencies", "optional-dependencies")
-    ]
+    keys = ("requires-python", "dependencies", "optional-dependencies")
+    declared = [project["project"][key] for key in keys]
+    if name in GROUPS:
+        declared = [project["project"]["requires-python"], project["dependency-groups"][name]]
     digest = hashlib.sha256(
         json.dumps([*declared, project["tool"]["uv"]], sort_keys=True).encode()
     ).hexdigest()

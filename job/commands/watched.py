@@ -5,6 +5,7 @@ from typing import TextIO
 
 from job import pipeline, result, telemetry
 from job.commands.environment import find_keras_home
+from job.errors import explain_missing
 from job.result import Result
 from job.settings import Settings
 from job.workers import SINGLE_WORKER, Stop, WorkerGroup
@@ -47,7 +48,7 @@ def run_watched(
         try:
             outcome = pipeline.run(settings, context)
         except BaseException as raised:  # noqa: BLE001 - the page and the push gateway get it too
-            error = stop.explain(raised)
+            error = stop.explain(explain_missing(raised))
             outcome = result.failed(error)
         outcome = replace(outcome, seconds=run_telemetry.seconds)
         # What is known is not changed any more by a stop while others are told.

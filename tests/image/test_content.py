@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.image.conftest import VARIANT
+from tests.image.conftest import HARDENED, VARIANT
 from tools.image.build import ImageOptions, build
 from tools.image.debian import ensure
 from tools.image.engine import Engine
@@ -143,6 +143,20 @@ def test_the_bill_of_materials_lists_what_is_installed(root: Path, image: str) -
     own = bill["metadata"]["component"]
     assert bill["bomFormat"] == "CycloneDX"
     assert listed | {(own["name"], own["version"])} == installed
+
+
+def test_the_clients_of_s3_and_of_what_gives_credentials_are_complete(
+    engine: Engine, image: str
+) -> None:
+    code = """
+import boto3
+session = boto3.Session("key", "secret", region_name="eu-west-1")
+for name in ("s3", "sts", "sso", "sso-oidc", "signin"):
+    assert session.client(name).meta.service_model.operation_names, name
+print("complete")
+"""
+    options = ["--rm", *HARDENED, "--entrypoint=python3"]
+    assert engine.ask("run", *options, image, "-c", code) == "complete"
 
 
 def test_the_registrys_address_and_credentials_leave_no_trace(

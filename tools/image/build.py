@@ -20,7 +20,10 @@ from tools.image import debian, registry
 from tools.image.engine import CACHE, Engine, found, ours
 from tools.paths import ROOT
 
-VARIANTS = ("gpu", "cpu")
+VARIANTS = ("gpu", "cpu", "launcher")
+# The date of every file in the image. It never changes, so that a layer is a function of its
+# content, and the next version of the image shares the layers that are the same. It is zip's first.
+FILE_DATE = 315532800
 TEST_IMAGE = "graft.local/graft:test"
 ARCHIVE = CACHE / "graft-cpu.tar"
 # What decides what the image does. README.md goes into the wheel's description alone: it is not
@@ -37,7 +40,7 @@ def main() -> None:
         "--variant",
         choices=VARIANTS,
         default="gpu",
-        help="with GPU libraries (the default) or without",
+        help="with GPU libraries (the default), without, or without TensorFlow",
     )
     parser.add_argument(
         "--base", default="", help="base image with Python 3.11 to 3.13, or `debian`"
@@ -46,7 +49,9 @@ def main() -> None:
         "--weights", default="", help="folder in the checkout with files for KERAS_HOME/models"
     )
     parser.add_argument(
-        "--tag", default="", help="name of the image; default graft:<version>, and -cpu"
+        "--tag",
+        default="",
+        help="name of the image; default graft:<version>, with -cpu or -launcher",
     )
     parser.add_argument("--source", default="", help="address of the source code, for the label")
     parser.add_argument(
@@ -75,7 +80,7 @@ def main() -> None:
 
 def tag(variant: str) -> str:
     """The name of the image of this checkout, unless one is asked for."""
-    return f"graft:{_read_version()}{'-cpu' if variant == 'cpu' else ''}"
+    return f"graft:{read_version()}{'' if variant == 'gpu' else f'-{variant}'}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +93,12 @@ class ImageOptions:
     base: str = ""
     weights: str = ""
     source: str = ""
+    base_name: str = ""
+    base_digest: str = ""
+    # The commit, if it has been asked for already.
+    revision: str = ""
+    # Build every layer again, though an equal one is there.
+    rebuild: bool = False
 
 
 def build(engine: Engine, options: ImageOptions, context: Path = ROOT) -> Path:
@@ -105,15 +116,20 @@ def build(engine: Engine, options: ImageOptions, context: Path = ROOT) -> Path:
     labels = _format_options(
         "label",
         {
-            "org.opencontainers.image.version": _read_version(),
-            "org.opencontainers.image.revision": _describe_revision(),
+            "org.opencontainers.image.version": read_version(),
+            "org.opencontainers.image.revision": options.revision or describe_revision(),
             "org.opencontainers.image.source": options.source,
+            "org.opencontainers.image.base.name": options.base_name,
+            "org.opencontainers.image.base.digest": options.base_digest,
         },
     )
     inventory = context / "build" / f"graft-{options.variant}.cdx.json"
     inventory.parent.mkdir(exist_ok=True)
+    if engine.program != "docker":
+        arguments.append(f"--timestamp={FILE_DATE}")
+    fresh = ["--no-cache"] * options.rebuild
     with registry.secrets() as secrets:
-        engine.build(context, *arguments, *secrets, *labels, f"--tag={options.name}")
+        engine.build(context, *arguments, *fresh, *secrets, *labels, f"--tag={options.name}")
         engine.build(
             context,
             *arguments,
@@ -187,11 +203,12 @@ def _find_weights_folder(weights: str, context: Path) -> Path:
     return folder
 
 
-def _read_version() -> str:
+def read_version() -> str:
+    """The version of this checkout."""
     return str(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"])
 
 
-def _describe_revision() -> str:
+def describe_revision() -> str:
     """The commit, and whether something is not committed; empty outside a repository."""
     command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     return subprocess.run(

@@ -66,6 +66,10 @@ class Engine:
             == 0
         )
 
+    def digest(self, image: str) -> str:
+        """The digest of the image's manifest. Of the three programs, each formats this alike."""
+        return self.ask("images", "--format={{.Digest}}", image)
+
     def build(self, context: Path, *arguments: str) -> None:
         """Build an image from the Dockerfile of a folder."""
         self.run("build", *self.build_options, *arguments, str(context))
