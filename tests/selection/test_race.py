@@ -126,3 +126,37 @@ def test_the_head_on_all_stages_is_one_linear_layer_of_the_exported_model(
     found = fitted.classifier.head(fitted.classifier.features(batch)).numpy()[: len(features)]
     np.testing.assert_allclose(found, features @ kernel + bias, rtol=1e-4, atol=1e-4)
     assert len(fitted.classifier.head.trainable_variables) == 2
+
+
+def race_that_is_lost(splits: Splits, context: TrainingContext) -> Fitted:
+    """A race in which so high a rate forgets what the solved head knew."""
+    return run_race(build_classifier(), build_feed(splits), context)
+
+
+def test_a_race_ends_after_the_pilot_where_a_solved_head_stays_far_ahead(
+    splits: Splits, context: MakeContext, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    lost: dict[str, Any] = {"epochs": 4, "learning_rate": 10.0}
+    straight = build_context(tmp_path_factory.mktemp("straight"), **lost)
+    fitted = race_that_is_lost(splits, straight)
+    assert fitted.plan.mode == "none"
+    assert fitted.refinements == ()
+    rows = {row["name"]: row for row in fitted.candidates}
+    assert (rows["all"]["epochs"], rows["all"]["reason"]) == (1, "left out after 1 epoch")
+    assert rows["part, 1 stage"]["reason"] == f"not trained: {selection.NO_REACH}"
+    assert {row["stage"] for row in fitted.history} == {"probe", "all"}
+
+    # Stopped in the middle of the pilot, it ends in the same place.
+    with pytest.raises(Interrupted):
+        race_that_is_lost(splits, context(stop=StopAt(3), **lost))
+    resumed = race_that_is_lost(splits, context(**lost))
+    assert fitted == resumed
+    assert equal(weights_of(fitted.classifier.model), weights_of(resumed.classifier.model))
+
+
+def test_finalists_are_judged_after_their_refinement(uninterrupted: Fitted) -> None:
+    (kept,) = [row for row in uninterrupted.candidates if row["chosen"]]
+    assert kept["mode"] != "none"
+    *_, last = uninterrupted.refinements
+    # What was not better left the score as it was.
+    assert kept["score"] == (last["after"] if last["kept"] else last["before"])
