@@ -39,10 +39,9 @@ def write_tables(judged: Sequence[Regret], table: Table) -> str:
     race = judged[0]
     seeds = max(len(task.seeds) for task in race.tasks)
     scores = f"""
-Test accuracy in %, mean over {seeds} seeds. `auto` is {race.rule}, replayed with what it would have
-seen. Regret is the best fixed
-choice, picked on the other seeds, minus `auto`, in points, with the upper end of a one-sided 95 %
-interval (bootstrap over seeds and test images).
+Test accuracy in %, mean over at most {seeds} seeds. `auto` is {race.rule}, replayed on these fits.
+Regret is the best fixed choice, picked on the other seeds, minus `auto`, in points, with the upper
+end of a one-sided 95 % interval (bootstrap over seeds and test images).
 """
     gains = """
 What `auto` has more than each fixed choice, mean over the tasks, with the lower end of its
