@@ -77,10 +77,12 @@ def _list_candidates(row: Mapping[str, Outcome]) -> list[Candidate]:
         if outcome.epochs:
             work = (outcome.work - solved) / outcome.epochs * outcome.of_epochs
         choice = CHOICES[name]
+        mode = choice.transfer.mode
+        assert mode != "auto"  # every choice of the suite is a fixed one
         candidates.append(
             Candidate(
                 name=name,
-                mode=choice.transfer.mode,
+                mode=mode,
                 pooling=choice.head.pooling,
                 cut=None,
                 work=work / most,
