@@ -8,6 +8,9 @@ from job.linear import FeatureGroup, Sample, rotate_trial, set_trial
 from job.measurement.curve import CurvePoint, measure_curve, predict_gain
 from job.measurement.profile import StageScore, measure_profile
 
+# Whether the data are like those of the pre-training.
+Kind = Literal["like", "unlike"]
+
 # Points of the score at which both axes of the square have their middle.
 MIDDLE = 0.02
 
@@ -48,7 +51,7 @@ class Measurement:
         return _place_gain(self.doubling)
 
     @property
-    def kind(self) -> Literal["like", "unlike"]:
+    def kind(self) -> Kind:
         return "like" if self.likeness >= 0.5 else "unlike"
 
     @property

@@ -126,6 +126,7 @@ def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Pat
                 inputs, trained, lambda: exporting.send_classifier(exporter, settings, trained)
             )
         with context.phase("export"):
+            trained = phases.complete_measurement(trained)  # the other process is at work
             bundle = exporting.finish_export(exporter, settings, trained, context.telemetry)
     with context.phase("release"):
         outcome = RunOutcome(
@@ -201,7 +202,9 @@ def train(
         if workers.count == 1:  # of several each has a part of the work
             telemetry.emit(forecast_time(settings, network, history).event)
     with context.phase("measurement"):
-        measured = phases.measure_data(network, training)
+        features = phases.load_features(network, training)
+        later = network.is_only_solved
+        measured = None if later else phases.measure_features(features, training.gate.metric)
         if measured and network.plan is None:
             telemetry.emit(forecast_race(network, measured))
     with context.phase("training"):
@@ -212,6 +215,7 @@ def train(
         census=census,
         backbones=backbones,
         network=network,
+        features=features,
         measured=measured,
         fitted=fitted,
     )

@@ -25,8 +25,7 @@ def start_early(
 
     A training by steps takes long and needs the processors and the memory for itself.
     """
-    plan = network.plan
-    if plan and all(stage.solved for stage in plan.stages):
+    if network.is_only_solved:
         splits = network.feed.splits
         exporter.start(_describe_export(settings, network.classifier, splits, training))
 

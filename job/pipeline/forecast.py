@@ -93,7 +93,8 @@ def forecast_time(
 
 def forecast_race(network: Network, measured: MeasuredData) -> WorkForecast:
     """What the measurement says of the race: nothing new, or that there is none."""
-    if selection.is_worth_a_race(measured.measurement, network.feed.splits):
+    kind, judged = measured.measurement.kind, len(network.feed.splits.val)
+    if selection.is_worth_a_race(kind, judged):
         return WorkForecast({}, races=True)
     return WorkForecast({"training": 0.0})
 

@@ -58,8 +58,8 @@ def _compute_logits(trained: TrainedClassifier) -> tuple[np.ndarray, np.ndarray]
     if trained.plan.mode != "none":
         logits_val = training.predict(classifier, feed, splits.val)
         return logits_val, training.predict(classifier, feed, splits.test)
-    if trained.measured:
-        features = trained.measured.features
+    features = trained.features
+    if features:
         logits_val = training.apply_head(classifier, features, features.val)
         return logits_val, training.apply_head(classifier, features, features.test)
     examples = [*splits.val, *splits.test]
@@ -94,9 +94,9 @@ def _explain_mistakes(report: Report, trained: TrainedClassifier, kernel: np.nda
 def _find_frozen_features(inputs: RunInputs, trained: TrainedClassifier) -> FrozenFeatures | None:
     """The features of the test images for a champion with this very backbone, if they are known."""
     # A release computes in float32.
-    if trained.measured is None or trained.training.precision != "float32":
+    features = trained.features
+    if features is None or trained.training.precision != "float32":
         return None
-    features = trained.measured.features
     measured_pooling = trained.network.classifier.spec.head.pooling
     # Heads on all stages take the average of the last one.
     known: tuple[Pooling, ...] = ("max",) if measured_pooling == "max" else ("avg", "stages")

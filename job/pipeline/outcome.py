@@ -14,7 +14,7 @@ from job.model import Classifier
 from job.pipeline.inputs import RunInputs
 from job.publish import History
 from job.selection import BackboneChoice, MeasuredData
-from job.training import Fitted, TrainingContext
+from job.training import Fitted, StageFeatures, TrainingContext
 from job.transfer import Plan
 from job.weights import Weights
 from job.workers import Workers
@@ -33,6 +33,11 @@ class Network:
     feed: Feed
     plan: Plan | None
 
+    @property
+    def is_only_solved(self) -> bool:
+        """Whether nothing is trained by steps, and this is known before anything is measured."""
+        return self.plan is not None and all(stage.solved for stage in self.plan.stages)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainedClassifier:
@@ -42,13 +47,17 @@ class TrainedClassifier:
         training: the surroundings of the training, with the features that it kept.
         backbones: how the backbone was chosen, if by measurement. None for workers that are not the
             chief.
-        measured: None where the head cannot be solved, and for workers that are not the chief.
+        features: of the backbone as it was pre-trained. None where the head cannot be solved, and
+            for workers that are not the chief.
+        measured: what the features tell. None without features, and as long as it is not measured:
+            where nothing depends on it, that is done while the export runs.
     """
 
     training: TrainingContext
     census: Census
     backbones: BackboneChoice | None
     network: Network
+    features: StageFeatures | None
     measured: MeasuredData | None
     fitted: Fitted
 

@@ -23,14 +23,14 @@ from job.features import FeatureCache
 from job.model import ClassifierSpec
 from job.pipeline import records
 from job.pipeline.inputs import RunInputs
-from job.pipeline.outcome import Network, RunOutcome
+from job.pipeline.outcome import Network, RunOutcome, TrainedClassifier
 from job.publish import Challenger, Comparison, Decision, Release
 from job.release import Manifest
 from job.selection import BackboneChoice, MeasuredData
 from job.settings import AUTO, Settings, TransferSettings
 from job.storage import Store
 from job.telemetry import FactsFound, Telemetry
-from job.training import Fitted, TrainingContext
+from job.training import Fitted, StageFeatures, TrainingContext
 from job.weights import Weights
 from job.workers import Workers
 
@@ -159,8 +159,8 @@ def make_training_context(
     )
 
 
-def measure_data(network: Network, context: TrainingContext) -> MeasuredData | None:
-    """What heads on the pre-trained backbone tell of the data.
+def load_features(network: Network, context: TrainingContext) -> StageFeatures | None:
+    """The features of all images on the pre-trained backbone.
 
     None where the head cannot be solved or is not asked for, and for workers that are not the
     chief.
@@ -169,7 +169,14 @@ def measure_data(network: Network, context: TrainingContext) -> MeasuredData | N
     is_solved = network.classifier.solvable if plan is None else plan.stages[0].solved
     if not is_solved or not context.workers.chief:
         return None
-    measured = selection.measure_data(network.classifier, network.feed, context)
+    return training.load_stage_features(network.classifier, network.feed, context)
+
+
+def measure_features(features: StageFeatures | None, metric: str) -> MeasuredData | None:
+    """What solved heads tell of the data. None without features."""
+    if features is None:
+        return None
+    measured = selection.measure_features(features, metric)
     suspects = measured.suspects
     if suspects.rows:
         logger.warning(
@@ -178,6 +185,14 @@ def measure_data(network: Network, context: TrainingContext) -> MeasuredData | N
             suspects.images,
         )
     return measured
+
+
+def complete_measurement(trained: TrainedClassifier) -> TrainedClassifier:
+    """The same with what its features tell, if it was not measured yet."""
+    if trained.measured:
+        return trained
+    measured = measure_features(trained.features, trained.training.gate.metric)
+    return replace(trained, measured=measured)
 
 
 def train_classifier(

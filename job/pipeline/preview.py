@@ -104,12 +104,13 @@ def _begin_run(settings: Settings, keras_home: Path) -> Preview:
     weights, splits = phases.locate_weights(settings, splits, keras_home)
     network = phases.build_classifier(settings, splits, weights, workers)
     start_seconds = time.monotonic() - began
+    features = phases.load_features(network, training_context)
     return Preview(
         settings=settings,
         listing=listing,
         network=network,
         choice=choice,
-        measured=phases.measure_data(network, training_context),
+        measured=phases.measure_features(features, settings.gate.metric),
         start_seconds=start_seconds,
         import_seconds=import_seconds,
     )
@@ -126,9 +127,9 @@ def _preview_race(preview: Preview) -> RacePreview | None:
     epochs, budget = preview.settings.training.epochs, preview.settings.transfer.budget
     boundaries = selection.choose_boundaries(measurement)
     candidates = selection.list_candidates(classifier, boundaries, splits, epochs)
-    if not selection.is_worth_a_race(measurement, splits):
+    if not selection.is_worth_a_race(measurement.kind, len(splits.val)):
         return RacePreview(candidates, (), selection.NO_EVIDENCE)
-    rungs = selection.plan_race(candidates, epochs, budget)
+    rungs = selection.plan_race(candidates, epochs, budget, len(splits.train))
     return RacePreview(candidates, rungs, "" if rungs else selection.NO_BUDGET)
 
 
@@ -274,6 +275,8 @@ def _describe_race(race: RacePreview, budget: float) -> list[str]:
         lines.append(f"           {candidate.name:<18}{work}")
     for rung in race.rungs:
         lines.append(f"           {rung.candidates} trained by steps up to epoch {rung.until}")
+    if race.rungs:
+        lines.append("           it ends early where a solved head stays far ahead")
     if not race.rungs:
         lines.append(f"           none is trained by steps: {race.reason}")
     return lines

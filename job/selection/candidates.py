@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from job.audit import Splits
 from job.linear import LEAST_JUDGED
-from job.measurement import Measurement
+from job.measurement import Kind, Measurement
 from job.model import Classifier, Cut, find_stage_ends
 from job.settings import Pooling, TransferMode
 
@@ -90,13 +90,17 @@ def list_candidates(
     return tuple(found)
 
 
-def is_worth_a_race(measurement: Measurement, splits: Splits) -> bool:
+def is_worth_a_race(kind: Kind, judged: int) -> bool:
     """Whether candidates are trained by steps at all.
 
     Few validation images cannot show that retraining helps. Where the data are like ImageNet, there
     is no other reason to expect it.
+
+    Args:
+        kind: of the data, as measured.
+        judged: how many validation images there are.
     """
-    return measurement.kind == "unlike" or len(splits.val) >= LEAST_JUDGED
+    return kind == "unlike" or judged >= LEAST_JUDGED
 
 
 def choose_boundaries(measurement: Measurement) -> list[int]:

@@ -26,11 +26,20 @@ class MeasuredData:
 
 
 def measure_data(classifier: Classifier, feed: Feed, context: TrainingContext) -> MeasuredData:
-    """Measure the data on a backbone that is still as it was pre-trained.
+    """Measure the data on a backbone that is still as it was pre-trained."""
+    features = load_stage_features(classifier, feed, context)
+    return measure_features(features, context.gate.metric)
+
+
+def measure_features(features: StageFeatures, metric: str) -> MeasuredData:
+    """Measure what features of a pre-trained backbone tell of the data.
 
     The test images take part in the search for wrong labels alone.
+
+    Args:
+        features: of all images.
+        metric: a key of `METRICS`.
     """
-    features = load_stage_features(classifier, feed, context)
-    measurement = measure(features.train, features.val, features.groups, context.gate.metric)
+    measurement = measure(features.train, features.val, features.groups, metric)
     everything = join(features.train, features.val, features.test)
     return MeasuredData(features, measurement, find_suspects(everything))

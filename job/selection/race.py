@@ -1,13 +1,15 @@
 """The race of the candidates. It can stop at any step and goes on where it was."""
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from job.batches import Feed, collect_labels
 from job.linear import choose_factors, set_trial
 from job.model import Classifier
+from job.scores import score
 from job.selection.candidates import (
     Candidate,
     choose_boundaries,
@@ -16,26 +18,23 @@ from job.selection.candidates import (
 )
 from job.selection.measuring import MeasuredData
 from job.selection.results import RaceResults
-from job.selection.rule import Judged, choose_metric, choose_winner
-from job.selection.schedule import Rung, order_by_steps, plan_race
+from job.selection.rule import Judged, choose_metric, choose_winner, is_out_of_reach
+from job.selection.schedule import Rung, list_rung, order_by_steps, plan_race
+from job.selection.trainers import CandidateTrainers
 from job.settings import TransferSettings
 from job.training import (
     Fitted,
-    Rank,
     StageProgress,
-    StageTrainer,
     TrainingContext,
     TrainingSession,
     assign_arrays,
     conclude,
-    divide_classifier,
-    load_inputs,
     read_arrays,
     refine,
     solve_head,
     solve_plain_head,
 )
-from job.transfer import Choice, Plan, Stage, make_plan
+from job.transfer import Choice, Plan, make_plan
 
 logger = logging.getLogger(__name__)
 
@@ -70,10 +69,26 @@ def race_candidates(
     session = TrainingSession(classifier=classifier, feed=feed, context=context)
     start = read_arrays(classifier.model.variables)
     session.resume()
-    runner = _Race(classifier=classifier, session=session, settings=settings, start=start)
+    trainers = CandidateTrainers(session=session, settings=settings, start=start, head=PLAIN)
+    runner = _Race(classifier=classifier, session=session, settings=settings, trainers=trainers)
     if not session.progress.over:
         runner.run(measured)
     return conclude(session, runner.plan_winner())
+
+
+@dataclass(frozen=True, slots=True)
+class _Finalist:
+    """A candidate that was trained to the end and refined.
+
+    Attributes:
+        judged: its answers.
+        arrays: the values of all variables.
+        refinements: what was tried.
+    """
+
+    judged: Judged
+    arrays: list[np.ndarray]
+    refinements: list[dict[str, Any]]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -84,15 +99,13 @@ class _Race:
         classifier: with the head that was asked for. That of the session may have another one.
         session: with the state of every candidate.
         settings: the `transfer` group.
-        start: values of all variables before anything was trained.
-        trainers: of the candidates that have run in this process.
+        trainers: of the candidates.
     """
 
     classifier: Classifier
     session: TrainingSession
     settings: TransferSettings
-    start: list[np.ndarray]
-    trainers: dict[str, StageTrainer] = field(default_factory=dict)
+    trainers: CandidateTrainers
 
     def run(self, measured: MeasuredData | None) -> None:
         """From the pre-trained weights to those of the winner."""
@@ -105,10 +118,10 @@ class _Race:
             progress = session.progress
         epochs = session.context.settings.epochs
         budget = self.settings.budget if progress.races else 0.0
-        rungs = plan_race(self.candidates, epochs, budget)
+        rungs = plan_race(self.candidates, epochs, budget, len(session.feed.splits.train))
         for number, rung in enumerate(rungs):
             if number == len(progress.rungs):
-                progress.rungs.append(self._list_best(rung.candidates))
+                progress.rungs.append(self._list_next(rung))
             for place, name in enumerate(progress.rungs[number]):
                 legs_before = sum(len(names) for names in progress.rungs[:number])
                 if legs_before + place == progress.legs:
@@ -144,7 +157,8 @@ class _Race:
         plain = solve_plain_head(session, features)
         kept = [plain.probe.kernel, plain.probe.bias, plain.val_logits]
         session.kept[PLAIN] = kept
-        session.progress.races = is_worth_a_race(measured.measurement, session.feed.splits)
+        judged = len(session.feed.splits.val)
+        session.progress.races = is_worth_a_race(measured.measurement.kind, judged)
         session.progress.boundaries = choose_boundaries(measured.measurement)
         if any(candidate.pooling == "stages" for candidate in self.candidates):
             trial = set_trial(features.train, features.val)
@@ -152,80 +166,59 @@ class _Race:
             head = solve_head(features.train, features.val, metric, factors)
             session.kept[STAGES] = [head.probe.kernel, head.probe.bias, head.val_logits]
 
-    def _list_best(self, count: int) -> list[str]:
-        """The names of the candidates of the next rung."""
+    def _list_next(self, rung: Rung) -> list[str]:
+        """The names of the candidates of the next rung. None once all of them are out of reach."""
         progress = self.session.progress
+        previous = progress.rungs[-1] if progress.rungs else []
+        ranks = {name: progress.parked[name].ranks[0] for name in previous}
+        order = [candidate.name for candidate in order_by_steps(self.candidates)]
         if not progress.rungs:
-            return [candidate.name for candidate in order_by_steps(self.candidates)[:count]]
+            return list_rung(rung.candidates, (), order, ranks)
+        names = []
+        if ranks and not self._is_lost(max(ranks.values())[0]):
+            names = list_rung(rung.candidates, previous, order, ranks)
+        self.trainers.forget([name for name in previous if name not in names])
+        return names
 
-        def rank(name: str) -> Rank:
-            return progress.parked[name].ranks[0]
-
-        names = sorted(progress.rungs[-1], key=rank, reverse=True)
-        for name in names[count:]:
-            # Only its scores are of use from now on.
-            for kind in ("variables", "optimizer", "best"):
-                del self.session.kept[f"{name}: {kind}"]
-            self.trainers.pop(name, None)
-        return names[:count]
+    def _is_lost(self, best: float) -> bool:
+        """Whether the best score of a candidate that is trained by steps is out of reach."""
+        metric = self.session.context.gate.metric
+        labels = collect_labels(self.session.feed.splits.val)
+        leader = max(score(metric, labels, one.logits) for one in self._judge_solved_heads())
+        lost = is_out_of_reach(best, leader, len(labels))
+        if lost:
+            logger.info("the race ends: it reaches %.3f, and a solved head %.3f", best, leader)
+        return lost
 
     def _run_leg(self, candidate: Candidate, rung: Rung) -> None:
         """Train a candidate up to the end of a rung, and park it."""
         session, name = self.session, candidate.name
-        context, kept = session.context, session.kept
+        context = session.context
         resumed = dict(session.running)
         session.running = {}
         # A resumed leg goes on in the middle, and what follows assigns the start.
         middle = read_arrays(session.classifier.model.variables) if resumed else []
-        trainer = self._get_trainer(candidate)
-        variables = trainer.network.variables
+        trainer = self.trainers.begin(candidate)
         if resumed:
             assign_arrays(session.classifier.model.variables, middle)
             trainer.restore_running(resumed)
         elif name in session.progress.parked:
-            assign_arrays(variables, kept[f"{name}: variables"])
-            self._restore_parked(trainer, name)
+            self.trainers.restore(name)
             session.progress.current = session.progress.parked[name]
         with context.stop.deferred():
             if trainer.train(session, rung.until):
-                kept[f"{name}: variables"] = read_arrays(variables)
-                for kind, arrays in trainer.read_running().items():
-                    kept[f"{name}: {kind}"] = arrays
+                self.trainers.park(name)
                 progress = session.progress
                 progress.parked[name] = progress.current
                 progress.current = StageProgress()
                 progress.legs += 1
                 session.save()
 
-    def _get_trainer(self, candidate: Candidate) -> StageTrainer:
-        """The trainer of a candidate, with the model at the start of all candidates."""
-        session = self.session
-        self._assign_start()
-        if candidate.name not in self.trainers:
-            stage = Stage(
-                name=candidate.name,
-                frees=candidate.mode,
-                rate=self.settings.rate_factor,
-                solved=False,
-            )
-            network = divide_classifier(
-                session.classifier, stage, candidate.cut, session.feed, session.context
-            )
-            inputs = load_inputs(network, session.feed, session.context)
-            self.trainers[candidate.name] = StageTrainer(network, inputs, session.context)
-        return self.trainers[candidate.name]
-
-    def _assign_start(self) -> None:
-        """The pre-trained backbone with the solved head, from which every candidate begins."""
-        classifier = self.session.classifier
-        assign_arrays(classifier.model.variables, self.start)
-        logits = classifier.head.get_layer("logits")
-        assign_arrays(logits.variables, self.session.kept[PLAIN][:2])
-
     def _finish(self) -> None:
         """Choose the winner, and leave its weights in the model."""
         session, progress = self.session, self.session.progress
-        judged = self._judge_finalists()
+        finalists = self._refine_finalists()
+        judged = [*self._judge_solved_heads(), *(each.judged for each in finalists.values())]
         labels = collect_labels(session.feed.splits.val)
         winner = choose_winner(judged, labels, session.context.gate.metric)
         candidate = self._find_candidate(winner.name)
@@ -239,14 +232,13 @@ class _Race:
         )
         facts = results.describe(winner)
         logger.info("%s", winner.reason)
-        if candidate.mode != "none":
-            trainer = self._restore_finalist(candidate)
-            self._assign_start()
-            refine(trainer, session, read_arrays(trainer.network.variables))
+        if winner.name in finalists:
+            assign_arrays(session.classifier.model.variables, finalists[winner.name].arrays)
+            progress.refinements = finalists[winner.name].refinements
         elif candidate.pooling == session.classifier.spec.head.pooling:
-            self._assign_start()
+            self.trainers.assign_start()
         else:
-            assign_arrays(session.classifier.model.variables, self.start)
+            assign_arrays(session.classifier.model.variables, self.trainers.start)
             session.replace_pooling(candidate.pooling)
             logits = session.classifier.head.get_layer("logits")
             assign_arrays(logits.variables, session.kept[STAGES][:2])
@@ -264,30 +256,34 @@ class _Race:
         with session.context.stop.deferred():
             session.end_stage(last=True)
 
-    def _judge_finalists(self) -> list[Judged]:
-        """The solved heads, and the candidates of the last rung at their best epochs."""
+    def _judge_solved_heads(self) -> list[Judged]:
         judged = []
-        finalists = self.session.progress.rungs[-1] if self.session.progress.rungs else []
         for candidate in self.candidates:
             if candidate.mode == "none":
                 kind = STAGES if candidate.pooling == "stages" else PLAIN
                 logits = self.session.kept[kind][2]
-            elif candidate.name in finalists:
-                trainer = self._restore_finalist(candidate)
-                _, logits = trainer.judge()
-            else:
-                continue
-            judged.append(Judged(candidate.name, candidate.work, logits))
+                judged.append(Judged(candidate.name, candidate.work, logits))
         return judged
 
-    def _restore_finalist(self, candidate: Candidate) -> StageTrainer:
-        """The trainer of a candidate, with the weights of its best epoch in the model."""
-        trainer = self._get_trainer(candidate)
-        self._restore_parked(trainer, candidate.name)
-        assign_arrays(trainer.network.variables, trainer.best[0])
-        return trainer
+    def _refine_finalists(self) -> dict[str, _Finalist]:
+        """The candidates of the last rung, by name.
 
-    def _restore_parked(self, trainer: StageTrainer, name: str) -> None:
-        """Give a trainer the optimizer and the best states that its candidate was parked with."""
-        kept = self.session.kept
-        trainer.restore_running({kind: kept[f"{name}: {kind}"] for kind in ("optimizer", "best")})
+        They are compared as they would be released: refinements are most of what a short training
+        gains.
+        """
+        session, finalists = self.session, {}
+        for name in session.progress.rungs[-1] if session.progress.rungs else []:
+            candidate = self._find_candidate(name)
+            trainer = self.trainers.begin(candidate)
+            start = read_arrays(trainer.network.variables)
+            self.trainers.restore(name)
+            session.progress.refinements = []
+            refine(trainer, session, start)
+            _, logits = trainer.judge()
+            finalists[name] = _Finalist(
+                judged=Judged(name, candidate.work, logits),
+                arrays=read_arrays(session.classifier.model.variables),
+                refinements=session.progress.refinements,
+            )
+        session.progress.refinements = []
+        return finalists

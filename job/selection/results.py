@@ -12,6 +12,7 @@ from job.training import TrainingProgress
 
 # Why a candidate is not trained by steps.
 NO_BUDGET = "the budget is too small"
+NO_REACH = "the first one has more than twice the errors of a solved head"
 NO_EVIDENCE = "like ImageNet, and too few validation images to show a gain"
 
 
@@ -57,8 +58,7 @@ class RaceResults:
         if candidate.name == winner.name:
             reason = winner.reason
         elif progress is None and not is_solved:
-            why = NO_BUDGET if self.progress.races else NO_EVIDENCE
-            reason = f"not trained: {why}"
+            reason = f"not trained: {self._explain_absence()}"
         elif progress is not None and judged is None:
             # Its answers are gone, and with them the interval.
             value = progress.ranks[0][0]
@@ -78,3 +78,10 @@ class RaceResults:
             "chosen": candidate.name == winner.name,
             "reason": reason,
         }
+
+    def _explain_absence(self) -> str:
+        """Why a candidate was not trained at all."""
+        if not self.progress.races:
+            return NO_EVIDENCE
+        # Only a race that has ended early has a rung without candidates.
+        return NO_BUDGET if all(self.progress.rungs) else NO_REACH

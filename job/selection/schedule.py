@@ -1,9 +1,19 @@
-"""Successive halving inside a budget: in each rung the better half of the candidates goes on."""
+"""Successive halving inside a budget: in each rung the better half of the candidates goes on.
 
-from collections.abc import Sequence
+Before that, one candidate alone shows whether retraining may help at all. It is the pilot.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from job.selection.candidates import Candidate
+from job.training import Rank
+
+# The pilot ends with the epoch in which it has seen so many training images, counted anew in each
+# epoch. Fewer steps say little, and more of them cost more than a solved head does.
+PILOT_IMAGES = 1000
+# It takes at most this share of the epochs: an epoch of few images is short.
+MOST_OF_PILOT = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +29,43 @@ class Rung:
     until: int
 
 
-def plan_race(candidates: Sequence[Candidate], epochs: int, budget: float) -> tuple[Rung, ...]:
-    """Plan the rungs of the candidates that are trained by steps.
+def plan_race(
+    candidates: Sequence[Candidate], epochs: int, budget: float, images: int
+) -> tuple[Rung, ...]:
+    """Plan the rungs of the candidates that are trained by steps. The first one is the pilot.
 
     Args:
         candidates: as `list_candidates` gives them.
         epochs: of a full training.
         budget: the `transfer` group's, which pays for the solved heads too.
+        images: how many there are to train.
     """
     solved = candidates[0].work
     works = [candidate.work for candidate in order_by_steps(candidates)]
-    return plan_rungs(works, epochs, budget - solved)
+    rungs = plan_rungs(works, epochs, budget - solved)
+    if not rungs:
+        return ()
+    # It goes on from there in the next rung, so it adds nothing to what the race costs.
+    until = min(-(-PILOT_IMAGES // images), round(MOST_OF_PILOT * epochs), rungs[0].until)
+    pilot = Rung(1, max(until, 1))
+    return rungs if pilot == rungs[0] else (pilot, *rungs)
+
+
+def list_rung(
+    count: int, previous: Sequence[str], order: Sequence[str], ranks: Mapping[str, Rank]
+) -> list[str]:
+    """List the names of the candidates of a rung.
+
+    Args:
+        count: how many take part.
+        previous: the names of the rung before. Empty for the first one.
+        order: all names, as `order_by_steps` has them.
+        ranks: the best rank so far of each candidate of the rung before.
+    """
+    if len(previous) < count:
+        # After the pilot the others join it.
+        return list(order[:count])
+    return sorted(previous, key=lambda name: ranks[name], reverse=True)[:count]
 
 
 def order_by_steps(candidates: Sequence[Candidate]) -> list[Candidate]:

@@ -87,6 +87,14 @@ def test_new_images_train_again_and_are_compared_with_the_champion(grown: Grown)
     assert reasons == {manifest["promotion"]["reason"]}
 
 
+def test_what_is_measured_while_the_export_runs_is_in_the_report(grown: Grown) -> None:
+    report = json.loads((grown.model / "releases" / grown.run_id / "report.json").read_text())
+    measurement = report["measurement"]
+    assert measurement["curve"][-1]["images"] == measurement["images"] > 0
+    assert measurement["profile"][-1]["stage"] == "all stages"
+    assert report["suspects"]["images"] == 108
+
+
 def test_old_images_stay_in_their_part(grown: Grown) -> None:
     def parts(run_id: str) -> dict[str, str]:
         images = json.loads((grown.model / "releases" / run_id / "dataset.json").read_text())[

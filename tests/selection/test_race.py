@@ -126,3 +126,37 @@ def test_the_head_on_all_stages_is_one_linear_layer_of_the_exported_model(
     found = fitted.classifier.head(fitted.classifier.features(batch)).numpy()[: len(features)]
     np.testing.assert_allclose(found, features @ kernel + bias, rtol=1e-4, atol=1e-4)
     assert len(fitted.classifier.head.trainable_variables) == 2
+
+
+def test_a_race_ends_after_the_pilot_where_a_solved_head_stays_far_ahead(
+    splits: Splits, context: MakeContext
+) -> None:
+    def race_until(step: int) -> Fitted:
+        """A race in which so high a rate forgets what the solved head knew."""
+        surroundings = context(epochs=4, learning_rate=10.0, stop=StopAt(step))
+        return run_race(build_classifier(), build_feed(splits), surroundings)
+
+    with pytest.raises(Interrupted):
+        race_until(3)
+    fitted = race_until(1000)
+    assert fitted.plan.mode == "none"
+    assert fitted.refinements == ()
+    rows = {row["name"]: row for row in fitted.candidates}
+    assert (rows["all"]["epochs"], rows["all"]["reason"]) == (1, "left out after 1 epoch")
+    assert rows["part, 1 stage"]["reason"] == f"not trained: {selection.NO_REACH}"
+    assert {row["stage"] for row in fitted.history} == {"probe", "all"}
+
+
+@pytest.mark.runs
+def test_finalists_are_judged_after_their_refinement(
+    feed: MakeFeed, context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Each epoch is far worse than the start, to which the refinement goes back.
+    monkeypatch.setattr("job.selection.race.is_out_of_reach", lambda *_: False)
+    fitted = run_race(build_classifier(), feed(), context(epochs=2, learning_rate=10.0))
+    (finalist,) = [
+        row for row in fitted.candidates if row["mode"] != "none" and row["low"] is not None
+    ]
+    epochs = [row for row in fitted.history if row["stage"] == finalist["name"]]
+    assert len(epochs) == 2
+    assert finalist["score"] > max(row["val_accuracy"] for row in epochs)

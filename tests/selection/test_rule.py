@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from job.selection import Judged, choose_metric, choose_winner, compute_paired_error
+from job.selection import (
+    Judged,
+    choose_metric,
+    choose_winner,
+    compute_paired_error,
+    is_out_of_reach,
+)
 
 LABELS = np.arange(1000) % 4
 
@@ -79,3 +85,15 @@ def test_unequal_classes_are_compared_by_their_balanced_accuracy() -> None:
     assert choose_metric("accuracy", np.array([0] * 30 + [1] * 10)) == "accuracy"
     assert choose_metric("accuracy", np.array([0] * 31 + [1] * 10)) == "balanced_accuracy"
     assert choose_metric("macro_f1", np.array([0] * 31 + [1] * 10)) == "macro_f1"
+
+
+def test_twice_the_errors_of_a_solved_head_are_out_of_reach() -> None:
+    assert is_out_of_reach(0.89, 0.95, images=1000)
+    assert not is_out_of_reach(0.91, 0.95, images=1000)
+    # A solved head that is often wrong leaves room.
+    assert not is_out_of_reach(0.50, 0.70, images=1000)
+
+
+def test_of_a_head_without_errors_one_image_less_is_out_of_reach() -> None:
+    assert is_out_of_reach(1 - 1 / 50, 1.0, images=50)
+    assert not is_out_of_reach(1.0, 1.0, images=50)

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from job.selection import Rung, plan_rungs
+from job.selection import Candidate, Rung, list_rung, plan_race, plan_rungs
+from job.settings import TransferMode
 
 
 def count_cost(rungs: tuple[Rung, ...], works: tuple[float, ...], epochs: int) -> float:
@@ -67,3 +68,53 @@ def test_a_larger_budget_never_shortens_the_first_rung_of_as_many_candidates(
     assert large[0].candidates >= small[0].candidates
     if large[0].candidates == small[0].candidates:
         assert large[0].until >= small[0].until
+
+
+def make_candidates(*works: float) -> list[Candidate]:
+    """A solved head, candidates that free a part, and `all`."""
+    candidates = [Candidate(name="none", mode="none", pooling="avg", cut=None, work=0.05)]
+    for number, work in enumerate(works):
+        mode: TransferMode = "all" if work == 1.0 else "part"
+        candidates.append(
+            Candidate(name=str(number), mode=mode, pooling="avg", cut=None, work=work)
+        )
+    return candidates
+
+
+@pytest.mark.parametrize(
+    ("images", "pilot"), [(100_000, 1), (1000, 1), (999, 2), (400, 3), (250, 4), (10, 4)]
+)
+def test_one_candidate_is_the_pilot_for_a_thousand_images_or_a_fifth_of_the_epochs(
+    images: int, pilot: int
+) -> None:
+    rungs = plan_race(make_candidates(0.4, 0.6, 1.0), 20, 1.5, images)
+    assert rungs[0] == Rung(1, pilot)
+    assert rungs[1:] == plan_rungs([1.0, 0.4, 0.6], 20, 1.45)
+
+
+@given(
+    works=st.lists(st.floats(0.05, 0.95), max_size=3),
+    epochs=st.integers(1, 40),
+    budget=st.floats(0.0, 4.0),
+    images=st.integers(1, 5000),
+)
+def test_the_pilot_adds_nothing_to_what_a_race_may_cost(
+    works: list[float], epochs: int, budget: float, images: int
+) -> None:
+    rungs = plan_race(make_candidates(*works, 1.0), epochs, budget, images)
+    plain = plan_rungs([1.0, *works], epochs, budget - 0.05)
+    assert bool(rungs) == bool(plain)
+    if rungs and rungs != plain:
+        pilot, *others = rungs
+        assert tuple(others) == plain
+        assert pilot.candidates == 1
+        assert 1 <= pilot.until <= others[0].until
+
+
+def test_the_others_join_the_pilot_and_then_the_better_half_goes_on() -> None:
+    order = ["all", "part", "most"]
+    ranks = {"all": (0.5, -1.0), "part": (0.7, -2.0), "most": (0.7, -1.0)}
+    assert list_rung(1, (), order, {}) == ["all"]
+    assert list_rung(3, ["all"], order, ranks) == order
+    assert list_rung(2, order, order, ranks) == ["most", "part"]
+    assert list_rung(1, ["most", "part"], order, ranks) == ["most"]

@@ -2,6 +2,7 @@
 
 import json
 from collections import Counter, defaultdict
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from tools.suite import regret, runner
 from tools.suite.choices import CHOICES
 from tools.suite.measuring import bootstrap_means, measure_regret
 from tools.suite.outcomes import Outcome, Table, count_work, read_table
-from tools.suite.rules import RACE, RULES
+from tools.suite.race import replay_race
+from tools.suite.rules import RACE, RULES, decide_on_all
 from tools.suite.tasks import TASKS, deal_evenly
 
 # Tasks whose pictures need neither a download nor a minute of drawing.
@@ -149,7 +151,7 @@ def test_a_tiny_suite_runs_is_resumed_and_is_judged(
 
     regret.main(["--folder", str(tmp_path), "--choices", "none", "part-1"])
     facts = json.loads((tmp_path / "regret.json").read_text())
-    assert [rule["rule"] for rule in facts["rules"]] == list(RULES)
+    assert [rule["rule"] for rule in facts["rules"]] == [regret.RACE, *RULES]
     assert sorted(task["task"] for task in facts["rules"][0]["tasks"]) == sorted(TINY)
     lines = (tmp_path / "regret.md").read_text().splitlines()
     assert sum(line.startswith(f"| {TINY[0]} | little, unlike |") for line in lines) == 1
@@ -158,7 +160,7 @@ def test_a_tiny_suite_runs_is_resumed_and_is_judged(
 def test_regret_is_the_best_choice_of_the_other_seeds_minus_what_the_rule_took(
     table: Table,
 ) -> None:
-    found = measure_regret(table, "best score", BEST_SCORE)
+    found = measure_regret(table, "best score", decide_on_all(BEST_SCORE))
     (task,) = found.tasks
     assert task.chosen == ["all", "all", "none"]
     assert task.fixed == ["all", "all", "all"]
@@ -169,6 +171,71 @@ def test_regret_is_the_best_choice_of_the_other_seeds_minus_what_the_rule_took(
     assert found.auto == pytest.approx((0.9 + 0.85 + 0.7) / 3)
     assert found.gains["none"].mean == pytest.approx(found.auto - 0.7)
     assert task.auto_work == pytest.approx((1 + 1 + 0.25) / 3)
+    # All choices were fitted.
+    assert task.spent == pytest.approx(1.25)
+
+
+# --- the race, replayed ---
+
+IMAGES = (500, 200)
+LAYERS = 10
+# Passes of an epoch: three over the layers that are freed.
+FROZEN = {"all": 0, "part-1": 8, "part-3": 4}
+
+
+def make_draw(solved: int, first: dict[str, float], last: dict[str, int]) -> dict[str, Outcome]:
+    """Outcomes of ten epochs on 200 validation images.
+
+    Args:
+        solved: mistakes of the solved heads there.
+        first: the validation accuracy of each choice in the first epochs.
+        last: mistakes at the end.
+    """
+    train, val = IMAGES
+    labels = np.arange(val) % 2
+    work = count_work(LAYERS, 0, IMAGES, 10)
+    draw = {}
+    for name in CHOICES:
+        rows = []
+        for epoch in range(10 if name in FROZEN else 0):
+            value = first[name] if epoch < 5 else 1 - last[name] / val
+            rows.append({"stage": "tune", "val_accuracy": value, "val_loss": 1 - value})
+        draw[name] = replace(
+            make_outcome(0, 0, 0.0),
+            # What is left over from the solved heads is wrong elsewhere.
+            val=np.roll(answer(labels, last.get(name, solved)), 50 * (name in FROZEN), axis=0),
+            val_labels=labels,
+            epochs=len(rows),
+            work=count_work(LAYERS, FROZEN.get(name, 0), IMAGES, len(rows)),
+            plain_work=work,
+            train=train,
+            history=json.dumps(rows),
+        )
+    return draw
+
+
+def test_a_race_ends_after_the_pilot_where_a_solved_head_stays_far_ahead() -> None:
+    draw = make_draw(10, dict.fromkeys(FROZEN, 0.85), dict.fromkeys(FROZEN, 0))
+    decision = replay_race("by hand", draw)
+    assert decision.choice == "none"
+    # The solved heads, and two of ten epochs of `all`: the pilot sees 1,000 images.
+    assert decision.work == pytest.approx(700 / (10 * 1700) + 0.2)
+
+
+def test_a_race_that_goes_on_halves_the_candidates_and_keeps_the_best() -> None:
+    first = {"all": 0.91, "part-1": 0.92, "part-3": 0.93}
+    decision = replay_race("by hand", make_draw(10, first, dict.fromkeys(FROZEN, 0)))
+    assert decision.choice == "part-3"
+    assert 0.5 < decision.work <= 1.5
+
+
+def test_few_images_that_are_like_imagenet_are_not_raced() -> None:
+    draw = make_draw(10, dict.fromkeys(FROZEN, 0.99), dict.fromkeys(FROZEN, 0))
+    for name, outcome in draw.items():
+        draw[name] = replace(outcome, val=outcome.val[:150], val_labels=outcome.val_labels[:150])
+    decision = replay_race("views", draw)
+    assert decision.choice == "none"
+    assert decision.work == pytest.approx(650 / (10 * 1700), rel=0.05)
 
 
 def test_a_seed_does_not_pick_the_choice_that_it_is_compared_with() -> None:
@@ -177,17 +244,17 @@ def test_a_seed_does_not_pick_the_choice_that_it_is_compared_with() -> None:
         0: {"none": make_outcome(10, 16, 1.0), "all": make_outcome(30, 20, 4.0)},
         1: {"none": make_outcome(10, 60, 1.0), "all": make_outcome(30, 40, 4.0)},
     }
-    (task,) = measure_regret({"by hand": draws}, "best score", BEST_SCORE).tasks
+    (task,) = measure_regret({"by hand": draws}, "best score", decide_on_all(BEST_SCORE)).tasks
     assert task.fixed == ["all", "none"]
     assert task.regret.mean == pytest.approx((-0.02 + 0) / 2)
 
 
 def test_the_means_count_each_task_once(table: Table) -> None:
-    (only,) = measure_regret(table, "best score", BEST_SCORE).tasks
+    (only,) = measure_regret(table, "best score", decide_on_all(BEST_SCORE)).tasks
     table["other"] = {
         0: {"none": make_outcome(10, 0, 1.0), "all": make_outcome(30, 0, 4.0)},
     }
-    found = measure_regret(table, "best score", BEST_SCORE)
+    found = measure_regret(table, "best score", decide_on_all(BEST_SCORE))
     assert found.regret.mean == pytest.approx(only.regret.mean / 2)
 
 
@@ -196,7 +263,7 @@ def test_outcomes_of_other_images_are_refused(table: Table) -> None:
     strange.test_labels[:] = 0
     table["by hand"][1]["all"] = strange
     with pytest.raises(ValueError, match="by hand, seed 1: the outcome of all is of other images"):
-        measure_regret(table, "best score", BEST_SCORE)
+        measure_regret(table, "best score", decide_on_all(BEST_SCORE))
 
 
 def test_the_interval_covers_images_and_seeds() -> None:

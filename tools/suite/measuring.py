@@ -5,9 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from job.selection import Judged
 from tools.suite.outcomes import Outcome, Table
-from tools.suite.rules import Rule
+from tools.suite.rules import Decide
 
 RESAMPLES = 4000
 BOUND = 95
@@ -38,6 +37,7 @@ class TaskRegret:
         gains: by fixed choice, the score of `chosen` minus its own.
         work: of each choice, as a share of one plain run of `all`.
         auto_work: of what the rule chose.
+        spent: the work until that was known.
     """
 
     task: str
@@ -51,6 +51,7 @@ class TaskRegret:
     gains: dict[str, Estimate]
     work: dict[str, float]
     auto_work: float
+    spent: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,13 +66,13 @@ class Regret:
     gains: dict[str, Estimate]
 
 
-def measure_regret(table: Table, name: str, rule: Rule, resamples: int = RESAMPLES) -> Regret:
+def measure_regret(table: Table, name: str, decide: Decide, resamples: int = RESAMPLES) -> Regret:
     """Apply a rule to the table.
 
     Args:
         table: each draw has the same choices.
         name: of the rule.
-        rule: chooses by the validation images of a draw.
+        decide: chooses by the validation images of a draw.
         resamples: of the bootstrap, over the seeds of a task and the test images of each.
 
     Raises:
@@ -81,7 +82,7 @@ def measure_regret(table: Table, name: str, rule: Rule, resamples: int = RESAMPL
     regrets = []
     gains: dict[str, list[np.ndarray]] = {}
     for task, draws in table.items():
-        found, regret_samples, gain_samples = _measure_task(task, draws, rule, resamples)
+        found, regret_samples, gain_samples = _measure_task(task, draws, decide, resamples)
         tasks.append(found)
         regrets.append(regret_samples)
         for choice, samples in gain_samples.items():
@@ -140,11 +141,12 @@ def bootstrap_means(differences: Sequence[np.ndarray], resamples: int) -> np.nda
 
 
 def _measure_task(
-    task: str, draws: dict[int, dict[str, Outcome]], rule: Rule, resamples: int
+    task: str, draws: dict[int, dict[str, Outcome]], decide: Decide, resamples: int
 ) -> tuple[TaskRegret, np.ndarray, dict[str, np.ndarray]]:
     """(the regret, its bootstrap samples, those of the gain over each fixed choice)."""
     hits = {seed: _find_hits(task, seed, row) for seed, row in draws.items()}
-    chosen = {seed: _apply_rule(rule, row) for seed, row in draws.items()}
+    decisions = {seed: decide(task, row) for seed, row in draws.items()}
+    chosen = {seed: decision.choice for seed, decision in decisions.items()}
     fixed = {seed: pick_fixed(hits, seed) for seed in draws}
 
     def differ(one: dict[int, str], other: dict[int, str]) -> list[np.ndarray]:
@@ -186,6 +188,7 @@ def _measure_task(
         gains=gains,
         work={choice: share_work(names) for choice, names in always.items()},
         auto_work=share_work(chosen),
+        spent=float(np.mean([decision.work for decision in decisions.values()])),
     )
     return found, samples, gain_samples
 
@@ -203,11 +206,6 @@ def _find_hits(task: str, seed: int, row: dict[str, Outcome]) -> dict[str, np.nd
             )
         hits[choice] = outcome.test.argmax(axis=1) == outcome.test_labels
     return hits
-
-
-def _apply_rule(rule: Rule, row: dict[str, Outcome]) -> str:
-    judged = [Judged(choice, outcome.work, outcome.val) for choice, outcome in row.items()]
-    return rule(judged, next(iter(row.values())).val_labels)
 
 
 def _summarize_samples(mean: float, samples: np.ndarray) -> Estimate:

@@ -1,6 +1,7 @@
 """Rules that choose one of several fitted choices by the validation images alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from scipy.stats import rankdata
@@ -8,13 +9,37 @@ from scipy.stats import rankdata
 from job.evaluation import compute_calibrated_loss
 from job.scores import Labels, log_loss, score
 from job.selection import Judged, choose_metric, choose_winner, compute_paired_error
+from tools.suite.outcomes import Outcome
 
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The name of what was chosen, and the work until that was known, in runs of `all`."""
+
+    choice: str
+    work: float
+
+
+# From a task and the outcomes of a draw to what is chosen.
+Decide = Callable[[str, Mapping[str, Outcome]], Decision]
 # From the fitted choices and the labels of the validation images to the name of one choice.
 Rule = Callable[[Sequence[Judged], Labels], str]
 
 
+def decide_on_all(rule: Rule) -> Decide:
+    """Apply a rule to all choices, each of which has to be fitted to its end."""
+
+    def decide(_: str, row: Mapping[str, Outcome]) -> Decision:
+        judged = [Judged(choice, outcome.work, outcome.val) for choice, outcome in row.items()]
+        labels = next(iter(row.values())).val_labels
+        work = sum(outcome.work / outcome.plain_work for outcome in row.values())
+        return Decision(rule(judged, labels), work)
+
+    return decide
+
+
 def choose_as_the_race(judged: Sequence[Judged], labels: Labels) -> str:
-    """Choose as `GRAFT_TRANSFER_MODE=auto` does."""
+    """Choose as a race does that has trained all of its candidates to the end."""
     return choose_winner(judged, labels, choose_metric("accuracy", labels)).name
 
 
@@ -75,7 +100,7 @@ def _find_best(judged: Sequence[Judged], labels: Labels) -> Judged:
     )
 
 
-RACE = "the rule of the race"
+RACE = "the rule of the race on all choices"
 RULES: Mapping[str, Rule] = {
     RACE: choose_as_the_race,
     "one standard error, at most 1 point": partial(choose_within, most=0.01),
