@@ -17,8 +17,7 @@ them. `docs/reference/durability.md` says what is promised and how it is shown.
 - `plan` is what a seed decides
 - `pods` are what happens in a world, `auditor` is what must hold in it
 - `mutants` plants faults in a copy of `job/` and counts which are caught
-- `real` kills whole runs with TensorFlow, and compares their bytes
 - `stores` asks a real store for what Graft needs of it
-- `hostile` makes hostile inputs, of which `honest` and `cves` make the originals
+- `hostile` makes hostile inputs, of which `honest` makes the originals
 - `keep_version` keeps what this version writes, for the tests of later ones
 """
