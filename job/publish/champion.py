@@ -4,11 +4,13 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from job.errors import ReleaseError, StoreNotFound
+from job.errors import ReleaseError, StoreConflict, StoreNotFound
 from job.release import (
+    MANIFEST,
     POINTER,
     SCHEMA,
     Manifest,
@@ -99,6 +101,8 @@ def write_pointer(
 ) -> None:
     """Make a release the champion, if the present champion is still the given one.
 
+    If the release was deleted in the meantime, the pointer names the given champion again.
+
     Args:
         registry: the store that holds the pointer.
         manifest: of the release.
@@ -108,6 +112,7 @@ def write_pointer(
 
     Raises:
         StoreConflict: the pointer has changed since.
+        ReleaseError: the release was deleted.
     """
     previous = None
     if champion and is_champion(manifest, champion):
@@ -129,7 +134,26 @@ def write_pointer(
     for name in ("choice", "rolled_back_from"):
         if name in promotion:
             pointer[name] = promotion[name]
-    raw = json.dumps(pointer, indent=2, ensure_ascii=False).encode() + b"\n"
-    registry.write_if(POINTER, raw, champion.etag if champion else None)
+    etag = registry.write_if(POINTER, _format_pointer(pointer), champion.etag if champion else None)
+    # A deletion removes the manifest and then looks at the pointer. So one of the two sees the
+    # other, and a release that is named when a deletion looks gets its manifest back.
+    store = registry.child(folder_of(manifest.run_id))
+    if store.head(MANIFEST) is None:
+        _restore_pointer(registry, champion, etag)
+        raise ReleaseError(
+            f"{store.uri} was deleted while it was promoted.", "Promote another release."
+        )
     fields = {"run_id": manifest.run_id, "by": promotion["by"]}
     logger.info("%s names this release now.", POINTER, extra={"fields": fields})
+
+
+def _format_pointer(pointer: Mapping[str, Any]) -> bytes:
+    return json.dumps(pointer, indent=2, ensure_ascii=False).encode() + b"\n"
+
+
+def _restore_pointer(registry: Store, champion: Champion | None, etag: str) -> None:
+    """Write what the pointer held before, unless it has changed again."""
+    # Before the first champion there was no pointer, and nothing deletes one under a condition.
+    if champion and champion.pointer:
+        with suppress(StoreConflict):
+            registry.write_if(POINTER, _format_pointer(champion.pointer), etag)

@@ -10,7 +10,7 @@ from job.publish.champion import MANUAL, Champion, is_champion, read_champion, w
 from job.publish.decision import Decision
 from job.publish.releasing import ATTEMPTS
 from job.publish.verification import verify
-from job.release import MANIFEST, Manifest, folder_of
+from job.release import Manifest, folder_of
 from job.storage import Store, connect
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def promote(
         the decision that was carried out.
 
     Raises:
-        TemporaryError: others kept changing the champion.
+        TemporaryError: others kept changing the champion, or deleted the release.
     """
     for _ in range(ATTEMPTS):
         if not decision.promote or is_champion(manifest, decision.champion):
@@ -61,6 +61,8 @@ def promote(
             if is_champion(manifest, champion):
                 return decision  # The answer to our own write was lost, but not the write.
             decision = decide_again(champion)
+        except ReleaseError as error:
+            raise _explain_deletion(error) from error
         else:
             return decision
     raise _contended_champion(registry)
@@ -70,6 +72,9 @@ def finish_promotion(registry: Store, manifest: Manifest) -> PromotionState:
     """Finish a promotion that was cut off between manifest and pointer.
 
     A later choice by hand is left as it is.
+
+    Raises:
+        TemporaryError: the release was deleted meanwhile.
     """
     champion = read_champion(registry)
     if not is_champion(manifest, champion) and is_promotion_due(manifest, champion):
@@ -77,6 +82,8 @@ def finish_promotion(registry: Store, manifest: Manifest) -> PromotionState:
             write_pointer(registry, manifest, manifest.fields["promotion"], champion)
         except StoreConflict:
             champion = read_champion(registry)
+        except ReleaseError as error:
+            raise _explain_deletion(error) from error
         else:
             return PromotionState(promoted=True)
 
@@ -155,19 +162,13 @@ def promote_manually(
         except StoreConflict:
             logger.info("The champion changed in the meantime: trying again.")
         else:
-            _require_manifest(verified.store)
             return verified.store.uri
     raise _contended_champion(registry)
 
 
-def _require_manifest(store: Store) -> None:
-    """Raise if the release was deleted while the pointer came to name it."""
-    # A deletion removes the manifest and then looks at the pointer. So one of the two sees the
-    # other, and a release that is named when a deletion looks gets its manifest back.
-    if store.head(MANIFEST) is None:
-        raise ReleaseError(
-            f"{store.uri} was deleted while it was promoted.", "Promote another release."
-        )
+def _explain_deletion(error: ReleaseError) -> TemporaryError:
+    """The error of a run whose release was deleted before it became the champion."""
+    return TemporaryError(error.message, "Run again: the release is made once more.")
 
 
 def _contended_champion(registry: Store) -> TemporaryError:

@@ -3,9 +3,10 @@
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
-from job.errors import ReleaseNotFound
+from job.errors import ReleaseNotFound, StoreConflict
 from job.publish.champion import read_champion
 from job.publish.history import read_history
 from job.publish.promotion import is_promotion_due
@@ -110,7 +111,9 @@ def _delete_release(registry: Store, manifest: Manifest) -> bool:
     # `graft promote` writes the pointer and then looks for the manifest, and this is the other way
     # round. So at least one of the two sees the other.
     if manifest.run_id in _read_pointed_at(registry):
-        store.write_if(MANIFEST, manifest.raw, None)
+        # Another deletion of it may have put it back already.
+        with suppress(StoreConflict):
+            store.write_if(MANIFEST, manifest.raw, None)
         return False
     store.delete()
     return True

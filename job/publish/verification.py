@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from job.errors import ReleaseError
+from job.errors import ReleaseError, StoreNotFound
 from job.release import Manifest, hash_object, in_parallel, is_promised, open_release, read_manifest
 from job.storage import Store
 
@@ -66,7 +66,10 @@ def _find_file_problem(store: Store, manifest: Manifest, name: str) -> str:
         return f"{name} has {entry.size} bytes, expected {expected['bytes']}"
     # Twice, because a byte may have changed on its way here and not in the store.
     for _ in range(2):
-        received = hash_object(store, name)
+        try:
+            received = hash_object(store, name)
+        except StoreNotFound:
+            return f"{name} is missing: it was deleted while it was verified"
         if received == expected["sha256"]:
             return ""
     return f"{name} has sha256 {received}, expected {expected['sha256']}"

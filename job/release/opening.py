@@ -1,9 +1,10 @@
 """Find a release by its URI, and read the manifest that makes it one."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
-from job.errors import ReleaseError, ReleaseNotFound
+from job.errors import ReleaseError, ReleaseNotFound, StoreNotFound
 from job.release.manifest import MANIFEST, Manifest
 from job.release.pointer import POINTER, parse_pointer
 from job.storage import Store, connect
@@ -62,12 +63,16 @@ def read_manifest(store: Store) -> Manifest:
     Raises:
         ReleaseError: it is missing or not valid.
     """
-    if store.head(MANIFEST) is None:
+    raw = None
+    # It may be deleted between the two.
+    with suppress(StoreNotFound):
+        raw = read_bounded(store, MANIFEST) if store.head(MANIFEST) else None
+    if raw is None:
         raise ReleaseError(
             f"{store.uri} has no {MANIFEST}, so it is not a release.",
             "Run again: a release is finished by its manifest.",
         )
-    return Manifest.parse(read_bounded(store, MANIFEST), store.uri)
+    return Manifest.parse(raw, store.uri)
 
 
 def read_bounded(store: Store, key: str) -> bytes:

@@ -8,9 +8,9 @@ import pytest
 
 from job import pipeline, publish, settings
 from job.__main__ import main
-from job.errors import ReleaseError, ReleaseNotFound
+from job.errors import ReleaseError, ReleaseNotFound, TemporaryError
 from job.storage import Store
-from tests.publish.test_choice_by_hand import Runs
+from tests.publish.test_choice_by_hand import Runs, decision_against
 from tests.publish.test_releasing import racing
 
 
@@ -100,6 +100,20 @@ def test_a_release_that_is_promoted_while_it_is_deleted_comes_back(runs: Runs) -
     publish.verify(f"{runs.registry.uri}/releases/c")
 
 
+def test_two_deletions_may_put_the_same_release_back(runs: Runs) -> None:
+    """Seed 5111 of the crowds: the second one ended with a conflict."""
+    runs.lose("c")
+    runs.run("b")
+    runs.lose("a")
+    in_order(runs.registry, *"cba")
+    manifest = "releases/c/manifest.json"
+    raw = runs.registry.read(manifest)
+    late = racing(runs.registry, "write_if", lambda: runs.registry.write(manifest, raw))
+    late = racing(late, "delete", lambda: runs.choose("c"))
+    assert kept(publish.prune(late, 1))["c"] == "promoted in the meantime"
+    publish.verify(f"{runs.registry.uri}/releases/c")
+
+
 def test_a_choice_of_a_release_that_is_deleted_meanwhile_says_so(
     runs: Runs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,8 +123,27 @@ def test_a_choice_of_a_release_that_is_deleted_meanwhile_says_so(
     in_order(runs.registry, *"cba")
     late = racing(runs.registry, "write_if", lambda: publish.prune(runs.registry, 1))
     monkeypatch.setattr("job.publish.promotion.connect", lambda _: late)
+    before = runs.registry.read("promoted.json")
     with pytest.raises(ReleaseError, match="was deleted while it was promoted"):
         runs.choose("c")
+    assert runs.registry.read("promoted.json") == before
+
+
+def test_a_run_whose_release_is_deleted_before_it_is_promoted_leaves_the_champion(
+    runs: Runs,
+) -> None:
+    """Seed 54 of the simulated worlds: promoted.json named a release that was gone."""
+    runs.run("c")
+    manifest = runs.cut("b")
+    runs.choose("c")
+    runs.lose("a")
+    in_order(runs.registry, *"cba")
+    late = racing(runs.registry, "write_if", lambda: publish.prune(runs.registry, 1))
+    decision = decision_against(publish.read_champion(runs.registry))
+    with pytest.raises(TemporaryError, match="was deleted while it was promoted"):
+        publish.promote(late, manifest, decision, decision_against)
+    assert runs.champion == "c"
+    publish.verify(runs.registry.uri)
 
 
 def test_nothing_is_deleted_while_the_champion_is_not_known(runs: Runs) -> None:

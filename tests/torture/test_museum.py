@@ -3,7 +3,8 @@
 The seeds are those that found it at the time. They mean other worlds once the tool has changed.
 Faults that were found by other means have their tests with their rooms: a torn release in
 `tests/publish/test_releasing.py`, a roll-back that was undone in
-`tests/publish/test_choice_by_hand.py`, a pointer that changes under its reader in
+`tests/publish/test_choice_by_hand.py`, a promotion of a deleted release in
+`tests/publish/test_retention.py`, a pointer that changes under its reader in
 `tests/storage/test_s3.py`, and a cleared checkpoint in `tests/test_checkpoint.py`.
 """
 
@@ -106,3 +107,27 @@ def test_a_byte_that_changed_on_its_way_is_no_damage(tmp_path: Path) -> None:
     (release / "model.keras").write_bytes(b"damaged")
     with pytest.raises(ReleaseError):
         publish.verify(WrongOnce(release))
+
+
+class Vanishing(FolderStore):
+    """A store of which somebody deletes an object while it is looked at."""
+
+    deleted = ""
+
+    def stream(self, key: str, start: int = 0, etag: str = "") -> Iterator[bytes]:
+        if key == self.deleted:
+            self.delete(key)
+        yield from super().stream(key, start, etag)
+
+
+@pytest.mark.parametrize("name", ["model.keras", "manifest.json"])
+def test_a_release_that_is_deleted_while_it_is_verified_is_said_to_be_gone(
+    name: str, tmp_path: Path
+) -> None:
+    """Seeds 5028, 5107 of the crowds: the error spoke of a wrong bucket or endpoint."""
+    make_release(storage.connect(str(tmp_path / "pets")), tmp_path, "run-1")
+    store = Vanishing(tmp_path / "pets" / "releases" / "run-1")
+    store.deleted = name
+    with pytest.raises(ReleaseError) as caught:
+        publish.verify(store)
+    assert "is missing" in str(caught.value) or "has no manifest.json" in str(caught.value)

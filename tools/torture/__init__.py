@@ -2,6 +2,7 @@
 
     python -m tools.torture --worlds 200            # seeds 0 to 199
     python -m tools.torture --seed 17 --log         # one world again, with its events
+    python -m tools.torture --scene crowd           # worlds of one kind alone
 
 A world holds pods that run, promote, verify and read one model over one store and perhaps one
 cache. They take turns at every operation of the store or the file system, in an order that the seed
@@ -13,6 +14,10 @@ them. `docs/reference/durability.md` says what is promised and how it is shown.
 - `disk` stands between the processes and the operating system
 - `clock` replaces time and chance
 - `stand_ins` replaces the rooms that need TensorFlow
+- `plan` is what a seed decides
 - `pods` are what happens in a world, `auditor` is what must hold in it
 - `mutants` plants faults in a copy of `job/` and counts which are caught
+- `stores` asks a real store for what Graft needs of it
+- `hostile` makes hostile inputs, of which `honest` makes the originals
+- `keep_version` keeps what this version writes, for the tests of later ones
 """

@@ -6,12 +6,14 @@ import logging
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 from tools.torture import stand_ins
 
 stand_ins.install()
 
-from tools.torture.world import KINDS_OF_FAULT, Plan, digest_events, live  # noqa: E402
+from tools.torture.plan import KINDS_OF_FAULT, SCENES, Plan  # noqa: E402
+from tools.torture.world import Finding, digest_events, live  # noqa: E402
 
 
 def read_options() -> argparse.Namespace:
@@ -24,11 +26,31 @@ def read_options() -> argparse.Namespace:
         "--sweep", choices=sorted({*KINDS_OF_FAULT}), help="one fault at each operation"
     )
     parser.add_argument("--store", choices=("bucket", "folder"), default="bucket", help="for it")
+    parser.add_argument("--scene", choices=SCENES, default="", help="worlds of one kind alone")
     parser.add_argument("--seconds", type=float, help="stop after so many seconds")
+    parser.add_argument("--cpu-seconds", type=float, help="stop after so many seconds of CPU")
     parser.add_argument("--stop", action="store_true", help="stop after the first violation")
     parser.add_argument("--log", action="store_true", help="print the events")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser.parse_args()
+
+
+def live_worlds(options: argparse.Namespace) -> Iterator[tuple[int, Finding]]:
+    """Each world that the options ask for, by its seed, as long as there is time."""
+    began, cpu = time.perf_counter(), time.process_time()
+    for seed in range(options.first, options.first + options.worlds):
+        plan = Plan.draw(seed, options.scene)
+        if options.sweep:
+            plan = Plan.sweep(options.store, seed, options.sweep)
+        finding = live(plan)
+        if options.sweep and not finding.faults:
+            # The run was over before its turn came: all of its operations have been swept.
+            return
+        yield seed, finding
+        is_late = options.seconds and time.perf_counter() - began > options.seconds
+        is_spent = options.cpu_seconds and time.process_time() - cpu > options.cpu_seconds
+        if is_late or is_spent or (options.stop and finding.violations):
+            return
 
 
 def main() -> int:
@@ -37,17 +59,10 @@ def main() -> int:
     if options.seed is not None:
         options.first, options.worlds = options.seed, 1
     logging.disable(logging.CRITICAL)
-    began, cpu = time.perf_counter(), time.process_time()
+    cpu = time.process_time()
     points: Counter[str] = Counter()
     failed, digests = {}, {}
-    for seed in range(options.first, options.first + options.worlds):
-        plan = Plan.draw(seed)
-        if options.sweep:
-            plan = Plan.sweep(options.store, seed, options.sweep)
-        finding = live(plan)
-        if options.sweep and not finding.faults:
-            # The run was over before its turn came: all of its operations have been swept.
-            break
+    for seed, finding in live_worlds(options):
         points.update(finding.points)
         digests[seed] = digest_events(finding)
         if options.log:
@@ -56,9 +71,6 @@ def main() -> int:
             failed[seed] = finding.violations
             if not options.json:
                 _print_violations(seed, options, finding.violations)
-        is_late = options.seconds and time.perf_counter() - began > options.seconds
-        if is_late or (options.stop and failed):
-            break
     cpu = time.process_time() - cpu
     figures = {
         "worlds": len(digests),
@@ -76,8 +88,10 @@ def main() -> int:
 
 
 def _print_violations(seed: int, options: argparse.Namespace, found: tuple[str, ...]) -> None:
-    sweep = f" --sweep {options.sweep} --store {options.store}" if options.sweep else ""
-    print(f"seed {seed}: replay with python -m tools.torture --seed {seed}{sweep} --log")
+    more = f" --sweep {options.sweep} --store {options.store}" if options.sweep else ""
+    if options.scene:
+        more += f" --scene {options.scene}"
+    print(f"seed {seed}: replay with python -m tools.torture --seed {seed}{more} --log")
     print("\n".join(f"  {violation}" for violation in found))
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,10 @@ class Auditor:
     read: Callable[[str], bytes | None]
     list_keys: Callable[[str], list[str]]
     violations: list[str] = field(default_factory=list)
+    # By run id: the manifests that `graft prune` or a run with GRAFT_OUTPUT_KEEP has deleted.
+    pruned: dict[str, Manifest] = field(default_factory=dict)
+    # By run id: GRAFT_SEED of the run that writes checkpoints and staged files there.
+    owners: dict[str, int] = field(default_factory=dict)
     # The first valid manifest of each run id: no other one may ever take its place.
     manifests: dict[str, Manifest] = field(default_factory=dict)
     # All contents that promoted.json has had, with the process that wrote each.
@@ -33,15 +37,56 @@ class Auditor:
     # By run id: the process whose claim the release is.
     claimants: dict[str, str] = field(default_factory=dict)
 
-    def look_at(self, process: Process, key: str) -> None:
+    @property
+    def has_pruned(self) -> bool:
+        """Whether a release has been deleted."""
+        return bool(self.pruned)
+
+    def look_at_state(self, kind: str, key: str, process: Process, seed: int | None) -> None:
+        """What a run keeps for its next attempt is removed by runs of this id alone.
+
+        Args:
+            kind: of the operation.
+            key: below `runs/`.
+            process: that has changed it.
+            seed: GRAFT_SEED of the process. None for a person.
+        """
+        run_id = key.split("/")[1]
+        if kind not in ("DELETE", "unlink"):
+            if seed is not None:
+                self.owners.setdefault(run_id, seed)
+        elif key.endswith(".partial"):
+            # What a killed writer has left. A lock protects what somebody still writes.
+            return
+        elif run_id not in self.manifests and self.owners.get(run_id, seed) != seed:
+            self._report(f"{process.name} removed {key}, which is another run's")
+
+    def look_at(self, process: Process, key: str, *, may_prune: bool) -> None:
         """Check what a change to a key may have broken."""
         match key.split("/", maxsplit=2):
             case [name] if name == POINTER:
                 self._check_pointer(process)
             case ["releases", run_id, name]:
-                if name == CLAIM:
+                if name == CLAIM and self.read(key) is not None:
                     self.claimants[run_id] = process.name
+                if may_prune and name == MANIFEST and self.read(key) is None:
+                    self._note_pruned(run_id)
                 self._check_release(run_id, name)
+
+    def _note_pruned(self, run_id: str) -> None:
+        manifest = self.manifests.pop(run_id, None)
+        if manifest:
+            self.pruned[run_id] = manifest
+
+    def judge_pointer(self) -> None:
+        """When nobody is at work, promoted.json names a release that is there."""
+        raw = self.read(POINTER)
+        if raw is None:
+            return
+        pointer = json.loads(raw)
+        manifest = self._parse_manifest(pointer["run_id"])
+        if manifest is None or manifest.sha256 != pointer["manifest_sha256"]:
+            self._report(f"promoted.json names {pointer['run_id']}, which is gone")
 
     def require_act(self, process: Process, run_id: str, what: str) -> None:
         """A process was told that a release became the champion: it must have been so."""
@@ -54,7 +99,7 @@ class Auditor:
 
     def require_release(self, process: Process, run_id: str) -> None:
         """A process was told that a release exists."""
-        if self._parse_manifest(run_id) is None:
+        if self._parse_manifest(run_id) is None and run_id not in self.pruned:
             self._report(f"{process.name} was told of a release {run_id} that is not there")
 
     def _report(self, violation: str) -> None:
@@ -100,9 +145,13 @@ class Auditor:
             return
         if self.pointers and self.pointers[-1][0] == raw:
             return
+        if self._is_taken_back(raw, process):
+            self.pointers.pop()
+            return
         pointer = json.loads(raw)
         run_id, sha256 = pointer["run_id"], pointer["manifest_sha256"]
-        manifest = self._parse_manifest(run_id)
+        # A release that is deleted while it is promoted is judged when both have ended.
+        manifest = self._parse_manifest(run_id) or self.pruned.get(run_id)
         if manifest is None or manifest.sha256 != sha256:
             self._report(f"promoted.json names {run_id}, which is no complete release")
             return
@@ -115,6 +164,16 @@ class Auditor:
         elif pointer["previous"] is not None:
             self._report("the first champion has a predecessor")
         self.pointers.append((raw, process.name))
+
+    def _is_taken_back(self, raw: bytes, process: Process) -> bool:
+        """Whether a process undoes its own promotion of a release that was deleted meanwhile.
+
+        The deletion may have put the manifest back by now.
+        """
+        if len(self.pointers) < 2 or self.pointers[-2][0] != raw:
+            return False
+        last, writer = self.pointers[-1]
+        return writer == process.name and json.loads(last)["run_id"] in self.pruned
 
     def _check_succession(self, process: Process, manifest: Manifest, pointer: Any) -> None:
         before_raw, _ = self.pointers[-1]
@@ -138,26 +197,30 @@ class Auditor:
         against = manifest.fields["promotion"].get("against")
         return bool(against == (hashlib.sha256(pointer).hexdigest() if pointer else None))
 
-    def judge_end(self, seeds: set[str], images: set[str]) -> None:
+    def judge_end(self, seeds: set[str], versions: Sequence[set[str]]) -> None:
         """What must hold once every run has had an attempt without faults.
 
         Args:
             seeds: GRAFT_SEED of the runs.
-            images: SHA-256 of the images.
+            versions: SHA-256 of the images of each version of the data set, the last one last.
         """
         pointer = self.pointers[-1][0] if self.pointers else None
         released = set()
         for run_id, manifest in self.manifests.items():
-            released.add(str(manifest.fields["settings"].get("GRAFT_SEED", "0")))
             if manifest.won and self._is_due(manifest, pointer):
                 self._report(f"{run_id} has won and was never promoted")
             inventory = json.loads(self.read(f"releases/{run_id}/dataset.json") or "{}")
-            if {image["sha256"] for image in inventory.get("images", ())} != images:
+            images = {image["sha256"] for image in inventory.get("images", ())}
+            if images not in versions:
                 self._report(f"{run_id} was made of other images")
+            if images == versions[-1]:
+                released.add(str(manifest.fields["settings"].get("GRAFT_SEED", "0")))
         if released != seeds:
             self._report(f"there are releases of the seeds {released}, not of {seeds}")
         for key in self.list_keys(""):
-            if key.startswith("runs/") or "graft-probe" in key or key.endswith(".partial"):
+            # What a run of earlier images has left is the next attempt's, which never came.
+            is_state = key.startswith("runs/") and len(versions) == 1
+            if is_state or "graft-probe" in key or key.endswith(".partial"):
                 self._report(f"{key} is left")
 
     def _check_second_decision(self, process: Process, run_id: str) -> None:

@@ -1,8 +1,9 @@
 """An S3 server in memory, as the client of boto3 that the real `S3Store` speaks to."""
 
 import hashlib
+from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from io import BytesIO
 from types import SimpleNamespace
@@ -27,6 +28,9 @@ ANY = ("500", "503", "429", "slow")
 # Control objects are small: their bytes are protected on the way by TLS alone.
 VERIFIED = (".jpg", ".npz", ".pb", ".keras")
 PAGE_KEYS = 7
+PART_BYTES = 512
+# A listing that is stale shows the bucket before so many changes.
+STALE_CHANGES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +52,21 @@ class Bucket:
         scheduler: gives each request its turn and its fault.
         clock: of the world.
         answered: the processes that have had an answer.
+        expired: the processes whose credentials have expired for good.
+        uploads: what has arrived of uploads in parts, by an invisible id.
+        rotten: the keys whose content was damaged.
     """
 
     scheduler: Scheduler
     clock: Clock
     objects: dict[str, Content] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
+    expired: set[str] = field(default_factory=set)
+    uploads: dict[int, bytes] = field(default_factory=dict)
+    rotten: list[str] = field(default_factory=list)
+    _earlier: deque[dict[str, Content]] = field(
+        default_factory=lambda: deque([{}], maxlen=STALE_CHANGES)
+    )
     # What the session looks into for the credentials.
     _request_signer: Any = field(default_factory=lambda: SimpleNamespace(_credentials=None))
 
@@ -61,6 +74,7 @@ class Bucket:
         """Write an object. Returns its ETag."""
         etag = hashlib.md5(data, usedforsecurity=False).hexdigest()
         modified = datetime.fromtimestamp(int(self.clock.read_wall()), UTC)
+        self._earlier.append(dict(self.objects))
         self.objects[key] = Content(data, etag, modified, metadata or {})
         return etag
 
@@ -78,7 +92,9 @@ class Bucket:
     def get_object(self, Key: str, Range: str = "", IfMatch: str = "", **_: Any) -> Any:  # noqa: N803
         """As the client of boto3 does."""
         can = ("cut", "wrong") if Key.endswith(VERIFIED) else ("cut",)
-        fault = self._begin("GET", Key, *can)
+        fault = self._begin("GET", Key, *can, *(("rot",) if "/checkpoints/" in Key else ()))
+        if fault == "rot" and Key in self.objects:
+            self.damage(Key)
         content = self._find("GetObject", Key, "NoSuchKey")
         if IfMatch and IfMatch.strip('"') != content.etag:
             raise _refuse("GetObject", "PreconditionFailed", 412)
@@ -117,9 +133,39 @@ class Bucket:
             self.scheduler.done("PUT", Key)
         return {"ETag": f'"{etag}"'}
 
+    def damage(self, key: str) -> None:
+        """Flip a bit of an object, without another ETag, as a failing disk does."""
+        content = self.objects[key]
+        place = len(content.data) // 2
+        data = bytearray(content.data)
+        data[place] ^= 1
+        self.objects[key] = replace(content, data=bytes(data))
+        self.rotten.append(key)
+
     def upload_fileobj(self, source: IO[bytes], _bucket: str, key: str, **_: Any) -> None:
-        """As the client of boto3 does."""
-        self.put_object(key, source.read())
+        """As the client of boto3 does: in parts where it is large. A failure aborts the upload."""
+        data = source.read()
+        # The size of a log is not the seed's: it holds real times.
+        if len(data) <= PART_BYTES or "/logs/" in key:
+            self.put_object(key, data)
+            return
+        self._begin("CREATE", key)
+        number = self.scheduler.operations
+        self.uploads[number] = b""
+        try:
+            for start in range(0, len(data), PART_BYTES):
+                if self._begin("PART", key, "lost") == "lost":
+                    raise ReadTimeoutError(endpoint_url="in memory")
+                self.uploads[number] += data[start : start + PART_BYTES]
+            fault = self._begin("COMPLETE", key, "lost")
+            self.put(key, self.uploads[number])
+            self.scheduler.done("PUT", key)
+            if fault == "lost":
+                raise ReadTimeoutError(endpoint_url="in memory")
+        except Exception:
+            self.uploads.pop(number)
+            raise
+        self.uploads.pop(number)
 
     def get_paginator(self, _operation: str) -> Any:
         """As the client of boto3 does."""
@@ -129,6 +175,7 @@ class Bucket:
         """As the client of boto3 does."""
         keys = [item["Key"] for item in Delete["Objects"]]
         fault = self._begin("DELETE", keys[0], "lost")
+        self._earlier.append(dict(self.objects))
         for key in keys:
             self.objects.pop(key, None)
             self.scheduler.done("DELETE", key)
@@ -140,11 +187,12 @@ class Bucket:
         last = ""
         while True:
             # Each page shows the bucket as it is when it is asked for.
-            self._begin("LIST", Prefix)
-            keys = sorted(key for key in self.objects if key.startswith(Prefix) and key > last)
+            fault = self._begin("LIST", Prefix, "stale")
+            shown = self._earlier[0] if fault == "stale" else self.objects
+            keys = sorted(key for key in shown if key.startswith(Prefix) and key > last)
             page = []
             for key in keys[:PAGE_KEYS]:
-                content = self.objects[key]
+                content = shown[key]
                 row = {"Key": key, "Size": len(content.data), "ETag": f'"{content.etag}"'}
                 page.append({**row, "LastModified": content.modified})
             yield {"Contents": page, "Name": "bucket", "KeyCount": len(page)}
@@ -156,10 +204,14 @@ class Bucket:
         process = self.scheduler.current
         # A token that has never worked is a wrong setting.
         if process and process.name in self.answered:
-            can = ("expired", *can)
+            can = ("expired", "expires", *can)
         fault = self.scheduler.operate(kind, key, (*ANY, *can))
         if process:
             self.answered.add(process.name)
+            if fault == "expires":
+                self.expired.add(process.name)
+            if process.name in self.expired:
+                raise _refuse(kind, *REFUSALS["expired"])
         if fault == "slow":
             self.clock.now += 100
             return ""
@@ -202,7 +254,7 @@ class _Body:
 
 def _refuse(operation: str, code: str, status: int, attempts: int = 0) -> ClientError:
     metadata = {"HTTPStatusCode": status, "RetryAttempts": attempts}
-    names = {"HEAD": "HeadObject", "GET": "GetObject", "PUT": "PutObject"}
+    names = {"HEAD": "HeadObject", "GET": "GetObject", "PUT": "PutObject", "PART": "UploadPart"}
     if operation in ("HEAD", "HeadObject"):
         # An answer to HEAD has no body, so that its code is the status alone.
         code = str(status)

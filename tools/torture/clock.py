@@ -20,10 +20,12 @@ class Clock:
     Attributes:
         now: seconds since the world began. They never go back.
         beginning: of the world, as seconds since 1970. Files of a folder have real times.
+        find_skew: seconds by which the machine of the present process is ahead.
     """
 
     now: float = 0.0
     beginning: float = field(default_factory=time.time)
+    find_skew: Callable[[], float] = lambda: 0.0
 
     def read_monotonic(self) -> float:
         """As `time.monotonic`."""
@@ -31,8 +33,12 @@ class Clock:
         return self.now
 
     def read_wall(self) -> float:
-        """As `time.time`."""
+        """The true time, which the servers have."""
         return self.beginning + self.read_monotonic()
+
+    def read_skewed(self) -> float:
+        """As `time.time` on the machine of the present process."""
+        return self.read_wall() + self.find_skew()
 
 
 @contextmanager
@@ -53,7 +59,7 @@ def replace_time_and_chance(
         give_way()
 
     with (
-        patch.object(time, "time", clock.read_wall),
+        patch.object(time, "time", clock.read_skewed),
         patch.object(time, "monotonic", clock.read_monotonic),
         patch.object(time, "sleep", sleep),
         patch.object(os, "urandom", chance.randbytes),

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import io
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from job.files import PARTIAL
 from tools.torture.scheduler import Scheduler
 
 ERRORS = {"enospc": errno.ENOSPC, "eio": errno.EIO}
+CHECKPOINT = re.compile(r"/checkpoints/.*\.npz$")
 # Functions of `os` by the position of the path that names the operation.
 CHANGES = {"link": 1, "rename": 1, "replace": 1, "unlink": 0, "mkdir": 0, "rmdir": 0}
 
@@ -34,6 +36,8 @@ class Disk:
         self._root = os.path.realpath(root) + "/"
         self._writable = writable
         self.strays: list[str] = []
+        # The files whose content was damaged.
+        self.rotten: list[str] = []
         # What was written and is not synced yet, and what got its name too early.
         self._unsynced: set[str] = set()
         self.not_durable: list[str] = []
@@ -113,13 +117,29 @@ class Disk:
             if writes:
                 self._require_writable(Path(file))
             if below is not None:
-                faults = ("eio", "enospc") if writes else ()
-                self._operate("open to write" if writes else "open", below, *faults)
+                self._open_below(Path(file), below, writes=writes)
             if set(mode) & set("wax"):
                 self._unsynced.add(str(file))
             return real(file, mode, *more, **named)
 
         return open_file
+
+    def _open_below(self, path: Path, below: str, *, writes: bool) -> None:
+        if writes:
+            self._operate("open to write", below, "eio", "enospc")
+            return
+        can = ("rot",) if CHECKPOINT.search(below) and path.is_file() else ()
+        fault = self._scheduler.operate("open", below, can)
+        if fault == "rot":
+            with self._scheduler.outside():
+                self.damage(path)
+
+    def damage(self, path: Path) -> None:
+        """Flip a bit of a file, as a failing disk does."""
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        self.rotten.append(str(path))
 
     def _wrap_lock(self) -> Callable[..., Any]:
         real = fcntl.flock

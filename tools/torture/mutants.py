@@ -27,18 +27,22 @@ class Mutant:
         module: path below `job/`.
         old: text that occurs there exactly once.
         new: text in its place.
+        scene: the kind of world that can show it. Empty for all kinds.
     """
 
     name: str
     module: str
     old: str
     new: str
+    scene: str = ""
 
 
 RELEASING, CLAIM = "publish/releasing.py", "publish/claim.py"
 PROMOTION, CHAMPION = "publish/promotion.py", "publish/champion.py"
 CHECKPOINT, FILES, ATOMIC = "checkpoint.py", "files.py", "storage/atomic.py"
 S3, PIPELINE = "storage/s3.py", "pipeline/__init__.py"
+RETENTION, HISTORY = "publish/retention.py", "publish/history.py"
+TRAIN = "        trained = train(inputs, context, history, exporter)\n"
 FINISH = "        in_parallel(lambda name: store.upload(name, paths[name]), paths)\n"
 STAGE = "        in_parallel(lambda name: staging.upload(name, paths[name]), described)\n"
 
@@ -86,14 +90,16 @@ MUTANTS = (
     Mutant(
         "promote without the ETag",
         CHAMPION,
-        "registry.write_if(POINTER, raw, champion.etag if champion else None)",
-        "registry.write(POINTER, raw)",
+        "registry.write_if(POINTER, _format_pointer(pointer), champion.etag if champion else None)",
+        "registry.write(POINTER, _format_pointer(pointer))",
+        scene="crowd",
     ),
     Mutant(
         "ETag is read after the content",
         CHAMPION,
-        "    pointer: Mapping[str, Any] = {}\n",
-        "    entry = registry.head(POINTER)\n    pointer: Mapping[str, Any] = {}\n",
+        "        etag=entry.etag,\n",
+        "        etag=(registry.head(POINTER) or entry).etag,\n",
+        scene="crowd",
     ),
     Mutant(
         "predecessor is not recorded",
@@ -143,26 +149,30 @@ MUTANTS = (
         PROMOTION,
         '            logger.info("The champion changed in the meantime: trying again.")\n',
         "            return verified.store.uri\n",
+        scene="crowd",
     ),
     Mutant(
         "choice by hand is not unique",
         PROMOTION,
         '        "choice": uuid4().hex,\n',
         '        "choice": "by hand",\n',
+        scene="crowd",
     ),
     Mutant(
         "old states are removed before the new one is there",
         CHECKPOINT,
         "        with write_whole(path) as file:\n",
         '        self.store.delete("")\n        with write_whole(path) as file:\n',
+        scene="relay",
     ),
-    Mutant("no state is kept", CHECKPOINT, "KEPT = 2", "KEPT = 0"),
-    Mutant("oldest state is taken", CHECKPOINT, "reverse=True", "reverse=False"),
+    Mutant("no state is kept", CHECKPOINT, "KEPT = 2", "KEPT = 0", scene="relay"),
+    Mutant("oldest state is taken", CHECKPOINT, "reverse=True", "reverse=False", scene="relay"),
     Mutant(
         "states are numbered from 1 again",
         CHECKPOINT,
         'self._number = int(newest.partition("-")[0])',
         "pass",
+        scene="relay",
     ),
     Mutant(
         "checkpoint is uploaded under the shared name",
@@ -183,6 +193,7 @@ MUTANTS = (
         CHECKPOINT,
         "            return None\n        if hashlib.sha256(data).hexdigest() == digest:\n",
         "            return None\n        if data:\n",
+        scene="relay",
     ),
     Mutant(
         "file gets its name without a lock",
@@ -298,8 +309,8 @@ MUTANTS = (
     Mutant(
         "checkpoints go before the release",
         PIPELINE,
-        "    trained = train(inputs, context, history)\n",
-        "    trained = train(inputs, context, history)\n    inputs.checkpoints.clear()\n",
+        TRAIN,
+        TRAIN + "        inputs.checkpoints.clear()\n",
     ),
     Mutant(
         "seed is forgotten in the run id",
@@ -309,7 +320,7 @@ MUTANTS = (
     ),
     Mutant(
         "settings are forgotten in the history",
-        "publish/history.py",
+        HISTORY,
         '                and manifest.fields["settings"] == settings\n',
         "",
     ),
@@ -333,7 +344,7 @@ MUTANTS = (
     ),
     Mutant(
         "rows of activations are mixed up",
-        "features.py",
+        "kept_rows.py",
         "index.setdefault(image, (shard, row))",
         "index.setdefault(image, (shard, 0))",
     ),
@@ -342,6 +353,130 @@ MUTANTS = (
         "release/opening.py",
         'if manifest.sha256 != pointer["manifest_sha256"]:',
         "if False:",
+        scene="crowd",
+    ),
+    Mutant(
+        "refusal of S3 is swallowed",
+        S3,
+        '.get("RetryAttempts", 0):\n                raise\n',
+        '.get("RetryAttempts", 0):\n                return ""\n',
+    ),
+    Mutant(
+        "refusal of a folder is swallowed",
+        "storage/folder.py",
+        "        if not was_written:\n            raise self._conflict_at(key)\n",
+        "",
+    ),
+    Mutant(
+        "data are forgotten in the run id",
+        PIPELINE,
+        "make_run_id(settings.shaping_values(), data.digest)",
+        'make_run_id(settings.shaping_values(), "")',
+        scene="nights",
+    ),
+    Mutant(
+        "data are forgotten in the history",
+        HISTORY,
+        'manifest.fields["data"].get("listing") == listing\n                and ',
+        "",
+        scene="nights",
+    ),
+    Mutant(
+        "cache knows an object by its name alone",
+        "dataset/cache.py",
+        "        return self._contents.get((entry.key, entry.size, entry.etag))\n",
+        "        known = {key: content for (key, _, _), content in self._contents.items()}\n"
+        "        return known.get(entry.key)\n",
+        scene="nights",
+    ),
+    Mutant(
+        "training goes on a step late",
+        CHECKPOINT,
+        '            return cls(arrays, text["facts"])\n',
+        '            facts = {**text["facts"], "step": text["facts"]["step"] + 1}\n'
+        "            return cls(arrays, facts)\n",
+        scene="relay",
+    ),
+    Mutant(
+        "training goes on a step early",
+        CHECKPOINT,
+        '            return cls(arrays, text["facts"])\n',
+        '            facts = {**text["facts"], "step": max(0, text["facts"]["step"] - 1)}\n'
+        "            return cls(arrays, facts)\n",
+        scene="relay",
+    ),
+    Mutant(
+        "seed is forgotten in the batches",
+        "pipeline/phases.py",
+        "settings.training, settings.seed)",
+        "settings.training, 0)",
+    ),
+    Mutant(
+        "state on this disk is trusted",
+        CHECKPOINT,
+        "            data = (self.folder / name).read_bytes()\n",
+        "            return (self.folder / name).read_bytes()\n",
+        scene="relay",
+    ),
+    Mutant(
+        "deleted release is promoted",
+        CHAMPION,
+        "    if store.head(MANIFEST) is None:\n",
+        "    if False:\n",
+        scene="crowd",
+    ),
+    Mutant(
+        "pointer stays at a deleted release",
+        CHAMPION,
+        "        _restore_pointer(registry, champion, etag)\n",
+        "",
+        scene="crowd",
+    ),
+    Mutant(
+        "promoted release is deleted",
+        RETENTION,
+        "    if manifest.run_id in _read_pointed_at(registry):\n",
+        "    if False:\n",
+        scene="crowd",
+    ),
+    Mutant(
+        "files are deleted before the manifest",
+        RETENTION,
+        "    store.delete(MANIFEST)\n",
+        '    store.delete("saved_model")\n    store.delete(MANIFEST)\n',
+        scene="crowd",
+    ),
+    Mutant(
+        "choice by hand is not recorded as one",
+        PROMOTION,
+        '        "by": MANUAL,\n',
+        '        "by": "score",\n',
+        scene="crowd",
+    ),
+    Mutant(
+        "probes of others are swept",
+        "storage/store.py",
+        "PROBE_SECONDS = 24 * 3600\n",
+        "PROBE_SECONDS = 1800\n",
+    ),
+    Mutant(
+        "secret is written into the manifest",
+        "pipeline/records.py",
+        '        "name": inputs.settings.name,\n        "run_id": inputs.run_id,\n',
+        '        "name": inputs.settings.name,\n        "run_id": inputs.run_id,\n'
+        '        "environment": dict(__import__("os").environ),\n',
+    ),
+    Mutant(
+        "secret is written into the log",
+        PIPELINE,
+        "    registry.sweep()\n",
+        '    registry.sweep()\n    logger.info("%s", dict(__import__("os").environ))\n',
+    ),
+    Mutant(
+        "file is written elsewhere",
+        PIPELINE,
+        "    registry.sweep()\n",
+        '    registry.sweep()\n    open("/dev/full", "a").close()\n',
     ),
 )
 
@@ -361,7 +496,9 @@ def find_catch(mutant: Mutant) -> tuple[int, str] | None:
         if text.count(mutant.old) != 1:
             raise ValueError(f"{mutant.name}: occurs {text.count(mutant.old)} times")
         path.write_text(text.replace(mutant.old, mutant.new))
-        options = ["--worlds", str(WORLDS), "--seconds", str(SECONDS), "--stop", "--json"]
+        options = ["--worlds", str(WORLDS), "--cpu-seconds", str(SECONDS), "--stop", "--json"]
+        if mutant.scene:
+            options += ["--scene", mutant.scene]
         done = subprocess.run(
             [sys.executable, "-m", "tools.torture", *options],
             cwd=copy,
@@ -371,7 +508,8 @@ def find_catch(mutant: Mutant) -> tuple[int, str] | None:
             check=False,
         )
     if not done.stdout:
-        return 0, done.stderr.strip().splitlines()[-1]
+        # Not even a world was possible.
+        return 0, f"crashed: {done.stderr.strip().splitlines()[-1]}"
     failed = json.loads(done.stdout)["failed"]
     for seed, violations in failed.items():
         return int(seed), violations[0]

@@ -2,13 +2,14 @@
 
 import signal
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from job import publish
+from job import publish, storage
 from job.commands.outcome import run_until_result
 from job.commands.training import _run_watched
-from job.errors import JobError, ReleaseNotFound, TemporaryError
+from job.errors import JobError, ReleaseError, ReleaseNotFound, TemporaryError
 from job.release import open_release
 from job.result import Result
 from tools.torture.auditor import Auditor
@@ -71,6 +72,21 @@ def judge_run(process: Process, auditor: Auditor) -> bool:
     return True
 
 
+def prune_any(registry: str) -> str:
+    """`graft prune` that keeps as little as it may."""
+    with suppress(ReleaseNotFound):
+        publish.prune(storage.connect(registry), 1)
+    return ""
+
+
+def roll_back_any(registry: str) -> str:
+    """`graft rollback`. Returns the run id of the champion, or nothing if there is no way back."""
+    try:
+        return publish.roll_back(registry).rpartition("/")[2]
+    except ReleaseNotFound:
+        return ""
+
+
 def promote_any(registry: str, auditor: Auditor, choose: Any) -> str | None:
     """`graft promote` of one of the releases that there are. Returns its run id."""
     if not auditor.manifests:
@@ -82,7 +98,7 @@ def promote_any(registry: str, auditor: Auditor, choose: Any) -> str | None:
 
 def judge_promotion(process: Process, auditor: Auditor) -> bool:
     """Whether another attempt is due."""
-    if isinstance(process.outcome, str):
+    if isinstance(process.outcome, str) and process.outcome:
         auditor.require_act(process, process.outcome, "by hand")
     return _judge_reader(process, auditor)
 
@@ -108,6 +124,9 @@ def _judge_reader(process: Process, auditor: Auditor) -> bool:
         return error is not None
     if isinstance(error, JobError) and OF_THE_DISK & set(process.faults):
         return True
+    if isinstance(error, ReleaseError) and auditor.has_pruned:
+        # What was opened or chosen by hand a moment ago may be deleted meanwhile.
+        return False
     kind = type(error).__name__
     auditor.violations.append(f"{process.name} saw {kind}: {error}")
     return False

@@ -3,7 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]  # it has no stubs
@@ -20,17 +20,21 @@ class Stuck(Exception):
     """No process can go on, or all of them go on for ever."""
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """What goes wrong at one operation.
 
     Attributes:
         after: it waits until so many operations of the world are over.
         kind: such as `kill`, `lost` or `enospc`. Only some operations can have it.
+        at: a part of the name of the object. Empty for any.
+        skip: so many operations that could have it are spared.
     """
 
-    after: int
+    after: int = 0
     kind: str
+    at: str = ""
+    skip: int = 0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -68,7 +72,7 @@ class Scheduler:
     Attributes:
         random: of the seed.
         stickiness: how probably the same process goes on.
-        faults: those that have not happened yet, by `after`.
+        faults: those that have not happened yet.
         after_operation: called after each operation with a durable effect.
         after_process: called when a process has ended.
         events: the log: one line per operation.
@@ -146,7 +150,7 @@ class Scheduler:
         if self.operations > MOST_OPERATIONS:
             raise Stuck(f"{process.name} goes on for ever: {kind} {what}")
         self.points.add(kind)
-        fault = self._take_fault(("kill", "sigterm", *can))
+        fault = self._take_fault(what, ("kill", "sigterm", *can))
         self.events.append(f"{self.operations} {process.name} {kind} {what} {fault}".rstrip())
         if fault:
             process.faults.append(fault)
@@ -214,13 +218,15 @@ class Scheduler:
             if not process.alive:
                 raise Killed
 
-    def _take_fault(self, can: tuple[str, ...]) -> str:
-        for fault in self.faults:
-            if fault.after > self.operations:
-                return ""
-            if fault.kind in can:
-                self.faults.remove(fault)
-                return fault.kind
+    def _take_fault(self, what: str, can: tuple[str, ...]) -> str:
+        for place, fault in enumerate(self.faults):
+            if fault.after > self.operations or fault.kind not in can or fault.at not in what:
+                continue
+            if fault.skip:
+                self.faults[place] = replace(fault, skip=fault.skip - 1)
+                continue
+            del self.faults[place]
+            return fault.kind
         return ""
 
     def _switch_to(self, process: Process) -> None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import random
 import re
@@ -10,106 +11,38 @@ import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import numpy as np
 
+from job import publish
+from job.errors import ReleaseError
+from job.release import MANIFEST, POINTER, open_release
 from job.storage import s3
 from job.storage.s3 import S3Store, Session
+from job.telemetry.logs import JsonFormatter
 from tools.torture import pods, stand_ins
 from tools.torture.auditor import Auditor
 from tools.torture.bucket import Bucket
 from tools.torture.clock import Clock, replace_time_and_chance
 from tools.torture.disk import Disk
+from tools.torture.plan import Plan, RunPlan
 from tools.torture.pods import Pod
-from tools.torture.scheduler import Fault, Process, Scheduler, Stuck
+from tools.torture.scheduler import Process, Scheduler, Stuck
 
-KINDS_OF_FAULT = (
-    *("kill",) * 6,
-    *("sigterm",) * 2,
-    *("lost", "repeated") * 2,
-    *("500", "503", "429", "409", "412", "slow", "expired", "cut", "wrong", "enospc", "eio"),
-)
-EPOCHS = 2
 IMAGES = 5
-
-
-@dataclass(frozen=True, order=True, kw_only=True)
-class RunPlan:
-    """One run: GRAFT_SEED, the kind of its machine, and its cache."""
-
-    seed: int
-    machine: str
-    cache: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What a seed decides about its world.
-
-    Attributes:
-        seed: of the world.
-        kind: of its store: `bucket` or `folder`.
-        runs: what runs, perhaps at once.
-        promotions: how often a person promotes.
-        readers: how often somebody reads.
-        interval: seconds between checkpoints.
-        stickiness: how probably one process goes on after an operation.
-        faults: what goes wrong, and when.
-    """
-
-    seed: int
-    kind: str
-    runs: tuple["RunPlan", ...]
-    promotions: int
-    readers: int
-    interval: float
-    stickiness: float
-    faults: tuple[tuple[int, str], ...]
-
-    @classmethod
-    def draw(cls, seed: int) -> "Plan":
-        """The plan of a seed."""
-        chance = random.Random(f"plan {seed}")
-        is_shared = chance.random() < 0.5
-        runs = []
-        for number in range(chance.choice((1, 2, 2, 3, 4))):
-            cache = "shared" if is_shared else f"own{number}"
-            seed_of_run, machine = chance.choice((0, 0, 0, 1, 2)), chance.choice("aab")
-            runs.append(RunPlan(seed=seed_of_run, machine=machine, cache=cache))
-        faults = []
-        for _ in range(chance.choice((0, 1, 1, 2, 3, 5))):
-            faults.append((chance.randrange(900 * len(runs)), chance.choice(KINDS_OF_FAULT)))
-        # A byte that is wrong twice at one place counts as damage.
-        wrong = [fault for fault in faults if fault[1] == "wrong"]
-        faults = [fault for fault in faults if fault not in wrong[1:]]
-        return cls(
-            seed=seed,
-            kind=chance.choice(("bucket", "bucket", "folder")),
-            runs=tuple(runs),
-            promotions=chance.choice((0, 0, 1, 2)),
-            readers=chance.choice((0, 1, 2)),
-            interval=chance.choice((0.0, 2.0, 5.0, 100.0)),
-            stickiness=chance.choice((0.0, 0.5, 0.9, 0.98)),
-            faults=tuple(sorted(faults)),
-        )
-
-    @classmethod
-    def sweep(cls, store: str, operation: int, fault: str) -> "Plan":
-        """One run alone, and one fault at its n-th operation or the next that can have it."""
-        return cls(
-            seed=0,
-            kind=store,
-            runs=(RunPlan(seed=0, machine="a", cache="own"),),
-            promotions=0,
-            readers=0,
-            interval=2.0,
-            stickiness=1.0,
-            faults=((operation, fault),),
-        )
+# Of so many worlds one writes its logs, which takes time.
+LOGGED = 4
+# What no output may hold.
+SECRET = "torture-planted-secret-7f3b"
+SECRETS = {
+    "AWS_ACCESS_KEY_ID": "torture-key",
+    "AWS_SECRET_ACCESS_KEY": SECRET,
+    "AWS_SESSION_TOKEN": SECRET,
+}
 
 
 @dataclass(kw_only=True)
@@ -130,16 +63,23 @@ class World:
     # By the address of the checkpoints: the last durable step of the training, and where it is.
     durable: dict[str, int] = field(default_factory=dict)
     begun: list[tuple[str, int, int]] = field(default_factory=list)
-    images: set[str] = field(default_factory=set)
+    # SHA-256 of the images of each version of the data set.
+    versions: list[set[str]] = field(default_factory=lambda: [set()])
+    said: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         chance = random.Random(f"turns {self.plan.seed}")
-        faults = [Fault(after=after, kind=kind) for after, kind in self.plan.faults]
-        self.scheduler = Scheduler(random=chance, stickiness=self.plan.stickiness, faults=faults)
+        self.scheduler = Scheduler(
+            random=chance, stickiness=self.plan.stickiness, faults=list(self.plan.faults)
+        )
+        self.skews: dict[str, float] = {}
+        self.clock.find_skew = self._find_skew
         self.bucket = Bucket(scheduler=self.scheduler, clock=self.clock)
         self.auditor = Auditor(read=self._read_key, list_keys=self._list_keys)
         self.disk = Disk(self.scheduler, self.root, self._is_writable)
         self.pods: dict[str, Pod] = {}
+        # Who may delete releases.
+        self.pruners: set[str] = set()
         self.scheduler.after_operation = self._audit
         self.scheduler.after_process = self._end_process
 
@@ -159,22 +99,21 @@ class World:
         self._add_people()
         try:
             self.scheduler.run()
+            self._let_crowd_act()
             if all(process.alive for process in self.scheduler.processes):
                 # Without a kill nothing is left that would have to be swept.
                 self._judge_scratch()
             self.scheduler.faults.clear()
+            if self.plan.has_new_data and len(self.versions) == 1:
+                self._replace_image()
             # What killed runs have left is swept when nobody can be at it any more.
             self.clock.now += 8 * 24 * 3600
             # Faults have stopped: one more attempt of each run must do.
-            for number, run in enumerate(sorted(set(self.plan.runs))):
+            last = {replace(run, keep=0, skew=0.0) for run in self.plan.runs}
+            for number, run in enumerate(sorted(last)):
                 self._add_run(f"last{number}", run, delay=0, attempts=1)
                 self.scheduler.run()
-            self.pods["check"] = Pod(
-                name="check",
-                act=lambda _: pods.read_champion(f"{self.address}/out/pets"),
-                judge=lambda process: pods.judge_reader(process, self.auditor),
-            )
-            self._start("check", 0)
+            self._add_person("check", "read", delay=0)
             self.scheduler.run()
         except Stuck as error:
             self.auditor.violations.append(f"the world is stuck: {error}")
@@ -187,14 +126,19 @@ class World:
             "GRAFT_OUTPUT_URI": f"{self.address}/out",
             "GRAFT_CACHE_DIR": str(self.root / "caches" / run.cache),
             "GRAFT_SEED": str(run.seed),
-            "GRAFT_TRAINING_EPOCHS": str(EPOCHS),
+            "GRAFT_TRAINING_EPOCHS": str(self.plan.epochs),
             "GRAFT_BACKBONE_WEIGHTS": "none",
             "GRAFT_TRANSFER_MODE": "all",
             "GRAFT_TELEMETRY_PORT": "0",
             "GRAFT_CHECKPOINT_INTERVAL_SECONDS": str(self.plan.interval),
+            **SECRETS,
         }
+        if run.keep:
+            environment["GRAFT_OUTPUT_KEEP"] = str(run.keep)
+            self.pruners.add(name)
         self.machines[name] = run.machine
         self.seeds[name] = run.seed
+        self.skews[name] = run.skew
         self.pods[name] = Pod(
             name=name,
             act=lambda process: pods.run_job(process, environment),
@@ -205,23 +149,44 @@ class World:
         self._start(name, delay)
 
     def _add_people(self) -> None:
-        registry = f"{self.address}/out/pets"
-        choose = random.Random(f"choices {self.plan.seed}").choice
-        for number in range(self.plan.promotions):
-            self.pods[f"person{number}"] = Pod(
-                name=f"person{number}",
-                act=lambda _: pods.promote_any(registry, self.auditor, choose),
-                judge=lambda process: pods.judge_promotion(process, self.auditor),
-            )
+        place, most = self.scheduler.random.randrange, 900 * len(self.plan.runs)
+        for number, deed in enumerate(self.plan.deeds):
+            self._add_person(f"person{number}", deed, delay=place(most))
         for number in range(self.plan.readers):
-            self.pods[f"reader{number}"] = Pod(
-                name=f"reader{number}",
-                act=lambda _: pods.read_champion(registry),
-                judge=lambda process: pods.judge_reader(process, self.auditor),
-            )
-        for name in self.pods:
-            if name.startswith(("person", "reader")):
-                self._start(name, self.scheduler.random.randrange(900 * len(self.plan.runs)))
+            self._add_person(f"reader{number}", "read", delay=place(most))
+        if self.plan.has_new_data and self.plan.kind == "bucket":
+            # The files of a folder must not be changed while a run lasts.
+            owner = Pod(name="owner", act=lambda _: self._replace_image(), judge=lambda _: False)
+            self.pods["owner"] = owner
+            self._start("owner", place(most))
+
+    def _let_crowd_act(self) -> None:
+        """Many promote, roll back, prune and read at once."""
+        for number, deed in enumerate(self.plan.crowd):
+            self._add_person(f"crowd{number}", deed, delay=self.scheduler.random.randrange(30))
+        self.scheduler.run()
+        self.auditor.judge_pointer()
+
+    def _add_person(self, name: str, deed: str, *, delay: int) -> None:
+        registry = f"{self.address}/out/pets"
+        choose = random.Random(f"choices {self.plan.seed} {name}").choice
+        acts: dict[str, Callable[[Process], Any]] = {
+            "promote": lambda _: pods.promote_any(registry, self.auditor, choose),
+            "roll back": lambda _: pods.roll_back_any(registry),
+            "prune": lambda _: pods.prune_any(registry),
+            "read": lambda _: pods.read_champion(registry),
+        }
+        is_choice = deed in ("promote", "roll back")
+        judge = pods.judge_promotion if is_choice else pods.judge_reader
+        if deed == "prune":
+            self.pruners.add(name)
+        self.pods[name] = Pod(
+            name=name,
+            act=acts[deed],
+            judge=lambda process: judge(process, self.auditor),
+            attempts=3,
+        )
+        self._start(name, delay)
 
     def _start(self, name: str, delay: int) -> None:
         pod = self.pods[name]
@@ -251,8 +216,15 @@ class World:
             run_id = address.rsplit("/", 2)[1]
             # A release takes the place of its states. Of two runs of one id that train at once,
             # the next attempt may take the states of either.
-            is_alone = sum(run.seed == seed for run in self.plan.runs) == 1
-            is_due = is_alone and run_id not in self.auditor.manifests
+            is_due = (
+                sum(run.seed == seed for run in self.plan.runs) == 1
+                and run_id not in self.auditor.manifests
+                and run_id not in self.auditor.pruned
+                # A damaged state gives way to the one before it, and a stale list hides the newest.
+                and not self.bucket.rotten
+                and not self._is_rotten(run_id)
+                and not any("stale" in each.faults for each in self.scheduler.processes)
+            )
             return self.durable.get(address, 0) if is_due else 0
 
         def report_start(address: str, step: int, durable: int) -> None:
@@ -269,19 +241,37 @@ class World:
             report_checkpoint=report_checkpoint,
         )
 
+    def _find_skew(self) -> float:
+        process = self.scheduler.current
+        return self.skews.get(process.name.partition(".")[0], 0.0) if process else 0.0
+
+    def _is_rotten(self, run_id: str) -> bool:
+        """Whether a checkpoint was damaged in the folder that plays the part of the bucket."""
+        return any(f"runs/{run_id}/" in path for path in self.disk.rotten)
+
     def _write_images(self) -> None:
         for label in stand_ins.CLASSES:
             for number in range(IMAGES):
-                name, data = f"data/{label}/{number}.jpg", f"{label} {number}".encode() * 5
-                self.images.add(hashlib.sha256(data).hexdigest())
-                if self.plan.kind == "bucket":
-                    self.bucket.put(name, data)
-                else:
-                    path = self.root / "bucket" / name
-                    path.parent.mkdir(parents=True, exist_ok=True)
-                    path.write_bytes(data)
+                self._write_image(f"data/{label}/{number}.jpg", f"{label} {number}".encode() * 5)
         if self.plan.kind == "folder":
             (self.root / "bucket" / "out").mkdir()
+
+    def _replace_image(self) -> None:
+        """Another picture of the same size under the same name."""
+        label = stand_ins.CLASSES[0]
+        before = hashlib.sha256(f"{label} 0".encode() * 5).hexdigest()
+        self.versions.append(self.versions[-1] - {before})
+        with self.scheduler.outside():
+            self._write_image(f"data/{label}/0.jpg", f"{label} x".encode() * 5)
+
+    def _write_image(self, name: str, data: bytes) -> None:
+        self.versions[-1].add(hashlib.sha256(data).hexdigest())
+        if self.plan.kind == "bucket":
+            self.bucket.put(name, data)
+            return
+        path = self.root / "bucket" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
 
     def _read_key(self, key: str) -> bytes | None:
         if self.plan.kind == "bucket":
@@ -299,10 +289,15 @@ class World:
             keys = [path.relative_to(top).as_posix() for path in paths]
         return sorted(key for key in keys if key.startswith(prefix))
 
-    def _audit(self, process: Process, _kind: str, what: str) -> None:
+    def _audit(self, process: Process, kind: str, what: str) -> None:
         _, found, key = what.partition("out/pets/")
-        if found:
-            self.auditor.look_at(process, key)
+        if not found:
+            return
+        name = process.name.partition(".")[0]
+        if key.startswith("runs/"):
+            self.auditor.look_at_state(kind, key, process, self.seeds.get(name))
+        else:
+            self.auditor.look_at(process, key, may_prune=name in self.pruners)
 
     def _is_writable(self, path: Path) -> bool:
         # Not resolved: a link may be looked at, and not followed.
@@ -317,15 +312,66 @@ class World:
         report = self.auditor.violations.append
         for run_id, manifest in self.auditor.manifests.items():
             seed = int(manifest.fields["settings"].get("GRAFT_SEED", 0))
-            expected = stand_ins.follow_chain(seed, EPOCHS, self._list_training_rows(run_id))
+            rows = self._list_training_rows(run_id)
+            expected = stand_ins.follow_chain(seed, self.plan.epochs, rows)
             model = self._read_key(f"releases/{run_id}/model.keras") or b""
             if expected.hex().encode() not in model:
                 report(f"{run_id} is not what an undisturbed run of seed {seed} gives")
-        self.auditor.judge_end({str(run.seed) for run in self.plan.runs}, self.images)
+        self.auditor.judge_end({str(run.seed) for run in self.plan.runs}, self.versions)
+        self.auditor.judge_pointer()
         for address, step, durable in self.begun:
             if step < durable:
                 report(f"a training at {address} began at {step} and {durable} was durable")
         self._judge_disk()
+        self._judge_secrets()
+        if self.plan.has_damage and not self.auditor.violations:
+            self._judge_damage()
+
+    def _judge_secrets(self) -> None:
+        """No object, no file and no line of a log holds a secret."""
+        secret, report = SECRET.encode(), self.auditor.violations.append
+        for key, content in self.bucket.objects.items():
+            if secret in content.data or SECRET in str(content.metadata):
+                report(f"{key} holds a secret")
+        for path in self.root.rglob("*"):
+            if path.is_file() and secret in path.read_bytes():
+                report(f"{path} holds a secret")
+        for line in self.said:
+            if SECRET in line:
+                report(f"the log holds a secret: {line[:100]}")
+
+    def _judge_damage(self) -> None:
+        """Who opens or verifies a champion that was damaged in the store is told so."""
+        raw = self._read_key(POINTER)
+        if raw is None:
+            return
+        registry, release = f"{self.address}/out/pets", json.loads(raw)["release"]
+        manifest = self._read_key(f"{release}/{MANIFEST}") or b""
+        other = manifest.replace(b'"exact": true', b'"exact": false')
+        if other != manifest:
+            self._judge_change(f"{release}/{MANIFEST}", other, lambda: open_release(registry))
+        name = self.scheduler.random.choice(sorted(json.loads(manifest)["files"]))
+        data = bytearray(self._read_key(f"{release}/{name}") or b"")
+        if data:
+            data[len(data) // 2] ^= 1
+            self._judge_change(f"{release}/{name}", bytes(data), lambda: publish.verify(registry))
+
+    def _judge_change(self, key: str, data: bytes, look: Callable[[], object]) -> None:
+        before = self._read_key(key) or b""
+        self._write_key(key, data)
+        try:
+            look()
+        except ReleaseError:
+            return
+        finally:
+            self._write_key(key, before)
+        self.auditor.violations.append(f"nobody noticed that {key} was changed")
+
+    def _write_key(self, key: str, data: bytes) -> None:
+        if self.plan.kind == "bucket":
+            self.bucket.put(f"out/pets/{key}", data)
+        else:
+            (self.root / "bucket" / "out" / "pets" / key).write_bytes(data)
 
     def _judge_disk(self) -> None:
         """What killed processes have left is gone, and what has its name is durable."""
@@ -382,7 +428,7 @@ def live(plan: Plan) -> Finding:
         for name in ("scratch", "caches", "bucket"):
             (root / name).mkdir()
         world = World(plan=plan, root=root)
-        with _inside(world):
+        with inside(world):
             world.live()
         scheduler = world.scheduler
         return Finding(
@@ -396,7 +442,7 @@ def live(plan: Plan) -> Finding:
 
 
 @contextmanager
-def _inside(world: World) -> Iterator[None]:
+def inside(world: World) -> Iterator[None]:
     """Everything that processes touch is the world's, and nothing is the machine's."""
 
     def connect(_bucket: str, prefix: str, _access: Any = None) -> S3Store:
@@ -415,8 +461,39 @@ def _inside(world: World) -> Iterator[None]:
         stack.enter_context(world.disk.replace_system_calls())
         stack.enter_context(patch.object(S3Store, "connect", connect))
         stack.enter_context(patch.object(signal, "signal", ignore))
+        stack.enter_context(patch.dict(os.environ, SECRETS))
+        if world.plan.seed % LOGGED == 0:
+            stack.enter_context(_hear_logs(world.said))
         stack.enter_context(patch.object(stand_ins.Workers, "of_this_process", world._make_workers))
         yield
+
+
+class LogKeeper(logging.Handler):
+    """Keeps each line as it is written for people."""
+
+    def __init__(self, said: list[str]) -> None:
+        super().__init__()
+        self._said = said
+        self.setFormatter(JsonFormatter())
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._said.append(self.format(record))
+
+
+@contextmanager
+def _hear_logs(said: list[str]) -> Iterator[None]:
+    """Inside, what is logged is kept, and runs write their logs as they do for people."""
+    keeper, ours = LogKeeper(said), logging.getLogger("job")
+    disabled, level = logging.root.manager.disable, ours.level
+    logging.disable(logging.NOTSET)
+    ours.setLevel(logging.INFO)
+    logging.getLogger().addHandler(keeper)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(keeper)
+        logging.disable(disabled)
+        ours.setLevel(level)
 
 
 def digest_events(finding: Finding) -> str:

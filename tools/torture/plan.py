@@ -1,0 +1,174 @@
+"""What a seed decides about its world."""
+
+import random
+from dataclasses import dataclass
+
+from tools.torture.scheduler import Fault
+
+KINDS_OF_FAULT = (
+    *("kill",) * 6,
+    *("sigterm",) * 2,
+    *("lost", "repeated") * 2,
+    *("500", "503", "429", "409", "412", "slow", "expired", "cut", "wrong", "enospc", "eio"),
+    *("expires", "stale"),
+)
+# What changes promoted.json, what looks at it, and what deletes releases beside them.
+DEEDS = ("promote", "promote", "promote", "roll back", "roll back", "prune", "read")
+# Runs beside each other, one that is killed again and again, many people at once, new data.
+SCENES = ("runs", "relay", "crowd", "nights")
+CHECKPOINTS = "/checkpoints/"
+HOUR = 3600.0
+
+
+@dataclass(frozen=True, order=True, kw_only=True)
+class RunPlan:
+    """One run.
+
+    Attributes:
+        seed: GRAFT_SEED.
+        machine: its kind. Kinds differ in the last bits of the exports.
+        cache: the name of its cache.
+        skew: seconds by which its clock is ahead.
+        keep: GRAFT_OUTPUT_KEEP, or 0 for all.
+    """
+
+    seed: int
+    machine: str
+    cache: str
+    skew: float = 0.0
+    keep: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a seed decides about its world.
+
+    Attributes:
+        seed: of the world.
+        kind: of its store: `bucket` or `folder`.
+        runs: what runs, perhaps at once.
+        deeds: what people do beside the runs.
+        readers: how often somebody reads.
+        interval: seconds between checkpoints.
+        stickiness: how probably one process goes on after an operation.
+        faults: what goes wrong, and when.
+        epochs: of each run.
+        crowd: what is done at once when the runs have ended.
+        has_new_data: whether an image is replaced when a part of the runs have ended.
+        has_damage: whether the champion is damaged in the store at the end, to see it noticed.
+    """
+
+    seed: int
+    kind: str
+    runs: tuple[RunPlan, ...]
+    deeds: tuple[str, ...] = ()
+    readers: int = 0
+    interval: float
+    stickiness: float
+    faults: tuple[Fault, ...]
+    epochs: int = 2
+    crowd: tuple[str, ...] = ()
+    has_new_data: bool = False
+    has_damage: bool = False
+
+    @classmethod
+    def draw(cls, seed: int, scene: str = "") -> "Plan":
+        """The plan of a seed.
+
+        Args:
+            seed: of the world.
+            scene: one of `SCENES`. Empty for the one that the seed decides.
+        """
+        chance = random.Random(f"plan {seed}")
+        drawn = chance.choice(("runs", "runs", "runs", "relay", "crowd", "nights"))
+        match scene or drawn:
+            case "relay":
+                return cls._draw_relay(seed, chance)
+            case "crowd":
+                return cls._draw_crowd(seed, chance)
+            case other:
+                return cls._draw_runs(seed, chance, has_new_data=other == "nights")
+
+    @classmethod
+    def _draw_runs(cls, seed: int, chance: random.Random, *, has_new_data: bool) -> "Plan":
+        """Runs beside each other, with people and readers."""
+        is_shared = chance.random() < 0.5
+        runs = []
+        for number in range(chance.choice((1, 2, 2, 3, 4))):
+            runs.append(
+                RunPlan(
+                    seed=chance.choice((0, 0, 0, 1, 2)),
+                    machine=chance.choice("aab"),
+                    cache="shared" if is_shared else f"own{number}",
+                    skew=chance.choice((0.0, 0.0, 0.0, HOUR, -HOUR)),
+                    keep=chance.choice((0, 0, 0, 0, 1, 2)),
+                )
+            )
+        faults = []
+        for _ in range(chance.choice((0, 1, 1, 2, 3, 5))):
+            after, kind = chance.randrange(900 * len(runs)), chance.choice(KINDS_OF_FAULT)
+            # A byte that is wrong twice at one place counts as damage.
+            if kind != "wrong" or not any(fault.kind == "wrong" for fault in faults):
+                faults.append(Fault(after=after, kind=kind))
+        return cls(
+            seed=seed,
+            kind=chance.choice(("bucket", "bucket", "folder")),
+            runs=tuple(runs),
+            deeds=tuple(chance.choice(DEEDS) for _ in range(chance.choice((0, 0, 1, 2, 3)))),
+            readers=chance.choice((0, 1, 2)),
+            interval=chance.choice((0.0, 2.0, 5.0, 100.0)),
+            stickiness=chance.choice((0.0, 0.5, 0.9, 0.98)),
+            faults=tuple(faults),
+            has_new_data=has_new_data,
+            has_damage=chance.random() < 0.1,
+        )
+
+    @classmethod
+    def _draw_relay(cls, seed: int, chance: random.Random) -> "Plan":
+        """One long training that is killed again and again where its checkpoints are written."""
+        faults = []
+        for _ in range(chance.choice((2, 3, 4))):
+            kind = chance.choice(("kill", "kill", "kill", "rot", "lost", "sigterm"))
+            faults.append(Fault(kind=kind, at=CHECKPOINTS, skip=chance.randrange(16)))
+        return cls(
+            seed=seed,
+            kind=chance.choice(("bucket", "folder")),
+            runs=(RunPlan(seed=0, machine="a", cache="own"),),
+            interval=chance.choice((0.0, 0.0, 1.5)),
+            stickiness=1.0,
+            faults=tuple(faults),
+            epochs=5,
+        )
+
+    @classmethod
+    def _draw_crowd(cls, seed: int, chance: random.Random) -> "Plan":
+        """Releases first, and then many who promote, roll back, prune and read at once."""
+        runs = []
+        for number in range(chance.choice((2, 3))):
+            runs.append(RunPlan(seed=number, machine="a", cache="shared"))
+        faults = []
+        for _ in range(chance.choice((0, 0, 1, 2))):
+            kind = chance.choice(("kill", "lost", "repeated", "409", "412", "503"))
+            faults.append(Fault(kind=kind, at="promoted.json", skip=chance.randrange(30)))
+        return cls(
+            seed=seed,
+            kind=chance.choice(("bucket", "bucket", "folder")),
+            runs=tuple(runs),
+            interval=100.0,
+            stickiness=chance.choice((0.0, 0.3, 0.6)),
+            faults=tuple(faults),
+            crowd=tuple(chance.choice(DEEDS) for _ in range(chance.choice((3, 4, 6)))),
+            has_damage=chance.random() < 0.3,
+        )
+
+    @classmethod
+    def sweep(cls, store: str, operation: int, fault: str) -> "Plan":
+        """One run alone, and one fault at its n-th operation or the next that can have it."""
+        return cls(
+            seed=0,
+            kind=store,
+            runs=(RunPlan(seed=0, machine="a", cache="own"),),
+            interval=2.0,
+            stickiness=1.0,
+            faults=(Fault(after=operation, kind=fault),),
+        )
