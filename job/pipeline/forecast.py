@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from job import publish, selection, storage, training
 from job.errors import JobError
+from job.model import Cut
 from job.pipeline.exporting import COMPARED_IMAGES
 from job.pipeline.outcome import Network
 from job.release import Manifest
@@ -128,7 +129,8 @@ def time_stages(network: Network, context: TrainingContext, *, races: bool) -> l
         races: whether candidates are trained where the plan is open. A step of `all` stands for
             those of all of them.
     """
-    cut, stages = None, [WHOLE] if races else []
+    cut: Cut | None = None
+    stages = [WHOLE] if races else []
     if network.plan:
         cut = network.plan.cut
         stages = [stage for stage in network.plan.stages if not stage.solved]

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import keras
+import tensorflow as tf
 
 BATCH = 32
 HEAD_EPOCHS, TUNING_EPOCHS = 2, 1
@@ -47,7 +48,7 @@ def main(pictures: str, folder: str, side: str) -> None:
     (Path(folder) / "accuracy.json").write_text(json.dumps(accuracy))
 
 
-def _load_part(folder: Path, side: int) -> keras.utils.image_dataset_from_directory:
+def _load_part(folder: Path, side: int) -> tf.data.Dataset:
     return keras.utils.image_dataset_from_directory(
         folder, image_size=(side, side), batch_size=BATCH, seed=0, verbose=False
     )

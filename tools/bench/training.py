@@ -159,7 +159,9 @@ def prepare_watched_step(place: Workplace) -> Sides:
             steps.seconds + share * save.seconds, steps.cpu_seconds + share * save.cpu_seconds
         )
 
-    train_watched(), train_silently()  # traces
+    # The first time traces.
+    train_watched()
+    train_silently()
     notes = {"steps per turn": float(epochs * _load_trainee().feed.steps)}
     return Sides(ours, functools.partial(time_work, train_silently), notes)
 
