@@ -59,9 +59,8 @@ PUBLISH = $(BIN)/python -m tools.image.publish --variants '$(VARIANT)' --base '$
   --weights '$(WEIGHTS)' --tag '$(TAG)' --source '$(SOURCE)' --key '$(KEY)'
 
 .PHONY: bench
-bench: .venv/ready photographs ## Measure the job beside its rivals: docs/figures.md.
-	@mkdir -p run
-	KERAS_HOME=$(CACHE)/keras $(BIN)/python -m tools.bench.bench run/bench.json
+bench: .venv/ready photographs ## Measure the job beside its rivals into docs/results.md; ARGS=--quick takes minutes.
+	$(BIN)/python -m tools.bench.bench $(ARGS)
 
 .PHONY: suite
 suite: .venv/ready photographs ## Compare the automatic choice with fixed ones on nine tasks: 1 to 3 hours; ARGS='--seeds 0'.

@@ -19,7 +19,7 @@ from job.batches import EVALUATION_BATCH, Feed
 from job.identity import digest, digest_code
 from job.images import DECODER
 from job.kept_rows import KeptRows, RowStore
-from job.telemetry import Progressed, Telemetry
+from job.telemetry import Progressed, Telemetry, time_input
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +103,7 @@ class FeatureCache:
         for first in range(0, len(new), SHARD_IMAGES):
             shard = new[first : first + SHARD_IMAGES]
             names = [example.sha256 for example in shard]
-            batches = compute_activations(network, feed, shard)
+            batches = compute_activations(network, feed, shard, telemetry)
             for rows_done in kept.write_shard(names, batches):
                 telemetry.emit(Progressed(first + rows_done, len(new), "images"))
         fields = {"images": len(examples), "computed": len(new)}
@@ -115,10 +115,11 @@ def compute_activations(
     network: FrozenNetwork,
     feed: Feed,
     examples: Sequence[Example],
+    telemetry: Telemetry,
 ) -> Iterator[np.ndarray]:
     """Run a network over images, batch by batch: [up to `EVALUATION_BATCH`, ...]."""
     left = len(examples)
-    for pixels in feed.load_images(examples):
+    for pixels in time_input(feed.load_images(examples), telemetry):
         # The last batch is filled up with copies of its last image.
         yield network.infer(pixels).numpy()[:left]
         left -= EVALUATION_BATCH

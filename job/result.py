@@ -71,7 +71,9 @@ class Result:
     """The outcome of a run.
 
     `scores` are shares from 0 to 1, `seconds` the time spent in each phase. `reason` says why
-    the release was promoted or not. An empty one is not written.
+    the release was promoted or not. `input_wait` is the share of time that the devices waited for
+    input, by phase. `forecast_ratio` is the time that was forecast, divided by the time taken.
+    Empty ones of these three are not written.
     """
 
     status: Status
@@ -83,6 +85,8 @@ class Result:
     error: Failure | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    input_wait: Mapping[str, float] = field(default_factory=dict)
+    forecast_ratio: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def exit_code(self) -> int:
@@ -108,6 +112,10 @@ class Result:
         }
         if self.reason:
             values["reason"] = _shorten(self.reason, 300)
+        if self.input_wait:
+            values["input_wait"] = _first_numbers(self.input_wait, 120)
+        if self.forecast_ratio:
+            values["forecast_ratio"] = _first_numbers(self.forecast_ratio, 140)
         if self.error:
             values["error"] = _describe_error(self.error, LIMIT - _json_bytes(values))
         return values

@@ -56,6 +56,8 @@ def test_the_object_is_small_and_valid_whatever_happened(
         run_id=run_id,
         release=release,
         scores=scores,
+        input_wait=seconds,
+        forecast_ratio=scores,
         plan=plan,
         error=failure,
         seconds=seconds,
@@ -65,9 +67,10 @@ def test_the_object_is_small_and_valid_whatever_happened(
     assert len(text.encode()) < 4_096
     assert "\n" not in text
     written = ["status", "run_id", "release", "promoted", "scores", "plan", "error", "seconds"]
-    assert list(json.loads(text, parse_constant=pytest.fail)) == written + (
-        ["reason"] if reason else []
-    )
+    written += ["reason"] if reason else []
+    written += ["input_wait"] if seconds else []
+    written += ["forecast_ratio"] if scores else []
+    assert list(json.loads(text, parse_constant=pytest.fail)) == written
 
 
 def test_a_release_says_what_came_out() -> None:
@@ -274,3 +277,9 @@ def test_a_reason_is_written_where_there_is_one_and_takes_300_bytes_at_most() ->
         == "releases/a stays"
     )
     assert len(parsed(Result(status="unchanged", reason="字" * 500))["reason"].encode()) == 300
+
+
+def test_the_share_of_waiting_for_input_is_written_where_there_is_one() -> None:
+    quiet = Result(status="released")
+    assert "input_wait" not in parsed(quiet)
+    assert parsed(replace(quiet, input_wait={"training": 0.25}))["input_wait"] == {"training": 0.25}

@@ -50,7 +50,13 @@ def run_watched(
         except BaseException as raised:  # noqa: BLE001 - the page and the push gateway get it too
             error = stop.explain(explain_missing(raised))
             outcome = result.failed(error)
-        outcome = replace(outcome, seconds=run_telemetry.seconds)
+        seen = run_telemetry.state.snapshot()
+        outcome = replace(
+            outcome,
+            seconds=seen.seconds,
+            input_wait=seen.input_wait,
+            forecast_ratio=seen.forecast_ratio,
+        )
         # What is known is not changed any more by a stop while others are told.
         stop.ignore()
         run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))

@@ -1,24 +1,29 @@
-"""About how long a run takes, from one timed batch and what an export costs.
+"""About how long a run takes and how much memory, from a timed batch, steps and earlier exports.
 
 Imported late: TensorFlow comes with it.
 """
 
 import contextlib
 import itertools
+import resource
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import tensorflow as tf
 
-from job import publish, selection, storage
+from job import publish, selection, storage, training
 from job.errors import JobError
+from job.model import Cut
 from job.pipeline.exporting import COMPARED_IMAGES
 from job.pipeline.outcome import Network
 from job.release import Manifest
 from job.selection import MeasuredData
 from job.settings import Settings
 from job.telemetry import WorkForecast
+from job.training import TrainingContext
+from job.transfer import Stage
 
 # How many images the network is timed with. A run does it too, so they are few.
 TIMED_BATCH = 4
@@ -26,6 +31,10 @@ TIMED_BATCH = 4
 EXPORT_SECONDS = {"saved_model": 10.0, "keras": 4.0, "onnx": 15.0, "litert": 15.0}
 # So many of the newest releases are looked at for that.
 MANIFESTS_READ = 5
+# How many training steps `graft plan` times, after one that builds the graphs.
+TIMED_STEPS = 3
+# What most candidates of a race cost less than, per step.
+WHOLE = Stage("all", "all", 1.0, solved=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,11 +49,17 @@ class TimeForecast:
     races: bool
 
     @property
+    def total(self) -> float:
+        """Of the whole run."""
+        parts = (self.start, self.measurement, self.training, self.evaluation, self.export)
+        return sum(parts)
+
+    @property
     def in_words(self) -> str:
         parts = (self.start, self.measurement + self.training, self.evaluation, self.export)
         start, training, evaluation, export = (f"{seconds:,.0f} s" for seconds in parts)
         return (
-            f"about {sum(parts):,.0f} s at most ({start} start, {training} training, "
+            f"about {self.total:,.0f} s at most ({start} start, {training} training, "
             f"{evaluation} evaluation, {export} export)"
         )
 
@@ -61,7 +76,12 @@ class TimeForecast:
 
 
 def forecast_time(
-    settings: Settings, network: Network, history: Iterable[Manifest], *, races: bool = True
+    settings: Settings,
+    network: Network,
+    history: Iterable[Manifest],
+    *,
+    races: bool = True,
+    step_seconds: Iterable[float] | None = None,
 ) -> TimeForecast:
     """How long each part of a run takes after the network is built.
 
@@ -71,24 +91,68 @@ def forecast_time(
         history: earlier releases. The newest one of this backbone and these formats says what an
             export takes.
         races: whether candidates are trained by steps where the plan is open.
+        step_seconds: of the stages that are trained by steps, as `time_stages` has measured them.
+            None: a step takes three times as long as its images take through the network.
     """
     forward = _time_image(settings, network)
     splits = network.feed.splits
-    # A training step costs three forward passes: the way back takes about twice the way forward.
-    steps = settings.training.epochs * (3 * len(splits.train) + len(splits.val))
     races = races and network.plan is None
-    trained = 0.0
+    if step_seconds is None:
+        # The way back takes about twice the way forward.
+        step = 3 * forward * len(splits.train) / network.feed.steps
+        is_trained = races or (network.plan is not None and network.plan.mode != "none")
+        step_seconds = [step] if is_trained else []
+    epochs = 0.0
+    for seconds in step_seconds:
+        epochs += network.feed.steps * seconds + forward * len(splits.val)
+    trained = settings.training.epochs * epochs
     if races:
-        trained = settings.transfer.budget * steps
-    elif network.plan and network.plan.mode != "none":
-        trained = steps
+        trained *= settings.transfer.budget
+    elif network.plan and network.plan.mode == "part":
+        # Activations that can be kept are computed once, before the first step.
+        trained += forward * (len(splits.train) + len(splits.val))
     return TimeForecast(
         measurement=forward * (len(splits.train) + len(splits.val)),
-        training=forward * trained,
+        training=trained,
         evaluation=forward * (len(splits.val) + len(splits.test)),
         export=_forecast_export(settings, network, history, forward),
         races=races,
     )
+
+
+def time_stages(network: Network, context: TrainingContext, *, races: bool) -> list[float]:
+    """Seconds of one step of each stage that is trained by steps. The weights change.
+
+    Args:
+        network: as built.
+        context: of the training.
+        races: whether candidates are trained where the plan is open. A step of `all` stands for
+            those of all of them.
+    """
+    cut: Cut | None = None
+    stages = [WHOLE] if races else []
+    if network.plan:
+        cut = network.plan.cut
+        stages = [stage for stage in network.plan.stages if not stage.solved]
+    seconds = []
+    for stage in stages:
+        divided = training.divide_classifier(network.classifier, stage, cut, network.feed, context)
+        inputs = training.imitate_inputs(divided, network.feed, context)
+        trainer = training.StageTrainer(divided, inputs, context)
+        seconds.append(trainer.time_steps(TIMED_STEPS))
+    return seconds
+
+
+def read_peak_memory() -> tuple[int, int]:
+    """The most bytes of memory that this process has taken so far, and of its fullest GPU."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # Kilobytes, except on macOS.
+    host = peak if sys.platform == "darwin" else 1024 * peak
+    gpus = [
+        tf.config.experimental.get_memory_info(device.name)["peak"]
+        for device in tf.config.list_logical_devices("GPU")
+    ]
+    return host, max(gpus, default=0)
 
 
 def forecast_race(network: Network, measured: MeasuredData) -> WorkForecast:

@@ -56,8 +56,9 @@ def _compute_logits(trained: TrainedClassifier) -> tuple[np.ndarray, np.ndarray]
     """
     classifier, feed, splits = trained.classifier, trained.network.feed, trained.splits
     if trained.plan.mode != "none":
-        logits_val = training.predict(classifier, feed, splits.val)
-        return logits_val, training.predict(classifier, feed, splits.test)
+        telemetry = trained.training.telemetry
+        logits_val = training.predict(classifier, feed, splits.val, telemetry)
+        return logits_val, training.predict(classifier, feed, splits.test, telemetry)
     features = trained.features
     if features:
         logits_val = training.apply_head(classifier, features, features.val)

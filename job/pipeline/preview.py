@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from job.measurement import Measurement
     from job.pipeline.outcome import Network
     from job.selection import BackboneChoice, Candidate, MeasuredData, Rung
+    from job.training import TrainingContext
     from job.transfer import Plan
     from job.weights import Weights
 
@@ -36,6 +37,7 @@ class Preview:
     Attributes:
         listing: the images before any is fetched.
         choice: how the backbone was chosen, if by measurement.
+        training: what a training would work with.
         measured: None where the head cannot be solved.
         start_seconds: what passed until the network was built.
         import_seconds: those of them that TensorFlow took, which the export takes again.
@@ -45,6 +47,7 @@ class Preview:
     listing: Listing
     network: "Network"
     choice: "BackboneChoice | None"
+    training: "TrainingContext"
     measured: "MeasuredData | None"
     start_seconds: float
     import_seconds: float
@@ -110,6 +113,7 @@ def _begin_run(settings: Settings, keras_home: Path) -> Preview:
         listing=listing,
         network=network,
         choice=choice,
+        training=training_context,
         measured=phases.measure_features(features, settings.gate.metric),
         start_seconds=start_seconds,
         import_seconds=import_seconds,
@@ -134,8 +138,8 @@ def _preview_race(preview: Preview) -> RacePreview | None:
 
 
 def _describe_essentials(preview: Preview, race: RacePreview | None) -> list[str]:
-    """The five lines that most people want."""
-    from job.pipeline.forecast import forecast_time, read_history
+    """The lines that most people want: five, then memory and perhaps cost."""
+    from job.pipeline.forecast import forecast_time, read_history, time_stages
 
     network, settings = preview.network, preview.settings
     splits, chosen = network.feed.splits, network.plan
@@ -149,7 +153,9 @@ def _describe_essentials(preview: Preview, race: RacePreview | None) -> list[str
             f"{settings.transfer.budget:g} times the work of retraining all"
         )
     races = not race or bool(race.rungs)
-    forecast = forecast_time(settings, network, read_history(settings), races=races)
+    steps = time_stages(network, preview.training, races=races)
+    history = read_history(settings)
+    forecast = forecast_time(settings, network, history, races=races, step_seconds=steps)
     # The export starts TensorFlow again.
     forecast = replace(
         forecast,
@@ -162,7 +168,27 @@ def _describe_essentials(preview: Preview, race: RacePreview | None) -> list[str
         f"Retrain:   {retrained}",
         f"Time here: {forecast.in_words}",
         f"To fetch:  {_describe_downloads(preview.listing, network.weights)}",
+        f"Memory:    {_describe_memory()}",
+        *_describe_cost(forecast.total, settings.plan.price_per_hour),
     ]
+
+
+def _describe_memory() -> str:
+    """What this process has taken by now, which has done a part of everything but the export."""
+    from job.pipeline.forecast import read_peak_memory
+
+    host, gpu = read_peak_memory()
+    text = (
+        f"about {_format_bytes(host)} at the peak here, the export in its own process not counted"
+    )
+    return f"{text}, and {_format_bytes(gpu)} of a GPU" if gpu else text
+
+
+def _describe_cost(seconds: float, price_per_hour: float | None) -> list[str]:
+    if price_per_hour is None:
+        return []
+    cost = price_per_hour * seconds / 3600
+    return [f"Cost:      about {cost:,.2f} at most, at {price_per_hour:g} an hour"]
 
 
 def _describe_classes(splits: "Splits") -> str:

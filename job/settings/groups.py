@@ -275,6 +275,14 @@ class CheckpointSettings(Group):
     well."""
 
 
+class PlanSettings(Group):
+    """What `graft plan` computes beside time and memory."""
+
+    price_per_hour: float | None = runs(None, ge=0, allow_inf_nan=False)
+    """Price of the machine for one hour, in any currency. `graft plan` then names the cost of a
+    run. Empty names none."""
+
+
 class DevicesSettings(Group):
     """The hardware that this run may count on."""
 

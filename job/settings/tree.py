@@ -47,6 +47,7 @@ class Settings(BaseSettings):
     telemetry: groups.TelemetrySettings = groups.TelemetrySettings()
     checkpoint: groups.CheckpointSettings = groups.CheckpointSettings()
     devices: groups.DevicesSettings = groups.DevicesSettings()
+    plan: groups.PlanSettings = groups.PlanSettings()
 
     @classmethod
     def settings_customise_sources(

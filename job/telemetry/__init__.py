@@ -7,6 +7,7 @@ with serve(settings.telemetry, settings.name, phases) as telemetry:
 """
 
 from job.telemetry.events import (
+    BatchUsed,
     CheckpointSaved,
     EpochEnded,
     Event,
@@ -23,8 +24,10 @@ from job.telemetry.events import (
 )
 from job.telemetry.logs import configure_logs, name_run, record_log
 from job.telemetry.telemetry import RunTelemetry, Telemetry, serve, silent
+from job.telemetry.waiting import time_input
 
 __all__ = [
+    "BatchUsed",
     "CheckpointSaved",
     "EpochEnded",
     "Event",
@@ -45,4 +48,5 @@ __all__ = [
     "record_log",
     "serve",
     "silent",
+    "time_input",
 ]

@@ -99,11 +99,26 @@ class HistoryRestored:
 
 @dataclass(frozen=True, slots=True)
 class StepTaken:
-    """A training step on `images` took `seconds`. `loss` is the newest one, if it is known."""
+    """A training step on `images` took `seconds`. `loss` is the newest one, if it is known.
+
+    Before that the devices waited for its batch for `waited` seconds.
+    """
 
     seconds: float
     loss: float | None = None
     images: int = 0
+    waited: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchUsed:
+    """The devices waited for a batch for `waited` seconds, and used it for `seconds`.
+
+    A training step has its own event.
+    """
+
+    seconds: float
+    waited: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +159,7 @@ Event = (
     | HeadSolved
     | HistoryRestored
     | StepTaken
+    | BatchUsed
     | CheckpointSaved
     | FactsFound
     | LineLogged

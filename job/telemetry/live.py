@@ -27,7 +27,12 @@ def live_json(snapshot: RunStateSnapshot) -> bytes:
             "seconds_left": snapshot.seconds_left,
         }
     phases = [
-        {"name": phase.name, "state": phase.state, "seconds": phase.seconds}
+        {
+            "name": phase.name,
+            "state": phase.state,
+            "seconds": phase.seconds,
+            "input_wait": phase.input_wait,
+        }
         for phase in snapshot.phases
     ]
     data = {

@@ -95,6 +95,9 @@ def _run_metrics(snapshot: RunStateSnapshot) -> Iterator[Metric]:
     images = {phase.name: float(phase.images) for phase in snapshot.phases if phase.images}
     yield _make_counter("graft_images", "Images processed in the phase.", "phase", images)
 
+    text = "Share of the time of its batches in which the devices waited for input, from 0 to 1."
+    yield _make_gauges("graft_input_wait_ratio", text, "phase", snapshot.input_wait)
+
     ratio = snapshot.progress.ratio if snapshot.progress else None
     yield _make_gauge("graft_progress_ratio", "How far the running phase is, from 0 to 1.", ratio)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from job.telemetry.events import (
+    BatchUsed,
     CheckpointSaved,
     EpochEnded,
     Event,
@@ -74,7 +75,7 @@ class RunState:
             name=name,
             started=time.time(),
             updated=time.time(),
-            phases=tuple(Phase(phase) for phase in phases),
+            phases=tuple(Phase(name=phase) for phase in phases),
         )
         self._running: str | None = None
         self._phase_began = clock()
@@ -115,6 +116,9 @@ class RunState:
                 case Progressed():
                     self._count_progress(event)
                 case WorkForecast():
+                    # What was expected before any work was done.
+                    planned = {**event.seconds, **self._snapshot.planned}
+                    self._change_snapshot(planned=planned)
                     seconds = {**self._forecast.seconds, **event.seconds}
                     self._forecast = WorkForecast(seconds, event.races)
                 case FactsFound():
@@ -142,7 +146,10 @@ class RunState:
                 self._change_snapshot(solved=event, scores=event.scores)
             case HistoryRestored():
                 self._restore_history(event)
+            case BatchUsed():
+                self._count_batch(event)
             case StepTaken():
+                self._count_batch(event)
                 self._steps.append(event)
                 self._change_snapshot(steps=self._snapshot.steps.add(event.seconds, event.loss))
             case CheckpointSaved():
@@ -172,12 +179,25 @@ class RunState:
         self._phase_end = self._pace.estimate_end(progress.done, progress.total, now)
         self._change_snapshot(progress=progress)
 
+    def _count_batch(self, event: BatchUsed | StepTaken) -> None:
+        """Add what a batch took to the running phase."""
+        if not self._running:
+            return
+        phase = self._find_phase(self._running)
+        waited = phase.waited_seconds + event.waited
+        used = phase.used_seconds + event.seconds
+        self._put_phase(replace(phase, waited_seconds=waited, used_seconds=used))
+
     def _restore_history(self, event: HistoryRestored) -> None:
         """Take over the history of a checkpoint. What was known of it before is part of it."""
         last = event.epochs[-1] if event.epochs else event.solved
         scores = last.scores if last else self._snapshot.scores
         self._change_snapshot(
-            history=event.epochs[-EPOCHS_KEPT:], solved=event.solved, scores=scores
+            history=event.epochs[-EPOCHS_KEPT:],
+            solved=event.solved,
+            scores=scores,
+            # Another process has done a part of the work.
+            planned={},
         )
 
     def _estimate_run(self, now: float) -> float | None:
@@ -218,7 +238,7 @@ class RunState:
         for phase in self._snapshot.phases:
             if phase.name == name:
                 return phase
-        return Phase(name)
+        return Phase(name=name)
 
     def _up_to(self, now: float, phase: Phase) -> Phase:
         """A phase with its seconds so far, if it is the one that runs."""

@@ -13,14 +13,31 @@ PhaseState = Literal["to come", "running", "done", "stopped"]
 STEP_BOUNDS_SECONDS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Phase:
-    """One phase of the pipeline. `seconds` and `images` add up when it is entered again."""
+    """One phase of the pipeline. Numbers add up when it is entered again.
+
+    Attributes:
+        name: of the phase.
+        state: whether it has begun, and how it ended.
+        seconds: spent in it.
+        images: processed in it.
+        waited_seconds: that the devices waited for batches.
+        used_seconds: that they worked on batches.
+    """
 
     name: str
     state: PhaseState = "to come"
     seconds: float = 0.0
     images: int = 0
+    waited_seconds: float = 0.0
+    used_seconds: float = 0.0
+
+    @property
+    def input_wait(self) -> float | None:
+        """The share of the time of its batches that was spent on waiting. None without batches."""
+        total = self.waited_seconds + self.used_seconds
+        return self.waited_seconds / total if total else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +84,7 @@ class RunStateSnapshot:
     Times are seconds since 1970. `seconds_left` of the phase and `run_seconds_left` are None until
     they can be estimated. `stage` is the one that is trained by steps now. `solved` is the newest
     solved head, and `scores` are the newest ones of the training, of an epoch or of a head.
+    `planned` is the first forecast: seconds at most, by phase.
     """
 
     name: str
@@ -84,6 +102,7 @@ class RunStateSnapshot:
     steps: StepDurations = StepDurations()
     checkpointed: float | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
+    planned: Mapping[str, float] = field(default_factory=dict)
     lines: tuple[LineLogged, ...] = ()
     warnings: int = 0
     errors: int = 0
@@ -125,3 +144,28 @@ class RunStateSnapshot:
     def seconds(self) -> dict[str, float]:
         """Seconds spent in each phase that was entered so far, by name."""
         return {phase.name: phase.seconds for phase in self.phases if phase.state != "to come"}
+
+    @property
+    def input_wait(self) -> dict[str, float]:
+        """The share of time that the devices waited for input, by phase, where they had any."""
+        shares = {}
+        for phase in self.phases:
+            if phase.input_wait is not None:
+                shares[phase.name] = phase.input_wait
+        return shares
+
+    @property
+    def forecast_ratio(self) -> dict[str, float]:
+        """The forecast of each phase that is done, divided by what it took.
+
+        `total` is that of all of them. Empty where nothing was forecast.
+        """
+        planned, took = 0.0, 0.0
+        ratios = {}
+        for phase in self.phases:
+            seconds = self.planned.get(phase.name, 0.0)
+            if phase.state == "done" and seconds > 0 and phase.seconds > 0:
+                ratios[phase.name] = seconds / phase.seconds
+                planned += seconds
+                took += phase.seconds
+        return {"total": planned / took, **ratios} if ratios else {}

@@ -2,13 +2,14 @@
 
 `stages` runs a plan: a head that can be solved is solved by `head`, everything else is trained by
 `loop` in steps, and `refinement` improves the result. `network` divides the classifier for a stage,
-`inputs` and `stage_features` load what enters it. `session` knows how far the training is.
+`inputs` and `stage_features` load what enters it. `memory` takes batches in parts where a device is
+too small for them. `session` knows how far the training is.
 """
 
 from job.training.context import TrainingContext
 from job.training.head import SolvedHead, solve_head
 from job.training.history import write_history
-from job.training.inputs import load_inputs
+from job.training.inputs import imitate_inputs, load_inputs
 from job.training.loop import StageTrainer
 from job.training.network import divide_classifier
 from job.training.prediction import (
@@ -46,6 +47,7 @@ __all__ = [
     "divide_classifier",
     "fit",
     "freeze_stages",
+    "imitate_inputs",
     "load_feature_maps",
     "load_inputs",
     "load_stage_features",

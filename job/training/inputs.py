@@ -93,6 +93,16 @@ def load_inputs(network: StageNetwork, feed: Feed, context: TrainingContext) -> 
     return keep_activations(network.kept, feed, context)
 
 
+def imitate_inputs(network: StageNetwork, feed: Feed, context: TrainingContext) -> StageInputs:
+    """The same with zeros in the place of kept activations: to time steps, none is computed."""
+    if network.kept is None:
+        return load_inputs(network, feed, context)
+    # One number stands for all rows, which take no memory until a batch is copied.
+    zero = np.zeros((), network.kept.dtype)
+    train = np.broadcast_to(zero, (len(feed.splits.train), *network.kept.shape))
+    return KeptInputs(feed=feed, shard=_find_shard(context), train=train, val=train)
+
+
 def keep_activations(network: FrozenNetwork, feed: Feed, context: TrainingContext) -> KeptInputs:
     """Load the activations of a frozen network. Those that are not kept yet are computed here."""
     train, val = feed.splits.train, feed.splits.val

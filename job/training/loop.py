@@ -1,7 +1,6 @@
 """One stage that is trained by steps."""
 
 import logging
-import operator
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,17 +10,18 @@ import numpy as np
 import tensorflow as tf
 
 from job.batches import collect_labels
-from job.errors import DivergedError, SettingsError
+from job.errors import DivergedError
 from job.scores import log_loss, score
 from job.settings import TrainingSettings
 from job.telemetry import EpochEnded, StageBegan, StepTaken
 from job.training.context import TrainingContext
 from job.training.inputs import StageInputs
+from job.training.memory import GradientComputer
 from job.training.network import StageNetwork
 from job.training.prediction import predict_validation
 from job.training.progress import STATES_KEPT, Rank, StageProgress
 from job.training.session import Arrays, TrainingSession, assign_arrays, read_arrays
-from job.training.step import LossScale, TrainStep, build_train_step
+from job.training.step import LossScale, build_train_step
 from job.training.work import StageWork
 
 logger = logging.getLogger(__name__)
@@ -67,6 +67,7 @@ class StageTrainer:
             self._optimizer,
             context.settings,
         )
+        self._gradients = GradientComputer(self._train_step, context)
 
     def read_running(self) -> Arrays:
         """The optimizer and the best states: with the model, all that the middle of a stage is."""
@@ -113,18 +114,41 @@ class StageTrainer:
         while progress.epoch < until and not progress.is_over(context.settings):
             # A state may be of the end of an epoch: then validation follows at once.
             while progress.step < self._inputs.feed.steps:
+                asked = time.monotonic()
                 batch = next(batches)
+                waited = time.monotonic() - asked
                 if context.agree_to_stop():
                     session.save(self.read_running())
                     # A worker that starts again before the chief has saved would read an older
                     # state.
                     context.workers.wait()
                     return False
-                self._take_step(batch, scale, session)
+                self._take_step(batch, waited, scale, session)
                 if context.checkpoints.should_save():
                     session.save(self.read_running())
             self._end_epoch(session)
         return True
+
+    def time_steps(self, count: int) -> float:
+        """Take some steps, and return the mean seconds of one. The weights change.
+
+        One more goes before them, which builds the graphs.
+        """
+        scale = LossScale.for_precision(self._context.precision)
+        strategy = self._context.workers.strategy
+
+        def load_batches(_: Any) -> tf.data.Dataset:
+            return self._inputs.load_epochs(0, 0)
+
+        began = 0.0
+        batches = iter(strategy.distribute_datasets_from_function(load_batches))
+        for number in range(1 + count):
+            if number == 1:
+                began = time.monotonic()
+            loss, _, gradients = self._gradients.compute(next(batches), scale)
+            self._train_step.update(gradients)
+            float(loss)  # waits for the devices
+        return (time.monotonic() - began) / count
 
     def judge(self) -> tuple[Rank, np.ndarray]:
         """Judge the present weights on the validation images.
@@ -132,24 +156,21 @@ class StageTrainer:
         Returns:
             (score, -loss), which is larger for better weights, and the logits float32 [n, classes].
         """
-        logits = predict_validation(
-            self._infer, self._inputs, self._context.workers, self.work.count_batch
-        )
+        logits = predict_validation(self._infer, self._inputs, self._context, self.work.count_batch)
         value = score(self._context.gate.metric, self._labels, logits)
         return (value, -log_loss(self._labels, logits)), logits
 
-    def _take_step(self, batch: Any, scale: LossScale, session: TrainingSession) -> None:
+    def _take_step(
+        self, batch: Any, waited: float, scale: LossScale, session: TrainingSession
+    ) -> None:
         context = self._context
         telemetry = context.telemetry
         progress = session.progress.current
         started = time.monotonic()
-        try:
-            loss, finite, gradients = self._train_step.compute_gradients(
-                *batch,
-                tf.constant(scale.value),
-            )
-        except tf.errors.ResourceExhaustedError as error:
-            raise _explain_out_of_memory(self._train_step, batch, context) from error
+        loss, finite, gradients = self._gradients.compute(batch, scale)
+        if self._gradients.rows:
+            # Other last bits than those of whole batches.
+            session.progress.note_machine(f"{context.workers.fingerprint}, batches in parts")
         if finite:
             self._train_step.update(gradients)
             scale.record_success()
@@ -163,7 +184,7 @@ class StageTrainer:
         progress.step += 1
         mean_loss = progress.loss / progress.step
         images = context.settings.batch_size
-        telemetry.emit(StepTaken(time.monotonic() - started, mean_loss, images))
+        telemetry.emit(StepTaken(time.monotonic() - started, mean_loss, images, waited))
         self.work.count_batch()
 
     def _end_epoch(self, session: TrainingSession) -> None:
@@ -214,32 +235,3 @@ def _explain_divergence(
         f"Lower GRAFT_TRAINING_LEARNING_RATE (now {settings.learning_rate:g}) or set "
         "GRAFT_TRAINING_CLIP_NORM=1.",
     )
-
-
-def _explain_out_of_memory(
-    train_step: TrainStep,
-    batch: tuple[Any, ...],
-    context: TrainingContext,
-) -> SettingsError:
-    """The error for a batch that does not fit, with a smaller one that does.
-
-    The batch is halved until a step fits. Workers must call a step together, and not all of them
-    may be short of memory: among several, nothing is tried.
-    """
-    workers = context.workers
-    size = context.settings.batch_size
-    message = f"The GPU's memory is too small for a batch of {size} images."
-    if workers.count > 1:
-        cure = f"Set GRAFT_TRAINING_BATCH_SIZE={size // 2}, or add workers."
-        return SettingsError(message, cure)
-
-    scale = LossScale.for_precision(context.precision)
-    while (size := size // 2) >= workers.replicas:
-        rows = slice(size // workers.replicas)
-        smaller = [workers.strategy.run(operator.getitem, args=(part, rows)) for part in batch]
-        try:
-            train_step.compute_gradients(*smaller, tf.constant(scale.value))
-        except tf.errors.ResourceExhaustedError:
-            continue
-        return SettingsError(message, f"Set GRAFT_TRAINING_BATCH_SIZE={size}, which fits.")
-    return SettingsError(message, "Use a smaller backbone or image size.")

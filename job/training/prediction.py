@@ -9,13 +9,18 @@ from job.audit import Example
 from job.batches import EVALUATION_BATCH, Feed, pad_rows
 from job.features import FrozenNetwork, compute_activations
 from job.model import Classifier
+from job.telemetry import Telemetry, silent, time_input
 from job.training.context import TrainingContext
 from job.training.inputs import StageInputs
 from job.training.network import name_activations, pool_backbone
-from job.workers import Workers
 
 
-def predict(classifier: Classifier, feed: Feed, examples: Sequence[Example]) -> np.ndarray:
+def predict(
+    classifier: Classifier,
+    feed: Feed,
+    examples: Sequence[Example],
+    telemetry: Telemetry | None = None,
+) -> np.ndarray:
     """Compute the trained model's logits: float32 [n, classes]."""
 
     @tf.function
@@ -23,8 +28,8 @@ def predict(classifier: Classifier, feed: Feed, examples: Sequence[Example]) -> 
         features = classifier.features(images, training=False)
         return classifier.head(features, training=False)
 
-    batches = [infer(images).numpy() for images in feed.load_images(examples)]
-    logits = np.concatenate(batches)
+    images = time_input(feed.load_images(examples), telemetry or silent())
+    logits = np.concatenate([infer(batch).numpy() for batch in images])
     # The last batch is filled up with copies of its last image.
     return logits[: len(examples)]
 
@@ -56,7 +61,8 @@ def compute_feature_maps(
 ) -> np.ndarray:
     """Compute what a trained backbone gives for some images: float32 [n, h, w, channels]."""
     network = FrozenNetwork(classifier.backbone, key="")
-    batches = list(compute_activations(network, feed, examples))
+    # They are a few: what they wait for tells nothing of the phase.
+    batches = list(compute_activations(network, feed, examples, silent()))
     return np.concatenate(batches).astype(np.float32)
 
 
@@ -72,7 +78,7 @@ def load_feature_maps(
 def predict_validation(
     infer: Callable[[tf.Tensor], tf.Tensor],
     inputs: StageInputs,
-    workers: Workers,
+    context: TrainingContext,
     count_batch: Callable[[], None],
 ) -> np.ndarray:
     """Compute the logits of the validation images with all workers: float32 [n, classes].
@@ -80,13 +86,15 @@ def predict_validation(
     Each worker takes every n-th batch, and all of them receive the whole. `count_batch` is called
     after each.
     """
+    workers = context.workers
     splits = inputs.feed.splits
     images = len(splits.val)
     classes = len(splits.classes)
     batches = -(-images // EVALUATION_BATCH)
     logits = np.zeros((batches, EVALUATION_BATCH, classes), np.float32)
     own = range(workers.index, batches, workers.count)
-    for number, batch in zip(own, inputs.load_validation(own), strict=True):
+    loaded = time_input(inputs.load_validation(own), context.telemetry)
+    for number, batch in zip(own, loaded, strict=True):
         logits[number] = infer(batch)
         count_batch()
     # Where this worker has logits, the others have zeros: the sum is exact.

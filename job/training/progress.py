@@ -75,7 +75,7 @@ class TrainingProgress:
         current: how far the stage is that runs.
         over: the training is complete. `CheckpointStore` reads it.
         history: one row per epoch, or per penalty of a solved head.
-        fingerprints: of the machines that took part.
+        fingerprints: of the machines that took part, and of batches that were taken in parts.
         refinements: what was tried on the trained weights, and what it brought.
         races: whether candidates are trained by steps.
         boundaries: of a race: how many of the last stages its candidates of `part` free.
@@ -108,6 +108,11 @@ class TrainingProgress:
             parked[name] = StageProgress.from_facts(stage)
         values["parked"] = parked
         return cls(**values)
+
+    def note_machine(self, fingerprint: str) -> None:
+        """Remember a machine, or a way to compute, that gives its own last bits."""
+        if fingerprint not in self.fingerprints:
+            self.fingerprints.append(fingerprint)
 
     def end_stage(self) -> None:
         self.stage += 1

@@ -107,7 +107,8 @@ def _solve_again(trainer: StageTrainer, session: TrainingSession) -> Iterator[tu
         return
 
     examples = [*splits.train, *splits.val]
-    rows = np.concatenate(list(compute_activations(network, session.feed, examples)))
+    batches = compute_activations(network, session.feed, examples, context.telemetry)
+    rows = np.concatenate(list(batches))
     train = make_sample(rows[: len(splits.train)], session.feed, splits.train)
     val = make_sample(rows[len(splits.train) :], session.feed, splits.val)
     probe = solve_head(train, val, context.gate.metric).probe

@@ -66,9 +66,7 @@ class TrainingSession:
                 progress.current.step,
             )
             context.telemetry.emit(restore_history(progress.history, context.settings.epochs))
-        fingerprint = context.workers.fingerprint
-        if fingerprint not in progress.fingerprints:
-            progress.fingerprints.append(fingerprint)
+        progress.note_machine(context.workers.fingerprint)
 
     def save(self, running: Mapping[str, Sequence[np.ndarray]] | None = None) -> None:
         """Make the state of the training durable, if this worker is the chief.

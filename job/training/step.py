@@ -4,6 +4,7 @@ The gradient and the update are two functions (decision 0006): XLA compiles the 
 second, and a gradient that is not finite is seen before it touches a weight.
 """
 
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,10 +60,16 @@ class TrainStep:
         compute_gradients: (inputs, targets, weights, loss scale) -> (loss, finite, gradients): the
             loss summed over all devices, whether the gradient of each of them is finite, and the
             part that each device adds to the whole gradient.
+        accumulate_gradients: (batch, loss scale, rows) -> the same, computed on so many rows of
+            each device after the other. `batch` is (inputs, targets, weights). The weights sum to 1
+            over the whole batch and BatchNorm uses what it has learnt before. So it is the same
+            gradient up to rounding, and needs the memory of so many rows. Dropout draws again for
+            each part.
         update: gradients -> None.
     """
 
     compute_gradients: Callable[..., tuple[Any, Any, Any]]
+    accumulate_gradients: Callable[[tuple[Any, ...], Any, int], tuple[Any, Any, Any]]
     update: Callable[[Any], None]
 
 
@@ -83,6 +90,54 @@ def build_train_step(
         settings: `clip_norm` is the largest global norm of the summed gradient, where 0 does not
             clip. `xla` compiles the gradient function of each device.
     """
+    run_part, finish_device = _build_device_functions(forward, variables, settings)
+
+    def update_device(gradient: list[Any]) -> None:
+        # Where a worker has one device, a gradient comes as a plain argument. What is made here has
+        # a device to sum on.
+        own = [tf.identity(part) for part in gradient]
+        optimizer.apply(own, variables)
+
+    def add_up(values: Any) -> Any:
+        return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
+
+    def join_devices(losses: Any, finite: Any, gradients: Any) -> tuple[Any, Any, Any]:
+        loss = add_up(losses)
+        devices = float(strategy.num_replicas_in_sync)
+        all_finite = tf.equal(add_up(finite), devices)
+        return loss, all_finite, gradients
+
+    @tf.function(autograph=False)
+    def compute_gradients(inputs: Any, targets: Any, weights: Any, scale: Any) -> Any:
+        def run_device(*batch: Any) -> tuple[Any, Any, list[Any]]:
+            return finish_device(*run_part(*batch))
+
+        return join_devices(*strategy.run(run_device, args=(inputs, targets, weights, scale)))
+
+    @tf.function(autograph=False)
+    def finish(whole: Any) -> Any:
+        return join_devices(*strategy.run(finish_device, args=whole))
+
+    accumulate_gradients = _build_accumulation(strategy, run_part, finish)
+
+    @tf.function(autograph=False)
+    def update(gradients: Any) -> None:
+        # `apply` sums over the devices. A second sum here would not show with Adam, which divides
+        # by the size of the gradient.
+        strategy.run(update_device, args=(gradients,))
+
+    return TrainStep(compute_gradients, accumulate_gradients, update)
+
+
+def _build_device_functions(
+    forward: Callable[[tf.Tensor], tf.Tensor], variables: Sequence[Any], settings: TrainingSettings
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """What one device computes of a gradient.
+
+    Returns:
+        (inputs, targets, weights, loss scale) -> (loss, gradient) of some images, and
+        (loss, gradient) -> (loss, finite, clipped gradient) of all images of the device.
+    """
 
     def compute_gradient(inputs: Any, targets: Any, weights: Any, scale: Any) -> tuple[Any, Any]:
         with tf.GradientTape() as tape:
@@ -97,16 +152,13 @@ def build_train_step(
     if settings.xla:
         differentiate = tf.function(compute_gradient, jit_compile=True, autograph=False)
 
-    def run_device(
-        inputs: Any,
-        targets: Any,
-        weights: Any,
-        scale: Any,
-    ) -> tuple[Any, Any, list[Any]]:
+    def run_part(inputs: Any, targets: Any, weights: Any, scale: Any) -> tuple[Any, list[Any]]:
         loss, scaled = differentiate(inputs, targets, weights, scale)
         # A layer that looks rows up has a sparse gradient, which cannot be divided.
         dense = [tf.convert_to_tensor(part) for part in scaled]
-        gradient = [part / tf.cast(scale, part.dtype) for part in dense]
+        return loss, [part / tf.cast(scale, part.dtype) for part in dense]
+
+    def finish_device(loss: Any, gradient: list[Any]) -> tuple[Any, Any, list[Any]]:
         checks = []
         for part in (loss, *gradient):
             is_finite = tf.math.is_finite(part)
@@ -123,28 +175,34 @@ def build_train_step(
         # As a number, since only numbers can be summed over the devices.
         return loss, tf.cast(finite, tf.float32), gradient
 
-    def update_device(gradient: list[Any]) -> None:
-        # Where a worker has one device, a gradient comes as a plain argument. What is made here has
-        # a device to sum on.
-        own = [tf.identity(part) for part in gradient]
-        optimizer.apply(own, variables)
+    return run_part, finish_device
 
-    def add_up(values: Any) -> Any:
-        return strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
 
-    @tf.function(autograph=False)
-    def compute_gradients(inputs: Any, targets: Any, weights: Any, scale: Any) -> Any:
-        arguments = (inputs, targets, weights, scale)
-        losses, finite, gradients = strategy.run(run_device, args=arguments)
-        loss = add_up(losses)
-        devices = float(strategy.num_replicas_in_sync)
-        all_finite = tf.equal(add_up(finite), devices)
-        return loss, all_finite, gradients
+def _build_accumulation(
+    strategy: Any, run_part: Callable[..., Any], finish: Callable[..., Any]
+) -> Callable[[tuple[Any, ...], Any, int], Any]:
+    """`TrainStep.accumulate_gradients`, from what is done with a part and with the sum of all."""
 
     @tf.function(autograph=False)
-    def update(gradients: Any) -> None:
-        # `apply` sums over the devices. A second sum here would not show with Adam, which divides
-        # by the size of the gradient.
-        strategy.run(update_device, args=(gradients,))
+    def compute_part(*arguments: Any) -> Any:
+        return strategy.run(run_part, args=arguments)
 
-    return TrainStep(compute_gradients, update)
+    def add_on_device(*pair: Any) -> Any:
+        return tf.nest.map_structure(operator.add, *pair)
+
+    @tf.function(autograph=False)
+    def add_part(so_far: Any, part: Any) -> Any:
+        return strategy.run(add_on_device, args=(so_far, part))
+
+    def accumulate_gradients(batch: tuple[Any, ...], scale: Any, rows: int) -> Any:
+        size = strategy.experimental_local_results(batch[0])[0].shape[0]
+        whole = None
+        # One call after the other: inside one graph, TensorFlow might run them at the same time.
+        for first in range(0, size, rows):
+            own = slice(first, first + rows)
+            cut = [strategy.run(operator.getitem, args=(values, own)) for values in batch]
+            part = compute_part(*cut, scale)
+            whole = part if whole is None else add_part(whole, part)
+        return finish(whole)
+
+    return accumulate_gradients

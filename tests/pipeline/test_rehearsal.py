@@ -122,18 +122,28 @@ def test_check_finds_images_that_do_not_decode(tiny: dict[str, str], tmp_path: P
 def test_plan_shows_the_layers_the_measurement_the_race_and_the_time(
     tiny: dict[str, str], tmp_path: Path
 ) -> None:
-    settings = {"GRAFT_TRANSFER_MODE": "auto", "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri()}
+    settings = {
+        "GRAFT_TRANSFER_MODE": "auto",
+        "GRAFT_OUTPUT_URI": (tmp_path / "out").as_uri(),
+        "GRAFT_PLAN_PRICE_PER_HOUR": "3600",
+    }
     ended = measured_graft("plan", "--layers", **tiny | settings)
 
     assert ended.code == 0, ended.err
-    first = ended.out.splitlines()[:5]
+    first = ended.out.splitlines()[:7]
     assert [line.split(":")[0] for line in first] == [
-        "Images", "Classes", "Retrain", "Time here", "To fetch",
+        "Images", "Classes", "Retrain", "Time here", "To fetch", "Memory", "Cost",
     ]  # fmt: skip
     assert first[1].split(":")[1].strip() == "blue 12, green 12, red 12"
     assert re.search(r"race .* 1\.5 times", first[2])
     assert re.search(r"\d+ s start, \d+ s training, \d+ s evaluation, \d+ s export", first[3])
     assert re.search(r"36 files of the data set \(\d+\.\d kB\) and the weights file:", first[4])
+    assert re.search(r"about [\d.,]+ [MG]B at the peak", first[5])
+    # At 3,600 an hour a second costs 1.
+    seconds, cost = (
+        float(re.findall(r"about ([\d.,]+)", first[n])[0].replace(",", "")) for n in (3, 6)
+    )
+    assert abs(cost - seconds) <= 0.5
     layers = ended.out.index("conv_pw_13_relu")
     assert layers > ended.out.index("Race:")
     for layer in ("conv1", "logits"):
@@ -165,6 +175,8 @@ def test_the_recipe_of_the_lecture_has_its_parameters_and_all_are_trainable(
     settings = {
         "GRAFT_DATASET_URI": (tmp_path / "data").as_uri(),
         "GRAFT_OUTPUT_URI": tmp_path.as_uri(),
+        # Steps of this size are timed.
+        "GRAFT_TRAINING_BATCH_SIZE": "1",
     }
     ended = graft("plan", **tiny | LECTURE | settings)
 

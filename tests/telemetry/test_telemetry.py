@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from job.settings import TelemetrySettings
-from job.telemetry import RunTelemetry, configure_logs, name_run, serve, silent
+from job.telemetry import RunTelemetry, configure_logs, name_run, serve, silent, time_input
 from job.telemetry.bar import Bar
 from job.telemetry.events import (
+    BatchUsed,
     CheckpointSaved,
     EpochEnded,
     FactsFound,
@@ -34,6 +36,8 @@ from job.telemetry.events import (
     StepTaken,
     WorkForecast,
 )
+from job.telemetry.live import live_json
+from job.telemetry.metrics import register
 from job.telemetry.run_state import EPOCHS_KEPT, LINES_KEPT, STEPS_TIMED, RunState
 
 PHASES = ("survey", "dataset", "training")
@@ -112,6 +116,52 @@ def test_a_phase_entered_again_adds_up(state: RunState, clock: Clock) -> None:
         with telemetry.phase("training"):
             clock.now += seconds
     assert telemetry.seconds == {"training": 7.0}
+
+
+def test_the_share_of_waiting_for_input_is_that_of_each_phase(state: RunState) -> None:
+    telemetry = RunTelemetry(state)
+    with telemetry.phase("survey"):
+        pass
+    with telemetry.phase("training"):
+        telemetry.emit(StepTaken(0.2, waited=0.1))
+        telemetry.emit(BatchUsed(0.4, 0.3))
+    assert state.snapshot().input_wait == {"training": pytest.approx(0.4)}
+    registry = CollectorRegistry()
+    register(state, registry)
+    labels = {"phase": "training"}
+    assert registry.get_sample_value("graft_input_wait_ratio", labels) == pytest.approx(0.4)
+    shown = json.loads(live_json(state.snapshot()))["phases"]
+    assert [phase["input_wait"] for phase in shown] == [None, None, pytest.approx(0.4)]
+
+
+def test_the_first_forecast_is_compared_with_what_phases_took(
+    state: RunState, clock: Clock
+) -> None:
+    telemetry = RunTelemetry(state)
+    telemetry.emit(WorkForecast({"dataset": 4.0, "training": 8.0, "release": 1.0}))
+    for phase, seconds in (("dataset", 2.0), ("training", 4.0)):
+        with telemetry.phase(phase):
+            telemetry.emit(WorkForecast({"training": 0.0}))
+            clock.now += seconds
+    expected = {"total": 2.0, "dataset": 2.0, "training": 2.0}
+    assert state.snapshot().forecast_ratio == expected
+    telemetry.emit(HistoryRestored(()))
+    assert state.snapshot().forecast_ratio == {}
+
+
+def test_a_slow_source_of_batches_is_what_is_waited_for(state: RunState) -> None:
+    telemetry = RunTelemetry(state)
+
+    def load() -> Iterator[int]:
+        for number in range(3):
+            time.sleep(0.02)
+            yield number
+
+    with telemetry.phase("training"):
+        assert list(time_input(load(), telemetry)) == [0, 1, 2]
+    (phase,) = [phase for phase in state.snapshot().phases if phase.name == "training"]
+    assert phase.waited_seconds >= 3 * 0.02
+    assert phase.used_seconds > 0
 
 
 def test_a_phase_that_nobody_announced_joins_the_list(state: RunState) -> None:

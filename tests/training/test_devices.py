@@ -24,8 +24,9 @@ def train(scenario: str, devices: int) -> dict[str, Any]:
 
 
 def test_two_devices_give_the_result_of_one_at_the_same_global_batch() -> None:
-    # With the gradient clipped: each device must clip by the norm of the whole gradient.
-    one, two = train("plain", 1), train("plain", 2)
+    # With the gradient clipped: each device must clip by the norm of the whole gradient, also where
+    # it adds that up from parts of its images.
+    one, two = train("plain", 1), train("parts", 2)
     assert two["skipped"] == 0
     for single, (first, second) in zip(one["weights"], two["weights"], strict=True):
         assert first == second

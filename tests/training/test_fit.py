@@ -271,28 +271,75 @@ def test_the_best_epoch_is_kept_and_patience_ends_a_stage(
     assert loss == pytest.approx(best["val_loss"], abs=1e-5)
 
 
-def test_running_out_of_memory_names_a_batch_that_fits(
+def _limit_memory(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """A device without room for more than so many images at once."""
+
+    def build_small_step(*arguments: Any) -> TrainStep:
+        strategy, forward, *rest = arguments
+
+        def forward_few(images: tf.Tensor) -> tf.Tensor:
+            if images.shape[0] > most:
+                raise tf.errors.ResourceExhaustedError(None, None, "OOM")
+            return forward(images)
+
+        return build_train_step(strategy, forward_few, *rest)
+
+    monkeypatch.setattr(loop, "build_train_step", build_small_step)
+
+
+def test_a_batch_that_does_not_fit_into_memory_is_trained_in_parts(
+    feed: Callable[..., Feed],
+    context: Callable[..., TrainingContext],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plain = build_classifier()
+    plan = build_plan("all", plain, probe=False)
+    surroundings = context(clip_norm=1.0)
+    whole = training.fit(plain, plan, feed(), surroundings)
+    surroundings.checkpoints.clear()
+    _limit_memory(monkeypatch, 3)
+    divided = build_classifier()
+    in_parts = training.fit(divided, build_plan("all", divided, probe=False), feed(), surroundings)
+    for one, other in zip(weights_of(plain.model), weights_of(divided.model), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
+    assert whole.exact
+    assert not in_parts.exact
+    lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    (line,) = lines
+    assert "batch of 8 images: each step adds up the gradients of 4 parts" in line
+
+
+def test_memory_that_holds_no_image_ends_the_training(
     feed: Callable[..., Feed],
     context: Callable[..., TrainingContext],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def build_small_step(*arguments: Any) -> TrainStep:
-        """A device without room for more than 3 images."""
-        step = build_train_step(*arguments)
-
-        def compute_gradients(inputs: Any, *rest: Any) -> Any:
-            if inputs.shape[0] > 3:
-                raise tf.errors.ResourceExhaustedError(None, None, "OOM")
-            return step.compute_gradients(inputs, *rest)
-
-        return TrainStep(compute_gradients, step.update)
-
+    _limit_memory(monkeypatch, 0)
     classifier = build_classifier()
     plan = build_plan("all", classifier, probe=False)
-    monkeypatch.setattr(loop, "build_train_step", build_small_step)
-    with pytest.raises(SettingsError, match="batch of 8 images") as caught:
+    with pytest.raises(SettingsError, match="a single image") as caught:
         training.fit(classifier, plan, feed(), context())
-    assert "GRAFT_TRAINING_BATCH_SIZE=2" in caught.value.cure
+    assert "smaller backbone" in caught.value.cure
+
+
+@pytest.mark.parametrize("augmentation", ["none", "light"])
+def test_steps_are_timed_before_any_activation_is_computed(
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext], augmentation: str
+) -> None:
+    classifier, surroundings = build_classifier(), context()
+    plan = build_plan("part", classifier, probe=False)
+    batches = feed(augmentation=augmentation)
+    network = training.divide_classifier(
+        classifier, plan.stages[0], plan.cut, batches, surroundings
+    )
+    assert (network.kept is None) == (augmentation == "light")
+    before = weights_of(classifier.backbone.get_layer("high"))
+    inputs = training.imitate_inputs(network, batches, surroundings)
+    assert training.StageTrainer(network, inputs, surroundings).time_steps(1) > 0
+    assert not surroundings.cache.folder.exists()
+    # They were real steps: a bias has a gradient even where activations are 0.
+    assert not equal(before, weights_of(classifier.backbone.get_layer("high")))
 
 
 def test_each_pooling_has_features_of_its_own(

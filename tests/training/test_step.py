@@ -104,3 +104,32 @@ def test_a_gradient_is_clipped_to_its_global_norm() -> None:
     step = build_step(build_classifier(), xla=False)
     _, _, gradients = step.compute_gradients(BATCH[0] * 255, *BATCH[1:])
     assert float(tf.linalg.global_norm(gradients)) <= 1 + 1e-5
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch() -> None:
+    draw = np.random.default_rng(0)
+    weights = draw.uniform(0.5, 1.5, 8).astype(np.float32)
+    batch = (
+        tf.constant(draw.uniform(0, 255, (8, 16, 16, 3)), tf.float32),
+        tf.one_hot(draw.integers(0, 3, 8), 3),
+        tf.constant(weights / weights.sum()),
+    )
+    step = build_step(build_classifier(), xla=False)
+    loss, finite, whole = step.compute_gradients(*batch, tf.constant(1.0))
+    assert float(tf.linalg.global_norm(whole)) > 0.99  # it is clipped, as the sum must be too
+    for rows in (4, 3, 1):
+        part_loss, part_finite, parts = step.accumulate_gradients(batch, tf.constant(1.0), rows)
+        np.testing.assert_allclose(part_loss, loss, atol=1e-6)
+        assert finite
+        assert part_finite
+        for one, other in zip(whole, parts, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_one_part_that_is_not_finite_spoils_the_sum() -> None:
+    step = build_step(build_classifier(), xla=False)
+    images = np.ones((4, 16, 16, 3), np.float32)
+    images[3] = np.inf
+    batch = (tf.constant(images), *BATCH[1:3])
+    _, finite, _ = step.accumulate_gradients(batch, tf.constant(1.0), 1)
+    assert not finite

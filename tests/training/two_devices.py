@@ -36,8 +36,14 @@ def main(scenario: str, devices: int) -> None:
     settings = TrainingSettings(clip_norm=CLIP_NORM, xla=False)
     step = build_train_step(team.strategy, forward, variables, optimizer, settings)
     scale, skipped = LossScale.for_precision(precision), 0
-    for batch in team.strategy.experimental_distribute_dataset(draw_batches(scenario)):
-        _, finite, gradients = step.compute_gradients(*batch, tf.constant(scale.value))
+    batches = team.strategy.experimental_distribute_dataset(draw_batches(scenario))
+    for number, batch in enumerate(batches):
+        if scenario == "parts" and number % 2:
+            # As where memory is short: of its 4 images a device takes 3, and then the last one.
+            found = step.accumulate_gradients(batch, tf.constant(scale.value), 3)
+        else:
+            found = step.compute_gradients(*batch, tf.constant(scale.value))
+        _, finite, gradients = found
         if finite:
             step.update(gradients)
             scale.record_success()

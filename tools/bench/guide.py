@@ -1,0 +1,72 @@
+"""The recipe of the Keras guide "Transfer learning & fine-tuning", as a program of its own.
+
+    python -m tools.bench.guide PICTURES FOLDER SIDE
+
+Two epochs of a Dense layer on the frozen backbone, then one epoch of everything at a small learning
+rate. The backbone and its weights are those of the job: the guide's own cannot be had everywhere.
+Writes `model.keras` and `accuracy.json`, the accuracy on the test pictures, into FOLDER.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+BATCH = 32
+HEAD_EPOCHS, TUNING_EPOCHS = 2, 1
+
+
+def main(pictures: str, folder: str, side: str) -> None:
+    """Train, evaluate and save."""
+    size = int(side)
+    parts = {part: _load_part(Path(pictures) / part, size) for part in ("train", "val", "test")}
+    classes = len(parts["train"].class_names)
+    flip, turn = keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.1)
+    train = parts["train"].map(lambda x, y: (turn(flip(x)), y))
+    train, val, test = (part.prefetch(2).cache() for part in (train, parts["val"], parts["test"]))
+
+    backbone = _build_backbone(size, classes)
+    backbone.trainable = False
+    inputs = keras.Input((size, size, 3))
+    x = backbone(inputs, training=False)
+    x = keras.layers.Dropout(0.2)(keras.layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, keras.layers.Dense(classes, activation="softmax")(x))
+
+    def fit(rate: float, epochs: int) -> None:
+        optimizer = keras.optimizers.Adam(rate)
+        model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.fit(train, epochs=epochs, validation_data=val, verbose=0)
+
+    fit(1e-3, HEAD_EPOCHS)
+    backbone.trainable = True
+    fit(1e-5, TUNING_EPOCHS)
+    accuracy = model.evaluate(test, verbose=0, return_dict=True)["accuracy"]
+    model.save(Path(folder) / "model.keras")
+    (Path(folder) / "accuracy.json").write_text(json.dumps(accuracy))
+
+
+def _load_part(folder: Path, side: int) -> tf.data.Dataset:
+    return keras.utils.image_dataset_from_directory(
+        folder, image_size=(side, side), batch_size=BATCH, seed=0, verbose=False
+    )
+
+
+def _build_backbone(side: int, classes: int) -> keras.Model:
+    """EfficientNet-Lite0 with ImageNet weights, its preprocessing included."""
+    from job import model, weights
+    from job.catalogue import BACKBONES
+    from job.settings import BackboneSettings, HeadSettings
+
+    settings = BackboneSettings(name="EfficientNetLite0", image_size=side)
+    home = Path(os.environ["KERAS_HOME"])
+    found = weights.locate(settings, BACKBONES[settings.name], home, home)
+    names = tuple(str(number) for number in range(classes))
+    spec = model.ClassifierSpec(backbone=settings, head=HeadSettings(), classes=names, seed=0)
+    return model.build(spec, found).backbone
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
