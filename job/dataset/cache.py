@@ -34,11 +34,18 @@ CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A local file with known content. Its size is in bytes."""
+    """A local file with known content. Its size is in bytes.
 
-    path: Path
+    `location` is its path as text: a `Path` takes four times the memory, and each image has one.
+    """
+
+    location: str
     sha256: str
     size: int
+
+    @property
+    def path(self) -> Path:
+        return Path(self.location)
 
 
 @contextmanager
@@ -96,11 +103,11 @@ class DatasetCache:
 
     def get(self, content: str, size: int | None = None) -> File | None:
         """The file with this SHA-256, unless it is missing or has another size."""
-        path = self._path_of(content)
-        found = _read_size(path)
+        location = self._locate_content(content)
+        found = _read_size(location)
         if found is None or size not in (None, found):
             return None
-        return File(path, content, found)
+        return File(location, content, found)
 
     def incoming_path(self, entry: Entry) -> Path:
         """Where this version of the object arrives, in this run and in one that continues it."""
@@ -113,8 +120,8 @@ class DatasetCache:
         """Move a whole file to the name of its content."""
         content = sha256(path)
         size = path.stat().st_size
-        final = self._path_of(content)
-        final.parent.mkdir(parents=True, exist_ok=True)
+        final = self._locate_content(content)
+        Path(final).parent.mkdir(parents=True, exist_ok=True)
         # Another run may keep the same content at the same time: both files are equal.
         path.replace(final)
         return File(final, content, size)
@@ -175,7 +182,7 @@ class DatasetCache:
             used = 0
             for folder, _, names in os.walk(self._folder):
                 for name in names:
-                    size = _read_size(Path(folder) / name)
+                    size = _read_size(f"{folder}/{name}")
                     used += _round_to_blocks(size or 0)
             least = used + needed
             if least > self._limit:
@@ -192,14 +199,14 @@ class DatasetCache:
                 f"Give GRAFT_CACHE_DIR a volume with {needed - free:,} bytes more, or empty it.",
             )
 
-    def _path_of(self, content: str) -> Path:
-        return self._folder / "objects" / content[:2] / content
+    def _locate_content(self, content: str) -> str:
+        return f"{self._folder}/objects/{content[:2]}/{content}"
 
 
-def _read_size(path: Path) -> int | None:
+def _read_size(location: str) -> int | None:
     """The file's size in bytes, or None: other runs add and delete files at any time."""
     try:
-        return path.stat().st_size
+        return Path(location).stat().st_size
     except FileNotFoundError:
         return None
 
@@ -220,21 +227,24 @@ class ContentIndex:
         self._folder = folder
         self._file: IO[bytes] | None = None
         self._lock = threading.Lock()
-        self._contents: dict[tuple[str, int, str], str] = {}
+        # Digests alone, by digests of (key, size, ETag): a third of the memory of the text.
+        self._contents: dict[bytes, bytes] = {}
         for path in folder.glob("*.jsonl"):
             for line in path.read_text().splitlines():
                 try:
-                    key, size, etag, content = json.loads(line)
+                    *version, content = json.loads(line)
+                    self._contents[_digest_version(version)] = bytes.fromhex(content)
                 except ValueError:
                     # Another run is writing this line now, or a crash cut it short.
                     continue
-                self._contents[key, size, etag] = content
 
     def get(self, entry: Entry) -> str | None:
-        return self._contents.get((entry.key, entry.size, entry.etag))
+        content = self._contents.get(_digest_version([entry.key, entry.size, entry.etag]))
+        return content.hex() if content else None
 
     def add(self, entry: Entry, content: str) -> None:
-        line = json.dumps([entry.key, entry.size, entry.etag, content]) + "\n"
+        version: list[str | int] = [entry.key, entry.size, entry.etag]
+        line = json.dumps([*version, content]) + "\n"
         with self._lock:
             if self._file is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
@@ -242,11 +252,16 @@ class ContentIndex:
                 # Unbuffered: each line is in the file when the call returns.
                 self._file = path.open("xb", buffering=0)
             self._file.write(line.encode())
-            self._contents[entry.key, entry.size, entry.etag] = content
+            self._contents[_digest_version(version)] = bytes.fromhex(content)
 
     def close(self) -> None:
         if self._file:
             self._file.close()
+
+
+def _digest_version(version: list[str | int]) -> bytes:
+    """16 bytes that stand for [key, size, etag]."""
+    return hashlib.blake2b(json.dumps(version).encode(), digest_size=16).digest()
 
 
 @contextmanager

@@ -37,17 +37,21 @@ logger = logging.getLogger(__name__)
 class Record:
     """One image file.
 
-    `name` is how its owner knows it. `split` and `group` are None where none is given. A given
-    split may lack val or test, which are then carved out of its train.
+    `location` is its path as text, `name` is how its owner knows it. `split` and `group` are None
+    where none is given. A given split may lack val or test, which are then carved out of its train.
     """
 
-    path: Path
+    location: str
     name: str
     label: str
     sha256: str
     size: int
     split: SplitName | None
     group: str | None
+
+    @property
+    def path(self) -> Path:
+        return Path(self.location)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,22 +86,7 @@ def fetch(
         TemporaryError: the data changed while it was read, or the store went away. A retry
             continues from here.
     """
-    uri = dataset.uri
-    store = connect(listing.root, dataset.access)
-    with report_as_dataset_error(uri):
-        try:
-            with open_cache(cache.dir, cache.limit, store.uri) as opened_cache:
-                if listing.archive:
-                    arrival = fetch_archives(listing, store, dataset, opened_cache, telemetry)
-                else:
-                    arrival = _fetch_folder(listing, store, opened_cache, telemetry)
-        except (StoreConflict, StoreNotFound) as error:
-            # What was listed a moment ago is gone or different, so another listing may help.
-            raise TemporaryError(
-                f"The data set {printable(uri)} changed while it was read: {error.message}",
-                "Try again. What has arrived is kept.",
-            ) from error
-
+    arrival = _receive_files(listing, dataset, cache, telemetry)
     ignored = arrival.ignored
     if ignored:
         logger.warning(
@@ -106,19 +95,33 @@ def fetch(
             "; ".join(first_names(ignored)),
         )
     records = _make_records(arrival)
-    rows = []
-    for record in records:
-        row = [record.label, record.sha256, record.split, record.group]
-        rows.append(json.dumps(row))
-    # Sorted by content, so that neither the files' names nor the store's order matters.
-    text = "\n".join(sorted(rows))
     return Dataset(
         records=tuple(records),
-        digest=hashlib.sha256(text.encode()).hexdigest(),
+        digest=_digest_records(records),
         listing=listing.digest,
         ignored=tuple(map(printable, ignored)),
         notes=arrival.notes,
     )
+
+
+def _receive_files(
+    listing: Listing, dataset: DatasetSettings, cache: CacheSettings, telemetry: Telemetry
+) -> Arrival:
+    """The local files of a listing. What the cache knows of others is forgotten at the end."""
+    uri = dataset.uri
+    store = connect(listing.root, dataset.access)
+    with report_as_dataset_error(uri):
+        try:
+            with open_cache(cache.dir, cache.limit, store.uri) as opened_cache:
+                if listing.archive:
+                    return fetch_archives(listing, store, dataset, opened_cache, telemetry)
+                return _fetch_folder(listing, store, opened_cache, telemetry)
+        except (StoreConflict, StoreNotFound) as error:
+            # What was listed a moment ago is gone or different, so another listing may help.
+            raise TemporaryError(
+                f"The data set {printable(uri)} changed while it was read: {error.message}",
+                "Try again. What has arrived is kept.",
+            ) from error
 
 
 def _fetch_folder(
@@ -182,7 +185,7 @@ def _make_records(arrival: Arrival) -> list[Record]:
         if file is None or place is None:
             continue
         record = Record(
-            path=file.path,
+            location=file.location,
             name=printable(name),
             label=place.label,
             sha256=file.sha256,
@@ -192,3 +195,17 @@ def _make_records(arrival: Arrival) -> list[Record]:
         )
         records.append(record)
     return sorted(records, key=lambda record: (record.label, record.sha256, record.name))
+
+
+def _digest_records(records: Sequence[Record]) -> str:
+    rows = []
+    for record in records:
+        row = [record.label, record.sha256, record.split, record.group]
+        rows.append(json.dumps(row).encode())
+    # Sorted by content, so that neither the files' names nor the store's order matters.
+    rows.sort()
+    digest = hashlib.sha256()
+    for number, line in enumerate(rows):
+        # Piece by piece: the whole text would be as large as the rows.
+        digest.update(b"\n" + line if number else line)
+    return digest.hexdigest()

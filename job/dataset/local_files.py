@@ -35,7 +35,7 @@ def hash_in_place(folder: Path, entry: Entry, cache: DatasetCache) -> File:
     require_as_listed(path, entry)
     if not known:
         cache.remember(entry, sha256)
-    return File(path, sha256, entry.size)
+    return File(str(path), sha256, entry.size)
 
 
 def require_as_listed(path: Path, entry: Entry) -> None:

@@ -3,14 +3,15 @@
 import hashlib
 import os
 import re
+from collections.abc import Generator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from job.errors import SettingsError, StoreUnavailable
 from job.files import NO_SPACE, flush_to_disk
 from job.storage.atomic import open_locked
 from job.storage.digests import compute_checksum
-from job.storage.store import Entry, Store
+from job.storage.store import ContentDamaged, Entry, Store
 
 
 def download(store: Store, key: str, path: Path, expected: Entry) -> None:
@@ -35,8 +36,7 @@ def download(store: Store, key: str, path: Path, expected: Entry) -> None:
             with open_locked(part, "a+b") as file:
                 if from_nothing:
                     file.truncate(0)
-                _append_missing_bytes(store, key, expected, file)
-                if _matches_store(store, key, expected, file):
+                if _receive(store, key, expected, file):
                     flush_to_disk(file)
                     part.rename(path)
                     return
@@ -53,22 +53,38 @@ def download(store: Store, key: str, path: Path, expected: Entry) -> None:
     )
 
 
-def _append_missing_bytes(store: Store, key: str, expected: Entry, file: IO[bytes]) -> None:
+def _receive(store: Store, key: str, expected: Entry, file: IO[bytes]) -> bool:
+    """Append the bytes that the file lacks. Returns whether it is the object now."""
     start = os.fstat(file.fileno()).st_size
     if start > expected.size:
         file.truncate(0)
         start = 0
+    was_verified = None
     # An empty object is asked for too: only the store can say that it is still that version.
     if start < expected.size or start == 0:
-        for piece in store.stream(key, start, expected.etag):
-            file.write(piece)
+        try:
+            was_verified = _append_pieces(store.stream(key, start, expected.etag), file)
+        except ContentDamaged:
+            # Unless the checksum that was sent is wrong: the ETag may be the MD5.
+            was_verified = False
     file.flush()
+    if os.fstat(file.fileno()).st_size != expected.size:
+        return False
+    return was_verified or _matches_store(store, key, expected, file)
+
+
+def _append_pieces(pieces: Generator[bytes, None, bool | None], file: IO[bytes]) -> bool | None:
+    """Write all pieces. Returns what the generator returns."""
+    while True:
+        try:
+            piece = next(pieces)
+        except StopIteration as end:
+            return cast("bool | None", end.value)
+        file.write(piece)
 
 
 def _matches_store(store: Store, key: str, expected: Entry, file: IO[bytes]) -> bool:
-    """Whether size and checksum of the file are those of the object."""
-    if os.fstat(file.fileno()).st_size != expected.size:
-        return False
+    """Whether the file has a checksum that the store promises."""
     # Where the ETag is the MD5, it spares a request for another checksum.
     is_md5 = re.fullmatch("[0-9a-f]{32}", expected.etag) is not None
     if is_md5 and compute_checksum(file, "md5") == expected.etag:

@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 from job.errors import StoreConflict, StoreForbidden, StoreNotFound
@@ -50,13 +50,16 @@ class FolderStore(Store):
         with translate_errors(self._address_of(key)):
             return self._read_entry(self._resolve_key(key))
 
-    def stream(self, key: str, start: int = 0, etag: str = "") -> Iterator[bytes]:
+    def stream(
+        self, key: str, start: int = 0, etag: str = ""
+    ) -> Generator[bytes, None, bool | None]:
         with translate_errors(self._address_of(key)), self._resolve_key(key).open("rb") as file:
             if etag and compute_checksum(file, "md5") != etag:
                 raise self._conflict_at(key)
             file.seek(start)
             while piece := file.read(PIECE_BYTES):
                 yield piece
+        return False
 
     def sweep(self) -> int:
         return sweep_partials(self._root)

@@ -2,8 +2,7 @@
 
 import re
 import time
-from base64 import b64decode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -22,31 +21,25 @@ from job.errors import (
     StoreNotFound,
     StoreUnavailable,
 )
-from job.storage.digests import Algorithm
+from job.storage.direct_gets import PIECE_BYTES, DirectGets
+from job.storage.s3_checksums import ContentCheck, find_checksum
 from job.storage.s3_client import create_client
 from job.storage.s3_errors import EXPIRED, NO_S3, translate_error, translate_errors
-from job.storage.store import Checksum, Entry, Store
+from job.storage.store import Checksum, ContentDamaged, Entry, Store
 
-# An answer that breaks off loses at most this much.
-PIECE_BYTES = 1 << 18
 PART_BYTES = 16 << 20
 PARTS = TransferConfig(
     multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4
 )
 # The most keys that one DeleteObjects takes.
 BATCH = 1000
-# The other algorithms of S3 need a library of their own.
-COMPUTABLE: tuple[Algorithm, ...] = ("sha256", "sha1", "crc32")
 # So many answers in a row may break off without a new byte.
 MAX_BREAKS = 5
 # Metadata by which a writer recognises its own object.
 WRITER = "graft-writer"
 
-
 # What every listing has, even of an empty bucket.
 LISTED = {"Contents", "IsTruncated", "KeyCount", "MaxKeys", "Name"}
-
-
 # The ids of access keys with which a request has been granted.
 WORKED: set[str | None] = set()
 
@@ -57,11 +50,15 @@ class Session:
     Args:
         client: of boto3.
         payer: what every request for objects says about its costs.
+        direct: sends GETs past the client, if given.
     """
 
-    def __init__(self, client: Any, payer: Mapping[str, str]) -> None:
+    def __init__(
+        self, client: Any, payer: Mapping[str, str], direct: DirectGets | None = None
+    ) -> None:
         self.client = client
         self.payer = payer
+        self.direct = direct
         self._answered = False
         self._credentials = client._request_signer._credentials
 
@@ -124,7 +121,8 @@ class S3Store(Store):
     def connect(cls, bucket: str, prefix: str, access: Access = OWN_ACCESS) -> "S3Store":
         """A store with a client of its own."""
         payer = {"RequestPayer": "requester"} if access.requester_pays else {}
-        return cls(Session(create_client(anonymous=access.anonymous), payer), bucket, prefix)
+        client = create_client(anonymous=access.anonymous)
+        return cls(Session(client, payer, DirectGets(client)), bucket, prefix)
 
     @property
     def uri(self) -> str:
@@ -148,9 +146,14 @@ class S3Store(Store):
             )
         return self._make_entry(self._prefix + key, answer["ContentLength"], answer)
 
-    def stream(self, key: str, start: int = 0, etag: str = "") -> Iterator[bytes]:
+    def stream(
+        self, key: str, start: int = 0, etag: str = ""
+    ) -> Generator[bytes, None, bool | None]:
         position, breaks = start, 0
-        while (answer := self._request_content(key, position, etag)) is not None:
+        check = None
+        while (answer := self._request_content(key, position, etag, breaks)) is not None:
+            if position == 0:
+                check = ContentCheck(answer, etag)
             etag = _etag_of(answer)
             try:
                 with closing(answer["Body"]) as body:
@@ -158,14 +161,21 @@ class S3Store(Store):
                         with self._session.translate_errors(self._address_of(key)):
                             piece = body.read(PIECE_BYTES)
                         if not piece:
-                            return
+                            break
                         position, breaks = position + len(piece), 0
+                        if check:
+                            check.update(piece)
                         yield piece
+                break
             except StoreUnavailable as error:
+                if isinstance(error.__cause__, FlexibleChecksumError):
+                    raise ContentDamaged(error.message, error.cure) from error.__cause__
                 breaks += 1
-                if breaks == MAX_BREAKS or isinstance(error.__cause__, FlexibleChecksumError):
+                if breaks == MAX_BREAKS:
                     raise
                 time.sleep(0.05 * 2**breaks)
+
+        return check is not None and check.finish(self._address_of(key))
 
     def write(self, key: str, data: bytes) -> str:
         return _etag_of(self._send_request("put_object", key, Body=data))
@@ -214,10 +224,8 @@ class S3Store(Store):
 
     def checksum(self, key: str) -> Checksum | None:
         answer = self._send_request("head_object", key, ChecksumMode="ENABLED")
-        for algorithm in COMPUTABLE:
-            value = answer.get(f"Checksum{algorithm.upper()}", "-")
-            if "-" not in value and answer.get("ChecksumType") != "COMPOSITE":
-                return Checksum(algorithm, b64decode(value).hex())
+        if known := find_checksum(answer):
+            return known
 
         # The ETag is the MD5 of an object of one part that has no encryption key of its own.
         own_key = "SSECustomerAlgorithm" in answer
@@ -258,8 +266,13 @@ class S3Store(Store):
                 raise SettingsError(f"{self.uri}: the server's answer is no listing of S3.", NO_S3)
             yield from page.get("Contents", ())
 
-    def _request_content(self, key: str, start: int, etag: str) -> Any:
+    def _request_content(self, key: str, start: int, etag: str, breaks: int) -> Any:
         """The answer to a GET from byte `start` on, or None where the object ends before it."""
+        direct = self._session.direct
+        if direct and not start and not breaks:
+            with self._session.translate_errors(self._address_of(key)):
+                if answer := direct.get(self._bucket, self._prefix + key, etag):
+                    return answer
         conditions = {}
         if start:
             conditions["Range"] = f"bytes={start}-"
@@ -275,6 +288,8 @@ class S3Store(Store):
             raise StoreUnavailable(
                 f"{self._address_of(key)}: the server ignored the range from byte {start} on."
             )
+        if direct and not start and not breaks:
+            direct.learn(self._bucket, self._prefix + key)
         return answer
 
     def _delete_keys(self, keys: Sequence[str]) -> None:

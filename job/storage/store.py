@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -44,6 +44,10 @@ class Checksum:
     hexadecimal: str
 
 
+class ContentDamaged(StoreUnavailable):
+    """What arrived does not have the checksum that the store sent with it."""
+
+
 class Store(ABC):
     """A root in a bucket, or a folder, and everything below it. Safe to share between threads.
 
@@ -83,13 +87,21 @@ class Store(ABC):
         """
 
     @abstractmethod
-    def stream(self, key: str, start: int = 0, etag: str = "") -> Iterator[bytes]:
+    def stream(
+        self, key: str, start: int = 0, etag: str = ""
+    ) -> Generator[bytes, None, bool | None]:
         """The content from byte `start` on, in pieces that fit in memory.
 
         An answer that breaks off is continued where it broke.
 
+        Returns (at the end):
+            Whether the pieces are the whole content and had the checksum that the store sent.
+
         Raises (at the first piece):
             StoreConflict: `etag` is given and the object has another one.
+
+        Raises (after the last piece):
+            ContentDamaged: the content has not the checksum that the store sent.
         """
 
     @abstractmethod
