@@ -4,6 +4,7 @@ TensorFlow decodes some kinds of BMP to noise, returns palette indices as if the
 looks at masks, knows no pixels of less than a byte, and refuses any bytes behind the pixels.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -115,7 +116,7 @@ def decode_bitmap(encoded: Tensor) -> Tensor:
     size = header.row_bytes * header.rows
     stored = tf.strings.substr(filled, header.start, size)
     palette = _read_palette(encoded, header)
-    branches = []
+    branches: list[tuple[Tensor, Callable[[], Tensor]]] = []
     for bits in PALETTE_BITS:
         branch = partial(_decode_palette, stored, bits, palette, header)
         branches.append((tf.equal(header.bits, bits), branch))
