@@ -22,6 +22,16 @@ AMAZON_HOST = re.compile(
     r"(?:(?P<bucket>.+)\.)?s3(?:[.-](?:dualstack|fips|accelerate|website))*"
     r"(?:[.-][a-z]{2}(?:-[a-z]+)+-\d)?\.amazonaws\.com(?:\.cn)?"
 )
+# Stores that put the bucket before the host of their endpoint.
+VIRTUAL_HOST = re.compile(
+    r"([^.]+)\.([^.]+\.(?:digitaloceanspaces|linodeobjects|vultrobjects|r2\.cloudflarestorage)\.com"
+    r"|s3\.(?:[^.]+\.)?(?:wasabisys\.com|backblazeb2\.com|scw\.cloud))"
+)
+# Sites from which people download data sets with a browser.
+WEB_PAGES = re.compile(
+    r"(?:.+\.)?(?:kaggle|github|gitlab|dropbox|roboflow|figshare|sharepoint|mega)\.com|"
+    r"(?:.+\.)?(?:huggingface\.co|zenodo\.org|1drv\.ms|mega\.nz)|(?:drive|docs)\.google\.com"
+)
 GOOGLE_HOSTS = ("storage.googleapis.com", "storage.cloud.google.com")
 GOOGLE = (
     "Write s3://{}, and set AWS_ENDPOINT_URL_S3=https://storage.googleapis.com with an HMAC key of "
@@ -47,7 +57,11 @@ SUGGESTIONS = tuple(
         (rf"({ACCESS_POINT.pattern}(?:/.*)?)", "Write s3://{}."),
         (r"file:/{1,2}([^/].*)", "Write file:///{} (three slashes before an absolute path)."),
         (r"s3:/?([^/].*)", "Write s3://{}."),
-        (r"[a-z]:[\\/].*", "Write the path as the container sees it, such as file:///data."),
+        (
+            r"(?:[a-z]:[\\/]|\\\\).*",
+            "Write the path as the container sees it, such as file:///data.",
+        ),
+        (r"\$.*", "The variable was not replaced by its value: write the path itself."),
     )
 )
 
@@ -124,6 +138,9 @@ def split_bucket(location: str) -> tuple[str, str]:
 def _is_path(text: str) -> bool:
     if not text or "\0" in text or "://" in text:
         return False
+    # Not a share of Windows, nor a variable that no shell has replaced.
+    if text.startswith("\\\\") or re.match(r"\$(\w|\{)", text):
+        return False
     # Not `C:\…`, `file:/…`, `arn:…` or `s3:/…`.
     return ":" not in text.partition("/")[0]
 
@@ -150,10 +167,32 @@ def _suggest_web(text: str) -> str:
         bucket = parts.path.partition("/buckets/")[2].partition("/")[0]
         prefix = parse_qs(parts.query).get("prefix", [""])[0]
         return f"Write s3://{bucket}/{prefix}."
+    return _suggest_for_site(host, path) or _suggest_for_server(parts.scheme, host, path)
+
+
+def _suggest_for_site(host: str, path: str) -> str:
+    """What to write instead of an address of a known site. Empty for another one."""
+    if host == "console.cloud.google.com" and path.startswith("storage/browser/"):
+        return GOOGLE.format(path.removeprefix("storage/browser/"))
     if host in GOOGLE_HOSTS:
         return GOOGLE.format(path)
+    if WEB_PAGES.fullmatch(host.lower()):
+        return "Data sets of a web page are not read: download it, and give the folder or archive."
     if host.endswith(".blob.core.windows.net"):
         return "Azure's store does not speak S3: copy the files to a bucket, or mount them."
+    return ""
+
+
+def _suggest_for_server(scheme: str, host: str, path: str) -> str:
+    """What to write instead of an address of a server that may speak S3."""
+    if match := VIRTUAL_HOST.fullmatch(host):
+        bucket, endpoint = match.groups()
+        return f"Write s3://{bucket}/{path}, and set AWS_ENDPOINT_URL_S3={scheme}://{endpoint}."
+    if path.startswith("browser/"):
+        # The console of MinIO, which has another port than its API.
+        path = path.removeprefix("browser/")
+        return f"Write s3://{path}, and set AWS_ENDPOINT_URL_S3 to the S3 API of that server."
     if not path:
-        return f"Write s3://bucket/prefix, and set AWS_ENDPOINT_URL_S3={parts.scheme}://{host}."
-    return f"Write s3://{path}, and set AWS_ENDPOINT_URL_S3={parts.scheme}://{host}."
+        return f"Write s3://bucket/prefix, and set AWS_ENDPOINT_URL_S3={scheme}://{host}."
+    written = f"Write s3://{path}, and set AWS_ENDPOINT_URL_S3={scheme}://{host}."
+    return f"{written} If it is no store of S3, download the files, and give their path."

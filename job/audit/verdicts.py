@@ -53,7 +53,7 @@ def judge_contents(
     from job import images
 
     # Another decoder may judge the same content differently.
-    version = f"audit 1, decoder {images.DECODER}, tensorflow {tf.__version__}"
+    version = f"audit 2, decoder {images.DECODER}, tensorflow {tf.__version__}"
     cache = VerdictCache(cache_dir / "audit.jsonl", version)
     cached = cache.read()
 
@@ -127,6 +127,9 @@ def _make_judge() -> Callable[[Path], Verdict]:
             with alone if is_large else nullcontext():
                 bits = traced(tf.constant(data)).numpy()
         except tf.errors.InvalidArgumentError:
+            rare_kind = formats.find_rare_kind(name, data)
+            if rare_kind:
+                return Verdict("unsupported", f"{name} with {rare_kind} is not supported")
             return Verdict("broken", formats.describe_damage(name, data))
         packed = np.packbits(bits).tobytes()
         return Verdict("decodes", hash=int.from_bytes(packed, "big"))

@@ -11,13 +11,14 @@ import re
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from job.dataset.archive_formats import REPACK, ArchivedFile, find_zstd, read_archive
+from job.dataset.archive_formats import ArchivedFile, find_zstd, read_archive
+from job.dataset.archive_kinds import REPACK
 from job.dataset.archive_links import find_target, resolve_links
 from job.dataset.names import first_names
 from job.errors import DatasetError
@@ -36,6 +37,13 @@ SUFFIXES = (
     ".zip",
 )
 MAX_MEMBERS = 2_000_000
+
+PACK_PLAINLY = "Pack only the image files, with relative names: `tar -C <folder> -cf <archive> .`"
+TWICE = "occurs twice"
+FAULT_CURES = {
+    "is encrypted": "Pack the files without a password.",
+    TWICE: "Pack the folder again into a new archive, so that each name occurs once.",
+}
 
 # Photographs hardly shrink, and plain drawings shrink tenfold. A hundredfold is a bomb, unless it
 # is small anyway.
@@ -101,7 +109,7 @@ def list_members(path: Path, name: str, encoding: str = "") -> tuple[Member, ...
             fault = _find_fault(found)
             # Of two members with one name, some tools keep the first and others the last.
             if fault is None and (member in sizes or member in links):
-                fault = "occurs twice"
+                fault = TWICE
 
             if fault:
                 faults.append(f"{found.name} {fault}")
@@ -117,7 +125,7 @@ def list_members(path: Path, name: str, encoding: str = "") -> tuple[Member, ...
     if faults:
         raise DatasetError(
             f"{name} has members that are not plain files inside it:",
-            "Pack only the image files, with relative names: `tar -C <folder> -cf <archive> .`",
+            _choose_cure(faults),
             first_names(faults),
         )
     if unreadable:
@@ -214,6 +222,14 @@ def _make_encoding_error(name: str, raw_names: list[bytes], encoding: str) -> Da
     )
 
 
+def _choose_cure(faults: Sequence[str]) -> str:
+    """What to do about members that are not read: another thing if all have one fault."""
+    for ending, cure in FAULT_CURES.items():
+        if all(fault.endswith(ending) for fault in faults):
+            return cure
+    return PACK_PLAINLY
+
+
 def _normalise_name(name: str) -> str:
     # Some tools of Windows write its own separators.
     parts = name.replace("\\", "/").split("/")
@@ -223,7 +239,7 @@ def _normalise_name(name: str) -> str:
 def _find_fault(found: ArchivedFile) -> str | None:
     if found.fault:
         return found.fault
-    if re.match(r"[/\\]|[A-Za-z]:[/\\]", found.name):
+    if re.match(r"[/\\]|[A-Za-z]:", found.name):
         return "has an absolute name"
     if ".." in re.split(r"[/\\]", found.name):
         return "leads outside with '..'"

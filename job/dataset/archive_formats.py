@@ -17,6 +17,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
+from job.dataset.archive_kinds import (
+    HEAD_BYTES,
+    TAR_FAULTS,
+    TAR_MAGIC,
+    VOLUME_LABEL,
+    refuse_other_kinds,
+)
 from job.errors import DatasetError
 
 # tarfile reads extended headers whole. None is near this size unless it is meant to fill memory.
@@ -33,12 +40,6 @@ COMPRESSED = {
     "zstd": b"\x28\xb5\x2f\xfd",
 }
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-FOREIGN = {
-    "a RAR archive": b"Rar!\x1a\x07",
-    "a 7-Zip archive": b"7z\xbc\xaf\x27\x1c",
-    "compressed by lz4": b"\x04\x22\x4d\x18",
-    "compressed by compress": b"\x1f\x9d",
-}
 WEB_PAGES = (b"<!doctype html", b"<html")
 
 # Where Python has zstd: since 3.14 in the standard library, and before in its back-port.
@@ -61,8 +62,6 @@ IS_UTF8 = 0x800
 IS_ENCRYPTED = 0x1
 # The extra field in which Info-ZIP keeps the name in UTF-8.
 UNICODE_PATH = 0x7075
-
-REPACK = "Unpack it, and pack its files again: `zip -r data.zip <folder>` or `tar -cf`."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +96,8 @@ def read_archive(path: Path, name: str, encoding: str) -> Iterator[ArchivedFile]
         tarfile.TarError, zipfile.BadZipFile and others: it is damaged.
     """
     with path.open("rb") as file:
-        head = file.read(16)
-    for description, magic in FOREIGN.items():
-        if head.startswith(magic):
-            raise DatasetError(f"{name} is {description}, which is not read.", REPACK)
+        head = file.read(HEAD_BYTES)
+    refuse_other_kinds(head, name)
     if head.lower().startswith(WEB_PAGES):
         raise tarfile.ReadError("it is a web page")
 
@@ -233,6 +230,9 @@ def _read_tar(
             tarfile.open(fileobj=cast(IO[bytes], bounded), encoding="utf-8", mode="r:") as archive,
         ):
             while (info := archive.next()) is not None:
+                # What `tar -V` calls the whole archive.
+                if info.type == VOLUME_LABEL:
+                    continue
                 if info.size < 0:
                     raise tarfile.ReadError(f"{info.name} has the size {info.size}")
                 # tarfile keeps what it has read, and millions of members fill the memory.
@@ -248,7 +248,7 @@ def _read_tar(
                     name=name,
                     size=info.size,
                     is_file=info.isreg(),
-                    fault=None if is_plain else "is a device",
+                    fault=None if is_plain else TAR_FAULTS.get(info.type, "is a device"),
                     link=link if is_link else None,
                     is_hard=info.islnk(),
                     raw_name=raw_name,
@@ -261,8 +261,13 @@ def _read_tar(
 
             # Read on to the very end, where gzip keeps its checksum.
             for _ in range(MAX_TAIL // MAX_READ):
-                if not bounded.read(MAX_READ):
+                tail = bounded.read(MAX_READ)
+                if not tail:
                     return
+                # `cat a.tar b.tar`: without this, what is in the second one would be missing.
+                start = (len(tail) - len(tail.lstrip(b"\0"))) // tarfile.BLOCKSIZE
+                if tail[start * tarfile.BLOCKSIZE :][TAR_MAGIC[0]] == TAR_MAGIC[1]:
+                    raise tarfile.ReadError("another archive is behind its end mark")
             raise tarfile.ReadError("it goes on after its end mark")
 
 

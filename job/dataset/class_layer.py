@@ -5,17 +5,17 @@ the tree on, and the file's own name last. What is read into names is noted for 
 can be read in two ways is refused.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
+from job.dataset.doubtful_layers import refuse_doubtful_classes, refuse_other_classes
 from job.dataset.folder_names import (
     BESIDE,
-    COMPANIONS,
     CONTAINERS,
     FILLERS,
     PARTS,
     PICTURES,
     UNLABELLED,
-    find_numbered_stem,
+    UNNAMED,
     has_one_of,
     is_one_of,
     read_part_name,
@@ -23,9 +23,9 @@ from job.dataset.folder_names import (
 )
 from job.dataset.names import first_names, printable
 from job.dataset.splits import AmbiguousLayoutError, find_parts
+from job.dataset.tree import Paths, group_by_folder
 from job.settings import SplitName
 
-Paths = Mapping[str, tuple[str, ...]]
 # The words in names of folders whose images have no class.
 WITHOUT_CLASS = CONTAINERS | FILLERS | UNLABELLED | set(PARTS) | {"unknown", "all", "none"}
 # Class and part of the split of a file.
@@ -46,7 +46,7 @@ def find_classes(paths: Paths, notes: list[str]) -> Assignment:
         if turned:
             notes.append("each class folder holds a split")
             return turned
-        _refuse_doubtful_classes(paths)
+        refuse_doubtful_classes(paths)
         _note_deeper_folders(paths, notes)
         return {name: (path[0], None) for name, path in paths.items() if len(path) > 1}
 
@@ -55,8 +55,8 @@ def find_classes(paths: Paths, notes: list[str]) -> Assignment:
     merged: dict[str, tuple[str, ...]] = {}
     for below in inner.values():
         merged.update(below)
-    _refuse_doubtful_classes(merged)
-    _refuse_other_classes(inner, parts)
+    refuse_doubtful_classes(merged)
+    refuse_other_classes(inner, parts)
     _note_deeper_folders(merged, notes)
     assigned: Assignment = {}
     for folder, below in inner.items():
@@ -67,7 +67,16 @@ def find_classes(paths: Paths, notes: list[str]) -> Assignment:
 
 
 def _note_deeper_folders(paths: Paths, notes: list[str]) -> None:
-    """Note the classes whose images are all in folders of their own: those could be the classes."""
+    """Note classes that may be none: their images are in folders of their own, or they say nothing.
+
+    The deeper folders could be the classes.
+    """
+    doubtful = []
+    for folder in sorted(group_by_folder(paths)):
+        if is_one_of(folder, CONTAINERS | UNNAMED):
+            doubtful.append(folder)
+    if doubtful:
+        notes.append(f"took folders for classes: {', '.join(first_names(doubtful))}")
     found = []
     for folder, below in sorted(group_by_folder(paths).items()):
         is_above = all(len(path) > 1 for path in below.values())
@@ -105,15 +114,6 @@ def _find_split_around(folders: tuple[str, ...]) -> SplitName | None:
     # Sorting keeps the order of equals.
     parts.sort(key=lambda part: bool(part.rest))
     return parts[0].split if parts else None
-
-
-def group_by_folder(paths: Paths) -> dict[str, dict[str, tuple[str, ...]]]:
-    """The files below each folder of the first layer, without that folder."""
-    folders: dict[str, dict[str, tuple[str, ...]]] = {}
-    for name, path in paths.items():
-        if len(path) > 1:
-            folders.setdefault(path[0], {})[name] = path[1:]
-    return folders
 
 
 def _unwrap_folders(paths: Paths, notes: list[str]) -> Paths:
@@ -195,16 +195,19 @@ def _is_wrapper_of_part(
     (folder,) = layers[part]
     inner = group_by_folder(layers[part][folder])
     known: set[str] = set()
+    learnt: set[str] = set()
     below: set[str] = set()
     for other, layer in layers.items():
         if other != part:
             known.update(layer)
+            if parts[other] == "train":
+                learnt.update(layer)
             for paths in layer.values():
                 below.update(group_by_folder(paths))
     names_no_class = is_one_of(folder, CONTAINERS) or read_part_name(folder) is not None
     if inner and names_no_class:
         return True
-    if folder in known:
+    if folder in known and not (names_no_class and folder not in learnt):
         return False
     if inner:
         return bool((known | below) & set(inner))
@@ -232,77 +235,3 @@ def _read_split_in_classes(folders: Mapping[str, Paths]) -> Assignment:
             for name in below:
                 assigned[name] = (folder, parts[part])
     return assigned
-
-
-def _refuse_doubtful_classes(paths: Paths) -> None:
-    """Refuse folders that look like classes and are probably something else."""
-    folders = group_by_folder(paths)
-    inner = {}
-    for folder, below in folders.items():
-        names = set(group_by_folder(below))
-        inner[folder] = {name for name in names - {folder} if not is_one_of(name, PICTURES)}
-    _refuse_nested_folders(inner)
-    _refuse_equal_folders(inner)
-    _refuse_names_of_no_class(list(folders))
-
-
-def _refuse_nested_folders(inner: Mapping[str, set[str]]) -> None:
-    """Refuse a data set that is in a folder beside its classes, perhaps a second time."""
-    for folder, names in inner.items():
-        if names & set(inner):
-            found = printable(min(names & set(inner)))
-            raise AmbiguousLayoutError(
-                f"the folder {found} occurs beside {printable(folder)} and in it"
-            )
-        if len(inner) > 1 and is_one_of(folder, CONTAINERS) and len(names) > 1:
-            listed = "; ".join(first_names(sorted(set(inner) - {folder})))
-            raise AmbiguousLayoutError(
-                f"{printable(folder)} holds several folders, and others are beside it: {listed}"
-            )
-
-
-def _refuse_names_of_no_class(folders: Sequence[str]) -> None:
-    """Refuse folders whose names say nothing of what is on the images."""
-    listed = "; ".join(first_names(sorted(folders)))
-    if folders and all(is_one_of(folder, CONTAINERS | COMPANIONS) for folder in folders):
-        raise AmbiguousLayoutError(f"all images are in folders that name no class: {listed}")
-
-    stems = {find_numbered_stem(folder) for folder in folders}
-    if len(folders) > 1 and len(stems - {None}) == 1:
-        # `set` beside `set2` counts too.
-        bare = [name for name in folders if find_numbered_stem(name) is None]
-        if all(split_words(name) in stems or read_part_name(name) for name in bare):
-            raise AmbiguousLayoutError(f"the folders count parts of a whole: {listed}")
-    # As classes below a split: a split in a split.
-    if find_parts(folders):
-        raise AmbiguousLayoutError(f"the folders in the parts of a split are a split: {listed}")
-
-
-def _refuse_equal_folders(inner: Mapping[str, set[str]]) -> None:
-    """Refuse classes that hold the same folders, because those may be the classes."""
-    holders: dict[str, int] = {}
-    for names in inner.values():
-        for name in names:
-            holders[name] = holders.get(name, 0) + 1
-    shared = {name for name, count in holders.items() if count > 1}
-    with_shared = [folder for folder, names in inner.items() if names & shared]
-    is_most = 2 * len(shared) >= len(holders) and 2 * len(with_shared) >= len(inner)
-    if len(shared) > 1 and is_most:
-        listed = "; ".join(first_names(sorted(inner)))
-        found = "; ".join(first_names(sorted(shared)))
-        raise AmbiguousLayoutError(f"{listed} hold the same folders: {found}")
-
-
-def _refuse_other_classes(inner: Mapping[str, Paths], parts: Mapping[str, SplitName]) -> None:
-    """Refuse a part whose classes are all others than those of train."""
-    known: set[str] = set()
-    for folder, paths in inner.items():
-        if parts[folder] == "train":
-            known.update(group_by_folder(paths))
-    for folder, paths in inner.items():
-        found = set(group_by_folder(paths))
-        if known and found and known.isdisjoint(found):
-            raise AmbiguousLayoutError(
-                f"{printable(folder)} has none of the classes of train, but: "
-                f"{'; '.join(first_names(sorted(found)))}"
-            )

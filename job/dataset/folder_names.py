@@ -110,9 +110,31 @@ PICTURES = frozenset(
         "rgb",
         "original",
         "originals",
+        "dcim",
     ]
 )
 CONTAINERS = PICTURES | frozenset(["data", "dataset", "datasets", "files", "folders", "classes"])
+# Names of folders that say nothing of what is in them, as file managers and people give them.
+UNNAMED = frozenset(
+    [
+        "newfolder",
+        "untitledfolder",
+        "neuerordner",
+        "nouveaudossier",
+        "nuevacarpeta",
+        "nuovacartella",
+        "misc",
+        "various",
+        "todo",
+        "tmp",
+        "temp",
+        "unsorted",
+        "unlabeled",
+        "unlabelled",
+    ]
+)
+# Words in the name of a folder that is around several classes.
+COLLECTIONS = frozenset(["set", "sets", "dataset", "datasets", "data", "images", "pictures"])
 # What lies beside pictures and has one file for each of them.
 COMPANIONS = frozenset(
     [
@@ -187,6 +209,12 @@ BESIDE = frozenset(
         "example",
     ]
 )
+# What file managers call a copy: `a (1)`, `a - Copy`, `Copy of a`, also in other languages.
+COPY = re.compile(
+    r"(?P<before>.+?)( ?\(\d+\)|[ _-]+(copy|kopie|copie|copia)( ?\(?\d+\)?)?)"
+    r"|(copy of|kopie von|copie de|copia de|copia di) (?P<after>.+)",
+    re.IGNORECASE,
+)
 # A folder of one of these words and a number is a part of a whole, and no class.
 NUMBERED = PICTURES | frozenset(
     [
@@ -254,8 +282,14 @@ def is_one_of(name: str, words: frozenset[str]) -> bool:
 
 
 def has_one_of(name: str, words: frozenset[str]) -> bool:
-    """Whether one of the words occurs in a name."""
-    return not words.isdisjoint(split_words(name))
+    """Whether one of the words occurs in a name, or is the name, perhaps in two words."""
+    return not words.isdisjoint(split_words(name)) or is_one_of(name, words)
+
+
+def find_copied_name(name: str) -> str | None:
+    """The name of what a file manager made this copy of, or None."""
+    found = COPY.fullmatch(name.strip())
+    return (found["before"] or found["after"]).strip() if found else None
 
 
 def find_numbered_stem(name: str) -> tuple[str, ...] | None:

@@ -73,9 +73,24 @@ NOT_IMAGES = frozenset(
         "rtf",
         "xls",
         "xlsx",
+        "h5",
+        "keras",
+        "onnx",
+        "pb",
+        "pt",
+        "pth",
+        "tflite",
+        "tfrec",
+        "aae",
+        "lnk",
+        "thm",
+        "url",
+        "xmp",
     )
 )
 # fmt: on
+# How tables of images and labels end.
+TABLE_SUFFIXES = (".csv", ".tsv", ".lst", ".jsonl", ".manifest")
 # An error lists so many folders, and so many depths of them.
 LISTED_FOLDERS = 8
 LISTED_DEPTHS = 4
@@ -131,7 +146,7 @@ def read(names: Collection[str], class_depth: int | None = None) -> Layout:
     except AmbiguousLayoutError as error:
         raise DatasetError(
             f"The folders do not say what the classes are: {error}. Found:",
-            _suggest_depths(paths),
+            _suggest_depths(paths) + _suggest_tables(names),
             describe_folders(paths),
         ) from error
 
@@ -202,18 +217,26 @@ def _suggest_depths(paths: Mapping[str, tuple[str, ...]]) -> str:
     )
 
 
+def _suggest_tables(names: Iterable[str]) -> str:
+    """A sentence about the tables beside images, which may say the classes, or nothing."""
+    tables = [name for name in names if name.lower().endswith(TABLE_SUFFIXES)]
+    visible = sorted(name for name in tables if not is_hidden(name))
+    if not visible:
+        return ""
+    listed = ", ".join(first_names(visible, 3))
+    return f" If a table says the classes, give it as GRAFT_DATASET_URI: found {listed}."
+
+
 def require_distinct_spellings(labels: Collection[str]) -> None:
     """Refuse classes whose names look alike: they are one class, written in several ways.
 
     Raises:
-        DatasetError: names differ only in case, in blanks, or in how Unicode writes a letter.
+        DatasetError: names differ only in case, in blanks or underscores, in what is not seen, or
+            in how Unicode writes a letter.
     """
     by_look = defaultdict(list)
     for label in sorted(labels):
-        plain = unicodedata.normalize("NFKC", label).casefold()
-        # Case folding may undo the composition.
-        plain = unicodedata.normalize("NFKC", plain)
-        by_look[" ".join(plain.split())].append(label)
+        by_look[_describe_look(label)].append(label)
     alike = []
     for spellings in by_look.values():
         if len(spellings) > 1:
@@ -221,10 +244,21 @@ def require_distinct_spellings(labels: Collection[str]) -> None:
             alike.append(" and ".join(map(ascii, spellings)))
     if alike:
         raise DatasetError(
-            "Names of classes differ only in case, blanks or Unicode form:",
+            "Names of classes differ only in case, blanks or Unicode form, or by underscores:",
             "Give each class one name.",
             first_names(alike),
         )
+
+
+def _describe_look(label: str) -> str:
+    """What names that look alike have in common."""
+    plain = unicodedata.normalize("NFKC", label).casefold()
+    # Case folding may undo the composition.
+    plain = unicodedata.normalize("NFKC", plain)
+    # Marks of direction, soft hyphens and the like are not seen.
+    seen = "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")
+    # Windows drops dots at the end of a name.
+    return " ".join(seen.replace("_", " ").split()).rstrip(".") or label
 
 
 def require_classes(places: Mapping[str, Place], names: Collection[str]) -> None:
@@ -236,7 +270,8 @@ def require_classes(places: Mapping[str, Place], names: Collection[str]) -> None
     """
     if not places:
         found = "; ".join(first_names(sorted(names))) or "nothing"
-        raise DatasetError(f"No image is in a class folder. Found: {found}.", EXPECTED)
+        cure = EXPECTED + _suggest_tables(names)
+        raise DatasetError(f"No image is in a class folder. Found: {found}.", cure)
 
     labels = set()
     splits = set()

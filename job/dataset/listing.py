@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 
 from job.addresses import Access
 from job.dataset import archive, image_manifest, layout
@@ -16,6 +17,20 @@ from job.settings import DatasetSettings
 from job.storage import Entry, Store, connect, split_uri
 
 FILE_SUFFIXES = archive.SUFFIXES + image_manifest.SUFFIXES
+# Lists of images and labels are also called so. In a folder it is another text.
+LIST_SUFFIX = ".txt"
+# What to do with a file that cannot be read, by its suffix.
+FILE_CURES = {
+    ".json": "Write one JSON object per line, and call the file .jsonl.",
+    ".xlsx": "Save the table as CSV in UTF-8.",
+    ".xls": "Save the table as CSV in UTF-8.",
+    ".ods": "Save the table as CSV in UTF-8.",
+    ".parquet": "Write the table as CSV or JSON Lines, and the images as files beside it.",
+    ".rar": "Unpack it, and give the folder or a ZIP archive of it.",
+    ".7z": "Unpack it, and give the folder or a ZIP archive of it.",
+}
+# An error about names that are no files shows so many files that are there.
+SHOWN_FILES = 3
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +76,7 @@ def survey(dataset: DatasetSettings) -> Listing:
     """
     uri = dataset.uri
     with report_as_dataset_error(uri):
-        if uri.lower().endswith(FILE_SUFFIXES):
+        if uri.lower().endswith((*FILE_SUFFIXES, LIST_SUFFIX)):
             folder, name = split_uri(uri)
             store = connect(folder, dataset.access)
             if entry := store.head(name):
@@ -94,7 +109,7 @@ def report_as_dataset_error(uri: str) -> Iterator[None]:
 
 def _list_object(dataset: DatasetSettings, root: str, store: Store, entry: Entry) -> Listing:
     """The listing of one object: an archive, or a manifest and what it names."""
-    if entry.key.lower().endswith(image_manifest.SUFFIXES):
+    if entry.key.lower().endswith((*image_manifest.SUFFIXES, LIST_SUFFIX)):
         return _list_manifest(dataset, root, store, entry)
     return _list_archives(dataset.uri, root, (entry,))
 
@@ -123,11 +138,14 @@ def _find_archives(entries: Sequence[Entry]) -> tuple[Entry, ...]:
 def _list_folder(dataset: DatasetSettings, entries: tuple[Entry, ...]) -> Listing:
     uri = dataset.uri
     if not entries:
-        if _is_object(uri, dataset.access):
-            problem = f"is one object; those that can be read end in {', '.join(FILE_SUFFIXES)}"
-        else:
-            problem = "holds nothing"
-        raise DatasetError(f"{printable(uri)} {problem}.", layout.EXPECTED)
+        if not _is_object(uri, dataset.access):
+            raise DatasetError(f"{printable(uri)} holds nothing.", layout.EXPECTED)
+        suffix = PurePosixPath(uri).suffix.lower()
+        raise DatasetError(
+            f"{printable(uri)} is one object; those that can be read end in "
+            f"{', '.join(FILE_SUFFIXES)}.",
+            FILE_CURES.get(suffix, layout.EXPECTED),
+        )
 
     found = layout.read([entry.key for entry in entries], dataset.class_depth)
     layout.log_notes(found)
@@ -168,6 +186,8 @@ def _list_manifest(dataset: DatasetSettings, root: str, store: Store, entry: Ent
         cure = image_manifest.CURE
         if table.missing_labels:
             cure = f"{cure} {image_manifest.MISSING_LABEL_CURE}"
+        if found.found < len(table.rows):
+            cure = f"{cure} {_show_files(listed, entry)}"
         raise DatasetError(
             f"{printable(dataset.uri)} has {len(found.problems):,} rows that cannot be used:",
             cure,
@@ -188,6 +208,14 @@ def _list_manifest(dataset: DatasetSettings, root: str, store: Store, entry: Ent
         ignored=tuple(key for key in listed if key not in found.places and key != entry.key),
         notes=notes,
     )
+
+
+def _show_files(listed: Mapping[str, Entry], table: Entry) -> str:
+    """A sentence about the files that rows could name."""
+    images = sorted(key for key in listed if key != table.key and layout.has_images([key]))
+    if not images:
+        return "There are no images below the folder of the table."
+    return f"Files there are {', '.join(first_names(images, SHOWN_FILES))}."
 
 
 def _list_by_key(store: Store, folder: str) -> dict[str, Entry]:

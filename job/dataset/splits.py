@@ -38,6 +38,7 @@ def find_parts(folders: Collection[str]) -> dict[str, SplitName]:
     parts = _find_alike_parts(named, folders)
     if not parts:
         return {}
+    _refuse_several_splits(parts, named)
 
     others = []
     for folder in sorted(set(folders) - set(parts)):
@@ -80,6 +81,24 @@ def _find_alike_parts(named: Mapping[str, PartName], folders: Collection[str]) -
         listed = "; ".join(first_names(sorted(named)))
         raise AmbiguousLayoutError(f"their names are a split and something else: {listed}")
     return set()
+
+
+def _refuse_several_splits(parts: Collection[str], named: Mapping[str, PartName]) -> None:
+    """Refuse the same part twice, in two spellings or as in cross-validation."""
+    by_case = defaultdict(list)
+    by_split = defaultdict(list)
+    for folder in sorted(parts):
+        by_case[folder.casefold()].append(folder)
+        by_split[named[folder].split].append(folder)
+    for alike in by_case.values():
+        if len(alike) > 1:
+            listed = " and ".join(map(printable, alike))
+            raise AmbiguousLayoutError(f"{listed} differ only in case")
+    # `train1`, `test1`, `train2`, `test2`: what one tests on, the other learns from.
+    several = [folders for folders in by_split.values() if len(folders) > 1]
+    if len(several) > 1:
+        listed = "; ".join(first_names(sorted(parts)))
+        raise AmbiguousLayoutError(f"they are several splits: {listed}")
 
 
 def _is_beside_a_split(folder: str) -> bool:

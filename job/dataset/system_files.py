@@ -34,12 +34,17 @@ SYSTEM_FOLDERS = frozenset(
 )
 # `$RECYCLE.BIN`, `$Extend` and `$WinREAgent` of Windows, `FOUND.000` of its disk check.
 SYSTEM_PATTERN = re.compile(r"\$(recycle|extend|winreagent|sysreset|windows)|found\.\d{3}$")
-# `Icon\r` of macOS, and what Synology keeps beside a file.
-SYSTEM_FILE = re.compile(r"^icon\r$|^ehthumbs|@syno(ea|res)", re.IGNORECASE)
+# Folders that programs for photographs make, which hold previews of all images.
+CATALOGUE = re.compile(r".+\.(lrdata|lrcat-data|photoslibrary|photolibrary|aplibrary|cocatalog)")
+# `Icon\r` of macOS, what Synology keeps beside a file, and where Windows notes a download.
+SYSTEM_FILE = re.compile(
+    r"^icon\r$|^ehthumbs|@syno(ea|res)|[:\uf03a]zone\.identifier$", re.IGNORECASE
+)
 
 
 def is_system_folder(name: str) -> bool:
     """Whether a system or a tool makes folders of this name, or it is hidden."""
     plain = name.strip().lower()
-    is_known = plain in SYSTEM_FOLDERS or SYSTEM_PATTERN.match(plain) is not None
+    patterns = (SYSTEM_PATTERN, CATALOGUE)
+    is_known = plain in SYSTEM_FOLDERS or any(pattern.match(plain) for pattern in patterns)
     return name.startswith(".") or is_known

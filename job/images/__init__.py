@@ -11,4 +11,4 @@ __all__ = ["DECODER", "decode", "prepare", "prepare_batch"]
 
 # Raised whenever the same bytes may give other pixels than before. What was computed from pixels is
 # then stale.
-DECODER = 2
+DECODER = 3

@@ -87,13 +87,14 @@ def read_jpeg_segment(
     )
 
 
-def read_png_chunk(encoded: Tensor, head: Tensor, at: Tensor, *, name: bytes) -> Block:
-    """Length (4 bytes), name, payload, checksum (4 bytes)."""
+def read_png_chunk(
+    encoded: Tensor, head: Tensor, at: Tensor, *, name: bytes, last: bytes = b"IDAT"
+) -> Block:
+    """Length (4 bytes), name, payload, checksum (4 bytes). The chunk `last` ends the search."""
     size = read_number(head, 0, 4, tf.constant(False))
     return Block(
         is_wanted=has_bytes(encoded, at + 4, name),
-        # What comes after the pixels is ignored: they may be thousands of chunks.
-        is_last=has_bytes(encoded, at + 4, b"IDAT"),
+        is_last=has_bytes(encoded, at + 4, last),
         start=at + 8,
         size=size,
         following=at + 12 + size,

@@ -6,7 +6,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from job.images import bitmap
+from job.images import bitmap, gif
 from job.images.blocks import contains, find_block, has_bytes, read_jpeg_segment, read_png_chunk
 from job.images.branches import ENCODED, rare_branch
 from job.images.orientation import EXIF_PREFIX, JPEG_START, UPRIGHT, read_orientation
@@ -24,6 +24,9 @@ APP14 = 0xEE
 ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 CMYK_CHANNELS = 4
 
+PNG_START = b"\x89PNG\r\n\x1a\n"
+# The chunk at the end of a PNG.
+PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 # Where a PNG keeps its type of colour, and the types that may have one transparent colour.
 PNG_COLOUR_TYPE = 25
 PNG_GREY, PNG_RGB = b"\x00", b"\x02"
@@ -37,8 +40,7 @@ def decode(encoded: Tensor) -> Tensor:
 
     Grey is widened, alpha is composited on white, and EXIF orientation is applied. CMYK and 16-bit
     samples become 8-bit RGB the way TensorFlow does it, and CMYK counts as inverted, as it is in
-    nearly all files. The transparent colour of a GIF is taken as that colour: TensorFlow reports no
-    alpha there.
+    nearly all files.
 
     Args:
         encoded: string [], the file's bytes.
@@ -67,20 +69,15 @@ def _decode_jpeg(encoded: Tensor) -> Tensor:
 
 @rare_branch(ENCODED)
 def _decode_other(encoded: Tensor) -> Tensor:
-    harmless = _make_harmless(encoded)
-    # With 4 channels TensorFlow turns a transparent colour into alpha, and else ignores it.
-    pixels = tf.cond(
-        _has_transparent_colour(encoded),
-        lambda: tf.io.decode_png(harmless, channels=4),
-        lambda: tf.io.decode_image(harmless, channels=0, expand_animations=False),
+    pixels = tf.case(
+        [
+            (has_bytes(encoded, 0, PNG_START), lambda: _decode_png(encoded)),
+            (has_bytes(encoded, 0, b"GIF8"), lambda: _decode_gif(encoded)),
+            (has_bytes(encoded, 0, b"BM"), lambda: _decode_bitmap(encoded)),
+        ],
+        default=lambda: _decode_any(_make_harmless(encoded)),
     )
-    # uint8 [h, w, 1 to 4]: the rank is not known to `decode_image`.
     pixels = tf.ensure_shape(pixels, [None, None, None])
-    pixels = tf.cond(
-        has_bytes(encoded, 0, b"BM"),
-        lambda: bitmap.correct_colours(pixels, encoded),
-        lambda: pixels,
-    )
     rgb = _composite_on_white(pixels)
     rgb = tf.ensure_shape(rgb, [None, None, 3])
     orientation = read_orientation(encoded)
@@ -93,13 +90,63 @@ def _undo_orientation(rgb: Tensor, encoded: Tensor) -> Tensor:
     return _turn_upright(rgb, orientation)
 
 
+def _decode_any(encoded: Tensor) -> Tensor:
+    """uint8 [h, w, 1 to 4] by TensorFlow's decoder of all formats."""
+    pixels = tf.io.decode_image(encoded, channels=0, expand_animations=False)
+    # Its rank is not known.
+    return tf.ensure_shape(pixels, [None, None, None])
+
+
+@rare_branch(ENCODED)
+def _decode_gif(encoded: Tensor) -> Tensor:
+    frame = gif.find_frame(encoded)
+    pixels = _decode_any(gif.isolate_frame(encoded, frame))
+    return gif.put_on_canvas(pixels, encoded, frame)
+
+
+@rare_branch(ENCODED)
+def _decode_bitmap(encoded: Tensor) -> Tensor:
+    # TensorFlow decodes some kinds to noise, so it is given none: bytes in no format are refused.
+    return tf.cond(
+        bitmap.is_understood(encoded),
+        lambda: bitmap.decode_bitmap(encoded),
+        lambda: _decode_any(tf.constant(b"BMP")),
+    )
+
+
+def _decode_png(encoded: Tensor) -> Tensor:
+    ended = _end_png(encoded)
+    # With 4 channels TensorFlow turns a transparent colour into alpha, and else ignores it.
+    return tf.cond(
+        _has_transparent_colour(encoded),
+        lambda: tf.io.decode_png(ended, channels=4),
+        lambda: _decode_any(ended),
+    )
+
+
+def _end_png(encoded: Tensor) -> Tensor:
+    """The bytes with the chunk that ends a PNG: the pixels have checksums of their own."""
+    length = tf.strings.length(encoded)
+    is_ended = has_bytes(encoded, tf.maximum(length - len(PNG_END), 0), PNG_END)
+
+    def add_end() -> Tensor:
+        # Cut in that chunk, the file ends with the beginning of it.
+        kept = tf.constant(0)
+        for size in range(1, len(PNG_END)):
+            is_there = has_bytes(encoded, tf.maximum(length - size, 0), PNG_END[:size])
+            kept = tf.where(is_there, size, kept)
+        missing = tf.gather([PNG_END[size:] for size in range(len(PNG_END))], kept)
+        return tf.strings.join([encoded, missing])
+
+    return tf.cond(is_ended, lambda: encoded, add_end)
+
+
 def _make_harmless(encoded: Tensor) -> Tensor:
     """The bytes, changed so that TensorFlow 2.21 survives, and is right or refuses them.
 
     - It always writes the frame of an animated WebP as RGBA, even into the RGB buffer that it makes
       where the header says "no alpha". That corrupts the heap and ends the process. So the flag is
       set. Opaque frames stay opaque.
-    - It decodes some kinds of BMP to noise. They are replaced by bytes in no format.
     - It allocates what a JPEG XL header says, without a limit. That format is not promised, so it
       is replaced by bytes in no format.
     """
@@ -128,11 +175,9 @@ def _make_harmless(encoded: Tensor) -> Tensor:
             lambda: encoded,
         )
 
-    is_bmp = has_bytes(encoded, 0, b"BM")
     return tf.case(
         [
             (is_jpeg_xl, lambda: tf.constant(b"JPEG XL")),
-            (is_bmp, lambda: _refuse_noise(encoded)),
             (is_extended_webp, set_alpha_flag),
         ],
         default=lambda: encoded,
@@ -153,15 +198,10 @@ def _mark_cmyk(jpeg: Tensor) -> Tensor:
     return tf.cond(is_marked, lambda: jpeg, lambda: tf.strings.join([start, ADOBE, rest]))
 
 
-def _refuse_noise(bmp: Tensor) -> Tensor:
-    return tf.cond(bitmap.is_understood(bmp), lambda: bmp, lambda: tf.constant(b"no format"))
-
-
 def _has_transparent_colour(encoded: Tensor) -> Tensor:
-    """Whether it is a grey or RGB PNG in which one colour is transparent: bool []."""
-    is_png = has_bytes(encoded, 0, b"\x89PNG\r\n\x1a\n")
+    """Whether a PNG is grey or RGB and one colour of it is transparent: bool []."""
     is_grey = has_bytes(encoded, PNG_COLOUR_TYPE, PNG_GREY)
-    may_have_one = is_png & (is_grey | has_bytes(encoded, PNG_COLOUR_TYPE, PNG_RGB))
+    may_have_one = is_grey | has_bytes(encoded, PNG_COLOUR_TYPE, PNG_RGB)
 
     def has_chunk() -> Tensor:
         chunk = find_block(encoded, 8, partial(read_png_chunk, name=b"tRNS"))

@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from job.images.blocks import (
+    contains,
     find_block,
     has_bytes,
     read_jpeg_segment,
@@ -56,13 +57,21 @@ def read_orientation(encoded: Tensor) -> Tensor:
     exif = tf.case(
         [
             (is_jpeg, lambda: find_block(encoded, 2, in_jpeg)),
-            (is_png, lambda: find_block(encoded, 8, partial(read_png_chunk, name=b"eXIf"))),
+            (is_png, lambda: _find_in_png(encoded)),
             (is_webp, lambda: find_block(encoded, 12, partial(read_webp_chunk, name=b"EXIF"))),
         ],
         default=lambda: tf.constant(b""),
     )
     is_empty = tf.equal(exif, b"")
     return tf.cond(is_empty, lambda: UPRIGHT, lambda: _parse_exif(exif))
+
+
+def _find_in_png(encoded: Tensor) -> Tensor:
+    """The payload of the chunk with EXIF, or nothing. It may be behind the pixels."""
+    find = partial(read_png_chunk, name=b"eXIf", last=b"IEND")
+    # The pixels may be thousands of chunks, which few files make it worth to walk through.
+    may_have_one = contains(encoded, b"eXIf")
+    return tf.cond(may_have_one, lambda: find_block(encoded, 8, find), lambda: tf.constant(b""))
 
 
 def _parse_exif(exif: Tensor) -> Tensor:

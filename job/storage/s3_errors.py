@@ -28,7 +28,20 @@ NOT_FOUND = {"NoSuchBucket", "NoSuchKey", "NotFound", "NoSuchUpload"}
 CONFLICT = {"PreconditionFailed", "ConditionalRequestConflict"}
 # Not always with status 403.
 EXPIRED = {"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired"}
-FORBIDDEN = {"AccessDenied", "InvalidIdentityToken", "InvalidToken", *EXPIRED}
+FORBIDDEN = {
+    "AccessDenied",
+    "InvalidIdentityToken",
+    "InvalidToken",
+    "InvalidClientTokenId",
+    "UnrecognizedClientException",
+    "IncompleteSignature",
+    "RequestExpired",
+    *EXPIRED,
+}
+# The prefix of codes about the key with which S3 has encrypted an object.
+KEY_FAULT = "KMS."
+# In the text of a 400 about an object that its owner encrypts with a key of their own (SSE-C).
+OWN_KEY = "Server Side Encryption"
 # The object is in a storage class from which it has to be restored first.
 COLD = {"InvalidObjectState"}
 BUSY = {
@@ -38,6 +51,13 @@ BUSY = {
     "OperationAborted",
     "BadDigest",
     "IncompleteBody",
+    # Of the services that give credentials, with status 400.
+    "IDPCommunicationError",
+    "LimitExceededException",
+    "PriorRequestNotComplete",
+    "RequestLimitExceeded",
+    "RequestTimeoutException",
+    "TooManyRequestsException",
 }
 NEVER = {"NotImplemented", "MethodNotAllowed"}
 
@@ -68,6 +88,14 @@ ACCESS_DENIED = (
 RESTORE = (
     "Restore the objects (aws s3api restore-object) and wait until that is done, or copy them to a "
     "storage class that can be read at once."
+)
+KEY = (
+    "Check that the key of KMS is enabled, and that the credentials may use it: kms:Decrypt to "
+    "read, and kms:GenerateDataKey to write."
+)
+OTHER_ENCRYPTION = (
+    "Objects that their owner encrypts with a key of their own (SSE-C) are not read. Copy them "
+    "with another encryption."
 )
 PLAIN_HTTP = "Write http:// in AWS_ENDPOINT_URL_S3, or the port on which the server speaks HTTPS."
 UNTRUSTED = (
@@ -225,8 +253,15 @@ def _explain_answer(error: ClientError, address: str, message: str) -> JobError:
         named = f" ({storage_class})" if storage_class else ""
         received = f"the object is in a cold storage class{named} and has not been restored"
         return StoreForbidden(f"{address}: {received}.", RESTORE)
-    cure = ACCESS_DENIED if code == "AccessDenied" else CURES[kind]
-    return kind(message, cure)
+    return kind(message, _choose_cure(kind, code, message))
+
+
+def _choose_cure(kind: Kind, code: str, message: str) -> str:
+    if code.startswith(KEY_FAULT):
+        return KEY
+    if code == "InvalidRequest" and OWN_KEY in message:
+        return OTHER_ENCRYPTION
+    return ACCESS_DENIED if code == "AccessDenied" else CURES[kind]
 
 
 def find_kind(error: type[Exception]) -> Kind | None:
@@ -248,8 +283,10 @@ def _classify_answer(error: ClientError) -> Kind:
         return StoreNotFound
     if code in CONFLICT or status == 412:
         return StoreConflict
-    if code in FORBIDDEN or status in (401, 403):
+    # Some services answer with 400 that they are asked too often.
+    is_busy = code in BUSY or "SlowDown" in code or "Throttl" in code
+    if code in FORBIDDEN or code.startswith(KEY_FAULT) or status in (401, 403):
         return StoreForbidden
-    if code in BUSY or "SlowDown" in code or status in (408, 409, 429) or status >= 500:
+    if is_busy or status in (408, 409, 429) or status >= 500:
         return StoreUnavailable
     return SettingsError

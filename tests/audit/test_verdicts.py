@@ -139,12 +139,12 @@ BROKEN = {
     "PNG of eight bytes": (PNG[:8], "a PNG image that is cut short"),
     "damaged PNG": (
         PNG[:60] + bytes(20) + PNG[80:],
-        "a PNG image that is damaged, or of a rare kind",
+        "a PNG image that is damaged: a checksum is wrong",
     ),
-    "BMP of one bit": (
-        encode(picture(1, "1"), "BMP"),
-        "a BMP image that is damaged, or of a rare kind",
-    ),
+    "text that begins like a BMP": (b"BMW is a car\n" * 9, "text, not an image"),
+    "video": (b"\0\0\0\x18ftypmp42" + bytes(99), "a video, not an image"),
+    "shortcut": (b"\x4c\0\0\0\x01\x14\x02\0" + bytes(99), "a Windows shortcut, not an image"),
+    "archive": (b"Rar!\x1a\x07" + bytes(99), "a RAR archive, not an image"),
 }
 
 
@@ -190,6 +190,18 @@ def ftyp(brand: bytes) -> bytes:
         (encode(picture(1), "ICO"), "ICO"),
         (b"\xff\x0a" + bytes(50), "JPEG XL"),
         (b"8BPS" + bytes(50), "Photoshop"),
+        (bytes(128) + b"DICM" + bytes(50), "DICOM"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="x"/>', "SVG"),
+        (encode(picture(1), "PPM"), "PNM"),
+        (encode(picture(1), "DIB"), "BMP without its file header"),
+        (ftyp(b"crx "), "raw of a camera"),
+        (BMP[:30] + b"\1\0\0\0" + BMP[34:], "BMP with run-length encoding"),
+        (
+            JPEG.replace(b"\xff\xc0\0\x11\x08", b"\xff\xc1\0\x11\x0c"),
+            "JPEG with 12 bits per sample",
+        ),
+        (JPEG.replace(b"\xff\xc0", b"\xff\xc3"), "JPEG with lossless or hierarchical coding"),
+        (PNG[:8] + b"\0\0\0\4CgBI" + bytes(8) + PNG[8:], "PNG with changes for iOS"),
     ],
 )
 def test_a_format_that_the_graph_cannot_read_is_unsupported_not_broken(

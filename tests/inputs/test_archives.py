@@ -393,6 +393,22 @@ def say_second_disk(data: bytes) -> bytes:
             "data.zip", b"7z\xbc\xaf\x27\x1c" + bytes(99), "a 7-Zip archive", id="7z-as-zip"
         ),
         pytest.param("data.tar.gz", b"\x04\x22\x4d\x18" + bytes(99), "lz4", id="lz4-as-gz"),
+        *(
+            pytest.param(name, magic + bytes(99), message, id=case)
+            for case, name, magic, message in (
+                ("cabinet-as-zip", "data.zip", b"MSCF", "a Cabinet archive"),
+                ("debian-package-as-tar", "data.tar", b"!<arch>\n", "a Debian package"),
+                ("cpio-as-tar", "data.tar", b"070701", "a CPIO archive"),
+                ("lzip-as-tar", "data.tar", b"LZIP", "compressed by lzip"),
+                ("lzma-as-xz", "data.tar.xz", b"\x5d\0\0\x80", "compressed by lzma"),
+                ("image-as-zip", "data.zip", b"\xff\xd8\xff", "a JPEG image"),
+                ("hdf5-as-zip", "data.zip", b"\x89HDF", "an HDF5 file"),
+                ("parquet-as-tar", "data.tar", b"PAR1", "a Parquet file"),
+                ("git-lfs-pointer-as-zip", "data.zip", b"version https://git-lfs", "Git LFS"),
+                ("error-of-a-store-as-zip", "data.zip", b"<?xml", "XML, such as the error"),
+                ("error-of-a-server-as-zip", "data.zip", b'{"error"', "JSON, such as the error"),
+            )
+        ),
     ],
 )
 def test_a_kind_that_is_not_read_is_told_as_that_and_not_as_damage(
@@ -403,6 +419,97 @@ def test_a_kind_that_is_not_read_is_told_as_that_and_not_as_damage(
     assert "damaged" not in caught.value.message
     assert caught.value.cure
     require_nothing_half_written(tmp_path / "cache")
+
+
+def encrypt(data: bytes) -> bytes:
+    """The ZIP with the flags of encryption. Nobody looks at the content."""
+    changed = bytearray(data)
+    for magic, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = 0
+        while (start := changed.find(magic, start)) >= 0:
+            changed[start + at] |= 1
+            start += 4
+    return bytes(changed)
+
+
+def add_again(files: Mapping[str, bytes], name: str) -> bytes:
+    """What `tar -r` makes of a file that was added before."""
+    buffer = io.BytesIO(make_tar(files))
+    with tarfile.open(fileobj=buffer, mode="a") as archive:
+        archive.addfile(tarfile.TarInfo(name))
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem", "cure"),
+    [
+        pytest.param(
+            "data.zip", encrypt(make_zip(FLOWERS)), "is encrypted", "without a password",
+            id="zip-with-a-password",
+        ),
+        pytest.param(
+            "data.zip",
+            make_zip({"train.zip": encrypt(make_zip(FLOWERS))}),
+            "is encrypted",
+            "without a password",
+            id="inner-zip-with-a-password",
+        ),
+        pytest.param(
+            "data.tar", add_again(FLOWERS, "rose/1.jpg"), "rose/1.jpg occurs twice",
+            "into a new archive", id="tar-that-was-updated",
+        ),
+        pytest.param(
+            "data.zip",
+            make_zip({f"D:{name}": content for name, content in FLOWERS.items()}),
+            "D:rose/1.jpg has an absolute name",
+            "with relative names",
+            id="names-with-a-drive",
+        ),
+        pytest.param(
+            "data.tar", make_tar(FLOWERS, "w", make_link("rose/2.jpg", "", b"M")),
+            "goes on in another volume", "Pack only", id="tar-in-several-volumes",
+        ),
+    ],
+)  # fmt: skip
+def test_members_that_are_not_read_say_what_to_do(
+    name: str, content: bytes, problem: str, cure: str, fetch_file: Callable[..., Dataset]
+) -> None:
+    with pytest.raises(DatasetError) as caught:
+        fetch_file(name, content)
+    assert problem in caught.value.problems[0]
+    assert cure in caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        pytest.param("a.tar", make_tar(FLOWERS) + make_tar(FLOWERS), id="two-tars-by-cat"),
+        pytest.param(
+            "a.tar.gz", make_tar(FLOWERS, "w:gz") + make_tar(FLOWERS, "w:gz"), id="two-tgz-by-cat"
+        ),
+    ],
+)
+def test_an_archive_behind_another_one_is_not_lost_in_silence(
+    name: str, content: bytes, fetch_file: Callable[..., Dataset]
+) -> None:
+    with pytest.raises(DatasetError, match="another archive is behind its end mark"):
+        fetch_file(name, content)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(
+            make_tar({}, "w", make_link("BACKUP", "", b"V"))[:512] + make_tar(FLOWERS),
+            id="tar-with-a-label",
+        ),
+        pytest.param(make_tar(FLOWERS) + bytes(99 * 512), id="tar-with-zeros-behind"),
+    ],
+)
+def test_what_belongs_to_no_file_of_a_tar_is_passed_over(
+    content: bytes, fetch_file: Callable[..., Dataset]
+) -> None:
+    assert read_all(fetch_file("data.tar", content)) == FLOWERS
 
 
 def test_zstd_is_read_where_python_has_it_and_else_named(

@@ -214,6 +214,35 @@ UNDERSTOOD: dict[str, tuple[list[str], Counts]] = {
         ["photos/cat/*2", "photos/dog/*2", "lost+found/x.jpg", "$RECYCLE.BIN/y.jpg"],
         {"- cat": 2, "- dog": 2},
     ),
+    "tiny-imagenet-as-it-unpacks": (
+        ["tiny/train/n1/images/*2", "tiny/train/n2/images/*2", "tiny/val/images/*2",
+         "tiny/test/images/*2"],
+        {"train n1": 2, "train n2": 2},
+    ),
+    "split-beside-ground-truth-in-two-words": (
+        ["train/good/*2", "test/good/*1", "test/broken/*1", "ground_truth/broken/0_mask.png"],
+        {"train good": 2, "test good": 1, "test broken": 1},
+    ),
+    "thumbnails-in-each-class": (
+        ["data/cat/*2", "data/cat/thumbnails/*2", "data/dog/*2", "data/dog/thumbs/*2"],
+        {"- cat": 2, "- dog": 2},
+    ),
+    "masks-in-each-class": (
+        ["data/cat/*2", "data/cat/masks/*2", "data/dog/*2", "data/dog/ground_truth/*2"],
+        {"- cat": 2, "- dog": 2},
+    ),
+    "downloads-of-windows": (
+        ["cat/*2", "dog/*2", "cat/0.jpg:Zone.Identifier", "dog/1.jpg:Zone.Identifier"],
+        {"- cat": 2, "- dog": 2},
+    ),
+    "previews-of-a-catalogue": (
+        ["cat/*2", "dog/*2", "My Catalog Previews.lrdata/1.jpg", "Photos.photoslibrary/1.jpg"],
+        {"- cat": 2, "- dog": 2},
+    ),
+    "sidecars-of-photographs": (
+        ["cat/*2", "cat/0.xmp", "cat/1.AAE", "dog/*2", "dog/0.lnk", "model.h5"],
+        {"- cat": 2, "- dog": 2},
+    ),
 }  # fmt: skip
 
 
@@ -355,6 +384,89 @@ REFUSED: dict[str, tuple[list[str], str, int, Counts]] = {
         3,
         {"- EOS": 2},
     ),
+    "images-beside-segmentations": (
+        ["CUB/images/a/*2", "CUB/images/b/*2", "segmentations/a/*2", "segmentations/b/*2"],
+        "CUB; segmentations hold the same folders: a; b",
+        3,
+        {"- a": 2, "- b": 2},
+    ),
+    "domains-around-images-around-classes": (
+        ["amazon/images/bike/*2", "amazon/images/mug/*2", "webcam/images/bike/*2",
+         "webcam/images/mug/*2"],
+        "amazon; webcam hold the same folders: bike; mug",
+        3,
+        {"- bike": 4, "- mug": 4},
+    ),
+    "a-data-set-twice-at-other-depths": (
+        ["casting/casting/train/ok/*2", "casting/casting/train/bad/*2", "casting_512/ok/*2",
+         "casting_512/bad/*2"],
+        "casting; casting_512 hold the same folders: bad; ok",
+        4,
+        {"train ok": 2, "train bad": 2},
+    ),
+    "kinds-of-scans-around-classes": (
+        ["Img/GoodImg/Bmp/Sample001/*2", "Img/GoodImg/Bmp/Sample002/*2",
+         "Img/BadImg/Bmp/Sample001/*2", "Img/BadImg/Bmp/Sample002/*2"],
+        "BadImg; GoodImg hold the same folders: Bmp; Sample001; Sample002",
+        4,
+        {"- Sample001": 4, "- Sample002": 4},
+    ),
+    "a-foreign-split-with-one-shared-class": (
+        ["Lernen/ja/*2", "Lernen/nein/*2", "Pruefen/ja/*1"],
+        "Lernen; Pruefen hold the same folders: ja",
+        2,
+        {"- ja": 3, "- nein": 2},
+    ),
+    "collections-around-classes": (
+        ["colon_image_sets/colon_aca/*2", "colon_image_sets/colon_n/*2",
+         "lung_image_sets/lung_aca/*2", "lung_image_sets/lung_n/*2"],
+        "those of collections: colon_image_sets; lung_image_sets",
+        2,
+        {"- colon_aca": 2, "- colon_n": 2, "- lung_aca": 2, "- lung_n": 2},
+    ),
+    "initials-around-classes": (
+        ["data_256/a/airfield/*2", "data_256/a/alley/*2", "data_256/b/bakery/*2"],
+        "are the initials of those in them: a; b",
+        3,
+        {"- airfield": 2, "- alley": 2, "- bakery": 2},
+    ),
+    "cross-validation-in-pairs": (
+        [f"{part}{fold}/{label}/*1" for part in ("train", "test") for fold in (1, 2)
+         for label in "ab"],
+        "they are several splits: test1; test2; train1; train2",
+        2,
+        {"train a": 2, "train b": 2, "test a": 2, "test b": 2},
+    ),
+    "parts-by-case": (
+        ["Train/a/*2", "train/b/*2", "Test/a/*1"],
+        "Train and train differ only in case",
+        2,
+        {"train a": 2, "train b": 2, "test a": 1},
+    ),
+    "copies-by-number": (
+        ["cat/*2", "dog/*2", "cat (1)/*2"],
+        r"cat \(1\) is called like a copy of cat",
+        1,
+        {"- cat": 2, "- dog": 2, "- cat (1)": 2},
+    ),
+    "copies-of-explorer-and-finder": (
+        ["cat/*2", "dog/*2", "cat - Copy/*2", "dog copy 2/*2"],
+        "cat - Copy is called like a copy of cat",
+        1,
+        {"- cat": 2, "- dog": 2, "- cat - Copy": 2, "- dog copy 2": 2},
+    ),
+    "copies-in-german": (
+        ["cat/*2", "dog/*2", "Kopie von dog/*2"],
+        "Kopie von dog is called like a copy of dog",
+        1,
+        {"- cat": 2, "- dog": 2, "- Kopie von dog": 2},
+    ),
+    "folders-of-a-camera": (
+        ["DCIM/100CANON/*2", "DCIM/101CANON/*2", "MISC/*1"],
+        "DCIM holds several folders, and others are beside it: MISC",
+        2,
+        {"- 100CANON": 2, "- 101CANON": 2},
+    ),
 }  # fmt: skip
 
 
@@ -398,6 +510,19 @@ DECOMPOSED, COMPOSED = (unicodedata.normalize(form, "Käfer") for form in ("NFD"
         ),
         pytest.param(
             ["straße/*1", "STRASSE/*1"], r"'STRASSE' and 'stra\xdfe'", id="classes-by-sharp-s"
+        ),
+        pytest.param(["cat./*1", "cat/*1"], "'cat' and 'cat.'", id="classes-by-trailing-dot"),
+        pytest.param(
+            ["hot_dog/*1", "hot dog/*1"], "'hot dog' and 'hot_dog'", id="classes-by-underscore"
+        ),
+        pytest.param(
+            ["cat\u200b/*1", "cat/*1"], r"'cat' and 'cat\u200b'", id="classes-by-zero-width"
+        ),
+        pytest.param(
+            ["\u200fcat/*1", "cat/*1"], r"'cat' and '\u200fcat'", id="classes-by-direction-mark"
+        ),
+        pytest.param(
+            ["co\xadop/*1", "coop/*1"], r"'coop' and 'co\xadop'", id="classes-by-soft-hyphen"
         ),
     ],
 )
@@ -498,6 +623,28 @@ def test_classes_that_hold_all_images_in_folders_are_noted_as_a_guess(
     (note,) = listing.notes
     assert f"took the upper folders as the classes, and not the folders in them: {noted}" in note
     assert "GRAFT_DATASET_CLASS_DEPTH" in note
+
+
+@pytest.mark.parametrize(
+    ("names", "tables"),
+    [
+        (["train_images/*2", "test_images/*1", "train.csv"], "train.csv"),
+        (["Train/0/*1", "Train/1/*1", "Meta/*1", "Meta.csv", "Train.csv"], "Meta.csv, Train.csv"),
+        (["images/*2", "labels.lst", ".hidden/x.csv"], "labels.lst"),
+    ],
+)
+def test_a_layout_that_is_refused_names_the_tables_beside_it(
+    names: list[str], tables: str, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError) as caught:
+        survey(DatasetSettings(uri=plant(tmp_path, names)))
+    assert caught.value.cure.endswith(f"give it as GRAFT_DATASET_URI: found {tables}.")
+
+
+def test_a_folder_that_names_nothing_is_noted_as_a_class(tmp_path: Path) -> None:
+    names = ["cat/*2", "dog/*2", "New folder/*2", "images/*2"]
+    listing = survey(DatasetSettings(uri=plant(tmp_path, names)))
+    assert listing.notes == ("took folders for classes: New folder, images",)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, ImageOps
 
 from job import images
 
@@ -49,7 +49,13 @@ def make_chunk(name: bytes, payload: bytes) -> bytes:
     return struct.pack(">I", len(payload)) + name + payload + struct.pack(">I", checksum)
 
 
-def make_png(bits: int, colour: int, rows: list[bytes], extra: bytes = b"") -> bytes:
+def set_number(data: bytes, at: int, number: int) -> bytes:
+    return data[:at] + struct.pack("<I", number) + data[at + 4 :]
+
+
+def make_png(
+    bits: int, colour: int, rows: list[bytes], extra: bytes = b"", behind: bytes = b""
+) -> bytes:
     header = struct.pack(">IIBBBBB", SIDE, SIDE, bits, colour, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
     return (
@@ -57,6 +63,7 @@ def make_png(bits: int, colour: int, rows: list[bytes], extra: bytes = b"") -> b
         + make_chunk(b"IHDR", header)
         + extra
         + make_chunk(b"IDAT", pixels)
+        + behind
         + make_chunk(b"IEND", b"")
     )
 
@@ -96,8 +103,47 @@ def make_old_bmp(bits: int, palette: bytes, body: bytes) -> bytes:
     return start + header + body
 
 
+def make_gif(
+    *,
+    canvas: tuple[int, int] = (SIDE, SIDE),
+    corner: tuple[int, int] = (0, 0),
+    shared: int = 16,
+    own: int = 0,
+    transparent: int | None = None,
+    before: bytes = b"",
+    flags: int = 0,
+) -> bytes:
+    """A GIF with one frame of SIDE by SIDE pixels and palettes of 16 colours, or of none."""
+    start = b"GIF89a" + struct.pack("<HH", *canvas) + bytes([0x83 if shared else 0, 0, 0])
+    control = b"" if transparent is None else b"\x21\xf9\x04\x01\0\0" + bytes([transparent, 0])
+    frame = b"," + struct.pack("<HHHH", *corner, SIDE, SIDE) + bytes([(0x83 if own else 0) | flags])
+    # Codes of 5 bits that are never more than their table: it is cleared after each 14 pixels.
+    codes = []
+    for at, pixel in enumerate((PIXELS[..., 0] % 16).reshape(-1)):
+        codes += [16, int(pixel)] if at % 14 == 0 else [int(pixel)]
+    bits = sum(code << (5 * at) for at, code in enumerate([*codes, 17]))
+    packed = bits.to_bytes((5 * len(codes) + 5 + 7) // 8, "little")
+    pixels = b"\x04" + bytes([len(packed)]) + packed + b"\0"
+    return (
+        start
+        + PALETTE[: 3 * shared]
+        + before
+        + control
+        + frame
+        + PALETTE[-3 * own :] * bool(own)
+        + pixels
+        + b";"
+    )
+
+
+def make_tiff(orientation: int) -> bytes:
+    """EXIF with an orientation alone."""
+    entry = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    return b"II*\0" + struct.pack("<IH", 8, 1) + entry + bytes(4)
+
+
 def decode_with_pillow(data: bytes) -> np.ndarray:
-    picture = Image.open(io.BytesIO(data)).convert("RGBA")
+    picture = ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("RGBA")
     white = Image.new("RGBA", picture.size, "white")
     white.alpha_composite(picture)
     return np.asarray(white.convert("RGB")).astype(int)
@@ -119,6 +165,7 @@ FIRST_RGB = make_chunk(b"tRNS", struct.pack(">HHH", *map(int, PIXELS[0, 0, :3]))
 EXIF = Image.Exif()
 EXIF[0x0112] = 1
 STORED = PIXELS.tobytes()
+GREY_PNG = encode(RGBA.convert("L"), "PNG")
 # 16 by 16 pixels by libjpeg with `arith_code`. Pillow reads this kind and cannot write it.
 ARITHMETIC = base64.b64decode(
     "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDAAMCAgMCAgMDAwMEAwMEBQgFBQQEBQoHBwYIDAoMDAsK"
@@ -204,13 +251,75 @@ LOSSLESS = {
     "bmp-8-bit-palette-of-16": make_bmp(
         8, (PIXELS[..., 0] % 16).tobytes(), palette=PALETTE[: 4 * 16]
     ),
+    "bmp-1-bit": make_bmp(1, PIXELS[:, 0].tobytes(), palette=PALETTE[:8]),
+    "bmp-4-bit": make_bmp(4, PIXELS[:, 0].tobytes(), palette=PALETTE[:64]),
+    "bmp-16-bit": make_bmp(16, PIXELS[..., :2].tobytes()),
+    "bmp-16-bit-with-masks": make_bmp(
+        16, PIXELS[..., :2].tobytes(), compression=3, masks=(0xF800, 0x7E0, 0x1F)
+    ),
+    "bmp-24-bit-with-masks": make_bmp(
+        24, PIXELS[..., :3].tobytes(), compression=3, masks=MASKS[:3]
+    ),
+    "bmp-with-empty-masks": make_bmp(32, STORED, compression=3, header_size=56, masks=(0,) * 4),
+    "bmp-os2-24-bit": make_old_bmp(24, b"", PIXELS[..., :3].tobytes()),
+    "bmp-os2-palette": make_old_bmp(8, PALETTE[:768], PIXELS[..., 0].tobytes()),
+    "bmp-os2-1-bit": make_old_bmp(1, PALETTE[:6], PIXELS[:, 0].tobytes()),
+    "bmp-os2-version-2": make_bmp(24, PIXELS[..., :3].tobytes(), header_size=64),
+    "bmp-1-bit-from-the-top": make_bmp(
+        1, PIXELS[:, 0].tobytes(), palette=PALETTE[:8], height=-SIDE
+    ),
+    "bmp-without-the-place-of-its-pixels": set_number(
+        make_bmp(8, PIXELS[..., 0].tobytes(), palette=PALETTE), 10, 0
+    ),
+    "bmp-whose-pixels-begin-at-its-palette": set_number(
+        make_bmp(8, PIXELS[..., 0].tobytes(), palette=PALETTE), 10, 54
+    ),
+    "png-exif-behind-its-pixels": make_png(
+        8, 2, RGB_ROWS, behind=make_chunk(b"eXIf", make_tiff(6))
+    ),
+    "png-without-its-end": make_png(8, 2, RGB_ROWS)[:-12],
+    "png-cut-in-its-end": make_png(8, 2, RGB_ROWS)[:-5],
+    "gif-with-a-transparent-colour": make_gif(transparent=3),
+    "gif-with-a-transparent-colour-of-its-frame": make_gif(own=16, transparent=15),
+    "gif-with-a-palette-of-its-frame": make_gif(shared=0, own=16, transparent=2),
+    "gif-transparent-behind-a-comment": make_gif(before=b"\x21\xfe\x03abc\0", transparent=1),
+    "gif-transparent-behind-a-loop": make_gif(
+        before=b"\x21\xff\x0bNETSCAPE2.0\x03\x01\0\0\0", transparent=1
+    ),
+    "gif-whose-transparent-colour-is-none": make_gif(transparent=200),
+    "gif-interlaced-and-transparent": make_gif(transparent=3, flags=0x40),
 }
+TRAILERS = {"zeros": bytes(500), "line-end": b"\r\n", "a-byte": b"x", "another-image": GREY_PNG}
+for kind in ("bmp-24-bit", "bmp-8-bit-palette", "png-rgb", "gif", "webp-lossless"):
+    for trailer, extra in TRAILERS.items():
+        LOSSLESS[f"{kind}-and-{trailer}"] = LOSSLESS[kind] + extra
 
 
 @pytest.mark.parametrize("case", LOSSLESS)
 def test_a_lossless_image_of_each_kind_is_what_pillow_makes_of_it(case: str) -> None:
     expected = decode_with_pillow(LOSSLESS[case])
     np.testing.assert_allclose(decode(LOSSLESS[case]), expected, atol=1)
+
+
+@pytest.mark.parametrize("transparent", [None, 5])
+def test_a_gif_that_is_smaller_than_its_canvas_is_on_white(transparent: int | None) -> None:
+    # Pillow puts it on the first colour of the palette, and browsers on nothing.
+    decoded = decode(make_gif(canvas=(13, 11), corner=(3, 1), transparent=transparent))
+    expected = decode(make_gif(transparent=transparent))
+    np.testing.assert_array_equal(decoded[1 : 1 + SIDE, 3 : 3 + SIDE], expected)
+    decoded[1 : 1 + SIDE, 3 : 3 + SIDE] = 255
+    np.testing.assert_array_equal(decoded, np.full((11, 13, 3), 255))
+
+
+def test_a_frame_that_is_smaller_than_the_next_one_is_alone_on_the_canvas() -> None:
+    first = make_gif(canvas=(13, 11), corner=(3, 1))
+    # Behind the header and a palette of 16 colours the frame begins.
+    second = make_gif(corner=(5, 3))[13 + 3 * 16 :]
+    np.testing.assert_array_equal(decode(first[:-1] + second), decode(first))
+
+
+def test_a_gif_that_claims_a_huge_canvas_is_its_frame() -> None:
+    assert decode(make_gif(canvas=(65_535, 65_535))).shape == (SIDE, SIDE, 3)
 
 
 def test_a_bmp_whose_alpha_was_left_empty_is_opaque() -> None:
@@ -227,19 +336,27 @@ def test_a_bmp_in_the_order_of_red_green_blue_has_its_colours() -> None:
     np.testing.assert_array_equal(decode(data), PIXELS[..., :3])
 
 
+def test_a_bmp_with_colours_that_share_a_byte_has_the_highest_bits_of_each() -> None:
+    # Pillow refuses these masks.
+    masks = (0x3FF00000, 0xFFC00, 0x3FF)
+    data = make_bmp(32, STORED, compression=3, masks=masks, height=-SIDE)
+    numbers = np.frombuffer(STORED, "<u4").reshape(SIDE, SIDE).astype(int)
+    expected = np.stack([numbers >> shift & 1023 for shift in (20, 10, 0)], axis=-1) * 255 // 1023
+    np.testing.assert_array_equal(decode(data), expected)
+
+
 REFUSED = {
-    "bmp-1-bit": make_bmp(1, PIXELS[:, 0].tobytes(), palette=PALETTE[:8]),
-    "bmp-4-bit": make_bmp(4, PIXELS[:, 0].tobytes(), palette=PALETTE[:64]),
-    "bmp-16-bit": make_bmp(16, PIXELS[..., :2].tobytes()),
-    "bmp-16-bit-with-masks": make_bmp(
-        16, PIXELS[..., :2].tobytes(), compression=3, masks=(0xF800, 0x7E0, 0x1F)
-    ),
-    "bmp-colours-that-share-a-byte": make_bmp(
-        32, STORED, compression=3, masks=(0x3FF00000, 0xFFC00, 0x3FF)
-    ),
     "bmp-run-length": make_bmp(8, b"\x08\x01\0\0" * 16, compression=1, palette=PALETTE),
-    "bmp-os2-24-bit": make_old_bmp(24, b"", PIXELS[..., :3].tobytes()),
-    "bmp-os2-palette": make_old_bmp(8, PALETTE[:768], PIXELS[..., 0].tobytes()),
+    "bmp-24-bit-in-another-order": make_bmp(
+        24, STORED, compression=3, masks=(0xFF, 0xFF00, 0xFF0000)
+    ),
+    "bmp-jpeg-inside": make_bmp(24, JPEGS["jpeg-grey"], compression=4),
+    "bmp-cut-in-its-pixels": make_bmp(24, PIXELS[..., :3].tobytes())[:-30],
+    "bmp-with-masks-of-two-parts": make_bmp(32, STORED, compression=3, masks=(0xF0F, 0xF0, 0xF000)),
+    "png-for-ios": LOSSLESS["png-rgb"][:8]
+    + make_chunk(b"CgBI", bytes(4))
+    + LOSSLESS["png-rgb"][8:],
+    "png-cut-in-its-pixels": LOSSLESS["png-rgb"][:-60],
     "bmp-cut-in-its-header": make_bmp(24, PIXELS[..., :3].tobytes())[:20],
     "jpeg-cmyk-cut-in-its-header": CMYK[:40],
     "png-cut-in-its-header": LOSSLESS["png-grey-with-a-transparent-level"][:26],

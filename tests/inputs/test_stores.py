@@ -5,15 +5,18 @@ import zipfile
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from job import dataset, storage
 from job.addresses import Access, normalise
 from job.errors import DatasetError, JobError, SettingsError, StoreForbidden, StoreUnavailable
 from job.settings import CacheSettings, DatasetSettings, load
 from job.storage.s3 import S3Store
+from job.storage.s3_errors import translate_error
 from job.telemetry import silent
 from tests.conftest import FaultyProxy
 
@@ -163,6 +166,42 @@ def test_every_setting_with_an_address_takes_a_path() -> None:
         pytest.param("abfss://data@account/flowers", "Leave credentials", id="azure-abfss-account"),
         pytest.param("az://data/flowers", "az:// is not supported", id="azure-az"),
         pytest.param("hf://datasets/a/b", "hf:// is not supported", id="hugging-face"),
+        pytest.param(
+            "https://huggingface.co/datasets/a/b", "download it", id="page-of-hugging-face"
+        ),
+        pytest.param("https://www.kaggle.com/datasets/a/b", "download it", id="page-of-kaggle"),
+        pytest.param("https://drive.google.com/file/d/1", "download it", id="page-of-google-drive"),
+        pytest.param("https://github.com/a/b", "download it", id="page-of-github"),
+        pytest.param(
+            "https://example.com/pets.zip", "download the files", id="archive-of-a-web-server"
+        ),
+        pytest.param(
+            "https://pets.fra1.digitaloceanspaces.com/cats",
+            "Write s3://pets/cats, and set AWS_ENDPOINT_URL_S3=https://fra1.digitaloceanspaces.com.",
+            id="digitalocean-virtual-host",
+        ),
+        pytest.param(
+            "https://pets.s3.eu-central-2.wasabisys.com/cats",
+            "Write s3://pets/cats, and set AWS_ENDPOINT_URL_S3=https://s3.eu-central-2.wasabisys.com.",
+            id="wasabi-virtual-host",
+        ),
+        pytest.param(
+            "https://pets.account.r2.cloudflarestorage.com/cats",
+            "Write s3://pets/cats, and set "
+            "AWS_ENDPOINT_URL_S3=https://account.r2.cloudflarestorage.com.",
+            id="cloudflare-virtual-host",
+        ),
+        pytest.param(
+            "http://nas:9001/browser/pets/cats", "Write s3://pets/cats", id="minio-console"
+        ),
+        pytest.param(
+            "https://console.cloud.google.com/storage/browser/pets/cats",
+            "Write s3://pets/cats, and set AWS_ENDPOINT_URL_S3=https://storage.googleapis.com",
+            id="google-console",
+        ),
+        pytest.param("\\\\nas\\pets", "as the container sees it", id="share-of-windows"),
+        pytest.param("$DATA/pets", "not replaced by its value", id="variable-of-a-shell"),
+        pytest.param("${DATA}/pets", "not replaced by its value", id="variable-in-braces"),
         pytest.param("hdfs://node/data", "hdfs:// is not supported", id="hdfs"),
         pytest.param("arn:aws:s3:::data/flowers", "Write s3://data/flowers", id="bucket-arn"),
         pytest.param("s3://arn:aws:s3:::data", "Write s3://data", id="bucket-arn-after-s3"),
@@ -349,6 +388,45 @@ def test_a_head_that_meets_an_expired_token_is_temporary_too(
     faulty.fail("HEAD", status=400)
     with pytest.raises(StoreUnavailable, match="expired while they were used"):
         store.head("a")
+
+
+def make_answer(status: int, code: str, text: str) -> ClientError:
+    """The error of the SDK for an answer of a server."""
+    metadata: Any = {"HTTPStatusCode": status, "HTTPHeaders": {}}
+    return ClientError(
+        {"Error": {"Code": code, "Message": text}, "ResponseMetadata": metadata}, "X"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "text", "exit_code", "cure"),
+    [
+        pytest.param(400, "Throttling", "Rate exceeded", 75, "A retry", id="sts-throttling"),
+        pytest.param(400, "ThrottlingException", "", 75, "A retry", id="kms-throttling"),
+        pytest.param(400, "RequestLimitExceeded", "", 75, "A retry", id="request-limit"),
+        pytest.param(400, "IDPCommunicationError", "", 75, "A retry", id="identity-provider-away"),
+        pytest.param(400, "KMS.DisabledException", "", 2, "key of KMS", id="key-is-disabled"),
+        pytest.param(400, "KMS.NotFoundException", "", 2, "key of KMS", id="key-is-gone"),
+        pytest.param(400, "RequestExpired", "", 2, "the clock", id="clock-is-wrong"),
+        pytest.param(
+            400, "UnrecognizedClientException", "", 2, "credentials", id="unknown-credentials"
+        ),
+        pytest.param(
+            400,
+            "InvalidRequest",
+            "The object was stored using a form of Server Side Encryption.",
+            2,
+            "Copy them with another encryption",
+            id="key-of-the-owner",
+        ),
+    ],
+)
+def test_an_answer_of_a_service_beside_the_store_is_what_it_says(
+    status: int, code: str, text: str, exit_code: int, cure: str
+) -> None:
+    error = translate_error(make_answer(status, code, text), "s3://b/k")
+    assert error.exit_code == exit_code
+    assert cure in error.cure
 
 
 def test_a_token_that_never_worked_is_a_setting(

@@ -634,9 +634,240 @@ def test_the_settings_say_what_a_table_does_not(
     assert labels_of(survey_table(table, **settings)) == expected
 
 
+BARE = PLAIN.partition("\n")[2]
+ROWS = "cats/1.jpg,{}\ncats/2.jpg,{}\ndogs/3.jpg,{}\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "name", "expected"),
+    [
+        pytest.param(f"Pets of 2024,\n\n{PLAIN}", "m.csv", LABELS, id="title-above-the-heading"),
+        pytest.param(
+            f"Export;;\nDate;2024-01-01;\n{PLAIN.replace(',', ';')}",
+            "m.csv",
+            LABELS,
+            id="lines-of-an-export-above-the-heading",
+        ),
+        pytest.param(f"{PLAIN}{PLAIN}", "m.csv", LABELS, id="heading-again-below"),
+        pytest.param(f"{PLAIN}\ufeff{PLAIN}", "m.csv", LABELS, id="byte-order-mark-in-the-middle"),
+        pytest.param(
+            "image,label\n" + "".join(f"{at},{row}\n" for at, row in enumerate(BARE.split(), 1)),
+            "m.csv",
+            LABELS,
+            id="row-numbers-without-a-heading",
+        ),
+        pytest.param(PLAIN.replace(",", " "), "m.csv", LABELS, id="blanks-between"),
+        pytest.param(
+            '"image" "label"\n'
+            + "".join(f'"{at}" "{key}" "{LABELS[key]}"\n' for at, key in enumerate(FILES, 1)),
+            "m.csv",
+            LABELS,
+            id="r-write-table",
+        ),
+        pytest.param(
+            "cats/1.jpg 0\ncats/2.jpg 0\ndogs/3.jpg 1\n", "train.txt", NUMBERS, id="caffe-list"
+        ),
+        pytest.param(
+            "0\t0\tcats/1.jpg\n1\t0\tcats/2.jpg\n2\t1\tdogs/3.jpg\n",
+            "list.txt",
+            NUMBERS,
+            id="list-called-txt",
+        ),
+        pytest.param(
+            "class id,filepaths,labels,data set\n0,cats/1.jpg,cat,train\n"
+            "0,cats/2.jpg,cat,valid\n1,dogs/3.jpg,dog,test\n",
+            "m.csv",
+            LABELS,
+            id="kaggle-filepaths-and-data-set",
+        ),
+        pytest.param(
+            "id,choice,image\n1,cat,cats/1.jpg\n2,cat,cats/2.jpg\n3,dog,dogs/3.jpg\n",
+            "m.csv",
+            LABELS,
+            id="label-studio-choice",
+        ),
+        *(
+            pytest.param(
+                f"{image},{label}\n{BARE}", "m.csv", LABELS, id=f"headings-{image}-{label}"
+            )
+            for image, label in {
+                "fname": "cls",
+                "img_file": "lbl",
+                "filenames": "tag",
+                "img_path": "target_label",
+                "paths": "ground_truth",
+                "image_file_name": "annotation",
+            }.items()
+        ),
+        pytest.param(
+            "image,cat,dog\ncats/1.jpg,1,\ncats/2.jpg,1,\ndogs/3.jpg,,1\n",
+            "m.csv",
+            LABELS,
+            id="one-hot-of-1-and-nothing",
+        ),
+        pytest.param(
+            "image,cat,dog\ncats/1.jpg,x,\ncats/2.jpg,x,\ndogs/3.jpg,,x\n",
+            "m.csv",
+            LABELS,
+            id="one-hot-of-crosses",
+        ),
+        pytest.param(
+            "image,cat,dog\ncats/1.jpg,Yes,No\ncats/2.jpg,Yes,No\ndogs/3.jpg,No,Yes\n",
+            "m.csv",
+            LABELS,
+            id="one-hot-of-yes-and-no",
+        ),
+        pytest.param(
+            "image,labels\n" + ROWS.format("['cat']", "['cat']", "['dog']"),
+            "m.csv",
+            LABELS,
+            id="list-of-one-as-python-writes-it",
+        ),
+        pytest.param(
+            "image,label\n" + ROWS.format("cat\u200b", "\u200bcat", "dog\ufeff"),
+            "m.csv",
+            LABELS,
+            id="characters-without-a-width",
+        ),
+    ],
+)
+def test_a_table_as_tools_and_spreadsheets_export_it_is_read(
+    survey_table: Survey, table: str, name: str, expected: dict[str, str]
+) -> None:
+    assert labels_of(survey_table(table, name)) == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        pytest.param(
+            "image,label,is_valid\ncats/1.jpg,cat,False\ncats/2.jpg,cat,True\n"
+            "dogs/3.jpg,dog,False\n",
+            {"cats/1.jpg": "train", "cats/2.jpg": "val", "dogs/3.jpg": "train"},
+            id="fastai-is-valid",
+        ),
+        pytest.param(
+            "image,label,is_train\ncats/1.jpg,cat,1\ncats/2.jpg,cat,0\ndogs/3.jpg,dog,1\n",
+            {"cats/1.jpg": "train", "cats/2.jpg": "test", "dogs/3.jpg": "train"},
+            id="flag-of-the-training-images",
+        ),
+        pytest.param(
+            "image,label,split\ncats/1.jpg,cat,train_set\ncats/2.jpg,cat,Validation data\n"
+            "dogs/3.jpg,dog,testset\n",
+            SPLITS,
+            id="names-of-folders-as-splits",
+        ),
+    ],
+)
+def test_a_split_is_read_in_other_words(
+    survey_table: Survey, table: str, expected: dict[str, str]
+) -> None:
+    assert splits_of(survey_table(table)) == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "noted"),
+    [
+        pytest.param(("0.5", "0.5", "1.5"), "0.5, 1.5", id="fractions-as-labels"),
+        pytest.param(('"0,5"', '"0,5"', '"1,5"'), "0,5, 1,5", id="decimal-commas-as-labels"),
+    ],
+)
+def test_numbers_with_fractions_are_classes_and_that_is_noted(
+    survey_table: Survey, labels: Sequence[str], noted: str
+) -> None:
+    listing = survey_table("image,label\n" + ROWS.format(*labels))
+    assert f"m.csv: each number is a class of its own: {noted}" in listing.notes
+
+
+def test_names_that_are_no_files_are_told_beside_files_that_are_there(
+    survey_table: Survey,
+) -> None:
+    with pytest.raises(DatasetError) as caught:
+        survey_table("image,label\ncats/1.png,cat\n")
+    assert "Files there are cats/1.jpg, cats/2.jpg, dogs/3.jpg." in caught.value.cure
+
+
+@pytest.mark.parametrize(
+    ("name", "cure"),
+    [
+        pytest.param("pets.json", "call the file .jsonl", id="file-json"),
+        pytest.param("pets.xlsx", "as CSV in UTF-8", id="file-excel"),
+        pytest.param("pets.parquet", "as CSV or JSON Lines", id="file-parquet"),
+        pytest.param("pets.rar", "Unpack it", id="file-rar"),
+    ],
+)
+def test_a_file_that_is_not_read_says_what_to_make_of_it(
+    survey_table: Survey, name: str, cure: str
+) -> None:
+    with pytest.raises(DatasetError, match="is one object") as caught:
+        survey_table("x", name)
+    assert cure in caught.value.cure
+
+
 @pytest.mark.parametrize(
     ("table", "name", "told"),
     [
+        *(
+            pytest.param(
+                f"{PLAIN}cats/2.jpg,{word}\n",
+                "m.csv",
+                f"line 5 has the label {word!r}, a word for no label (cats/2.jpg)",
+                id=f"label-{name}",
+            )
+            for name, word in {
+                "excel-ref": "#REF!",
+                "excel-value": "#VALUE!",
+                "excel-div": "#DIV/0!",
+                "excel-name": "#NAME?",
+                "mysql": "\\N",
+                "pivot-blank": "(blank)",
+                "sql-null-in-brackets": "[NULL]",
+                "dbeaver-null": "<null>",
+                "ruby-nil": "nil",
+                "javascript-undefined": "undefined",
+                "question-mark": "?",
+                "dash": "-",
+                "dot": ".",
+                "unlabeled": "Unlabeled",
+                "to-be-done": "TBD",
+            }.items()
+        ),
+        pytest.param(
+            "image,label\n" + ROWS.format("cat", "cat|dog", "dog"),
+            "m.csv",
+            "line 3 has 'cat|dog'; expected one label, and not several with |",
+            id="labels-with-bars",
+        ),
+        pytest.param(
+            "image,label\n" + ROWS.format("cat", '"cat, dog"', "dog"),
+            "m.csv",
+            "line 3 has 'cat, dog'; expected one label, and not several with ,",
+            id="labels-with-commas",
+        ),
+        pytest.param(
+            "image,label\n" + ROWS.format("cat", "\"['cat', 'dog']\"", "dog"),
+            "m.csv",
+            'line 3 has ["cat", "dog"]; expected one label or name',
+            id="list-of-two-as-python-writes-it",
+        ),
+        pytest.param(
+            "image,label\n" + ROWS.format("cat", '"{""choices"": [""cat""]}"', "dog"),
+            "m.csv",
+            'line 3 has {"choices": ["cat"]}; expected text',
+            id="label-studio-object",
+        ),
+        pytest.param(
+            "image,label\n" + ROWS.format("cat", "x" * 300, "dog"),
+            "m.csv",
+            "line 3 has a label of 300 characters; expected the name of a class",
+            id="description-as-a-label",
+        ),
+        pytest.param(
+            '{"image": "cats/1.jpg", "label": "cat", "label": "dog"}\n',
+            "m.jsonl",
+            "line 1 has the name 'label' twice",
+            id="json-name-twice",
+        ),
         pytest.param(
             f"{PLAIN}cats/1.jpg,dog\n",
             "m.csv",
@@ -883,6 +1114,20 @@ def test_a_row_that_cannot_be_used_is_named(
             "m.csv, line 2: not UTF-8",
             "Save the table as UTF-8",
             id="windows-code-page",
+        ),
+        *(
+            pytest.param(
+                content, {}, f"m.csv is {what}", "Save the table as CSV", id=f"really-{name}"
+            )
+            for name, content, what in (
+                ("an-excel-workbook", b"PK\x03\x04" + bytes(50), "an Excel workbook"),
+                ("an-old-excel-workbook", b"\xd0\xcf\x11\xe0" + bytes(50), "an old Excel workbook"),
+                ("compressed", b"\x1f\x8b\x08" + bytes(50), "compressed by gzip"),
+                ("parquet", b"PAR1" + bytes(50), "a Parquet file"),
+                ("sqlite", b"SQLite format 3\0", "a SQLite database"),
+                ("a-web-page", b"<!DOCTYPE html><p>Sign in", "a web page"),
+                ("a-git-lfs-pointer", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS"),
+            )
         ),
         pytest.param(b"", {}, "its header is: nothing", "Each row needs", id="empty-file"),
         pytest.param("image,label\n", {}, "No image is", "Put each image", id="heading-alone"),

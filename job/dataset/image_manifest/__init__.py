@@ -15,8 +15,9 @@ a table from elsewhere must not point out of it.
 from job.dataset.image_manifest.columns import CURE, MISSING_LABEL_CURE
 from job.dataset.image_manifest.matching import Matching, find_shared_folder, match
 from job.dataset.image_manifest.reading import ImageManifest, ImageRow, read
+from job.dataset.layout import TABLE_SUFFIXES
 
-SUFFIXES = (".csv", ".tsv", ".lst", ".jsonl", ".manifest")
+SUFFIXES = TABLE_SUFFIXES
 
 __all__ = [
     "CURE",

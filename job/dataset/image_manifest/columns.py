@@ -7,6 +7,7 @@ from job.dataset.image_manifest import headings
 from job.dataset.image_manifest.evidence import (
     divide_alike,
     find_one_hot_columns,
+    find_split_flag,
     holds_split_words,
 )
 from job.dataset.image_manifest.headings import simplify_heading
@@ -37,6 +38,7 @@ class Columns:
         label: empty where `one_hot` says the label.
         one_hot: columns that are called like the classes.
         split: empty if there is none.
+        split_flag: a column that says whether an image is in a part. Empty if there is none.
         group: empty if there is none.
         notes: what was guessed.
     """
@@ -46,6 +48,7 @@ class Columns:
     label: str
     one_hot: tuple[str, ...]
     split: str
+    split_flag: str
     group: str
     notes: tuple[str, ...]
 
@@ -76,12 +79,17 @@ def choose_columns(table: Table, dataset: DatasetSettings) -> Columns:
             f"{table.name} has no column {columns}; its header is: {_show_header(table)}.", CURE
         )
     groups = _find_all(table, (headings.GROUP_HEADING,))
+    split = _find_split(table, notes)
+    split_flag = "" if split or one_hot else find_split_flag(table)
+    if split_flag:
+        notes.append(f"the split is the column {split_flag!r}, which says yes or no")
     return Columns(
         images=tuple(images),
         is_image_given=bool(given_image) or images == _find_all(table, ("image",)),
         label=label,
         one_hot=one_hot,
-        split=_find_split(table, notes),
+        split=split,
+        split_flag=split_flag,
         group=groups[0] if groups else "",
         notes=tuple(notes),
     )

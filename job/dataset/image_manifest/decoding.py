@@ -13,14 +13,34 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 CURE = "Save the table as UTF-8 (Excel: CSV UTF-8)."
+# What is found under the name of a table, by how it begins.
+FOREIGN = {
+    b"PK\x03\x04": "an Excel workbook or another ZIP archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"\x1f\x8b": "compressed by gzip",
+    b"PAR1": "a Parquet file",
+    b"\x89HDF": "an HDF5 file",
+    b"SQLite format 3": "a SQLite database",
+    b"%PDF-": "a PDF document",
+    b"version https://git-lfs": "a Git LFS pointer: the table itself was not fetched",
+    b"<!doctype html": "a web page",
+    b"<html": "a web page",
+}
 
 
 def decode_text(data: bytes, name: str) -> str:
     """The text of a table in UTF-8, or in the encoding that the mark at its beginning says.
 
     Raises:
-        DatasetError: it has another encoding, with the line where that shows.
+        DatasetError: it is no table of text, or has another encoding, with the line where that
+            shows.
     """
+    for magic, description in FOREIGN.items():
+        if data[: len(magic)].lower() == magic.lower():
+            raise DatasetError(
+                f"{name} is {description}; expected a table of text.",
+                "Save the table as CSV in UTF-8 (Excel: CSV UTF-8), or as JSON Lines.",
+            )
     encoding = "utf-8"
     for mark, marked_encoding in MARKS:
         if data.startswith(mark):

@@ -27,6 +27,14 @@ IMAGE_HEADINGS = (
     "imgname",
     "imageid",
     "img",
+    "images",
+    "imagepaths",
+    "filepaths",
+    "paths",
+    "filenames",
+    "files",
+    "fname",
+    "imageindex",
 )
 LABEL_HEADINGS = (
     "label",
@@ -46,6 +54,14 @@ LABEL_HEADINGS = (
     "targetid",
     "classindex",
     "labelindex",
+    "classification",
+    "targetlabel",
+    "groundtruth",
+    "annotation",
+    "choice",
+    "tag",
+    "lbl",
+    "cls",
 )
 SPLIT_HEADINGS = (
     "split",

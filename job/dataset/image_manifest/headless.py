@@ -29,7 +29,7 @@ def recognize(
         dataset: may give the columns by their places, from 1.
     """
     for separator, first_row in first_rows.items():
-        if name.lower().endswith(".lst") and separator != "\t":
+        if name.lower().endswith(".lst") and separator not in ("\t", " "):
             continue
         cells = _drop_empty_end(first_row)
         places = _find_given_places(cells, dataset) or _find_places(cells)

@@ -1,25 +1,30 @@
 """From the bytes of a table to what each row says."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from job.dataset.image_manifest.columns import Columns, choose_columns
 from job.dataset.image_manifest.decoding import decode_text
 from job.dataset.image_manifest.delimited import read_delimited
-from job.dataset.image_manifest.evidence import find_set_columns
+from job.dataset.image_manifest.evidence import find_set_columns, read_split_flag
 from job.dataset.image_manifest.json_lines import read_json_lines
 from job.dataset.image_manifest.labels import (
+    find_joined_labels,
     find_number_spellings,
     format_cell,
     is_missing_word,
     normalize_label,
+    parse_label,
     parse_split,
 )
 from job.dataset.image_manifest.table import TableRow
 from job.dataset.layout import Place
-from job.settings import DatasetSettings
+from job.dataset.names import first_names
+from job.settings import DatasetSettings, SplitName
 
 JSON_SUFFIXES = (".jsonl", ".manifest")
+FRACTION = re.compile(r"[+-]?\d*[.,]\d+(e[+-]?\d+)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +102,8 @@ def read(data: bytes, name: str, dataset: DatasetSettings) -> ImageManifest:
     if missing and dataset.missing_label == "skip":
         notes.append(f"{len(missing):,} rows without a label were left out (line {missing[0]})")
     rows = _unify_numbers(rows, notes, are_numbers=table.has_number_labels)
+    problems += _find_several_labels(rows)
+    _note_fractions(rows, notes)
     return ImageManifest(
         name=name,
         rows=tuple(rows),
@@ -126,11 +133,17 @@ def _parse_row(row: TableRow, columns: Columns, *, keep_words: bool) -> ImageRow
     group = _read_optional(row, columns.group)
     place = Place(
         label=normalize_label(label),
-        split=parse_split(_read_optional(row, columns.split)),
+        split=_parse_split(row, columns),
         # One group of all images without a group would stay in one part of the split.
         group=None if is_missing_word(group) else group or None,
     )
     return ImageRow(line=row.line, names=tuple(names), place=place, is_comment=row.is_comment)
+
+
+def _parse_split(row: TableRow, columns: Columns) -> SplitName | None:
+    if columns.split_flag:
+        return read_split_flag(columns.split_flag, row.cells.get(columns.split_flag))
+    return parse_split(_read_optional(row, columns.split))
 
 
 def _read_optional(row: TableRow, column: str) -> str:
@@ -146,10 +159,30 @@ def _parse_label(row: TableRow, columns: Columns, shown: str) -> str:
         if len(found) > 1:
             raise ValueError(f"has several labels: {', '.join(found)} are 1 ({shown})")
         return found[0]
-    label = format_cell(row.cells.get(columns.label))
+    label = parse_label(row.cells.get(columns.label))
     if not label:
         raise _MissingLabel(f"has no label ({shown})")
     return label
+
+
+def _find_several_labels(rows: Sequence[ImageRow]) -> list[str]:
+    """A problem for each row whose label is several others of the table in one cell."""
+    joined = find_joined_labels(row.place.label for row in rows)
+    problems = []
+    for row in rows:
+        separator = joined.get(row.place.label)
+        if separator and not row.is_comment:
+            told = f"has {row.place.label!r}; expected one label, and not several with {separator}"
+            problems.append(f"line {row.line} {told}")
+    return problems
+
+
+def _note_fractions(rows: Sequence[ImageRow], notes: list[str]) -> None:
+    """Note that each number is a class of its own, if the labels are numbers with fractions."""
+    labels = sorted({row.place.label for row in rows})
+    fractions = [label for label in labels if FRACTION.fullmatch(label)]
+    if fractions and len(fractions) == len(labels):
+        notes.append(f"each number is a class of its own: {', '.join(first_names(fractions, 3))}")
 
 
 def _unify_numbers(

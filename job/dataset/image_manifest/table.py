@@ -5,21 +5,23 @@ from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TableRow:
     """One row: text or JSON values by column.
 
     Attributes:
         line: where it begins in the file, from 1.
-        cells: by column. Empty where the row has a problem.
+        cells: by column. Empty where the row has a problem, or the first one alone.
         problem: completes "line 3 …". Empty for a row that can be read.
         is_comment: whether it begins with `#`.
+        is_longer: whether it has more cells than there are columns.
     """
 
     line: int
     cells: Mapping[str, Any]
     problem: str = ""
     is_comment: bool = False
+    is_longer: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
