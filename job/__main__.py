@@ -12,8 +12,17 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from job import console, supervision
-from job.commands import cluster, completion, environment, outcome, releases, settings, training
-from job.commands.arguments import AddVerb, Verb, add_assignments
+from job.commands import (
+    cluster,
+    completion,
+    environment,
+    outcome,
+    releases,
+    settings,
+    training,
+    usage,
+)
+from job.commands.arguments import AddVerb, Verb, add_assignments, parse_count
 from job.errors import Interrupted, JobError, SettingsError, explain_missing
 
 MODEL = "URI of the model: <output uri>/<name>"
@@ -47,17 +56,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     from job import telemetry
 
     telemetry.configure_logs(sys.stderr, sys.stderr.isatty())
-    arguments = build_parser().parse_args(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
     if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
         # Nothing but the work is in the way now, and it has to leave its temporary folders.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        try:
-            code = int(arguments.verb(arguments))
-        except ModuleNotFoundError as error:
-            raise explain_missing(error) from error
-        return console.finish_answer(code)
-    except JobError as error:
+        arguments = usage.parse_words(build_parser(), words)
+        return console.finish_answer(int(arguments.verb(arguments)))
+    except (JobError, ModuleNotFoundError) as raised:
+        error = explain_missing(raised)
+        if not isinstance(error, JobError):
+            raise
         console.print_note(str(error), logging.ERROR)
         return error.exit_code
     except KeyboardInterrupt:
@@ -127,6 +136,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_release_verbs(add_verb)
     cluster.add_verbs(add_verb)
     _add_help_verbs(add_verb, parser)
+    parser.set_defaults(verbs=verbs.choices)
     return parser
 
 
@@ -203,7 +213,9 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
     predict.add_argument(
         "images", nargs="+", help="image files, folders of them, or URIs of either"
     )
-    predict.add_argument("--top", type=int, default=3, help="classes to print for each image (3)")
+    predict.add_argument(
+        "--top", type=parse_count, default=3, metavar="N", help="classes for each image (3)"
+    )
     form = predict.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print one JSON object a line")
     form.add_argument("--csv", type=Path, metavar="FILE", help="write one row for each image")

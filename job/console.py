@@ -17,12 +17,24 @@ logger = logging.getLogger(__name__)
 STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
+class UsageError(SystemExit):
+    """The command line cannot be understood. It has been said why.
+
+    Attributes:
+        message: why.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(2)
+        self.message = message
+
+
 class Parser(argparse.ArgumentParser):
     """Reports a usage error like every other error."""
 
     def error(self, message: str) -> NoReturn:
         print_note(f"{self.format_usage()}{self.prog}: error: {message}", logging.ERROR)
-        sys.exit(2)
+        raise UsageError(f"{self.prog}: {message}")
 
 
 class VersionAction(argparse.Action):

@@ -15,6 +15,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Container, Iterator
@@ -60,6 +61,41 @@ def write_whole(path: Path) -> Iterator[IO[bytes]]:
     finally:
         partial.unlink(missing_ok=True)
     sync_folder(path.parent)
+
+
+@contextmanager
+def write_named(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that somebody has named. Where it can be replaced, it is whole or absent.
+
+    Devices, pipes and the streams of this process (`/dev/stdout`) are written to. The process may
+    be root, and would put a file in the place of a device. Of a link, what it leads to is replaced.
+
+    Raises:
+        OSError: it cannot be written. A pipe that nobody reads is not waited for.
+    """
+    if not _is_stream(path):
+        with write_whole(Path(os.path.realpath(path))) as file:
+            yield file
+        return
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    with os.fdopen(descriptor, "wb") as file:
+        yield file
+
+
+def _is_stream(path: Path) -> bool:
+    """Whether a name leads to what is no file, or to what is open as stdout or stderr."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    if not stat.S_ISREG(found.st_mode):
+        return True
+    for descriptor in (1, 2):
+        with suppress(OSError):
+            if os.path.samestat(found, os.fstat(descriptor)):
+                return True
+    return False
 
 
 def create_locked(path: Path) -> IO[bytes]:

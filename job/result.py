@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Literal, TextIO
 
 from job.errors import Interrupted, JobError
-from job.files import write_whole
+from job.files import write_named
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +182,7 @@ def write(
     Args:
         result: how it ended.
         path: file of `GRAFT_RESULT_PATH`. Its folders are made, and a reader never sees half of it.
+            A pipe or a device is written to.
         stream: receives the object as a line. None on a terminal, where `summary()` is shown
             instead.
         termination_log: written only where it exists already.
@@ -192,7 +193,7 @@ def write(
 
     def replace_file() -> None:
         if path:
-            with write_whole(path) as file:
+            with write_named(path) as file:
                 file.write(f"{text}\n".encode())
 
     def overwrite_termination_log() -> None:
@@ -210,7 +211,7 @@ def write(
         print(line, file=stream, flush=True)
 
     _attempt("the termination message", overwrite_termination_log)
-    _attempt("the result file", replace_file)
+    _attempt(f"the result file {path}", replace_file)
     _attempt("the result line", print_line)
 
 
@@ -218,7 +219,9 @@ def _attempt(what: str, action: Callable[[], None]) -> None:
     try:
         action()
     except (OSError, ValueError) as error:
-        logger.warning("%s could not be written: %s", what, error)
+        # The name in the error may be that of a partial file.
+        cause = getattr(error, "strerror", None) or error
+        logger.warning("%s could not be written: %s", what, cause)
 
 
 def _describe_error(failure: Failure, room: int) -> dict[str, object]:

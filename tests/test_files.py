@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from job.files import PARTIAL, make_folder, sha256, write_whole
+from job.files import PARTIAL, make_folder, sha256, write_named, write_whole
 
 
 def names(folder: Path) -> list[str]:
@@ -164,6 +164,36 @@ def test_a_full_disk_is_an_error_and_leaves_the_old_file(tmp_path: Path) -> None
     assert output.split() == ["True"]
     assert path.read_bytes() == b"old"
     assert names(tmp_path) == ["file"]
+
+
+def test_of_a_link_that_somebody_names_the_target_is_replaced(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    link.symlink_to(target)
+    for content in (b"old", b"new"):
+        with write_named(link) as file:
+            file.write(content)
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert names(tmp_path) == ["link", "target"]
+
+
+NAMED_STREAM = """
+import sys
+from pathlib import Path
+from job.files import write_named
+print("before", flush=True)
+with write_named(Path(sys.argv[1])) as file:
+    file.write(b"named\\n")
+"""
+
+
+def test_what_is_open_as_stdout_is_not_replaced_under_its_writer(tmp_path: Path) -> None:
+    """`/dev/stdout` leads to a file where the output of a process is redirected to one."""
+    path = tmp_path / "out"
+    with path.open("ab") as stdout:
+        command = [sys.executable, "-c", NAMED_STREAM, str(path)]
+        subprocess.run(command, check=True, stdout=stdout)
+    assert path.read_bytes() == b"before\nnamed\n"
 
 
 def test_writers_at_once_leave_the_whole_file_of_one_of_them(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import os
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -229,12 +230,35 @@ def test_a_failing_write_is_said_and_does_not_fail_the_run(
     (tmp_path / "file").write_text("")
     closed = io.StringIO()
     closed.close()
-    write(Result(status="unchanged"), tmp_path / "file" / "result.json", closed, tmp_path)
-    assert [record.getMessage().partition(" could")[0] for record in caplog.records] == [
-        "the termination message",
-        "the result file",
-        "the result line",
+    inside = tmp_path / "file" / "result.json"
+    write(Result(status="unchanged"), inside, closed, tmp_path)
+    assert [record.getMessage() for record in caplog.records] == [
+        "the termination message could not be written: Is a directory",
+        f"the result file {inside} could not be written: Not a directory",
+        "the result line could not be written: I/O operation on closed file",
     ]
+
+
+def test_a_pipe_that_is_named_for_the_result_gets_it_and_stays(tmp_path: Path) -> None:
+    """It was replaced by a file, as /dev/stdout was where the process is root."""
+    path = tmp_path / "result"
+    os.mkfifo(path)
+    reader = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    result = Result(status="unchanged", run_id="ab12")
+    write(result, path, None, tmp_path / "termination-log")
+    assert os.read(reader, 4_096).decode() == f"{result.to_json()}\n"
+    os.close(reader)
+    assert path.is_fifo()
+
+
+def test_a_pipe_that_nobody_reads_does_not_hold_the_result(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "result"
+    os.mkfifo(path)
+    write(Result(status="unchanged"), path, None, tmp_path / "termination-log")
+    assert "could not be written" in caplog.text
+    assert path.is_fifo()
 
 
 def test_a_person_reads_a_summary_without_json() -> None:

@@ -19,6 +19,17 @@ def add_assignments(command: argparse.ArgumentParser, summary: str) -> None:
     )
 
 
+def parse_count(text: str) -> int:
+    """A number from 1 on.
+
+    Raises:
+        ArgumentTypeError: it is not one.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a number from 1 on, got {text!r}")
+    return int(text)
+
+
 def _parse_assignment(text: str) -> tuple[str, str]:
     from job.settings import parse_assignment
 

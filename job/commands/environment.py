@@ -74,8 +74,12 @@ def find_result_path(environment: Mapping[str, str]) -> Path | None:
 
     Read by hand, since settings that cannot work have a result too.
     """
-    path = environment.get("GRAFT_RESULT_PATH")
-    return Path(path) if path else None
+    text = environment.get("GRAFT_RESULT_PATH")
+    if not text:
+        return None
+    with suppress(RuntimeError):  # `~` names a user without a home
+        return Path(text).expanduser()
+    return Path(text)
 
 
 def read_cache_settings() -> "CacheSettings":

@@ -1,13 +1,15 @@
 """How a verb that stands for a whole run ends: with a result, whatever happens."""
 
 import logging
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from job import console, result
-from job.errors import JobError
+from job.commands.environment import find_result_path
+from job.errors import JobError, SettingsError
 from job.result import Result
 
 if TYPE_CHECKING:
@@ -72,6 +74,24 @@ def report_run(outcome: Result, path: Path | None) -> int:
             console.give_up_stdout()
             logger.warning("%s", error)
     return outcome.exit_code
+
+
+def report_usage_error(message: str, words: Sequence[str]) -> None:
+    """Write the result that a run owes also if its command line cannot be understood.
+
+    Args:
+        message: why it cannot. A person has read it already.
+        words: the command line after `graft`.
+    """
+    path = find_result_path(os.environ)
+    outcome = result.failed(
+        SettingsError(message, "`graft --help` and `graft VERB --help` say it.")
+    )
+    if words[:1] == ["run"]:
+        terminal = sys.stderr.isatty()
+        result.write(outcome, path, None if terminal else sys.stderr, logged=True)
+    elif words[:1] == ["submit"] and "--wait" in words:
+        result.write(outcome, path, sys.stdout)
 
 
 def report_wait(outcome: Result, path: Path | None) -> int:

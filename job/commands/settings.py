@@ -31,7 +31,10 @@ def init(arguments: argparse.Namespace) -> int:
             file.write(text)
     except FileExistsError as error:
         raise SettingsError(
-            f"{path} exists, and is left as it is.", "Remove it, or name another file."
+            f"{path} exists, and is left as it is.",
+            "Remove it, or name another file."
+            if path.is_file()
+            else "Name a file that is not there.",
         ) from error
     except OSError as error:
         raise SettingsError(

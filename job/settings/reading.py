@@ -30,6 +30,7 @@ EXPECTED_BY_PATTERN = {
     "GRAFT_BACKBONE_WEIGHTS_SHA256": "expected 64 hex digits, the letters small",
     "GRAFT_TELEMETRY_PUSH_URL": "expected http://… or https://…",
 }
+MISSING = "is required and not set."
 
 
 class MappingSource(EnvSettingsSource):
@@ -69,10 +70,13 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def _refuse_settings(problems: list[str]) -> SettingsError:
+    cure = "Correct them. `graft settings --describe NAME` says what a setting may be."
+    if any(problem.endswith(MISSING) for problem in problems):
+        cure += " `graft run DATA OUTPUT` gives the two that are required."
     many = f"{len(problems)} settings cannot work" if len(problems) > 1 else "A setting cannot work"
     return SettingsError(
         f"{many}:",
-        "Correct them. `graft settings --describe NAME` says what a setting may be.",
+        cure,
         tuple(problems),
     )
 
@@ -97,7 +101,7 @@ def _explain_error(error: ErrorDetails) -> str:
         # Where a whole group is missing, it is the group's address that is required.
         if variable not in VARIABLES:
             variable = f"{variable}_URI"
-        return f"{variable} is required and not set."
+        return f"{variable} {MISSING}"
 
     message = error["msg"].removeprefix("Value error, ")
     if error["type"] == "string_pattern_mismatch":

@@ -53,7 +53,10 @@ def test_help_of_a_verb_says_what_it_takes(verb: str) -> None:
 def test_words_that_are_not_understood_are_usage_errors(words: tuple[str, ...]) -> None:
     ended = graft(*words)
     assert ended.code == 2
-    assert ended.told.startswith("usage: graft")
+    first, *others = map(json.loads, ended.err.splitlines())
+    assert first["message"].startswith("usage: graft")
+    # A run owes a result too.
+    assert [line["status"] for line in others] == ["failed"] * (words[0] == "run")
 
 
 def test_settings_prints_every_setting_and_no_secret() -> None:
