@@ -33,7 +33,7 @@ def record(
 ) -> Record:
     name = name or f"{part or ''}/{label}/{number}"
     return Record(
-        path=Path(name),
+        location=name,
         name=name,
         label=label,
         sha256=digest(number),

@@ -53,7 +53,7 @@ class Folder:
         label = label or name.partition("/")[0]
         self.records.append(
             Record(
-                path=path,
+                location=str(path),
                 name=name,
                 label=label,
                 sha256=digest,

@@ -10,8 +10,8 @@ from job import pipeline, publish, settings
 from job.__main__ import main
 from job.errors import ReleaseError, ReleaseNotFound, TemporaryError
 from job.storage import Store
-from tests.publish.test_choice_by_hand import Runs, decision_against
-from tests.publish.test_releasing import racing
+from tests.publish.test_choice_by_hand import Runs
+from tests.publish.test_releasing import decision_against, racing
 
 
 @pytest.fixture

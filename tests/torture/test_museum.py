@@ -10,7 +10,7 @@ Faults that were found by other means have their tests with their rooms: a torn 
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -92,7 +92,7 @@ class WrongOnce(FolderStore):
 
     is_wrong = True
 
-    def stream(self, key: str, start: int = 0, etag: str = "") -> Iterator[bytes]:
+    def stream(self, key: str, start: int = 0, etag: str = "") -> Generator[bytes, None, None]:
         for piece in super().stream(key, start, etag):
             yield b"?" + piece[1:] if self.is_wrong and key == "model.keras" else piece
         if key == "model.keras":
@@ -114,7 +114,7 @@ class Vanishing(FolderStore):
 
     deleted = ""
 
-    def stream(self, key: str, start: int = 0, etag: str = "") -> Iterator[bytes]:
+    def stream(self, key: str, start: int = 0, etag: str = "") -> Generator[bytes, None, None]:
         if key == self.deleted:
             self.delete(key)
         yield from super().stream(key, start, etag)

@@ -31,7 +31,9 @@ def prepare_decoding(place: Workplace, augmentation: str) -> Sides:
 
     workers.join(DevicesSettings())
     paths = _list_pictures(place.folder)
-    examples = tuple(Example(path, path.name, 0, path.name) for path in paths)
+    examples = tuple(
+        Example(path=path, name=path.name, label=0, sha256=path.name) for path in paths
+    )
     splits = Splits(
         classes=("all",),
         train=examples,

@@ -167,7 +167,7 @@ def _examine_images(generator: random.Random, count: int, folder: Path, figures:
 
 def _make_record(path: Path, data: bytes) -> Record:
     return Record(
-        path=path,
+        location=str(path),
         name=path.name,
         label="a",
         sha256=hashlib.sha256(data).hexdigest(),

@@ -104,7 +104,7 @@ class Plan:
                     keep=chance.choice((0, 0, 0, 0, 1, 2)),
                 )
             )
-        faults = []
+        faults: list[Fault] = []
         for _ in range(chance.choice((0, 1, 1, 2, 3, 5))):
             after, kind = chance.randrange(900 * len(runs)), chance.choice(KINDS_OF_FAULT)
             # A byte that is wrong twice at one place counts as damage.
@@ -126,7 +126,7 @@ class Plan:
     @classmethod
     def _draw_relay(cls, seed: int, chance: random.Random) -> "Plan":
         """One long training that is killed again and again where its checkpoints are written."""
-        faults = []
+        faults: list[Fault] = []
         for _ in range(chance.choice((2, 3, 4))):
             kind = chance.choice(("kill", "kill", "kill", "rot", "lost", "sigterm"))
             faults.append(Fault(kind=kind, at=CHECKPOINTS, skip=chance.randrange(16)))
@@ -146,7 +146,7 @@ class Plan:
         runs = []
         for number in range(chance.choice((2, 3))):
             runs.append(RunPlan(seed=number, machine="a", cache="shared"))
-        faults = []
+        faults: list[Fault] = []
         for _ in range(chance.choice((0, 0, 1, 2))):
             kind = chance.choice(("kill", "lost", "repeated", "409", "412", "503"))
             faults.append(Fault(kind=kind, at="promoted.json", skip=chance.randrange(30)))

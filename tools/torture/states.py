@@ -10,8 +10,15 @@ from job.checkpoint import TrainingState
 def make_state(step: int) -> TrainingState:
     """A state with every kind of array and fact that a training has."""
     chance = np.random.default_rng(step)
-    model = [chance.standard_normal((3, 4)).astype(np.float32), np.array(step, np.int64)]
-    optimizer = [chance.standard_normal(5), np.zeros((0, 2), np.float32), np.array([True, False])]
+    model: list[np.ndarray] = [
+        chance.standard_normal((3, 4)).astype(np.float32),
+        np.array(step, np.int64),
+    ]
+    optimizer: list[np.ndarray] = [
+        chance.standard_normal(5),
+        np.zeros((0, 2), np.float32),
+        np.array([True, False]),
+    ]
     facts = {"step": step, "over": False, "best": float("inf"), "history": [{"loss": 0.5}]}
     return TrainingState({"model": model, "optimizer": optimizer}, facts)
 
