@@ -18,6 +18,7 @@ from job.publish.releasing import Release, complete, find, release
 from job.publish.retention import Retention, plan_retention, prune
 from job.publish.rollback import roll_back
 from job.publish.verification import verify
+from job.publish.versions import follow_champion
 
 __all__ = [
     "INVENTORY",
@@ -44,6 +45,7 @@ __all__ = [
     "find_images",
     "find_release",
     "finish_promotion",
+    "follow_champion",
     "list_releases",
     "plan_retention",
     "predict",

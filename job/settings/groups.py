@@ -80,6 +80,9 @@ class OutputSettings(Group):
     """How many of the newest releases of the model are kept. Each run that releases deletes older
     ones, but never the champion, the one before it, or one that their decisions name. Empty keeps
     all."""
+    serving: bool = runs(False)
+    """Also put each champion into `serving/<n>/`, for servers that watch a folder for the highest
+    number. Once there is one, every promotion and roll-back makes the next."""
 
 
 class BackboneSettings(Group):

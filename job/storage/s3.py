@@ -22,6 +22,7 @@ from job.errors import (
     StoreNotFound,
     StoreUnavailable,
 )
+from job.storage.copying import copy_through_disk
 from job.storage.digests import Algorithm
 from job.storage.s3_client import create_client
 from job.storage.s3_errors import EXPIRED, NO_S3, translate_error, translate_errors
@@ -33,6 +34,8 @@ PART_BYTES = 16 << 20
 PARTS = TransferConfig(
     multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4
 )
+# S3 itself copies objects, so a part of a copy may be large.
+COPIES = TransferConfig(multipart_threshold=256 << 20, multipart_chunksize=256 << 20)
 # The most keys that one DeleteObjects takes.
 BATCH = 1000
 # The other algorithms of S3 need a library of their own.
@@ -196,6 +199,17 @@ class S3Store(Store):
             if present.get("Metadata", {}).get(WRITER) != writer:
                 raise
             return _etag_of(present)
+
+    def copy(self, source: str, target: str) -> None:
+        origin = {"Bucket": self._bucket, "Key": self._prefix + source}
+        try:
+            with self._session.translate_errors(self._address_of(source)):
+                self._s3.copy(origin, self._bucket, self._prefix + target, Config=COPIES)
+        except StoreNotFound:
+            raise
+        except SettingsError:
+            # Not every server copies, and Amazon's asks for the right to read tags.
+            copy_through_disk(self, source, target)
 
     def delete(self, prefix: str = "") -> int:
         count = 0

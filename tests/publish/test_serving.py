@@ -335,6 +335,36 @@ def test_predict_takes_folders_and_addresses_in_batches_and_writes_a_table(
     assert by_name["broken.png"]["label"] == ""
 
 
+@pytest.mark.parametrize("store_uri", ["folder"], indirect=True)
+def test_a_request_before_and_after_a_promotion_gets_the_old_and_the_new_model(
+    store: Store, saved_models: Any, tmp_path: Path
+) -> None:
+    """As TensorFlow Serving does: it loads the highest number below its base path."""
+    from job.publish.serving import ServedModel
+
+    image = tmp_path / "green.png"
+    Image.new("RGB", (8, 8), COLOURS["green"]).save(image)
+    base_path = Path(store.uri.removeprefix("file://")) / "serving"
+
+    def ask() -> list[float]:
+        newest = max(base_path.iterdir(), key=lambda path: int(path.name))
+        (probabilities,) = ServedModel(newest, 2).classify([image])
+        return [round(float(value)) for value in probabilities]
+
+    inventory = publish.compose_inventory(splits(()))
+    for classes in (("red", "green"), ("green", "violet")):
+        release(store, saved_models[classes], classes, inventory)
+    publish.promote_manually(f"{store.uri}/releases/run-red-green")
+    assert publish.follow_champion(store, begin=True) == 1
+    # Of red and green it is the second.
+    assert ask() == [0, 1]
+    publish.promote_manually(f"{store.uri}/releases/run-green-violet")
+    assert ask() == [1, 0]
+    publish.roll_back(store.uri)
+    assert ask() == [0, 1]
+    assert {path.name for path in base_path.iterdir()} == {"1", "2", "3"}
+
+
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(DatasetError, match="holds no images"):

@@ -58,6 +58,7 @@ class Plan:
         readers: how often somebody reads.
         interval: seconds between checkpoints.
         stickiness: how probably one process goes on after an operation.
+        serves: whether each champion becomes a version for servers.
         faults: what goes wrong, and when.
     """
 
@@ -68,6 +69,7 @@ class Plan:
     readers: int
     interval: float
     stickiness: float
+    serves: bool
     faults: tuple[tuple[int, str], ...]
 
     @classmethod
@@ -94,6 +96,7 @@ class Plan:
             readers=chance.choice((0, 1, 2)),
             interval=chance.choice((0.0, 2.0, 5.0, 100.0)),
             stickiness=chance.choice((0.0, 0.5, 0.9, 0.98)),
+            serves=chance.choice((True, True, False)),
             faults=tuple(sorted(faults)),
         )
 
@@ -108,6 +111,7 @@ class Plan:
             readers=0,
             interval=2.0,
             stickiness=1.0,
+            serves=True,
             faults=((operation, fault),),
         )
 
@@ -137,7 +141,11 @@ class World:
         faults = [Fault(after=after, kind=kind) for after, kind in self.plan.faults]
         self.scheduler = Scheduler(random=chance, stickiness=self.plan.stickiness, faults=faults)
         self.bucket = Bucket(scheduler=self.scheduler, clock=self.clock)
-        self.auditor = Auditor(read=self._read_key, list_keys=self._list_keys)
+        self.auditor = Auditor(
+            read=self._read_key,
+            list_keys=self._list_keys,
+            is_folder=self.plan.kind == "folder",
+        )
         self.disk = Disk(self.scheduler, self.root, self._is_writable)
         self.pods: dict[str, Pod] = {}
         self.scheduler.after_operation = self._audit
@@ -186,6 +194,7 @@ class World:
             "GRAFT_DATASET_URI": f"{self.address}/data",
             "GRAFT_OUTPUT_URI": f"{self.address}/out",
             "GRAFT_CACHE_DIR": str(self.root / "caches" / run.cache),
+            "GRAFT_OUTPUT_SERVING": str(self.plan.serves).lower(),
             "GRAFT_SEED": str(run.seed),
             "GRAFT_TRAINING_EPOCHS": str(EPOCHS),
             "GRAFT_BACKBONE_WEIGHTS": "none",
@@ -322,6 +331,8 @@ class World:
             if expected.hex().encode() not in model:
                 report(f"{run_id} is not what an undisturbed run of seed {seed} gives")
         self.auditor.judge_end({str(run.seed) for run in self.plan.runs}, self.images)
+        if self.plan.serves:
+            self.auditor.judge_versions()
         for address, step, durable in self.begun:
             if step < durable:
                 report(f"a training at {address} began at {step} and {durable} was durable")
