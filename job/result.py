@@ -71,7 +71,8 @@ class Result:
     """The outcome of a run.
 
     `scores` are shares from 0 to 1, `seconds` the time spent in each phase. `reason` says why
-    the release was promoted or not. An empty one is not written.
+    the release was promoted or not, or why nothing was trained. An empty one is not written.
+    `new_images` were too few to train on. None is not written.
     """
 
     status: Status
@@ -83,6 +84,7 @@ class Result:
     error: Failure | None = None
     seconds: Mapping[str, float] = field(default_factory=dict)
     reason: str = ""
+    new_images: int | None = None
 
     @property
     def exit_code(self) -> int:
@@ -108,6 +110,8 @@ class Result:
         }
         if self.reason:
             values["reason"] = _shorten(self.reason, 300)
+        if self.new_images is not None:
+            values["new_images"] = self.new_images
         if self.error:
             values["error"] = _describe_error(self.error, LIMIT - _json_bytes(values))
         return values

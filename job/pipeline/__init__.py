@@ -17,7 +17,7 @@ from job.dataset import Listing
 from job.distributed import WorkerJob
 from job.errors import JobError, SettingsError, WorkerLost
 from job.export import Exporter
-from job.pipeline import released
+from job.pipeline import released, trigger
 from job.pipeline.inputs import RunInputs
 from job.publish import History
 from job.release import Manifest
@@ -70,6 +70,9 @@ def run(settings: Settings, context: RunContext) -> Result:
         seen = history.find_same(listing.digest, settings.recorded_values(), identity.digest_code())
         if seen:
             return released.leave_unchanged(settings, registry, seen)
+        baseline = trigger.find_baseline(settings, history)
+        if baseline and (waiting := trigger.explain_cooldown(settings.trigger, baseline)):
+            return released.leave_unchanged(settings, registry, baseline.manifest, waiting)
 
     with context.phase("dataset"):
         data = dataset.fetch(listing, settings.dataset, settings.cache, context.telemetry)
@@ -78,6 +81,11 @@ def run(settings: Settings, context: RunContext) -> Result:
     name_run(model=settings.name, run_id=run_id)
     if found := publish.complete(registry, run_id):
         return released.leave_unchanged(settings, registry, found)
+    if baseline and (images := trigger.count_new_images(registry, baseline, data)):
+        context.telemetry.emit(FactsFound({"new images": images.new}))
+        if waiting := trigger.explain_few_images(settings.trigger, images):
+            unchanged = released.leave_unchanged(settings, registry, baseline.manifest, waiting)
+            return replace(unchanged, new_images=images.new)
 
     inputs = RunInputs(settings=settings, data=data, run_id=run_id)
     try:

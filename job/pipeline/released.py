@@ -34,19 +34,29 @@ def prune_releases(settings: Settings, registry: Store) -> None:
         logger.warning("Old releases were not deleted: %s", error)
 
 
-def leave_unchanged(settings: Settings, registry: Store, manifest: Manifest) -> Result:
-    """There is a release of just this: finish what an earlier run of it left undone."""
+def leave_unchanged(
+    settings: Settings, registry: Store, manifest: Manifest, waiting: str = ""
+) -> Result:
+    """The result of a run that trains nothing. What an earlier one left undone is finished.
+
+    Args:
+        settings: of the run.
+        registry: the store of the model.
+        manifest: of the release of the same data, or of the last one.
+        waiting: why the images that are new since then are not trained on, if there are any.
+    """
     registry.delete(f"runs/{manifest.run_id}")
     standing = publish.finish_promotion(registry, manifest)
     serve_champion(settings, registry)
     result = describe_release(settings, registry, manifest, "unchanged", standing.promoted)
-    if result.status != "unchanged" or standing.promoted:
-        return result
-    logger.info(
-        "%s; `graft promote %s` makes this release the champion", standing.reason, result.release
-    )
-    reason = f"{standing.reason}; `graft promote` makes this release the champion"
-    return replace(result, reason=reason)
+    reasons = [waiting, result.reason]
+    if waiting:
+        logger.info("nothing is trained: %s", waiting)
+    if result.status == "unchanged" and not standing.promoted:
+        text = "%s; `graft promote %s` makes this release the champion"
+        logger.info(text, standing.reason, result.release)
+        reasons.append(f"{standing.reason}; `graft promote` makes this release the champion")
+    return replace(result, reason="; ".join(filter(None, reasons)))
 
 
 def describe_release(

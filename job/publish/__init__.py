@@ -9,7 +9,7 @@ from job.publish.comparison import Challenger, Comparison, compare
 from job.publish.decision import Decision, decide, explain_missed_gate
 from job.publish.history import History, read_history
 from job.publish.image_sources import ImageSource, find_images
-from job.publish.inventory import INVENTORY, compose_inventory
+from job.publish.inventory import INVENTORY, compose_inventory, list_known_images
 from job.publish.judging import Evaluation, evaluate
 from job.publish.listing import ReleaseRow, find_release, list_releases
 from job.publish.prediction import Prediction, Predictor, predict
@@ -46,6 +46,7 @@ __all__ = [
     "find_release",
     "finish_promotion",
     "follow_champion",
+    "list_known_images",
     "list_releases",
     "plan_retention",
     "predict",

@@ -218,6 +218,24 @@ class GateSettings(Group):
     `interval` the lower end of the paired 95 % interval of their difference."""
 
 
+class TriggerSettings(Group):
+    """What makes new images worth a run, once there is a release of the same settings and code."""
+
+    min_new_images: int = runs(0, ge=0)
+    """Train only if at least so many images are new since the last release. One with another label
+    is new. 0 sets no number."""
+    min_new_share: Fraction = runs(0.0)
+    """Train only if at least this share of the last release's images is new. Where a number is set
+    too, one of them is enough. 0 sets no share."""
+    cooldown_hours: float = runs(0.0, ge=0, allow_inf_nan=False)
+    """Hours after a release in which new images start no further training."""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anything but a change is asked for."""
+        return bool(self.min_new_images or self.min_new_share or self.cooldown_hours)
+
+
 class ExportSettings(Group):
     """The formats in which the model is released."""
 
