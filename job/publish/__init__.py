@@ -14,6 +14,7 @@ from job.publish.judging import Evaluation, evaluate
 from job.publish.listing import ReleaseRow, find_release, list_releases
 from job.publish.prediction import Prediction, Predictor, predict
 from job.publish.promotion import finish_promotion, promote, promote_manually
+from job.publish.ranking import RankedImage, rank
 from job.publish.releasing import Release, complete, find, release
 from job.publish.retention import Retention, plan_retention, prune
 from job.publish.rollback import roll_back
@@ -32,6 +33,7 @@ __all__ = [
     "ImageSource",
     "Prediction",
     "Predictor",
+    "RankedImage",
     "Release",
     "ReleaseRow",
     "Retention",
@@ -53,6 +55,7 @@ __all__ = [
     "promote",
     "promote_manually",
     "prune",
+    "rank",
     "read_champion",
     "read_history",
     "release",
