@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -86,7 +87,7 @@ class _Contents:
     def watch(self, images: Iterable[ImageSource]) -> Iterator[ImageSource]:
         """The same images, whose contents are noted when they are read."""
         for image in images:
-            yield replace(image, read=lambda image=image: self._read(image))
+            yield replace(image, read=partial(self._read, image))
 
     def _read(self, image: ImageSource) -> bytes:
         content = image.read()
