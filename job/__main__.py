@@ -220,6 +220,18 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
     form.add_argument("--json", action="store_true", help="print one JSON object a line")
     form.add_argument("--csv", type=Path, metavar="FILE", help="write one row for each image")
 
+    rank = add_verb("rank", releases.rank, "List which unlabelled images to label next.")
+    rank.add_argument("release", type=environment.make_uri, help=RELEASE)
+    rank.add_argument("images", nargs="+", help="image files, folders of them, or URIs of either")
+    rank.add_argument("--top", type=int, default=20, metavar="N", help="images to print (20)")
+    rank.add_argument(
+        "--by",
+        choices=("entropy", "margin"),
+        default="entropy",
+        help="how unsure the model is: over all classes (the default), or between the best two",
+    )
+    rank.add_argument("--csv", type=Path, metavar="FILE", help="write a row for every image")
+
     evaluate = add_verb(
         "evaluate", releases.evaluate, "Judge a release on other images, and write a report."
     )
@@ -235,7 +247,7 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
         help="where report.html and report.json are written (./evaluation)",
     )
 
-    for command in (predict, evaluate):
+    for command in (predict, rank, evaluate):
         command.add_argument(
             "--trust",
             action="store_true",

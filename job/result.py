@@ -71,9 +71,10 @@ class Result:
     """The outcome of a run.
 
     `scores` are shares from 0 to 1, `seconds` the time spent in each phase. `reason` says why
-    the release was promoted or not. `input_wait` is the share of time that the devices waited for
-    input, by phase. `forecast_ratio` is the time that was forecast, divided by the time taken.
-    Empty ones of these three are not written.
+    the release was promoted or not, or why nothing was trained. `new_images` were too few to train
+    on. `input_wait` is the share of time that the devices waited for input, by phase.
+    `forecast_ratio` is the time that was forecast, divided by the time taken. What is empty or None
+    of these four is not written.
     """
 
     status: Status
@@ -87,6 +88,7 @@ class Result:
     reason: str = ""
     input_wait: Mapping[str, float] = field(default_factory=dict)
     forecast_ratio: Mapping[str, float] = field(default_factory=dict)
+    new_images: int | None = None
 
     @property
     def exit_code(self) -> int:
@@ -116,6 +118,8 @@ class Result:
             values["input_wait"] = _first_numbers(self.input_wait, 120)
         if self.forecast_ratio:
             values["forecast_ratio"] = _first_numbers(self.forecast_ratio, 140)
+        if self.new_images is not None:
+            values["new_images"] = self.new_images
         if self.error:
             values["error"] = _describe_error(self.error, LIMIT - _json_bytes(values))
         return values

@@ -6,16 +6,17 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from job import console
 from job.commands.environment import make_uri, read_cache_settings
 from job.errors import DatasetError, SettingsError
 
 if TYPE_CHECKING:
-    from job.publish import Prediction
+    from job.publish import Prediction, RankedImage
 
 # What makes a spreadsheet take a cell for a formula, which may run a program or send the others.
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n")
@@ -133,23 +134,16 @@ def _write_csv(path: Path, predictions: "Iterable[Prediction]", top: int) -> int
             ["label", "probability"] if place == 1 else [f"label_{place}", f"probability_{place}"]
         )
     count = unreadable = 0
-    try:
-        # As the module csv asks for, so that each row ends in one way.
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow([*columns, "error"])
-            for prediction in predictions:
-                count += 1
-                unreadable += bool(prediction.error)
-                answers = [value for answer in prediction.top for value in answer]
-                padding = [""] * (2 * top - len(answers))
-                row = [prediction.image, *answers, *padding, prediction.error]
-                writer.writerow(map(_defuse_formula, row))
-    except OSError as error:
-        raise SettingsError(
-            f"--csv {path} cannot be written: {error.strerror}.",
-            "Name a file in a folder of yours.",
-        ) from error
+    with _open_table(path) as file:
+        writer = csv.writer(file)
+        writer.writerow([*columns, "error"])
+        for prediction in predictions:
+            count += 1
+            unreadable += bool(prediction.error)
+            answers = [value for answer in prediction.top for value in answer]
+            padding = [""] * (2 * top - len(answers))
+            row = [prediction.image, *answers, *padding, prediction.error]
+            writer.writerow(map(_defuse_formula, row))
     print(f"{path}: {count:,} images, {unreadable:,} of them could not be read")
     return DatasetError.exit_code if unreadable else 0
 
@@ -159,6 +153,61 @@ def _defuse_formula(value: str | float) -> str | float:
     if isinstance(value, str) and value.startswith(FORMULA_STARTS):
         return f"'{value}"
     return value
+
+
+def rank(arguments: argparse.Namespace) -> int:
+    """List the images whose labels would tell most."""
+    from job import publish
+
+    images = publish.find_images(arguments.images)
+    cache = read_cache_settings().dir
+    rows = publish.rank(arguments.release, images, cache, arguments.by, arguments.trust)
+    if arguments.csv:
+        _write_ranking(arguments.csv, rows)
+    print(f"{'':<6}{arguments.by:<10}{'first guess':<28}{'second guess':<28}image")
+    for place, row in enumerate(rows[: arguments.top], start=1):
+        guesses = [f"{name} {probability:.1%}" for name, probability in row.prediction.top]
+        first, second = (*guesses, "", "")[:2]
+        uncertainty = "" if row.uncertainty is None else f"{row.uncertainty:.4f}"
+        note = row.prediction.error or (f"a copy of {row.copy_of}" if row.copy_of else "")
+        line = f"{place:<6}{uncertainty:<10}{first:<28}{second:<28}{row.prediction.image} {note}"
+        print(console.escape_name(line.rstrip()))
+    unreadable = sum(row.uncertainty is None for row in rows)
+    print(f"{len(rows):,} images, {unreadable:,} of them could not be read")
+    return DatasetError.exit_code if unreadable else 0
+
+
+def _write_ranking(path: Path, rows: "Iterable[RankedImage]") -> None:
+    """Write a row for each image, the one to label first in the first."""
+    heading = "rank,image,uncertainty,label,probability,label_2,probability_2,copy_of,error"
+    with _open_table(path) as file:
+        writer = csv.writer(file)
+        writer.writerow(heading.split(","))
+        for place, row in enumerate(rows, start=1):
+            answers = [value for answer in row.prediction.top for value in answer]
+            answers += [""] * (4 - len(answers))
+            uncertainty = "" if row.uncertainty is None else row.uncertainty
+            image, error = row.prediction.image, row.prediction.error
+            cells = [place, image, uncertainty, *answers, row.copy_of, error]
+            writer.writerow(map(_defuse_formula, cells))
+
+
+@contextmanager
+def _open_table(path: Path) -> Iterator[IO[str]]:
+    """A new file for a table.
+
+    Raises:
+        SettingsError: it cannot be written.
+    """
+    try:
+        # As the module csv asks for, so that each row ends in one way.
+        with path.open("w", encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as error:
+        raise SettingsError(
+            f"--csv {path} cannot be written: {error.strerror}.",
+            "Name a file in a folder of yours.",
+        ) from error
 
 
 def evaluate(arguments: argparse.Namespace) -> int:

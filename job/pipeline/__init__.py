@@ -17,10 +17,11 @@ from job.dataset import Listing
 from job.distributed import WorkerJob
 from job.errors import JobError, SettingsError, WorkerLost
 from job.export import Exporter
+from job.pipeline import released, trigger
 from job.pipeline.inputs import RunInputs
 from job.publish import History
-from job.release import Manifest, folder_of
-from job.result import Result, Status
+from job.release import Manifest
+from job.result import Result
 from job.settings import Settings
 from job.storage import Store
 from job.telemetry import FactsFound, name_run, record_log
@@ -68,7 +69,10 @@ def run(settings: Settings, context: RunContext) -> Result:
         history = publish.read_history(registry)
         seen = history.find_same(listing.digest, settings.recorded_values(), identity.digest_code())
         if seen:
-            return _leave_unchanged(settings, registry, seen)
+            return released.leave_unchanged(settings, registry, seen)
+        baseline = trigger.find_baseline(settings, history)
+        if baseline and (waiting := trigger.explain_cooldown(settings.trigger, baseline)):
+            return released.leave_unchanged(settings, registry, baseline.manifest, waiting)
 
     with context.phase("dataset"):
         data = dataset.fetch(listing, settings.dataset, settings.cache, context.telemetry)
@@ -76,7 +80,12 @@ def run(settings: Settings, context: RunContext) -> Result:
     run_id = identity.make_run_id(settings.shaping_values(), data.digest)
     name_run(model=settings.name, run_id=run_id)
     if found := publish.complete(registry, run_id):
-        return _leave_unchanged(settings, registry, found)
+        return released.leave_unchanged(settings, registry, found)
+    if baseline and (images := trigger.count_new_images(registry, baseline, data)):
+        context.telemetry.emit(FactsFound({"new images": images.new}))
+        if waiting := trigger.explain_few_images(settings.trigger, images):
+            unchanged = released.leave_unchanged(settings, registry, baseline.manifest, waiting)
+            return replace(unchanged, new_images=images.new)
 
     inputs = RunInputs(settings=settings, data=data, run_id=run_id)
     try:
@@ -140,7 +149,8 @@ def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Pat
         )
         release, decision = phases.publish_release(outcome, challenger)
         inputs.checkpoints.clear()
-        _prune_releases(settings, inputs.registry)
+        released.serve_champion(settings, inputs.registry)
+        released.prune_releases(settings, inputs.registry)
         ending = "promoted" if decision.promote else "not promoted"
         logger.info("%s: %s", ending, decision.reason)
         facts = {"promotion": f"{ending}: {decision.reason}"}
@@ -156,16 +166,6 @@ def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Pat
         plan=trained.plan.mode,
         reason=decision.reason,
     )
-
-
-def _prune_releases(settings: Settings, registry: Store) -> None:
-    """Delete the releases that GRAFT_OUTPUT_KEEP does not keep. A failure ends no run."""
-    if settings.output.keep is None:
-        return
-    try:
-        publish.prune(registry, settings.output.keep)
-    except JobError as error:
-        logger.warning("Old releases were not deleted: %s", error)
 
 
 def train(
@@ -265,7 +265,9 @@ def _wait_for_release(inputs: RunInputs, context: RunContext) -> Result:
             if found is None:
                 raise
             manifest = found
-    result = _describe_release(inputs.settings, registry, manifest, "released", manifest.won)
+    result = released.describe_release(
+        inputs.settings, registry, manifest, "released", manifest.won
+    )
     return replace(result, reason=manifest.fields["promotion"].get("reason", ""))
 
 
@@ -281,34 +283,3 @@ def _poll_for_release(inputs: RunInputs) -> Manifest:
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
     return manifest
-
-
-def _leave_unchanged(settings: Settings, registry: Store, manifest: Manifest) -> Result:
-    """There is a release of just this: finish what an earlier run of it left undone."""
-    registry.delete(f"runs/{manifest.run_id}")
-    standing = publish.finish_promotion(registry, manifest)
-    result = _describe_release(settings, registry, manifest, "unchanged", standing.promoted)
-    if result.status != "unchanged" or standing.promoted:
-        return result
-    logger.info(
-        "%s; `graft promote %s` makes this release the champion", standing.reason, result.release
-    )
-    reason = f"{standing.reason}; `graft promote` makes this release the champion"
-    return replace(result, reason=reason)
-
-
-def _describe_release(
-    settings: Settings, registry: Store, manifest: Manifest, status: Status, promoted: bool
-) -> Result:
-    """The result of a run whose release exists already."""
-    scores = manifest.fields["scores"]
-    missed = publish.explain_missed_gate(settings.gate, scores.get(settings.gate.metric, 0.0))
-    return Result(
-        status="below_gate" if missed else status,
-        run_id=manifest.run_id,
-        release=registry.child(folder_of(manifest.run_id)).uri,
-        promoted=promoted,
-        scores=scores,
-        plan=manifest.fields["plan"].get("mode"),
-        reason=missed,
-    )

@@ -234,7 +234,8 @@ def publish_release(outcome: RunOutcome, challenger: Challenger) -> tuple[Releas
     answers = challenger.probabilities.argmax(axis=1)
     training.write_history(outcome.trained.fitted.history, folder)
     evaluation.write(report, records.report_context(outcome, decision, answers), folder)
-    (folder / publish.INVENTORY).write_bytes(publish.compose_inventory(outcome.trained.splits))
+    inventory = publish.compose_inventory(outcome.trained.splits, inputs.data.records)
+    (folder / publish.INVENTORY).write_bytes(inventory)
 
     release = publish.release(folder, records.manifest_fields(outcome, decision), registry)
     if not release.ours:  # another run of the same id came first: its scores decide

@@ -9,15 +9,17 @@ from job.publish.comparison import Challenger, Comparison, compare
 from job.publish.decision import Decision, decide, explain_missed_gate
 from job.publish.history import History, read_history
 from job.publish.image_sources import ImageSource, find_images
-from job.publish.inventory import INVENTORY, compose_inventory
+from job.publish.inventory import INVENTORY, compose_inventory, list_known_images
 from job.publish.judging import Evaluation, evaluate
 from job.publish.listing import ReleaseRow, find_release, list_releases
 from job.publish.prediction import Prediction, Predictor, predict
 from job.publish.promotion import finish_promotion, promote, promote_manually
+from job.publish.ranking import RankedImage, rank
 from job.publish.releasing import Release, complete, find, release
 from job.publish.retention import Retention, plan_retention, prune
 from job.publish.rollback import roll_back
 from job.publish.verification import verify
+from job.publish.versions import follow_champion
 
 __all__ = [
     "INVENTORY",
@@ -31,6 +33,7 @@ __all__ = [
     "ImageSource",
     "Prediction",
     "Predictor",
+    "RankedImage",
     "Release",
     "ReleaseRow",
     "Retention",
@@ -44,12 +47,15 @@ __all__ = [
     "find_images",
     "find_release",
     "finish_promotion",
+    "follow_champion",
+    "list_known_images",
     "list_releases",
     "plan_retention",
     "predict",
     "promote",
     "promote_manually",
     "prune",
+    "rank",
     "read_champion",
     "read_history",
     "release",

@@ -43,6 +43,23 @@ class History:
                 return manifest
         return None
 
+    def find_latest(self, settings: Mapping[str, Any], code: str) -> tuple[Manifest, float] | None:
+        """The newest release of the same settings and code, and when it was written.
+
+        Args:
+            settings: as written in the manifest.
+            code: digest of the sources.
+        """
+        for key in self._keys:
+            manifest = self._read_once(key)
+            if (
+                manifest
+                and manifest.fields["settings"] == settings
+                and manifest.fields["versions"].get("code") == code
+            ):
+                return manifest, self._written[key]
+        return None
+
     def count_judged_on(self, test_digest: str) -> int:
         """How many releases were evaluated on the test split with this digest.
 

@@ -2,23 +2,29 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from job import strict_json
 from job.errors import ReleaseError
 
 if TYPE_CHECKING:
     from job.audit import Splits
+    from job.dataset import Record
 
 INVENTORY = "dataset.json"
 
 
-def compose_inventory(splits: "Splits") -> bytes:
+def compose_inventory(splits: "Splits", records: "Iterable[Record]" = ()) -> bytes:
     """The content of dataset.json.
 
     It holds no names and no addresses: the same images give the same bytes, wherever they are
     stored.
+
+    Args:
+        splits: the images that are used.
+        records: all images of the data set. Those that are not used are listed apart, so that a
+            later run does not take them for new ones.
     """
     rows = []
     for split, examples in (("train", splits.train), ("val", splits.val), ("test", splits.test)):
@@ -26,7 +32,26 @@ def compose_inventory(splits: "Splits") -> bytes:
             label = splits.classes[example.label]
             rows.append({"sha256": example.sha256, "label": label, "split": split})
     rows.sort(key=lambda row: (row["sha256"], row["label"], row["split"]))
-    return json.dumps({"schema": 1, "images": rows}, indent=0, ensure_ascii=False).encode() + b"\n"
+    content: dict[str, Any] = {"schema": 1, "images": rows}
+    used = {(row["sha256"], row["label"]) for row in rows}
+    if unused := sorted({(each.sha256, each.label) for each in records} - used):
+        content["unused"] = [{"sha256": sha256, "label": label} for sha256, label in unused]
+    return json.dumps(content, indent=0, ensure_ascii=False).encode() + b"\n"
+
+
+def list_known_images(raw: bytes) -> frozenset[tuple[str, str]]:
+    """The SHA-256 and the label of each image that the release's run saw, used or not.
+
+    Releases of earlier versions list only those that were used.
+
+    Args:
+        raw: the content of dataset.json.
+
+    Raises:
+        ReleaseError: the content is not an inventory.
+    """
+    rows = [*_parse_rows(raw, "images"), *_parse_rows(raw, "unused")]
+    return frozenset((row["sha256"], row["label"]) for row in rows)
 
 
 def list_learnt_images(raw: bytes) -> frozenset[str]:
@@ -61,16 +86,23 @@ def find_commonest_class(raw: bytes, classes: Sequence[str]) -> int | None:
 
 
 def _parse_inventory(raw: bytes) -> list[dict[str, str]]:
-    """One row for each image: sha256, label and split."""
+    """One row for each used image: sha256, label and split."""
+    return _parse_rows(raw, "images", "split")
+
+
+def _parse_rows(raw: bytes, field: str, *more: str) -> list[dict[str, str]]:
+    """One row for each image of a list of dataset.json: sha256, label and `more`."""
     try:
         rows = []
-        for image in strict_json.parse(raw)["images"]:
-            row = {name: image[name] for name in ("sha256", "label", "split")}
+        fields = strict_json.parse(raw)
+        listed = fields[field] if field == "images" else fields.get(field, [])
+        for image in listed:
+            row = {name: image[name] for name in ("sha256", "label", *more)}
             if not all(isinstance(value, str) for value in row.values()):
                 raise TypeError(f"{row} holds something else than text")
             rows.append(row)
         return rows
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ReleaseError(
             f"{INVENTORY} of the release is not readable: {error!r}.", "Promote an intact release."
         ) from error

@@ -10,6 +10,7 @@ from job.publish.champion import MANUAL, Champion, is_champion, read_champion, w
 from job.publish.decision import Decision
 from job.publish.releasing import ATTEMPTS
 from job.publish.verification import verify
+from job.publish.versions import follow_champion
 from job.release import Manifest, folder_of
 from job.storage import Store, connect
 
@@ -119,7 +120,8 @@ def promote_manually(
 ) -> str:
     """`graft promote RELEASE`: make a verified release the champion, whatever the scores say.
 
-    This is also the way to roll back.
+    This is also the way to roll back. Where versions are kept for servers, it is the newest one
+    afterwards.
 
     Args:
         uri: `<output uri>/<name>/releases/<run id>`.
@@ -156,14 +158,17 @@ def promote_manually(
     for _ in range(ATTEMPTS):
         champion = read_champion(registry)
         if champion and champion.pointer.get("choice") == choice["choice"]:
-            return verified.store.uri  # The answer to our own write was lost, but not the write.
+            break  # The answer to our own write was lost, but not the write.
         try:
             write_pointer(registry, verified.manifest, choice, champion)
         except StoreConflict:
             logger.info("The champion changed in the meantime: trying again.")
         else:
-            return verified.store.uri
-    raise _contended_champion(registry)
+            break
+    else:
+        raise _contended_champion(registry)
+    follow_champion(registry)
+    return verified.store.uri
 
 
 def _explain_deletion(error: ReleaseError) -> TemporaryError:

@@ -10,6 +10,7 @@ from job.errors import ReleaseNotFound, StoreConflict
 from job.publish.champion import read_champion
 from job.publish.history import read_history
 from job.publish.promotion import is_promotion_due
+from job.publish.versions import prune_versions
 from job.release import MANIFEST, POINTER, Manifest, folder_of, parse_pointer, read_bounded
 from job.storage import Store
 
@@ -81,7 +82,8 @@ def plan_retention(registry: Store, keep: int) -> list[Retention]:
 def prune(registry: Store, keep: int) -> list[Retention]:
     """Delete the releases that `plan_retention` does not keep, and what killed runs have left.
 
-    The manifest of a release goes first, so no reader takes a half-deleted one for a release.
+    The manifest of a release goes first, so no reader takes a half-deleted one for a release. Of
+    the versions for servers the newest `keep` stay.
 
     Returns:
         the plan as it was carried out.
@@ -98,6 +100,7 @@ def prune(registry: Store, keep: int) -> list[Retention]:
         carried_out.append(Retention(manifest, kept))
     for run_id in _find_abandoned(registry):
         registry.delete(folder_of(run_id))
+    prune_versions(registry, keep)
     deleted = sum(not retention.kept for retention in carried_out)
     if deleted:
         logger.info("%d old releases were deleted.", deleted, extra={"fields": {"keep": keep}})

@@ -32,6 +32,7 @@ from job.settings.groups import (
     TelemetrySettings,
     TrainingSettings,
     TransferSettings,
+    TriggerSettings,
 )
 from job.settings.reading import load
 from job.settings.sources import name_variable, parse_assignment, read_env_file
@@ -67,6 +68,7 @@ __all__ = [
     "TrainingSettings",
     "TransferMode",
     "TransferSettings",
+    "TriggerSettings",
     "Variable",
     "compose_env_file",
     "compose_values",

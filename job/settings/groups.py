@@ -80,6 +80,9 @@ class OutputSettings(Group):
     """How many of the newest releases of the model are kept. Each run that releases deletes older
     ones, but never the champion, the one before it, or one that their decisions name. Empty keeps
     all."""
+    serving: bool = runs(False)
+    """Also put each champion into `serving/<n>/`, for servers that watch a folder for the highest
+    number. Once there is one, every promotion and roll-back makes the next."""
 
 
 class BackboneSettings(Group):
@@ -213,6 +216,24 @@ class GateSettings(Group):
     evidence: Evidence = runs("point")
     """How sure it must be that a challenger is not worse: `point` compares the two scores,
     `interval` the lower end of the paired 95 % interval of their difference."""
+
+
+class TriggerSettings(Group):
+    """What makes new images worth a run, once there is a release of the same settings and code."""
+
+    min_new_images: int = runs(0, ge=0)
+    """Train only if at least so many images are new since the last release. One with another label
+    is new. 0 sets no number."""
+    min_new_share: Fraction = runs(0.0)
+    """Train only if at least this share of the last release's images is new. Where a number is set
+    too, one of them is enough. 0 sets no share."""
+    cooldown_hours: float = runs(0.0, ge=0, allow_inf_nan=False)
+    """Hours after a release in which new images start no further training."""
+
+    @property
+    def is_set(self) -> bool:
+        """Whether anything but a change is asked for."""
+        return bool(self.min_new_images or self.min_new_share or self.cooldown_hours)
 
 
 class ExportSettings(Group):

@@ -41,6 +41,7 @@ class Settings(BaseSettings):
     transfer: groups.TransferSettings = groups.TransferSettings()
     training: groups.TrainingSettings = groups.TrainingSettings()
     gate: groups.GateSettings = groups.GateSettings()
+    trigger: groups.TriggerSettings = groups.TriggerSettings()
     export: groups.ExportSettings = groups.ExportSettings()
     cache: groups.CacheSettings = groups.CacheSettings()
     result: groups.ResultSettings = groups.ResultSettings()

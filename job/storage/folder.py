@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 from job.errors import StoreConflict, StoreForbidden, StoreNotFound
@@ -10,6 +10,7 @@ from job.files import make_folder, sweep_partials
 from job.storage import atomic, walk
 from job.storage.digests import PIECE_BYTES, compute_checksum
 from job.storage.folder_errors import translate_errors
+from job.storage.staging import fill_folder, sweep_staged
 from job.storage.store import Checksum, Entry, Store
 
 
@@ -62,7 +63,7 @@ class FolderStore(Store):
         return False
 
     def sweep(self) -> int:
-        return sweep_partials(self._root)
+        return sweep_partials(self._root) + sweep_staged(self._root)
 
     def write(self, key: str, data: bytes) -> str:
         source = io.BytesIO(data)
@@ -86,6 +87,16 @@ class FolderStore(Store):
             raise self._conflict_at(key)
         return compute_checksum(source, "md5")
 
+    def copy(self, source: str, target: str) -> None:
+        with translate_errors(self._address_of(source)):
+            self._copy_file(source, self._resolve_key(target).resolve())
+
+    def copy_folder(self, source: str, target: str, names: Sequence[str]) -> None:
+        goal = self._resolve_key(target).resolve()
+        with translate_errors(self._address_of(source)), fill_folder(goal) as folder:
+            for name in names:
+                self._copy_file(f"{source}/{name}", folder / name)
+
     def delete(self, prefix: str = "") -> int:
         top = self._resolve_prefix(prefix)
         with translate_errors(self._address_of(prefix)):
@@ -102,6 +113,10 @@ class FolderStore(Store):
         with translate_errors(self.uri):
             make_folder(self._root)
         super().probe()
+
+    def _copy_file(self, key: str, path: Path) -> None:
+        with self._resolve_key(key).open("rb") as source:
+            atomic.put(path, source)
 
     def _address_of(self, key: str) -> str:
         return f"{self.uri}/{key}"

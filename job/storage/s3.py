@@ -21,6 +21,7 @@ from job.errors import (
     StoreNotFound,
     StoreUnavailable,
 )
+from job.storage.copying import copy_through_disk
 from job.storage.direct_gets import PIECE_BYTES, DirectGets
 from job.storage.s3_checksums import ContentCheck, find_checksum
 from job.storage.s3_client import create_client
@@ -31,6 +32,8 @@ PART_BYTES = 16 << 20
 PARTS = TransferConfig(
     multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4
 )
+# S3 itself copies objects, so a part of a copy may be large.
+COPIES = TransferConfig(multipart_threshold=256 << 20, multipart_chunksize=256 << 20)
 # The most keys that one DeleteObjects takes.
 BATCH = 1000
 # So many answers in a row may break off without a new byte.
@@ -206,6 +209,17 @@ class S3Store(Store):
             if present.get("Metadata", {}).get(WRITER) != writer:
                 raise
             return _etag_of(present)
+
+    def copy(self, source: str, target: str) -> None:
+        origin = {"Bucket": self._bucket, "Key": self._prefix + source}
+        try:
+            with self._session.translate_errors(self._address_of(source)):
+                self._s3.copy(origin, self._bucket, self._prefix + target, Config=COPIES)
+        except StoreNotFound:
+            raise
+        except SettingsError:
+            # Not every server copies, and Amazon's asks for the right to read tags.
+            copy_through_disk(self, source, target)
 
     def delete(self, prefix: str = "") -> int:
         count = 0

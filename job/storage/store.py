@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -122,6 +122,26 @@ class Store(ABC):
         Raises:
             StoreConflict: the condition does not hold.
         """
+
+    @abstractmethod
+    def copy(self, source: str, target: str) -> None:
+        """Copy an object inside the store, whole or not at all.
+
+        Raises:
+            StoreNotFound: there is no `source`.
+        """
+
+    def copy_folder(self, source: str, target: str, names: Sequence[str]) -> None:
+        """Copy files of the folder `source` into the folder `target`, in the order of `names`.
+
+        A folder on a disk appears when all of them are there. In a bucket each file appears when
+        it is copied, so the last name tells readers that the others are there.
+
+        Raises:
+            StoreNotFound: one of them is missing.
+        """
+        for name in names:
+            self.copy(f"{source}/{name}", f"{target}/{name}")
 
     @abstractmethod
     def delete(self, prefix: str = "") -> int:

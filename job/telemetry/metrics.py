@@ -88,6 +88,11 @@ def _run_metrics(snapshot: RunStateSnapshot) -> Iterator[Metric]:
         snapshot.updated,
     )
 
+    new_images = snapshot.facts.get("new images")
+    if isinstance(new_images, int):
+        text = "Images that the last release has not seen, where GRAFT_TRIGGER_ is set."
+        yield _make_gauge("graft_new_images", text, new_images)
+
     running = {phase.name: float(phase.state == "running") for phase in snapshot.phases}
     yield _make_gauges("graft_phase", "1 for the phase that is running.", "phase", running)
     yield _make_gauges("graft_phase_seconds", "Time spent in the phase.", "phase", snapshot.seconds)

@@ -64,6 +64,11 @@ def outcome_registry(result: Mapping[str, object], seconds: float) -> CollectorR
         text = "When a run last ended with a release or nothing to do."
         Gauge("graft_last_success_timestamp_seconds", text, registry=registry).set(time.time())
 
+    new_images = result.get("new_images")
+    if isinstance(new_images, int):
+        text = "Images that were too few for the last run to train on."
+        Gauge("graft_last_new_images", text, registry=registry).set(new_images)
+
     if scores := outcome_scores(result):
         text = "Score of the last release on its test split."
         score = Gauge("graft_last_score", text, ("metric",), registry=registry)

@@ -1,7 +1,9 @@
 """The examples for servers: valid objects, on files that a release has, with commands that fit."""
 
+import os
 import re
-from pathlib import PurePosixPath
+import subprocess
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -15,7 +17,8 @@ from tools.paths import MANIFESTS, ROOT
 
 pytestmark = pytest.mark.chart
 
-NAMES = ("kserve", "tensorflow-serving", "triton")
+FOLLOWING = "tensorflow-serving-follow"
+NAMES = ("kserve", "tensorflow-serving", FOLLOWING, "triton")
 FILES = {name: objects(f"serving/{name}.yaml") for name in NAMES}
 KSERVE = only(FILES["kserve"], "InferenceService")
 MODELS = {
@@ -27,6 +30,16 @@ MODELS = {
 PLAIN = [item for items in FILES.values() for item in items if item is not KSERVE]
 RELEASE_PAGE = (ROOT / "docs" / "reference" / "release.md").read_text()
 GUIDE = (ROOT / "docs" / "guides" / "serving.md").read_text()
+# What stands for the client of Amazon: addresses are folders.
+AWS = """#!/bin/sh
+case "$2" in
+  ls) case "$3" in
+    */) ls -p "$3" | sed -n 's|^\\([^/]*\\)/$|                           PRE \\1/|p' ;;
+    *) ls "$3" ;;
+  esac ;;
+  cp) cp -r "$5" "$6" ;;
+esac
+"""
 of_deployments = pytest.mark.parametrize("name", ["tensorflow-serving", "triton"])
 
 
@@ -68,7 +81,7 @@ def test_kserves_definition_refuses_a_planted_fault(path: str, value: Any) -> No
     assert schemas.faults(planted(KSERVE, path, value))
 
 
-@of_deployments
+@pytest.mark.parametrize("name", ["tensorflow-serving", FOLLOWING, "triton"])
 def test_its_pods_pass_pod_security_restricted(name: str) -> None:
     assert insecurities(name, pod(name)) == ""
 
@@ -91,6 +104,38 @@ def test_what_is_copied_is_a_file_or_folder_of_a_release_in_a_layout_that_the_se
         # The version of the model is a folder below it.
         assert f"{file}/1/" in RELEASE_PAGE
     assert release["volumeMounts"] == server["volumeMounts"]
+
+
+def test_a_container_beside_the_server_copies_the_newest_version_that_is_complete(
+    tmp_path: Path,
+) -> None:
+    """Its script is run on folders."""
+    server, follow = pod(FOLLOWING)["containers"]
+    assert "--model_base_path=/models/flowers" in server["args"]
+    assert follow["volumeMounts"] == server["volumeMounts"]
+    (script,) = follow["args"]
+    once = script.replace("while true; do", "for _ in once; do").replace("sleep 60", ":")
+    once = once.replace("/models", str(tmp_path / "models"))
+    (tmp_path / "aws").write_text(AWS)
+    (tmp_path / "aws").chmod(0o755)
+
+    def look(*complete: int) -> set[str]:
+        for number in complete:
+            folder = tmp_path / "bucket/serving" / str(number)
+            folder.mkdir(parents=True)
+            (folder / "saved_model.pb").touch()
+        path = f"{tmp_path}:{os.environ['PATH']}"
+        environment = {"PATH": path, "MODEL": str(tmp_path / "bucket")}
+        subprocess.run(["sh", "-eu", "-c", once], env=environment, check=True, capture_output=True)
+        return {path.name for path in (tmp_path / "models/flowers").iterdir()}
+
+    assert look() == set()
+    assert look(9) == {"9"}
+    (tmp_path / "bucket/serving/10/variables").mkdir(parents=True)
+    assert look() == {"9"}
+    (tmp_path / "bucket/serving/10/saved_model.pb").touch()
+    assert look() == {"9", "10"}
+    assert look(11) == {"10", "11"}
 
 
 @of_deployments

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from job import pipeline, publish, settings
+from job import publish, settings
 from job.__main__ import main
 from job.errors import ReleaseError, ReleaseNotFound, TemporaryError
+from job.pipeline import released
 from job.storage import Store
 from tests.publish.test_choice_by_hand import Runs
 from tests.publish.test_releasing import decision_against, racing
@@ -180,14 +181,14 @@ def test_a_run_deletes_what_is_not_kept_and_a_failure_only_warns(
     runs.lose("a")
     in_order(runs.registry, *"cba")
     given = {"GRAFT_DATASET_URI": "/data", "GRAFT_OUTPUT_URI": "/models"}
-    pipeline._prune_releases(settings.load(given), runs.registry)
+    released.prune_releases(settings.load(given), runs.registry)
     assert publish.find(runs.registry, "c")
     keeping = settings.load(given | {"GRAFT_OUTPUT_KEEP": "1"})
-    pipeline._prune_releases(keeping, runs.registry)
+    released.prune_releases(keeping, runs.registry)
     assert publish.find(runs.registry, "c") is None
 
     runs.registry.write("promoted.json", b"{")
-    pipeline._prune_releases(keeping, runs.registry)
+    released.prune_releases(keeping, runs.registry)
     assert "Old releases were not deleted" in caplog.text
     assert publish.find(runs.registry, "b")
 

@@ -335,6 +335,83 @@ def test_predict_takes_folders_and_addresses_in_batches_and_writes_a_table(
     assert by_name["broken.png"]["label"] == ""
 
 
+@pytest.mark.parametrize("store_uri", ["folder"], indirect=True)
+def test_the_images_to_label_next_are_those_between_two_classes(
+    store: Store,
+    saved_models: Any,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRAFT_CACHE_DIR", str(tmp_path / "cache"))
+    classes = ("blue", "green", "red")
+    manifest = release(store, saved_models[classes], classes, publish.compose_inventory(splits(())))
+    uri = f"{store.uri}/releases/{manifest.run_id}"
+    folder = tmp_path / "new"
+    folder.mkdir()
+    colours = {
+        "between-all": (80, 80, 85),
+        "between-two": (25, 115, 130),
+        "copy": (25, 115, 130),
+        "sure": COLOURS["red"],
+    }
+    for name, colour in colours.items():
+        Image.new("RGB", (8, 8), colour).save(folder / f"{name}.png")
+    (folder / "broken.png").write_text("no image")
+
+    ranked = publish.rank(uri, publish.find_images([folder]), tmp_path / "cache")
+    names = [Path(row.prediction.image).stem for row in ranked]
+    assert names == ["between-all", "between-two", "sure", "copy", "broken"]
+    assert ranked[0].uncertainty == pytest.approx(1, abs=0.05)
+    assert ranked[2].uncertainty == pytest.approx(0, abs=0.2)
+    by_margin = publish.rank(uri, publish.find_images([folder]), tmp_path / "cache", "margin")
+    assert Path(by_margin[0].prediction.image).stem == "between-two"
+    assert by_margin[0].uncertainty == pytest.approx(1, abs=0.01)
+
+    table = tmp_path / "next.csv"
+    assert main(["rank", uri, str(folder), "--csv", str(table), "--top", "1"]) == 3
+    out = capsys.readouterr().out.splitlines()
+    assert out[1].startswith("1     ")
+    assert out[1].endswith("between-all.png")
+    assert out[2:] == ["5 images, 1 of them could not be read"]
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["image"]).stem for row in rows] == names
+    assert rows[2]["label"] == "red"
+    assert rows[3]["copy_of"].endswith("between-two.png")
+    assert "is not an image that decodes" in rows[4]["error"]
+
+
+@pytest.mark.parametrize("store_uri", ["folder"], indirect=True)
+def test_a_request_before_and_after_a_promotion_gets_the_old_and_the_new_model(
+    store: Store, saved_models: Any, tmp_path: Path
+) -> None:
+    """As TensorFlow Serving does: it loads the highest number below its base path."""
+    from job.publish.serving import ServedModel
+
+    image = tmp_path / "green.png"
+    Image.new("RGB", (8, 8), COLOURS["green"]).save(image)
+    base_path = Path(store.uri.removeprefix("file://")) / "serving"
+
+    def ask() -> list[float]:
+        newest = max(base_path.iterdir(), key=lambda path: int(path.name))
+        (probabilities,) = ServedModel(newest, 2).classify([image])
+        return [round(float(value)) for value in probabilities]
+
+    inventory = publish.compose_inventory(splits(()))
+    for classes in (("red", "green"), ("green", "violet")):
+        release(store, saved_models[classes], classes, inventory)
+    publish.promote_manually(f"{store.uri}/releases/run-red-green")
+    assert publish.follow_champion(store, begin=True) == 1
+    # Of red and green it is the second.
+    assert ask() == [0, 1]
+    publish.promote_manually(f"{store.uri}/releases/run-green-violet")
+    assert ask() == [1, 0]
+    publish.roll_back(store.uri)
+    assert ask() == [0, 1]
+    assert {path.name for path in base_path.iterdir()} == {"1", "2", "3"}
+
+
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(DatasetError, match="holds no images"):

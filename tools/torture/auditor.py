@@ -11,6 +11,7 @@ from job.release import MANIFEST, POINTER, Manifest
 from tools.torture.scheduler import Process
 
 CLAIM = "logs/claim.json"
+GRAPH = "saved_model.pb"
 
 
 @dataclass(slots=True, kw_only=True)
@@ -20,11 +21,13 @@ class Auditor:
     Attributes:
         read: the content of a key of the registry, or None.
         list_keys: the keys below a prefix.
+        is_folder: whether the registry is on a disk.
         violations: what did not hold, one sentence each.
     """
 
     read: Callable[[str], bytes | None]
     list_keys: Callable[[str], list[str]]
+    is_folder: bool
     violations: list[str] = field(default_factory=list)
     # By run id: the manifests that `graft prune` or a run with GRAFT_OUTPUT_KEEP has deleted.
     pruned: dict[str, Manifest] = field(default_factory=dict)
@@ -72,6 +75,8 @@ class Auditor:
                 if may_prune and name == MANIFEST and self.read(key) is None:
                     self._note_pruned(run_id)
                 self._check_release(run_id, name)
+            case ["serving", number, *_] if number.isdigit():
+                self._check_version(number)
 
     def _note_pruned(self, run_id: str) -> None:
         manifest = self.manifests.pop(run_id, None)
@@ -196,6 +201,45 @@ class Auditor:
         """Whether the decision of a release was made against exactly this pointer."""
         against = manifest.fields["promotion"].get("against")
         return bool(against == (hashlib.sha256(pointer).hexdigest() if pointer else None))
+
+    def _check_version(self, number: str) -> None:
+        """A version that a server would load is whole, and it is the release that it is said to be.
+
+        A server that looks into a folder loads a version as soon as it has a name. One that looks
+        into a bucket waits for the graph.
+        """
+        keys = self.list_keys(f"serving/{number}/")
+        if f"serving/{number}/{GRAPH}" not in keys and not (keys and self.is_folder):
+            return
+        versions = json.loads(self.read("serving.json") or b'{"versions": {}}')["versions"]
+        run_id = versions.get(number, {}).get("run_id")
+        manifest = self.manifests.get(run_id) or self.pruned.get(run_id)
+        if manifest is None:
+            self._report(f"version {number} is the version of no release")
+            return
+        for path, promised in manifest.files.items():
+            if path.startswith("saved_model/1/"):
+                data = self.read(f"serving/{number}/{path.removeprefix('saved_model/1/')}")
+                if hashlib.sha256(data or b"").hexdigest() != promised["sha256"]:
+                    self._report(f"version {number} is not whole")
+
+    def judge_versions(self) -> None:
+        """The newest version is the champion, and nothing else is left in its folder."""
+        numbers = {0}
+        for key in self.list_keys("serving/"):
+            name = key.split("/")[1]
+            if name.isdigit():
+                numbers.add(int(name))
+            else:
+                self._report(f"{key} is left")
+        newest = str(max(numbers))
+        self._check_version(newest)
+        versions = json.loads(self.read("serving.json") or b'{"versions": {}}')["versions"]
+        pointer = json.loads(self.pointers[-1][0]) if self.pointers else {}
+        if versions.get(newest, {}).get("run_id") != pointer.get("run_id"):
+            self._report(f"version {newest} is not the champion")
+        elif pointer and self.read(f"serving/{newest}/{GRAPH}") is None:
+            self._report(f"version {newest} was never completed")
 
     def judge_end(self, seeds: set[str], versions: Sequence[set[str]]) -> None:
         """What must hold once every run has had an attempt without faults.

@@ -40,6 +40,7 @@ class Mutant:
 RELEASING, CLAIM = "publish/releasing.py", "publish/claim.py"
 PROMOTION, CHAMPION = "publish/promotion.py", "publish/champion.py"
 CHECKPOINT, FILES, ATOMIC = "checkpoint.py", "files.py", "storage/atomic.py"
+VERSIONS, STAGING = "publish/versions.py", "storage/staging.py"
 S3, PIPELINE = "storage/s3.py", "pipeline/__init__.py"
 RETENTION, HISTORY = "publish/retention.py", "publish/history.py"
 TRAIN = "        trained = train(inputs, context, history, exporter)\n"
@@ -347,6 +348,36 @@ MUTANTS = (
         "kept_rows.py",
         "index.setdefault(image, (shard, row))",
         "index.setdefault(image, (shard, 0))",
+    ),
+    Mutant(
+        "graph is copied first",
+        VERSIONS,
+        "(name == GRAPH, -sizes[name], name)",
+        "(name != GRAPH, -sizes[name], name)",
+    ),
+    Mutant(
+        "version is filled under its own name",
+        STAGING,
+        "    staged = target.with_name(lock.stem)\n",
+        "    staged = target\n",
+    ),
+    Mutant(
+        "version is numbered without a condition",
+        VERSIONS,
+        "    registry.write_if(VERSIONS, raw, versions.etag)\n",
+        "    registry.write(VERSIONS, raw)\n",
+    ),
+    Mutant(
+        "cut version is never completed",
+        VERSIONS,
+        "        if not versions.is_newest(manifest):\n",
+        "        if versions.is_newest(manifest):\n            return number\n        if True:\n",
+    ),
+    Mutant(
+        "choice by hand is not followed",
+        PROMOTION,
+        "    follow_champion(registry)\n",
+        "",
     ),
     Mutant(
         "release is found by its folder alone",

@@ -56,6 +56,7 @@ class Plan:
         crowd: what is done at once when the runs have ended.
         has_new_data: whether an image is replaced when a part of the runs have ended.
         has_damage: whether the champion is damaged in the store at the end, to see it noticed.
+        serves: whether each champion becomes a version for servers.
     """
 
     seed: int
@@ -70,6 +71,7 @@ class Plan:
     crowd: tuple[str, ...] = ()
     has_new_data: bool = False
     has_damage: bool = False
+    serves: bool = True
 
     @classmethod
     def draw(cls, seed: int, scene: str = "") -> "Plan":
@@ -121,6 +123,7 @@ class Plan:
             faults=tuple(faults),
             has_new_data=has_new_data,
             has_damage=chance.random() < 0.1,
+            serves=chance.choice((True, True, False)),
         )
 
     @classmethod
@@ -159,6 +162,7 @@ class Plan:
             faults=tuple(faults),
             crowd=tuple(chance.choice(DEEDS) for _ in range(chance.choice((3, 4, 6)))),
             has_damage=chance.random() < 0.3,
+            serves=chance.choice((True, True, False)),
         )
 
     @classmethod

@@ -75,7 +75,11 @@ class World:
         self.skews: dict[str, float] = {}
         self.clock.find_skew = self._find_skew
         self.bucket = Bucket(scheduler=self.scheduler, clock=self.clock)
-        self.auditor = Auditor(read=self._read_key, list_keys=self._list_keys)
+        self.auditor = Auditor(
+            read=self._read_key,
+            list_keys=self._list_keys,
+            is_folder=self.plan.kind == "folder",
+        )
         self.disk = Disk(self.scheduler, self.root, self._is_writable)
         self.pods: dict[str, Pod] = {}
         # Who may delete releases.
@@ -125,6 +129,7 @@ class World:
             "GRAFT_DATASET_URI": f"{self.address}/data",
             "GRAFT_OUTPUT_URI": f"{self.address}/out",
             "GRAFT_CACHE_DIR": str(self.root / "caches" / run.cache),
+            "GRAFT_OUTPUT_SERVING": str(self.plan.serves).lower(),
             "GRAFT_SEED": str(run.seed),
             "GRAFT_TRAINING_EPOCHS": str(self.plan.epochs),
             "GRAFT_BACKBONE_WEIGHTS": "none",
@@ -319,6 +324,8 @@ class World:
                 report(f"{run_id} is not what an undisturbed run of seed {seed} gives")
         self.auditor.judge_end({str(run.seed) for run in self.plan.runs}, self.versions)
         self.auditor.judge_pointer()
+        if self.plan.serves:
+            self.auditor.judge_versions()
         for address, step, durable in self.begun:
             if step < durable:
                 report(f"a training at {address} began at {step} and {durable} was durable")
