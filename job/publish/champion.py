@@ -8,7 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from job.errors import ReleaseError, StoreConflict, StoreNotFound
+from job.errors import ReleaseError, StoreConflict, StoreNotFound, TemporaryError
+from job.publish.releasing import ATTEMPTS
 from job.release import (
     MANIFEST,
     POINTER,
@@ -61,17 +62,37 @@ def read_champion(registry: Store) -> Champion | None:
     """The present champion, or None before the first promotion.
 
     A damaged champion is returned with its damage.
-    """
-    # Before the content: if that changes in between, the conditional write fails.
-    entry = registry.head(POINTER)
-    if entry is None:
-        return None
 
+    Raises:
+        TemporaryError: others kept changing it.
+    """
+    for _ in range(ATTEMPTS):
+        entry = registry.head(POINTER)
+        if entry is None:
+            return None
+        try:
+            return _read_version(registry, entry.etag)
+        except StoreConflict:
+            logger.info("The champion changed while it was read: reading again.")
+    raise TemporaryError(
+        f"The champion of {registry.uri} changed {ATTEMPTS} times while it was read.",
+        "Run again when other runs have ended.",
+    )
+
+
+def _read_version(registry: Store, etag: str) -> Champion | None:
+    """The champion by the pointer with this ETag.
+
+    Exactly that one: a pointer that is taken back has its old content again, and its old ETag.
+
+    Raises:
+        StoreConflict: the pointer has another ETag by now.
+    """
     raw = b""
     pointer: Mapping[str, Any] = {}
     store, manifest, damage = None, None, ""
     try:
-        raw = read_bounded(registry, POINTER)
+        raw = read_bounded(registry, POINTER, etag)
         pointer = parse_pointer(raw, registry.uri)
         store, manifest = follow_pointer(registry, pointer)
     except StoreNotFound:
@@ -84,7 +105,7 @@ def read_champion(registry: Store) -> Champion | None:
     return Champion(
         pointer=pointer,
         pointer_sha256=hashlib.sha256(raw).hexdigest(),
-        etag=entry.etag,
+        etag=etag,
         store=store,
         manifest=manifest,
         damage=damage,

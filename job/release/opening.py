@@ -75,15 +75,16 @@ def read_manifest(store: Store) -> Manifest:
     return Manifest.parse(raw, store.uri)
 
 
-def read_bounded(store: Store, key: str) -> bytes:
-    """The content of a manifest or a pointer.
+def read_bounded(store: Store, key: str, etag: str = "") -> bytes:
+    """The content of a manifest or a pointer, in the version of an ETag if one is given.
 
     Raises:
         ReleaseError: it is far larger than what Graft writes.
+        StoreConflict: it has another ETag.
         StoreNotFound: there is none.
     """
     # While it comes, because the size in a listing may be another one.
-    content = store.read(key, most=MOST_BYTES + 1)
+    content = store.read(key, MOST_BYTES + 1, etag)
     if len(content) > MOST_BYTES:
         raise ReleaseError(
             f"{store.uri}/{key} has more than {MOST_BYTES:,} bytes; expected a small file.",

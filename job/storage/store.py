@@ -166,24 +166,30 @@ class Store(ABC):
         """
         return 0
 
-    def read(self, key: str, most: int | None = None) -> bytes:
+    def read(self, key: str, most: int | None = None, etag: str = "") -> bytes:
         """The whole content, in memory: for small objects.
 
         If it changes while an answer that broke off is continued, it is read again.
 
         Args:
+            key: of the object.
             most: bytes that are wanted. Reading ends once they are there.
+            etag: of the version that is wanted. Empty for whatever is there.
+
+        Raises:
+            StoreConflict: `etag` is given and the object has another one.
         """
         for _ in range(CHANGES):
             content = bytearray()
             try:
-                for part in self.stream(key):
+                for part in self.stream(key, etag=etag):
                     content += part
                     if most is not None and len(content) >= most:
                         break
                 return bytes(content)
             except StoreConflict:
-                continue
+                if etag:
+                    raise
         raise StoreUnavailable(
             f"{self.uri}/{key} changed {CHANGES} times while it was read.",
             "Try again when other runs have ended.",

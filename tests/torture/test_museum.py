@@ -18,6 +18,7 @@ import pytest
 from job import files, publish, storage
 from job.checkpoint import CheckpointStore
 from job.errors import ReleaseError, StoreUnavailable
+from job.release import POINTER
 from job.storage.folder import FolderStore
 from job.storage.store import PROBE_SECONDS
 from tests.conftest import FaultyProxy
@@ -75,11 +76,11 @@ def test_a_state_that_goes_while_it_is_looked_for_gives_way_to_the_newer_ones(
     other.save(state(1))
 
     class SlowStore(FolderStore):
-        def read(self, key: str, most: int | None = None) -> bytes:
+        def read(self, key: str, most: int | None = None, etag: str = "") -> bytes:
             if key.startswith("00000001"):
                 for step in (2, 3):
                     other.save(state(step))
-            return super().read(key, most)
+            return super().read(key, most, etag)
 
     late = CheckpointStore(folder=tmp_path / "b", store=SlowStore(bucket), interval_seconds=0)
     found = late.load()
@@ -131,3 +132,39 @@ def test_a_release_that_is_deleted_while_it_is_verified_is_said_to_be_gone(
     with pytest.raises(ReleaseError) as caught:
         publish.verify(store)
     assert "is missing" in str(caught.value) or "has no manifest.json" in str(caught.value)
+
+
+class TakenBack(FolderStore):
+    """A store in which somebody promotes while the pointer is read, and takes it back at once."""
+
+    passing = b""
+
+    def stream(self, key: str, start: int = 0, etag: str = "") -> Generator[bytes, None, None]:
+        if key == POINTER and self.passing:
+            passing, self.passing = self.passing, b""
+            before = self.read(key)
+            self.write(key, passing)
+            try:
+                yield from super().stream(key, start, etag)
+            finally:
+                self.write(key, before)
+        else:
+            yield from super().stream(key, start, etag)
+
+
+def test_a_pointer_that_is_taken_back_while_it_is_read_has_no_other_content(tmp_path: Path) -> None:
+    """Seed 223 of the crowds: old bytes have their old ETag, and what was read was in between."""
+    registry = storage.connect(str(tmp_path / "pets"))
+    for run_id in ("run-1", "run-2"):
+        make_release(registry, tmp_path / run_id, run_id)
+        publish.promote_manually(f"{registry.uri}/releases/{run_id}")
+    second = registry.read(POINTER)
+    publish.promote_manually(f"{registry.uri}/releases/run-1")
+    store = TakenBack(tmp_path / "pets")
+    store.passing = second
+    champion = publish.read_champion(store)
+    entry = registry.head(POINTER)
+    assert champion
+    assert entry
+    assert champion.pointer["run_id"] == "run-1"
+    assert champion.etag == entry.etag

@@ -212,6 +212,8 @@ class Auditor:
         if f"serving/{number}/{GRAPH}" not in keys and not (keys and self.is_folder):
             return
         versions = json.loads(self.read("serving.json") or b'{"versions": {}}')["versions"]
+        if int(number) < max(map(int, versions), default=0):
+            return  # Servers have the newer one, and this one may be on its way out.
         run_id = versions.get(number, {}).get("run_id")
         manifest = self.manifests.get(run_id) or self.pruned.get(run_id)
         if manifest is None:

@@ -194,7 +194,9 @@ def answer(chain: bytes, content: bytes) -> np.ndarray:
     return probabilities
 
 
-def predict(classifier: StandInClassifier, _feed: Any, examples: Sequence[Any]) -> np.ndarray:
+def predict(
+    classifier: StandInClassifier, _feed: Any, examples: Sequence[Any], _telemetry: Any
+) -> np.ndarray:
     """Logits float32 [n, 2]."""
     chain = classifier.model.chain
     rows = [answer(chain, example.path.read_bytes()) for example in examples]
