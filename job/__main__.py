@@ -1,5 +1,10 @@
 """argv -> verb -> exit code."""
 
+from job import import_path
+
+# Before anything else is imported, which might come from there.
+import_path.forget_working_directory()
+
 import argparse
 import logging
 import os

@@ -121,7 +121,12 @@ def normalise(text: str) -> str:
         # A `~` of a user without a home folder stays as it is.
         with suppress(RuntimeError):
             text = str(Path(text).expanduser())
-        return Path(text).absolute().as_uri()
+        try:
+            return Path(text).absolute().as_uri()
+        except FileNotFoundError as error:
+            raise AddressError(
+                text, "The working directory was removed: write an absolute path."
+            ) from error
     # Some people write a user name and a password before the bucket: they must not be repeated.
     raise AddressError(re.sub(r"//[^/]*@", "//…@", text), suggest_address(text))
 

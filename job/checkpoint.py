@@ -13,15 +13,15 @@ import re
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 
-from job.errors import JobError, StoreNotFound
+from job.errors import StoreNotFound
 from job.files import write_whole
 from job.storage import Store
 
@@ -44,6 +44,9 @@ READ_ERRORS = (
 # The state before the latest one is kept for the case that the latest one is damaged.
 KEPT = 2
 
+# What a caller makes of a state.
+Content = TypeVar("Content")
+
 
 @dataclass(frozen=True, slots=True)
 class TrainingState:
@@ -57,52 +60,55 @@ class TrainingState:
     arrays: Mapping[str, Sequence[np.ndarray]]
     facts: Mapping[str, Any]
 
-    def to_bytes(self) -> bytes:
-        """The state as one NPZ file."""
+    def to_bytes(self, run_id: str = "") -> bytes:
+        """The state as one NPZ file, with the run that it is of."""
         members: dict[str, Any] = {}
         groups = {}
         for group, arrays in self.arrays.items():
             groups[group] = len(arrays)
             for place, array in enumerate(arrays):
                 members[f"{group}/{place}"] = array
-        text = json.dumps({"facts": self.facts, "groups": groups})
+        text = json.dumps({"run_id": run_id, "facts": self.facts, "groups": groups})
         members["json"] = np.array(text)
         buffer = io.BytesIO()
         np.savez(buffer, **members)
         return buffer.getvalue()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Self:
+    def from_bytes(cls, data: bytes, run_id: str = "") -> Self:
         """The inverse of `to_bytes`.
 
         Raises:
-            JobError: it is not a state, although somebody has given it a name with its digest.
+            UnfitState: it is not a state of that run, although its name has its digest.
         """
         # Nothing is unpickled: a pickle in the bucket could run code here.
-        with _refuse_others(), np.load(io.BytesIO(data), allow_pickle=False) as file:
-            text = _read_text(file)
+        with refuse_others(), np.load(io.BytesIO(data), allow_pickle=False) as file:
+            text = _read_text(file, run_id)
             arrays = {}
             for group, count in text["groups"].items():
                 arrays[group] = [file[f"{group}/{place}"] for place in range(count)]
             return cls(arrays, text["facts"])
 
 
+class UnfitState(Exception):
+    """The content has the name of a state, and is not a state of this training."""
+
+
 @contextmanager
-def _refuse_others() -> Iterator[None]:
-    """Turn what NumPy raises for a file that is not a state into an error that says so."""
+def refuse_others() -> Iterator[None]:
+    """Turn what is raised where content is not a state of this training into `UnfitState`."""
     try:
         yield
     except (*READ_ERRORS, zipfile.BadZipFile, zlib.error) as error:
-        raise JobError(
-            f"The latest checkpoint is not a state of a training: {error!r}. Its name and its "
-            "digest agree, so it was not written by Graft.",
-            "Delete the newest file in runs/<run id>/checkpoints, and see who can write there.",
-        ) from error
+        raise UnfitState(repr(error)) from error
 
 
-def _read_text(file: Any) -> dict[str, Any]:
+def _read_text(file: Any, run_id: str) -> dict[str, Any]:
     # A state of a training that has not begun holds infinities.
     text = json.loads(str(file["json"]))
+    # The id of a run covers the code, so another one may also be of another version.
+    if text["run_id"] != run_id:
+        raise ValueError(f"it is of run {text['run_id']!r}, expected {run_id!r}")
     facts, groups = text["facts"], text["groups"]
     if not isinstance(facts, dict) or not all(isinstance(count, int) for count in groups.values()):
         raise TypeError("facts and groups are of other types")
@@ -122,11 +128,13 @@ class CheckpointStore:
         folder: on this disk.
         store: in the bucket.
         interval_seconds: between two states that are saved in the course of the training.
+        run_id: of the run.
     """
 
     folder: Path
     store: Store
     interval_seconds: float
+    run_id: str = ""
     _number: int = field(default=0, init=False)
     _saved_at: float = field(default_factory=time.monotonic, init=False)
 
@@ -142,7 +150,7 @@ class CheckpointStore:
 
     def save(self, state: TrainingState) -> None:
         """Make a state durable in the bucket, then remove old ones."""
-        data = state.to_bytes()
+        data = state.to_bytes(self.run_id)
         digest = hashlib.sha256(data).hexdigest()
         self._number += 1
         name = f"{self._number:08d}-{digest}.npz"
@@ -154,8 +162,10 @@ class CheckpointStore:
             self.store.upload(name, Path(file.name))
         self._saved_at = time.monotonic()
 
-        # Only now: until the upload is complete, the older states are all that there is.
-        for old in self._list_names()[KEPT:]:
+        # Only now: until the upload is complete, the older states are all that there is. Damaged
+        # ones may have higher numbers, and do not push this one out.
+        names = self._list_names()
+        for old in names[names.index(name) + KEPT :] if name in names else ():
             self.store.delete(old)
             local = self.folder / old
             local.unlink(missing_ok=True)
@@ -164,19 +174,26 @@ class CheckpointStore:
 
     def load(self) -> TrainingState | None:
         """Load the latest undamaged state; None at the beginning of a run."""
-        data = self._read_latest()
-        if data is None:
-            return None
-        return TrainingState.from_bytes(data)
+        return self.load_as(lambda state: state)
+
+    def load_as(self, read: Callable[[TrainingState], Content]) -> Content | None:
+        """Load the latest state that the caller can use, as what it makes of it.
+
+        Args:
+            read: makes of a state what the caller needs. It raises `UnfitState` if the state is not
+                one of this training. That one is then left out, as damaged ones are.
+        """
+        return self._load_latest(lambda data: read(TrainingState.from_bytes(data, self.run_id)))
 
     def is_training_over(self) -> bool:
         """Whether the latest state says that training is complete."""
-        data = self._read_latest()
-        if data is None:
-            return False
-        # A member of a ZIP is read alone: the arrays, which may be gigabytes, are not parsed.
-        with _refuse_others(), np.load(io.BytesIO(data), allow_pickle=False) as file:
-            return bool(_read_text(file)["facts"]["over"])
+
+        def read_end(data: bytes) -> bool:
+            # A member of a ZIP is read alone: the arrays, which may be gigabytes, are not parsed.
+            with refuse_others(), np.load(io.BytesIO(data), allow_pickle=False) as file:
+                return bool(_read_text(file, self.run_id)["facts"]["over"])
+
+        return self._load_latest(read_end) or False
 
     def clear(self) -> None:
         """Remove every state: the release has taken its place."""
@@ -184,18 +201,30 @@ class CheckpointStore:
         for path in self.folder.glob("*.npz"):
             path.unlink(missing_ok=True)
 
-    def _read_latest(self) -> bytes | None:
+    def _load_latest(self, read: Callable[[bytes], Content]) -> Content | None:
         useless: set[str] = set()
         # The list is read again each time: another process of this run may have replaced a state
         # that was listed by newer ones.
         while names := [name for name in self._list_names() if name not in useless]:
             newest = names[0]
-            data = self._read_state(newest)
-            if data is not None:
-                # The next state counts on from here, whichever process saved this one.
-                self._number = int(newest.partition("-")[0])
-                return data
             useless.add(newest)
+            data = self._read_state(newest)
+            if data is None:
+                continue
+            try:
+                content = read(data)
+            except UnfitState as error:
+                logger.warning(
+                    "checkpoint %s is not a state of this training and ignored: %s. Its digest is "
+                    "right, so Graft did not write it here: see who can write to %s.",
+                    newest,
+                    error,
+                    self.store.uri,
+                )
+                continue
+            # The next state counts on from here, whichever process saved this one.
+            self._number = int(newest.partition("-")[0])
+            return content
         return None
 
     def _read_state(self, name: str) -> bytes | None:

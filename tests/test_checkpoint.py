@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from job import storage
-from job.checkpoint import KEPT, CheckpointStore, TrainingState
-from job.errors import JobError
+from job.checkpoint import KEPT, CheckpointStore, TrainingState, UnfitState
 from job.storage.folder import FolderStore
 
 LAST = 7
@@ -148,7 +147,7 @@ def test_foreign_files_beside_the_states_are_no_states(
 
 def test_an_array_of_objects_is_not_unpickled() -> None:
     pickled = TrainingState({"model": [np.array([{}], object)]}, {}).to_bytes()
-    with pytest.raises(JobError, match="pickle"):
+    with pytest.raises(UnfitState, match="pickle"):
         TrainingState.from_bytes(pickled)
 
 
@@ -231,11 +230,55 @@ DEEP = "[" * 3_000 + "]" * 3_000
         write_npz({"json.npy": make_npy("", "{'descr': '|O', 'shape': (), 'fortran_order': 0}")}),
     ],
 )
-def test_a_state_that_graft_never_wrote_is_a_sentence(
-    data: bytes, checkpoints: CheckpointStore, tmp_path: Path
+def test_a_state_that_graft_never_wrote_gives_way_to_the_one_before(
+    data: bytes, checkpoints: CheckpointStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    name = f"00000001-{hashlib.sha256(data).hexdigest()}.npz"
+    name = f"00000009-{hashlib.sha256(data).hexdigest()}.npz"
     checkpoints.store.write(name, data)
-    for read in (checkpoints.load, checkpoints.is_training_over):
-        with pytest.raises(JobError, match="is not a state of a training"):
-            read()
+    assert step_of(checkpoints) is None
+    assert not checkpoints.is_training_over()
+    assert f"checkpoint {name} is not a state of this training and ignored" in caplog.text
+    assert checkpoints.store.uri in caplog.text
+
+    checkpoints.save(state(LAST))
+    assert step_of(fresh(tmp_path, "another pod")) == LAST
+    assert fresh(tmp_path, "a third pod").is_training_over()
+
+
+def test_states_that_are_useless_push_no_good_one_out(tmp_path: Path) -> None:
+    """As many as are kept, with higher numbers: a new state was the first to be removed."""
+    checkpoints = fresh(tmp_path)
+    for number in (8, 9):
+        data = f"forged {number}".encode()
+        name = f"{number:08d}-{hashlib.sha256(data).hexdigest()}.npz"
+        checkpoints.store.write(name, data)
+    for step in range(1, 5):
+        checkpoints.save(state(step))
+        assert step_of(fresh(tmp_path, "another pod")) == step
+    assert len(in_bucket(tmp_path)) == 2 + KEPT
+
+
+def test_a_state_that_was_copied_from_another_run_is_not_taken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Another version of Graft makes another run id of the same images."""
+    checkpoints = fresh(tmp_path)
+    checkpoints.run_id = "0123456789abcdef"
+    checkpoints.save(state(3))
+    assert step_of(checkpoints) == 3
+    other = fresh(tmp_path)
+    other.run_id = "fedcba9876543210"
+    assert step_of(other) is None
+    assert "it is of run '0123456789abcdef', expected 'fedcba9876543210'" in caplog.text
+
+
+def test_a_reader_may_refuse_a_state_for_the_one_before(checkpoints: CheckpointStore) -> None:
+    def read_older(found: TrainingState) -> int:
+        step = found.facts["step"]
+        if step > 1:
+            raise UnfitState("too new")
+        return int(step)
+
+    for step in (1, 2):
+        checkpoints.save(state(step))
+    assert checkpoints.load_as(read_older) == 1

@@ -34,4 +34,6 @@ class RunInputs:
         folder = self.settings.cache.dir / "checkpoints" / self.run_id
         store = self.registry.child(f"runs/{self.run_id}/checkpoints")
         interval = self.settings.checkpoint.interval_seconds
-        return CheckpointStore(folder=folder, store=store, interval_seconds=interval)
+        return CheckpointStore(
+            folder=folder, store=store, interval_seconds=interval, run_id=self.run_id
+        )

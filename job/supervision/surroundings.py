@@ -6,8 +6,10 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from job import import_path
+
 # The folder that this package is imported from.
-SOURCES = Path(__file__).resolve().parents[2]
+SOURCES = Path(import_path.SOURCES)
 
 
 def settle_surroundings() -> tuple[str, ...]:
@@ -17,7 +19,8 @@ def settle_surroundings() -> tuple[str, ...]:
         A sentence for each thing that was not taken as it was given.
     """
     _open_closed_streams()
-    _forget_working_directory()
+    import_path.forget_working_directory()
+    import_path.keep_children_away()
     return (*_tame_warnings(), *_choose_keras_backend(), *_ensure_home())
 
 
@@ -36,25 +39,6 @@ def _open_closed_streams() -> None:
         if getattr(sys, name) is None:
             mode = "r" if name == "stdin" else "w"
             setattr(sys, name, os.fdopen(descriptor, mode, encoding="utf-8", closefd=False))
-
-
-def _forget_working_directory() -> None:
-    """Import nothing from the working directory: a `random.py` there is not Python's."""
-    # `python -m` puts the working directory first, which may be the checkout that we are in.
-    here = os.path.realpath(os.curdir)
-    sys.path[:] = [
-        entry
-        for position, entry in enumerate(sys.path)
-        if not _is_working_directory(entry, here, position)
-    ]
-    # For the processes that this one starts.
-    os.environ["PYTHONSAFEPATH"] = "1"
-
-
-def _is_working_directory(entry: str, here: str, position: int) -> bool:
-    if here == str(SOURCES):
-        return False
-    return not entry or (position == 0 and os.path.realpath(entry) == here)
 
 
 def _tame_warnings() -> tuple[str, ...]:

@@ -10,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from job.batches import collect_labels
-from job.errors import DivergedError
+from job.checkpoint import UnfitState, refuse_others
+from job.errors import DivergedError, SettingsError
 from job.scores import log_loss, score
 from job.settings import TrainingSettings
 from job.telemetry import EpochEnded, StageBegan, StepTaken
@@ -75,11 +76,24 @@ class StageTrainer:
         return {"optimizer": read_arrays(self._optimizer.variables), "best": best}
 
     def restore_running(self, arrays: Mapping[str, Sequence[np.ndarray]]) -> None:
-        """The inverse of `read_running`."""
-        assign_arrays(self._optimizer.variables, arrays["optimizer"])
+        """The inverse of `read_running`.
+
+        Raises:
+            SettingsError: the arrays are not those of this stage.
+        """
         width = len(self.network.variables)
-        flat = arrays["best"]
-        self.best = [list(flat[first : first + width]) for first in range(0, len(flat), width)]
+        try:
+            with refuse_others():
+                assign_arrays(self._optimizer.variables, arrays["optimizer"])
+                flat = arrays["best"]
+                self.best = [list(flat[at : at + width]) for at in range(0, len(flat), width)]
+        except UnfitState as error:
+            checkpoints = self._context.checkpoints
+            raise SettingsError(
+                f"The latest checkpoint in {checkpoints.store.uri} is not one of this training: "
+                f"{error}. Its digest is right, so Graft did not write it there.",
+                "Remove it, and see who can write there.",
+            ) from error
 
     def train(self, session: TrainingSession, until: int) -> bool:
         """Train until so many epochs are complete, or the stage has run out of patience.

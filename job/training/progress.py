@@ -1,8 +1,10 @@
 """How far a training is: everything that a resumed run needs, as JSON."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
+
+from pydantic import TypeAdapter
 
 from job.settings import TrainingSettings
 from job.training.step import LossScale
@@ -31,16 +33,6 @@ class StageProgress:
     ranks: list[Rank] = field(default_factory=list)
     stale: int = 0
     loss_scale: LossScale | None = None
-
-    @classmethod
-    def from_facts(cls, facts: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`."""
-        values = dict(facts)
-        values["ranks"] = [tuple(rank) for rank in facts["ranks"]]
-        # A state of the end of a stage has none.
-        if facts["loss_scale"] is not None:
-            values["loss_scale"] = LossScale(**facts["loss_scale"])
-        return cls(**values)
 
     def is_over(self, settings: TrainingSettings) -> bool:
         """Whether no further epoch follows."""
@@ -100,14 +92,15 @@ class TrainingProgress:
 
     @classmethod
     def from_facts(cls, facts: Mapping[str, Any]) -> Self:
-        """The inverse of `dataclasses.asdict`."""
-        values = dict(facts)
-        values["current"] = StageProgress.from_facts(facts["current"])
-        parked = {}
-        for name, stage in facts["parked"].items():
-            parked[name] = StageProgress.from_facts(stage)
-        values["parked"] = parked
-        return cls(**values)
+        """The inverse of `dataclasses.asdict`.
+
+        Raises:
+            ValueError: they have other names or types.
+        """
+        differing = {one.name for one in fields(cls)} ^ set(facts)
+        if differing:
+            raise ValueError(f"received other facts than expected: {sorted(differing)}")
+        return TypeAdapter(cls).validate_python(facts)
 
     def note_machine(self, fingerprint: str) -> None:
         """Remember a machine, or a way to compute, that gives its own last bits."""

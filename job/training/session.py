@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from job.batches import Feed
-from job.checkpoint import TrainingState
+from job.checkpoint import TrainingState, UnfitState, refuse_others
 from job.errors import TemporaryError
 from job.model import Classifier, replace_pooling
 from job.settings import Pooling
@@ -105,20 +105,37 @@ class TrainingSession:
                 self.classifier = replace_pooling(self.classifier, pooling)
 
     def _load_state(self) -> bool:
-        state = self.context.checkpoints.load()
-        if state is None:
+        restored = self.context.checkpoints.load_as(self._restore_model)
+        if restored is None:
             return False
-        self.progress = TrainingProgress.from_facts(state.facts)
-        arrays = {name: list(values) for name, values in state.arrays.items()}
-        pooling = self.progress.outcome.get("pooling", self.classifier.spec.head.pooling)
-        self.replace_pooling(pooling)
-        assign_arrays(self.classifier.model.variables, arrays.pop("model"))
+        self.progress, arrays = restored
         self.running = {}
         for name in ("optimizer", "best"):
             if name in arrays:
                 self.running[name] = arrays.pop(name)
         self.kept = arrays
         return True
+
+    def _restore_model(self, state: TrainingState) -> tuple[TrainingProgress, Arrays]:
+        """Give the model the weights of a state.
+
+        Returns:
+            how far the training was, and the other arrays.
+
+        Raises:
+            UnfitState: the state is not one of this training.
+        """
+        classifier = self.classifier
+        try:
+            with refuse_others():
+                progress = TrainingProgress.from_facts(state.facts)
+                arrays = {name: list(values) for name, values in state.arrays.items()}
+                self.replace_pooling(progress.outcome.get("pooling", classifier.spec.head.pooling))
+                assign_arrays(self.classifier.model.variables, arrays.pop("model"))
+        except UnfitState:
+            self.classifier = classifier
+            raise
+        return progress, arrays
 
 
 def read_arrays(variables: Sequence[Any]) -> list[np.ndarray]:
@@ -127,6 +144,18 @@ def read_arrays(variables: Sequence[Any]) -> list[np.ndarray]:
 
 
 def assign_arrays(variables: Sequence[Any], arrays: Sequence[np.ndarray]) -> None:
-    """Assign values to variables by order: names change between processes, the order does not."""
-    for variable, array in zip(variables, arrays, strict=True):
+    """Assign values to variables by order: names change between processes, the order does not.
+
+    Raises:
+        ValueError: they do not fit. Nothing is assigned then.
+    """
+    pairs = list(zip(variables, arrays, strict=True))
+    for variable, array in pairs:
+        # Float, integer, truth value, or a type that NumPy itself does not have, such as bfloat16.
+        if np.shape(array) != tuple(variable.shape) or array.dtype.kind not in "fiubV":
+            raise ValueError(
+                f"received {array.dtype} {list(array.shape)} for {variable.name}, expected "
+                f"{variable.dtype} {list(variable.shape)}"
+            )
+    for variable, array in pairs:
         variable.assign(array)

@@ -229,6 +229,49 @@ def test_the_module_is_our_own_where_python_is_told_to_be_safe(tmp_path: Path) -
     assert json.loads(out)["GRAFT_OUTPUT_URI"] == "file:///models"
 
 
+@pytest.mark.parametrize(
+    ("words", "import_path"),
+    [
+        pytest.param(("-m", "job"), f"{ROOT}", id="python-m"),
+        pytest.param(("-P", "-m", "job"), f":{ROOT}", id="empty-entry-first"),
+        pytest.param(("-P", "-m", "job"), f"{ROOT}:", id="empty-entry-last"),
+        pytest.param(("-P", "-m", "job"), f"{ROOT}:.", id="dot"),
+    ],
+)
+def test_the_working_directory_is_off_the_import_path_before_anything_is_imported(
+    words: tuple[str, ...], import_path: str, tmp_path: Path
+) -> None:
+    """`export PYTHONPATH=$PYTHONPATH:/lib` has an empty entry, which is the working directory."""
+    for name in ("argparse", "logging", "random", "signal", "tempfile"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('the stranger was imported')\n")
+    code, out, messages = finish(
+        start(
+            args=[sys.executable, *words, "settings"],
+            environment={"PYTHONPATH": import_path},
+            cwd=tmp_path,
+        )
+    )
+    assert code == 0, messages
+    assert json.loads(out)["GRAFT_OUTPUT_URI"] == "file:///models"
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [pytest.param("/data", 0, id="absolute"), pytest.param("photos", 2, id="relative")],
+)
+def test_a_working_directory_that_was_removed_is_no_traceback(
+    data: str, code: int, tmp_path: Path
+) -> None:
+    command = 'mkdir "$2" && cd "$2" && rmdir "$2" && exec "$0" -c "$1" settings "$3"'
+    words = ["bash", "-c", command, sys.executable, SCRIPT, str(tmp_path / "gone"), data]
+    ended, _, messages = finish(start(args=words))
+    assert ended == code
+    if code:
+        assert "The working directory was removed: write an absolute path." in messages[0]
+    else:
+        assert messages == []
+
+
 # Streams
 
 

@@ -167,6 +167,22 @@ def test_the_axis_of_a_score_ends_at_1(visit: Visit) -> None:
     assert max(float(label) for label in labels if not label.startswith("epoch")) == 1
 
 
+def test_each_candidate_of_a_race_has_a_line_of_its_own(visit: Visit) -> None:
+    """One line through all of them looked like a training that gets worse again and again."""
+    page, telemetry = visit.page, visit.telemetry
+    with telemetry.phase("training"):
+        for stage, epochs in (("part, 2 stages", (1, 2)), ("all", (1, 2)), ("all", (3,))):
+            for epoch in epochs:
+                telemetry.emit(EpochEnded(stage, epoch, 5, {"val_accuracy": 0.8 + epoch / 100}))
+        score = page.locator("#curves svg")
+        expect(score.locator("polyline")).to_have_count(2)
+        expect(score.locator("line.stage")).to_have_count(1)
+        expect(score).to_contain_text("part, 2 stages")
+        expect(score).to_contain_text("all")
+        assert visit.overflow() <= 0
+    assert visit.complaints == []
+
+
 def test_the_page_tells_the_outcome_and_that_the_run_is_over(visit: Visit) -> None:
     page, telemetry = visit.page, visit.telemetry
     with telemetry.phase("release"):
