@@ -112,6 +112,7 @@ torture: .venv/ready ## Simulate an hour of runs with faults, and plant faults i
 	  $(BIN)/python -m tools.torture --sweep $$fault --store $$store --worlds 100000; done; done
 	$(BIN)/python -m tools.torture --worlds 1000000 --seconds 3600 $(ARGS)
 	$(BIN)/python -m tools.torture.mutants
+	$(BIN)/python -m tools.torture.real --kills 100
 
 .PHONY: test-exports
 test-exports: .venv/ready ## Export one backbone of each family in all four formats: a quarter of an hour.

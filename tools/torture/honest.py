@@ -18,6 +18,8 @@ import tensorflow as tf
 from keras.src.legacy.saving import legacy_h5_format
 from PIL import Image
 
+from tools.torture import cves
+
 OUTSIDE = "../../../escaped.jpg"
 # A picture of so many pixels on a side would have four gigabytes.
 BOMB_SIDE = 36_000
@@ -160,7 +162,7 @@ def _make_tables() -> list[Source]:
 
 def _make_weights(folder: Path) -> list[Source]:
     network = make_network()
-    sources = []
+    sources = [Source(*trap) for trap in cves.make_traps(network, folder)]
     for suffix in (".weights.h5", ".keras", ".h5"):
         path = folder / f"weights{suffix}"
         if suffix == ".h5":
