@@ -1,8 +1,8 @@
-"""Airflow (145 packages) and checkov (96) in environments apart, so that ours has neither.
+"""Airflow (145 packages), checkov (96) and MLflow (87) in environments apart, so that ours has none.
 
     python -m tools.environments [--lock]
 
-makes both, in half a minute where nothing is there yet; `--lock` first takes their newest versions.
+makes them, in a minute where nothing is there yet; `--lock` first takes their newest versions.
 An environment lies outside the checkout and is named after its lock, so that a changed lock is
 another one.
 """
@@ -18,7 +18,11 @@ from pathlib import Path
 from tools.cache import CACHE, alone
 
 LOCKS = Path(__file__).resolve().parent / "locks"
-TOOLS = {"airflow": "apache-airflow-providers-cncf-kubernetes", "checkov": "checkov"}
+TOOLS = {
+    "airflow": "apache-airflow-providers-cncf-kubernetes",
+    "checkov": "checkov",
+    "mlflow": "mlflow",
+}
 # The oldest Python that we support; its pins install on the newer ones too.
 PYTHON = "3.11"
 UV = Path(sys.executable).with_name("uv")

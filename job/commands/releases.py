@@ -238,15 +238,37 @@ def promote(arguments: argparse.Namespace) -> int:
     """Make a release the champion, whatever its scores."""
     from job import publish
 
-    print(f"{publish.promote_manually(arguments.release)} is the champion.")
-    return 0
+    return _announce_champion(publish.promote_manually(arguments.release))
 
 
 def roll_back(arguments: argparse.Namespace) -> int:
     """Make the champion before the present one the champion again."""
     from job import publish
 
-    print(f"{publish.roll_back(arguments.model)} is the champion.")
+    return _announce_champion(publish.roll_back(arguments.model))
+
+
+def _announce_champion(uri: str) -> int:
+    """Say which release is the champion, also to the MLflow server of the environment."""
+    from job import publish, telemetry
+    from job.result import Result
+
+    if server := telemetry.TrackingServer.find(os.environ):
+        _, manifest, _ = publish.find_release(uri)
+        fields = manifest.fields
+        chosen = Result(
+            status="unchanged",
+            run_id=manifest.run_id,
+            release=uri,
+            promoted=True,
+            scores=fields["scores"],
+            plan=fields["plan"].get("mode"),
+        )
+        run = telemetry.TrackedRun(
+            model=fields["name"], result=chosen.as_dict(), params=fields["settings"]
+        )
+        telemetry.Recording(server, run).wait()
+    print(f"{uri} is the champion.")
     return 0
 
 

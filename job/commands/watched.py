@@ -1,5 +1,6 @@
 """A run that others watch: `graft run` and `job.train` are this."""
 
+import os
 from dataclasses import dataclass, replace
 from typing import TextIO
 
@@ -59,5 +60,19 @@ def run_watched(
         )
         # What is known is not changed any more by a stop while others are told.
         stop.ignore()
+        recording = _start_recording(settings, outcome) if group.chief else None
         run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
+        if recording:
+            recording.wait()
     return RunEnding(outcome, error)
+
+
+def _start_recording(settings: Settings, outcome: Result) -> telemetry.Recording | None:
+    """Begin to tell the MLflow server of the environment, if there is one."""
+    server = telemetry.TrackingServer.find(os.environ)
+    if server is None:
+        return None
+    run = telemetry.TrackedRun(
+        model=settings.name, result=outcome.as_dict(), params=settings.recorded_values()
+    )
+    return telemetry.Recording(server, run)

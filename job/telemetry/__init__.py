@@ -24,6 +24,7 @@ from job.telemetry.events import (
 )
 from job.telemetry.logs import configure_logs, name_run, record_log
 from job.telemetry.telemetry import RunTelemetry, Telemetry, serve, silent
+from job.telemetry.tracking import Recording, TrackedRun, TrackingServer
 from job.telemetry.waiting import time_input
 
 __all__ = [
@@ -37,11 +38,14 @@ __all__ = [
     "PhaseBegan",
     "PhaseEnded",
     "Progressed",
+    "Recording",
     "RunEnded",
     "RunTelemetry",
     "StageBegan",
     "StepTaken",
     "Telemetry",
+    "TrackedRun",
+    "TrackingServer",
     "WorkForecast",
     "configure_logs",
     "name_run",

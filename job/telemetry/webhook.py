@@ -101,7 +101,7 @@ class Posting:
             if attempt:
                 time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
             try:
-                with _open_connection(self._request):
+                with open_connection(self._request):
                     self._failure = ""
                     return
             except HTTPError as error:
@@ -131,7 +131,7 @@ def _compose_request(settings: TelemetrySettings, body: bytes) -> request.Reques
     return request.Request(address, body, headers, method="POST")
 
 
-def _open_connection(given: request.Request) -> addinfourl:
+def open_connection(given: request.Request) -> addinfourl:
     """Send a request once, through the proxy of the environment if there is one.
 
     Raises:
