@@ -1,5 +1,5 @@
 # Graft's image, with GPU libraries (VARIANT=gpu), without (VARIANT=cpu), or without TensorFlow (VARIANT=launcher).
-# `make image` builds it. docs/decisions/0022-the-image.md and 0042-something-to-pull.md say why it is built like this.
+# `make image` builds it. docs/decisions/0022-the-image.md and 0041-something-to-pull.md say why it is built like this.
 #
 # Any Linux with glibc, a shell and Python 3.11 to 3.13 with ensurepip is a base.
 ARG BASE=python:3.11-slim-bookworm
