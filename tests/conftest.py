@@ -5,8 +5,8 @@
     def test_something(bucket): ...        # "s3://…": a fresh bucket
     def test_something(faulty, bucket): ...# the same bucket behind a proxy with faults
 
-Every test starts without `GRAFT_*` and `AWS_*` in its environment; each of these fixtures sets what
-the AWS SDK needs.
+Every test starts without `GRAFT_*`, `AWS_*` and `MLFLOW_*` in its environment; each of these
+fixtures sets what the AWS SDK needs.
 """
 
 import logging
@@ -46,7 +46,7 @@ def _bare_environment(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     """No setting, no credential and no shared AWS file of this machine reaches a test."""
-    for name in [name for name in os.environ if name.startswith(("GRAFT_", "AWS_"))]:
+    for name in [name for name in os.environ if name.startswith(("GRAFT_", "AWS_", "MLFLOW_"))]:
         monkeypatch.delenv(name)
     nowhere = tmp_path_factory.getbasetemp() / "no-such-aws-file"
     monkeypatch.setenv("AWS_CONFIG_FILE", str(nowhere))

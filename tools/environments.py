@@ -1,4 +1,4 @@
-"""Airflow (145 packages), checkov (96) and MLflow (87) in environments apart, so that ours has none.
+"""Airflow (145 packages), checkov (96) and MLflow (87), each apart, so that ours has none of them.
 
     python -m tools.environments [--lock]
 

@@ -95,7 +95,7 @@ class DirectGets:
             sign_headers(path, headers, route.region, credentials)
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         try:
-            answer = Answer(route.pool, f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
+            answer = DirectAnswer(route.pool, f"GET {path} HTTP/1.1\r\n{lines}\r\n".encode())
         except (HTTPError, OSError):
             return None
         if answer.status != 200 or answer.left is None:
@@ -142,7 +142,7 @@ class DirectGets:
         )
 
 
-class Answer:
+class DirectAnswer:
     """A server's answer, whose body is read piece by piece.
 
     Attributes:
@@ -201,7 +201,7 @@ class Answer:
         self._pool._put_conn(connection)
 
 
-def describe_answer(answer: Answer) -> dict[str, Any]:
+def describe_answer(answer: DirectAnswer) -> dict[str, Any]:
     """The fields of a good answer that readers look at, named as by boto3."""
     fields: dict[str, Any] = {"Body": answer, "ETag": answer.headers.get("etag", "")}
     for name, value in answer.headers.items():

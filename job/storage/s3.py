@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,8 @@ from botocore.exceptions import ClientError, FlexibleChecksumError
 
 from job.addresses import OWN_ACCESS, Access
 from job.errors import (
-    JobError,
     SettingsError,
     StoreConflict,
-    StoreForbidden,
     StoreNotFound,
     StoreUnavailable,
 )
@@ -25,7 +23,8 @@ from job.storage.copying import copy_through_disk
 from job.storage.direct_gets import PIECE_BYTES, DirectGets
 from job.storage.s3_checksums import ContentCheck, find_checksum
 from job.storage.s3_client import create_client
-from job.storage.s3_errors import EXPIRED, NO_S3, translate_error, translate_errors
+from job.storage.s3_errors import NO_S3, translate_error
+from job.storage.s3_session import Session, read_error_answer, read_error_code
 from job.storage.store import Checksum, ContentDamaged, Entry, Store
 
 PART_BYTES = 16 << 20
@@ -43,72 +42,6 @@ WRITER = "graft-writer"
 
 # What every listing has, even of an empty bucket.
 LISTED = {"Contents", "IsTruncated", "KeyCount", "MaxKeys", "Name"}
-# The ids of access keys with which a request has been granted.
-WORKED: set[str | None] = set()
-
-
-class Session:
-    """A client, and what its requests have in common. Safe to share between threads.
-
-    Args:
-        client: of boto3.
-        payer: what every request for objects says about its costs.
-        direct: sends GETs past the client, if given.
-    """
-
-    def __init__(
-        self, client: Any, payer: Mapping[str, str], direct: DirectGets | None = None
-    ) -> None:
-        self.client = client
-        self.payer = payer
-        self.direct = direct
-        self._answered = False
-        self._credentials = client._request_signer._credentials
-
-    @contextmanager
-    def translate_errors(self, address: str) -> Iterator[None]:
-        """Raise one of our errors for one of the SDK's in the block.
-
-        A token that expires in the middle is a matter of time: another attempt gets another one. A
-        token that has never worked is a wrong setting.
-        """
-        try:
-            with translate_errors(address):
-                yield
-        except StoreNotFound:
-            # Whoever may not look is not told that there is nothing.
-            self._note_answer()
-            raise
-        except (SettingsError, StoreForbidden) as error:
-            if self._have_worked() and _is_expired(error):
-                raise StoreUnavailable(
-                    f"{address}: the credentials expired while they were used: {error.message}",
-                    "Start again: it goes on with new credentials.",
-                ) from error.__cause__
-            raise
-        self._note_answer()
-
-    def _note_answer(self) -> None:
-        if not self._answered:
-            self._answered = True
-            WORKED.add(self._key_id())
-
-    def _have_worked(self) -> bool:
-        """Whether any request of this process was granted with these credentials."""
-        return self._answered or self._key_id() in WORKED
-
-    def _key_id(self) -> str | None:
-        # As it was used last: the attribute without the underscore would renew it.
-        held = vars(self._credentials) if self._credentials else {}
-        return held.get("_access_key") or held.get("access_key")
-
-
-def _is_expired(error: JobError) -> bool:
-    # An answer to HEAD has no body, so that its code is the status alone.
-    cause = error.__cause__
-    if isinstance(cause, ClientError) and cause.operation_name == "HeadObject":
-        return _error_code(error) == "400"
-    return _error_code(error) in EXPIRED
 
 
 class S3Store(Store):
@@ -196,14 +129,14 @@ class S3Store(Store):
             )
             return _etag_of(answer)
         except StoreNotFound as error:
-            if _error_code(error) == "NoSuchBucket":
+            if read_error_code(error) == "NoSuchBucket":
                 raise
             raise StoreConflict(
                 f"{self._address_of(key)} is gone; expected the ETag {etag}."
             ) from error
         except StoreConflict as error:
             # The SDK repeats a request whose answer was lost, and then meets its own first success.
-            if not _error_answer(error).get("ResponseMetadata", {}).get("RetryAttempts", 0):
+            if not read_error_answer(error).get("ResponseMetadata", {}).get("RetryAttempts", 0):
                 raise
             present = self._send_request("head_object", key)
             if present.get("Metadata", {}).get(WRITER) != writer:
@@ -295,7 +228,7 @@ class S3Store(Store):
         try:
             answer = self._send_request("get_object", key, **conditions)
         except SettingsError as error:
-            if _error_code(error) == "InvalidRange":
+            if read_error_code(error) == "InvalidRange":
                 return None
             raise
         if start and not answer.get("ContentRange", "").startswith(f"bytes {start}-"):
@@ -320,12 +253,3 @@ class S3Store(Store):
 
 def _etag_of(answer: Mapping[str, Any]) -> str:
     return str(answer.get("ETag", "")).strip('"')
-
-
-def _error_code(error: JobError) -> str:
-    """The S3 server's own code for the error, or nothing."""
-    return _error_answer(error).get("Error", {}).get("Code", "")
-
-
-def _error_answer(error: JobError) -> Any:
-    return getattr(error.__cause__, "response", {})

@@ -233,7 +233,13 @@ def test_the_tables_of_the_operators_page_are_what_the_code_says() -> None:
 
 
 def test_every_field_of_the_result_is_explained() -> None:
-    written = result.Result(status="unchanged", reason="another was chosen", new_images=1).as_dict()
+    written = result.Result(
+        status="unchanged",
+        reason="another was chosen",
+        new_images=1,
+        input_wait={"training": 0.1},
+        forecast_ratio={"total": 1.2},
+    ).as_dict()
     assert set(written) == set(re.findall(r"^\| `(\w+)` \|", RESULT, re.MULTILINE))
 
 

@@ -87,7 +87,7 @@ def test_the_reference_names_every_variable_once_and_says_what_it_is() -> None:
 def test_a_lock_pins_everything_by_hash_and_names_no_registry(lock: Path) -> None:
     text = lock.read_text()
     requirements = re.split(r"\n(?=[a-z0-9])", text)[1:]
-    assert len(requirements) > 50
+    assert len(requirements) > 30
     assert all(
         re.match(r"[\w.\[\],-]+==\S+ \\\n +--hash=sha256:[0-9a-f]{64}", entry)
         for entry in requirements

@@ -59,7 +59,7 @@ def test_an_answer_that_there_is_nothing_shows_that_the_token_works(
     faulty: FaultyProxy, bucket: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seeds 0, 58: a token that expired after a 404 was taken for one that had never worked."""
-    monkeypatch.setattr("job.storage.s3.WORKED", set())
+    monkeypatch.setattr("job.storage.s3_session.WORKED", set())
     store = storage.connect(bucket)
     assert store.head("nothing") is None
     faulty.fail("HEAD", status=400)

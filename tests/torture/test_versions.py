@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from job import identity, publish
-from job.checkpoint import CheckpointStore, TrainingState
-from job.errors import JobError, ReleaseError
+from job.checkpoint import CheckpointStore, TrainingState, UnfitState
+from job.errors import ReleaseError
 from job.release import open_release
 from job.storage.folder import FolderStore
 from tools.paths import ROOT
@@ -64,7 +64,7 @@ def test_a_kept_state_that_is_not_one_any_more_is_refused(kept: Path, tmp_path: 
     for path in (kept / "checkpoints").iterdir():
         path.write_bytes(path.read_bytes()[:-1])
     assert load_state(kept, tmp_path) is None
-    with pytest.raises(JobError, match="is not a state of a training"):
+    with pytest.raises(UnfitState):
         TrainingState.from_bytes(b"PK\x03\x04 of another kind")
 
 

@@ -41,7 +41,7 @@ RELEASING, CLAIM = "publish/releasing.py", "publish/claim.py"
 PROMOTION, CHAMPION = "publish/promotion.py", "publish/champion.py"
 CHECKPOINT, FILES, ATOMIC = "checkpoint.py", "files.py", "storage/atomic.py"
 VERSIONS, STAGING = "publish/versions.py", "storage/staging.py"
-S3, PIPELINE = "storage/s3.py", "pipeline/__init__.py"
+S3, PIPELINE, RELEASED = "storage/s3.py", "pipeline/__init__.py", "pipeline/released.py"
 RETENTION, HISTORY = "publish/retention.py", "publish/history.py"
 TRAIN = "        trained = train(inputs, context, history, exporter)\n"
 FINISH = "        in_parallel(lambda name: store.upload(name, paths[name]), paths)\n"
@@ -98,8 +98,8 @@ MUTANTS = (
     Mutant(
         "ETag is read after the content",
         CHAMPION,
-        "        etag=entry.etag,\n",
-        "        etag=(registry.head(POINTER) or entry).etag,\n",
+        "        etag=etag,\n",
+        '        etag=getattr(registry.head(POINTER), "etag", etag),\n',
         scene="crowd",
     ),
     Mutant(
@@ -211,8 +211,8 @@ MUTANTS = (
     Mutant(
         "names of files are not synced",
         FILES,
-        "    sync_folder(path.parent)\n\n\ndef create",
-        "\n\ndef create",
+        "    sync_folder(path.parent)\n\n\n@contextmanager\ndef write_named",
+        "\n\n@contextmanager\ndef write_named",
     ),
     Mutant(
         "partial files are swept without a lock",
@@ -288,7 +288,12 @@ MUTANTS = (
         '            yield from page.get("Contents", ())\n',
         '            yield from page.get("Contents", ())\n            return\n',
     ),
-    Mutant("expired token is a wrong setting", S3, "if self._have_worked() and", "if False and"),
+    Mutant(
+        "expired token is a wrong setting",
+        "storage/s3_session.py",
+        "if self._have_worked() and",
+        "if False and",
+    ),
     Mutant(
         "busy server is a wrong setting",
         "storage/s3_errors.py",
@@ -298,8 +303,8 @@ MUTANTS = (
     Mutant(
         "download is not verified",
         "storage/downloading.py",
-        "if _matches_store(store, key, expected, file):",
-        "if True:",
+        "return was_verified or _matches_store(store, key, expected, file)",
+        "return True",
     ),
     Mutant(
         "probe stays",
@@ -322,18 +327,18 @@ MUTANTS = (
     Mutant(
         "settings are forgotten in the history",
         HISTORY,
-        '                and manifest.fields["settings"] == settings\n',
-        "",
+        '== listing\n                and manifest.fields["settings"] == settings\n',
+        "== listing\n",
     ),
     Mutant(
         "states of other runs are removed",
-        PIPELINE,
+        RELEASED,
         'registry.delete(f"runs/{manifest.run_id}")',
         'registry.delete("runs")',
     ),
     Mutant(
         "staged files of a killed run stay",
-        PIPELINE,
+        RELEASED,
         '    registry.delete(f"runs/{manifest.run_id}")\n',
         "",
     ),
@@ -415,9 +420,8 @@ MUTANTS = (
     Mutant(
         "cache knows an object by its name alone",
         "dataset/cache.py",
-        "        return self._contents.get((entry.key, entry.size, entry.etag))\n",
-        "        known = {key: content for (key, _, _), content in self._contents.items()}\n"
-        "        return known.get(entry.key)\n",
+        "json.dumps(version).encode()",
+        "json.dumps(version[:1]).encode()",
         scene="nights",
     ),
     Mutant(

@@ -21,8 +21,9 @@ import numpy as np
 from job import publish
 from job.errors import ReleaseError
 from job.release import MANIFEST, POINTER, open_release
-from job.storage import s3
-from job.storage.s3 import S3Store, Session
+from job.storage import s3_session
+from job.storage.s3 import S3Store
+from job.storage.s3_session import Session
 from job.telemetry.logs import JsonFormatter
 from tools.torture import pods, stand_ins
 from tools.torture.auditor import Auditor
@@ -458,7 +459,7 @@ def inside(world: World) -> Iterator[None]:
     def give_way() -> None:
         world.scheduler.operate("sleep", "")
 
-    s3.WORKED.clear()
+    s3_session.WORKED.clear()
     chance = random.Random(f"bytes {world.plan.seed}")
     ignore: Callable[..., Any] = lambda *_: signal.SIG_DFL  # noqa: E731
     with ExitStack() as stack:
