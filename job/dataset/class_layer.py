@@ -47,6 +47,7 @@ def find_classes(paths: Paths, notes: list[str]) -> Assignment:
             notes.append("each class folder holds a split")
             return turned
         refuse_doubtful_classes(paths)
+        _refuse_lone_part(folders)
         _note_deeper_folders(paths, notes)
         return {name: (path[0], None) for name, path in paths.items() if len(path) > 1}
 
@@ -64,6 +65,18 @@ def find_classes(paths: Paths, notes: list[str]) -> Assignment:
             if len(path) > 1:
                 assigned[name] = (path[0], parts[folder])
     return assigned
+
+
+def _refuse_lone_part(folders: Mapping[str, Paths]) -> None:
+    """Refuse a part of a split that has classes in it, beside folders that are no parts."""
+    for folder, below in sorted(folders.items()):
+        part = read_part_name(folder)
+        if part and not part.rest and all(len(path) > 1 for path in below.values()):
+            others = ", ".join(first_names(sorted(set(folders) - {folder})))
+            raise AmbiguousLayoutError(
+                f"{printable(folder)} is named like a part of a split and holds folders, beside "
+                f"others: {others}"
+            )
 
 
 def _note_deeper_folders(paths: Paths, notes: list[str]) -> None:

@@ -108,8 +108,8 @@ class Attempt:
 
     def _follow(self, log: Path, started: float) -> None:
         assert self.process.stderr
-        with log.open("a") as file:
-            for line in self.process.stderr:
+        with self.process.stderr as lines, log.open("a") as file:
+            for line in lines:
                 file.write(line)
                 if found := BEGIN.search(line):
                     self.phase = found[1]
