@@ -26,11 +26,16 @@ from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import pytest
+from hypothesis import settings
 
 from job import storage
 from job.errors import STOP_SIGNALS
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"  # before anybody imports TensorFlow
+
+# The same examples on each machine, however slow it is.
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None)
+settings.load_profile("repeatable")
 
 # A test there may take a minute. They come first, so that the parallel processes end together.
 LONG = ("tests/pipeline/", "tests/training/", "tests/export/", "tests/workers/", "tests/suite/")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from job import storage
 from job.dataset import Dataset, Listing
 from job.dataset.cache import open_cache
+from job.dataset.image_manifest.labels import is_missing_word, parse_label
 from job.errors import DatasetError, Interrupted, StoreUnavailable, TemporaryError
 from job.storage import Store
 from tests.conftest import Fault, FaultyProxy
@@ -480,6 +481,9 @@ LABELS = st.text(
         not label.startswith(".")
         and label == label.strip()
         and unicodedata.is_normalized("NFC", label)
+        # In a table `[]` is an empty list, and `?` is no label.
+        and parse_label(label) == label
+        and not is_missing_word(label)
     )
 )
 IMAGES = st.lists(
