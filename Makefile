@@ -94,8 +94,12 @@ rendered: helm
 	@touch $@
 
 .PHONY: test
-test: .venv/ready photographs chromium ## Run the tests, with the coverage of job/.
-	$(PYTEST_PARALLEL) --cov --cov-report term --durations 12 $(ARGS)
+test: .venv/ready photographs chromium ## Run the tests.
+	$(PYTEST_PARALLEL) --durations 12 $(ARGS)
+
+.PHONY: coverage
+coverage: .venv/ready photographs chromium ## Run the same tests with the coverage of job/, which takes longer.
+	$(PYTEST_PARALLEL) --cov --cov-report term $(ARGS)
 
 .PHONY: slow
 slow: .venv/ready photographs chromium ## Run the tests that take minutes each: every backbone, every format.

@@ -26,6 +26,8 @@ from job.export.operations import require_known_operations
 from job.settings import BackboneSettings, HeadSettings
 from tools.paths import ROOT
 
+pytestmark = pytest.mark.exports
+
 CLASSES = ("bird", "cat", "dog", "ölfleck")
 SIZE = 32
 SERVING = ROOT / "docs" / "guides" / "serving.md"

@@ -6,12 +6,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.pipeline.conftest import (
     Ended,
     Released,
     graft,
     run_of,
 )
+
+pytestmark = pytest.mark.runs
 
 
 def read_pointer(model: Path) -> dict[str, Any]:

@@ -118,6 +118,7 @@ def test_an_endpoint_where_nobody_listens_is_worth_a_retry(cloud: dict[str, str]
     assert error["kind"] == "storeunavailable"
 
 
+@pytest.mark.runs
 def test_a_store_that_goes_away_in_the_middle_is_worth_a_retry_and_leaves_nothing_half_written(
     cloud: dict[str, str], bucket: str, faulty: FaultyProxy
 ) -> None:
@@ -180,6 +181,7 @@ def test_weights_of_another_architecture_are_named_for_what_they_are(
     assert files_of((tmp_path / "out").as_uri()) == {}
 
 
+@pytest.mark.runs
 def test_weights_that_changed_since_the_last_release_are_refused(
     released: Released, pictures: Path, tmp_path: Path
 ) -> None:
@@ -200,6 +202,7 @@ def test_weights_that_changed_since_the_last_release_are_refused(
 # --- training -----------------------------------------------------------------------------------
 
 
+@pytest.mark.runs
 def test_a_training_that_diverges_ends_with_5_and_the_step(
     tiny: dict[str, str], tmp_path: Path
 ) -> None:

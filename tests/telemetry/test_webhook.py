@@ -211,12 +211,14 @@ def words(
     return ["run", str(tmp_path / "missing"), str(tmp_path / "models")]
 
 
+@pytest.mark.runs
 def test_a_run_that_fails_says_so(receiver: Receiver, words: list[str]) -> None:
     assert main(words) == 3
     assert receiver.event["data"]["status"] == "failed"
     assert receiver.event["subject"] == "flowers"
 
 
+@pytest.mark.runs
 def test_sigterm_while_the_receiver_is_told_changes_nothing_of_the_outcome(
     receiver: Receiver, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -226,6 +228,7 @@ def test_sigterm_while_the_receiver_is_told_changes_nothing_of_the_outcome(
     assert json.loads((tmp_path / "result.json").read_text()) == receiver.event["data"]
 
 
+@pytest.mark.runs
 def test_only_the_chief_of_several_workers_tells(
     receiver: Receiver, words: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
