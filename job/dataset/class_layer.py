@@ -23,7 +23,7 @@ from job.dataset.folder_names import (
 )
 from job.dataset.names import first_names, printable
 from job.dataset.splits import AmbiguousLayoutError, find_parts
-from job.dataset.tree import Paths, group_by_folder
+from job.dataset.tree import Paths, group_by_folder, holds_only_folders
 from job.settings import SplitName
 
 # The words in names of folders whose images have no class.
@@ -71,7 +71,7 @@ def _refuse_lone_part(folders: Mapping[str, Paths]) -> None:
     """Refuse a part of a split that has classes in it, beside folders that are no parts."""
     for folder, below in sorted(folders.items()):
         part = read_part_name(folder)
-        if part and not part.rest and all(len(path) > 1 for path in below.values()):
+        if part and not part.rest and holds_only_folders(below):
             others = ", ".join(first_names(sorted(set(folders) - {folder})))
             raise AmbiguousLayoutError(
                 f"{printable(folder)} is named like a part of a split and holds folders, beside "
@@ -84,18 +84,15 @@ def _note_deeper_folders(paths: Paths, notes: list[str]) -> None:
 
     The deeper folders could be the classes.
     """
-    doubtful = []
-    for folder in sorted(group_by_folder(paths)):
-        if is_one_of(folder, CONTAINERS | UNNAMED):
-            doubtful.append(folder)
+    folders = sorted(group_by_folder(paths).items())
+    doubtful = [folder for folder, _ in folders if is_one_of(folder, CONTAINERS | UNNAMED)]
     if doubtful:
         notes.append(f"took folders for classes: {', '.join(first_names(doubtful))}")
     found = []
-    for folder, below in sorted(group_by_folder(paths).items()):
-        is_above = all(len(path) > 1 for path in below.values())
+    for folder, below in folders:
         names = set(group_by_folder(below)) - {folder}
         inner = sorted(name for name in names if not is_one_of(name, PICTURES))
-        if inner and is_above:
+        if inner and holds_only_folders(below):
             found.append(f"{printable(folder)} with {', '.join(first_names(inner))}")
     if found:
         notes.append(

@@ -15,7 +15,7 @@ from job.dataset.folder_names import (
 )
 from job.dataset.names import first_names, printable
 from job.dataset.splits import AmbiguousLayoutError, find_parts
-from job.dataset.tree import Paths, group_by_folder
+from job.dataset.tree import Paths, group_by_folder, holds_only_folders
 from job.settings import SplitName
 
 
@@ -44,7 +44,7 @@ def _find_names(names: Iterable[str], folder: str) -> set[str]:
 
 def _refuse_collections(folders: Mapping[str, Paths], inner: Mapping[str, set[str]]) -> None:
     """Refuse folders around classes that are called as such: `lung_set/<class>`, `a/<class>`."""
-    are_above = all(len(path) > 1 for below in folders.values() for path in below.values())
+    are_above = all(map(holds_only_folders, folders.values()))
     if len(folders) < 2 or not are_above or not all(inner.values()):
         return
     listed = "; ".join(first_names(sorted(folders)))

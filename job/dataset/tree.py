@@ -13,3 +13,8 @@ def group_by_folder(paths: Paths) -> dict[str, dict[str, tuple[str, ...]]]:
         if len(path) > 1:
             folders.setdefault(path[0], {})[name] = path[1:]
     return folders
+
+
+def holds_only_folders(paths: Paths) -> bool:
+    """Whether each file is in a folder of the first layer, and none beside those."""
+    return all(len(path) > 1 for path in paths.values())

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any, Self
 from urllib import request
-from urllib.error import HTTPError, URLError
+from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
 
 from job.telemetry.metrics import outcome_scores, package_version
-from job.telemetry.webhook import open_connection
+from job.telemetry.webhook import describe_failure, open_connection
 
 logger = logging.getLogger(__name__)
 
@@ -136,13 +136,8 @@ class Recording:
         try:
             record(self._server, self._run)
             self._failure = ""
-        except HTTPError as error:
-            # Not the reason in words: the server chooses it.
-            self._failure = f"HTTP {error.code}"
         except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
-            # Only the kind of error: its text may hold the address.
-            cause = error.reason if isinstance(error, URLError) else error
-            self._failure = type(cause).__name__
+            self._failure = describe_failure(error)
 
 
 def record(server: TrackingServer, run: TrackedRun) -> None:

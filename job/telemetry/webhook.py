@@ -105,15 +105,12 @@ class Posting:
                     self._failure = ""
                     return
             except HTTPError as error:
-                # Not the reason in words: the receiver chooses it.
-                self._failure = f"HTTP {error.code}"
+                self._failure = describe_failure(error)
                 error.close()
                 if error.code != 429 and error.code < 500:
                     return
             except (OSError, HTTPException, ValueError) as error:
-                # Only the kind of error: its text may hold the address.
-                cause = error.reason if isinstance(error, URLError) else error
-                self._failure = type(cause).__name__
+                self._failure = describe_failure(error)
 
 
 def _compose_request(settings: TelemetrySettings, body: bytes) -> request.Request:
@@ -129,6 +126,16 @@ def _compose_request(settings: TelemetrySettings, body: bytes) -> request.Reques
         headers[SIGNATURE_HEADER] = f"sha256={signature}"
     address = parts._replace(netloc=host, fragment="").geturl()
     return request.Request(address, body, headers, method="POST")
+
+
+def describe_failure(error: Exception) -> str:
+    """Why a request failed, in words that hold nothing of the address or of the other side."""
+    if isinstance(error, HTTPError):
+        # Not the reason in words: the receiver chooses it.
+        return f"HTTP {error.code}"
+    # Only the kind of error: its text may hold the address.
+    cause = error.reason if isinstance(error, URLError) else error
+    return type(cause).__name__
 
 
 def open_connection(given: request.Request) -> addinfourl:
