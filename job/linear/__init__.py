@@ -12,8 +12,8 @@ from job.linear.choices import (
     follow_path,
     out_of_fold,
 )
-from job.linear.probe import PENALTIES, Probe, solve_path
-from job.linear.quick import Head, solve
+from job.linear.probe import PENALTIES, Probe
+from job.linear.quick import Head, solve, solve_path
 from job.linear.rotated_trial import RotatedTrial, rotate_trial
 from job.linear.sample import FeatureGroup, Sample, join, spread
 from job.linear.trial import (

@@ -116,7 +116,8 @@ def _find_components(standardised: FloatArray) -> tuple[FloatArray, FloatArray]:
     is_wide = images < dimensions
     # The smaller of the two Gram matrices: both have the same eigenvalues.
     gram = standardised @ standardised.T if is_wide else standardised.T @ standardised
-    values, vectors = eigh(gram, overwrite_a=True)
+    # By divide and conquer, which takes little more than half of the time.
+    values, vectors = eigh(gram, overwrite_a=True, driver="evd")
     values, vectors = values[::-1], vectors[:, ::-1]
     kept = values > LEAST_VARIANCE * max(values[0], np.finfo(np.float32).tiny)
     values, vectors = values[kept], vectors[:, kept]

@@ -1,5 +1,7 @@
 """The solved head against scikit-learn's optimum, and what it makes of odd features."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
@@ -103,4 +105,6 @@ def test_the_path_goes_from_strong_to_weak_regularisation() -> None:
     norms = [
         float(np.linalg.norm(probe.kernel)) for probe in solve_path(features, targets, ones(60))
     ]
-    assert norms == sorted(norms)
+    # Each is solved to a millionth of the loss, at whose weak end the kernel hardly matters.
+    assert all(later > 0.999 * earlier for earlier, later in pairwise(norms))
+    assert norms[-1] > 5 * norms[0]

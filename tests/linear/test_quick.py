@@ -4,11 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from job.linear import PENALTIES, Probe, Sample, join, solve, solve_path, spread
+from job.linear import PENALTIES, Probe, Sample, join, quick, solve, solve_path, spread
 from tests.linear.conftest import HALVES
 
 Part = Callable[[int, int], Sample]
@@ -41,6 +41,39 @@ def test_the_quick_head_is_the_optimum_that_scikit_learn_finds(part: Part) -> No
     rival.fit(scaler.transform(sample.features), sample.labels)
     expected = rival.predict_proba(scaler.transform(unseen.features))
     np.testing.assert_allclose(probabilities(solve(sample, 3), unseen), expected, atol=0.02)
+
+
+@pytest.mark.parametrize("place", [0, 2, 4])
+def test_the_loss_on_the_path_is_within_two_percent_of_the_least(part: Part, place: int) -> None:
+    sample, penalty = part(0, 600), PENALTIES[place]
+    scaler = StandardScaler().fit(sample.features)
+    columns = scaler.transform(sample.features).astype(np.float64)
+
+    def compute_loss(kernel: np.ndarray, bias: np.ndarray) -> float:
+        """On standardised features: kernel [d, classes], bias [classes]."""
+        likelihoods = log_softmax(columns @ kernel + bias, axis=1)
+        own = likelihoods[np.arange(600), sample.labels]
+        return float(-own.sum() + penalty / 2 * (kernel**2).sum())
+
+    rival = LogisticRegression(C=1 / penalty, tol=1e-8, max_iter=5000)
+    rival.fit(columns, sample.labels)
+    ours = find_on_path(sample, penalty)
+    # The bias on raw features holds their means.
+    bias = ours.bias + scaler.mean_ @ ours.kernel
+    least = compute_loss(rival.coef_.T, rival.intercept_)
+    assert compute_loss(ours.kernel * scaler.scale_[:, None], bias) < 1.02 * least
+
+
+def test_images_that_are_taken_in_turns_give_the_same_head(
+    part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Of many classes not all images are compared at once, which bounds the memory.
+    sample = part(0, 300)
+    whole = solve(sample, 1.0)
+    monkeypatch.setattr(quick, "MOST_NUMBERS", 70 * sample.classes)
+    np.testing.assert_allclose(
+        probabilities(solve(sample, 1.0), sample), probabilities(whole, sample), atol=1e-3
+    )
 
 
 def test_factors_are_a_penalty_of_its_own_for_each_group(part: Part) -> None:
