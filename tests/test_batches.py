@@ -138,6 +138,25 @@ def test_evaluation_repeats_the_last_image_until_the_batch_is_full(feed: Feed) -
     assert (batch[2:] == 20).all()
 
 
+def test_few_images_are_the_bytes_that_they_are_among_many(
+    feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples = []
+    forms = {"JPEG": "RGB", "PNG": "RGBA", "BMP": "RGB", "GIF": "P", "WEBP": "RGBA"}
+    for number, (form, mode) in enumerate(forms.items()):
+        noise = np.random.default_rng(number).integers(0, 256, (33, 20 + number, 4), dtype=np.uint8)
+        path = tmp_path / form
+        Image.fromarray(noise).convert(mode).save(path, form)
+        examples.append(Example(path=path, name=form, label=0, sha256=form))
+    # More than one batch.
+    examples = (examples * EVALUATION_BATCH)[: EVALUATION_BATCH + 3]
+    few = np.concatenate([batch.numpy() for batch in feed.load_images(examples)])
+    monkeypatch.setattr(batches, "FEW_IMAGES", 0)
+    many = np.concatenate([batch.numpy() for batch in feed.load_images(examples)])
+    assert few.shape == (2 * EVALUATION_BATCH, SIZE, SIZE, 3)
+    assert few.tobytes() == many.tobytes()
+
+
 def test_balanced_class_weights_are_1_on_average_and_equal_by_class(feed: Feed) -> None:
     labels = batches.collect_labels(feed.splits.train)
     weights = replace(feed, class_weights="balanced").weigh_labels(labels)

@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 # Contents passed to the threads at a time: so often is progress reported and a stop noticed.
 BATCH = 256
 MOST_THREADS = 16
+# Up to so many contents are decoded without a graph, which takes seconds to trace and to optimize.
+FEW_CONTENTS = 64
 
 # A picture above 33 megapixels is decoded alone, so that no two of them need their memory at once.
 LARGE_PIXELS = 2**25
@@ -71,7 +73,7 @@ def judge_contents(
     if not unknown:
         return verdicts
 
-    judge = _make_judge()
+    judge = _make_judge(few=len(unknown) <= FEW_CONTENTS)
     num_threads = min(MOST_THREADS, len(os.sched_getaffinity(0)))
     digests = list(unknown)
     try:
@@ -87,23 +89,27 @@ def judge_contents(
 
 
 @functools.cache
-def _make_judge() -> Callable[[Path], Verdict]:
+def _make_judge(*, few: bool) -> Callable[[Path], Verdict]:
     """A function of a file, for many threads. Made once, because to trace its graph takes long.
 
-    TensorFlow releases the interpreter's lock while it decodes.
+    TensorFlow releases the interpreter's lock while it decodes. For `few` files there is no graph.
     """
     import tensorflow as tf
 
     from job import images
 
-    @tf.function(input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
     def decode_and_hash(encoded: Any) -> Any:
         """The difference hash of one image: string [] -> bool [64]."""
-        image = images.decode(encoded)
-        return compute_difference_hash(image)
+        with tf.device("CPU:0"):
+            image = images.decode(encoded)
+            return compute_difference_hash(image)
 
-    # Traced here, in one thread. Otherwise all threads would trace it at their first image.
-    traced = decode_and_hash.get_concrete_function()
+    compute_bits: Callable[[Any], Any] = decode_and_hash
+    if not few:
+        signature = [tf.TensorSpec([], tf.string)]
+        graph = tf.function(decode_and_hash, input_signature=signature, autograph=False)
+        # Traced here, in one thread. Otherwise all threads would trace it at their first image.
+        compute_bits = graph.get_concrete_function()
     alone = threading.Lock()
 
     def judge(path: Path) -> Verdict:
@@ -125,7 +131,7 @@ def _make_judge() -> Callable[[Path], Verdict]:
         is_large = width * height > LARGE_PIXELS
         try:
             with alone if is_large else nullcontext():
-                bits = traced(tf.constant(data)).numpy()
+                bits = compute_bits(tf.constant(data)).numpy()
         except tf.errors.InvalidArgumentError:
             rare_kind = formats.find_rare_kind(name, data)
             if rare_kind:

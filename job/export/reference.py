@@ -8,19 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from job.images import prepare_batch
-from job.settings import ImageFit
-
-
-def decode(encoded: list[bytes], size: int, fit: ImageFit) -> npt.NDArray[np.float32]:
-    """Decode image files as training does: float32 [len(encoded), size, size, 3]."""
-
-    @tf.function(autograph=False)
-    def decode_batch(images: Any) -> Any:
-        return prepare_batch(images, size, fit)
-
-    return decode_batch(tf.constant(encoded)).numpy()
-
 
 def classify(model: Any, pixels: Any) -> npt.NDArray[np.float32]:
     """Run a Keras model as a graph, in inference mode.

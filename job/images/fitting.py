@@ -3,9 +3,12 @@
 The resize is bilinear with antialias. Its result stays float32 and is never rounded to levels.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from job.images.decoding import decode
 from job.settings import ImageFit
@@ -53,6 +56,20 @@ def prepare_batch(encoded: Tensor, size: int, fit: ImageFit) -> Tensor:
     """Prepare each of many images (or of none): string [n] -> float32 [n, size, size, 3]."""
     signature = tf.TensorSpec([size, size, 3], tf.float32)
     return tf.map_fn(lambda one: prepare(one, size, fit), encoded, fn_output_signature=signature)
+
+
+def prepare_few(encoded: Sequence[bytes], size: int, fit: ImageFit) -> NDArray[np.float32]:
+    """Prepare some files without a graph: float32 [n, size, size, 3], the bytes of `prepare`.
+
+    The graph of the decoder takes seconds to trace and to optimize. That pays from some hundred
+    images on.
+    """
+    prepared = np.empty((len(encoded), size, size, 3), np.float32)
+    # Where `tf.data` decodes too. A GPU would round differently.
+    with tf.device("CPU:0"):
+        for number, one in enumerate(encoded):
+            prepared[number] = prepare(tf.constant(one), size, fit).numpy()
+    return prepared
 
 
 def _resize_image(image: Tensor, sides: Any) -> Tensor:

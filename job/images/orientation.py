@@ -18,6 +18,7 @@ from job.images.blocks import (
     read_png_chunk,
     read_webp_chunk,
 )
+from job.images.branches import ENCODED, rare_branch
 
 Tensor = Any
 
@@ -41,6 +42,7 @@ ENTRY_BYTES = 12
 MOST_EXIF_BYTES = 1 << 16
 
 
+@rare_branch(ENCODED)
 def read_orientation(encoded: Tensor) -> Tensor:
     """Read the EXIF orientation of an encoded image.
 
@@ -63,7 +65,7 @@ def read_orientation(encoded: Tensor) -> Tensor:
         default=lambda: tf.constant(b""),
     )
     is_empty = tf.equal(exif, b"")
-    return tf.cond(is_empty, lambda: UPRIGHT, lambda: _parse_exif(exif))
+    return tf.cond(is_empty, lambda: tf.constant(UPRIGHT), lambda: _parse_exif(exif))
 
 
 def _find_in_png(encoded: Tensor) -> Tensor:

@@ -5,7 +5,8 @@ Imported late: TensorFlow comes with it.
 
 from job.audit import Splits
 from job.export import Bundle, Exporter, ExportRequest
-from job.export.reference import classify, decode, read_padded
+from job.export.reference import classify, read_padded
+from job.images import prepare_few
 from job.model import Classifier
 from job.pipeline.outcome import Network, TrainedClassifier
 from job.settings import Settings
@@ -45,7 +46,7 @@ def finish_export(
     classifier = trained.classifier
     request = _describe_export(settings, classifier, trained.splits, trained.training)
     encoded = read_padded(request.images, request.batch_size)
-    pixels = decode(encoded, classifier.image_size, settings.backbone.image_fit)
+    pixels = prepare_few(encoded, classifier.image_size, settings.backbone.image_fit)
     probabilities = classify(classifier.model, pixels)[: len(request.images)]
     exporter.start(request).send_reference(pixels, probabilities)
 

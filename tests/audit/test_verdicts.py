@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from job.audit import Census, formats, hold_out, inspect
+from job.audit import Census, formats, hold_out, inspect, verdicts
 from job.dataset import Dataset, Record
 from job.errors import DatasetError, Interrupted
 from job.telemetry import Progressed
@@ -158,6 +158,33 @@ def test_a_broken_image_is_left_out_with_its_reason(kind: str, folder: Folder) -
     ]
     assert len(census.kept) == 22
     assert census.left_out == 1
+
+
+def test_a_few_contents_get_the_verdicts_that_they_get_among_many(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Few are decoded without a graph. Every kind of file, and noise, whose hashes are tight.
+    for kind, (data, _) in BROKEN.items():
+        folder.add(f"cat/{kind}", data)
+    random = np.random.default_rng(2)
+    for form in ("JPEG", "PNG", "BMP", "GIF", "WEBP"):
+        whole = encode(picture(600), form)
+        folder.add(f"cat/{form}", whole)
+        for number in range(4):
+            at = int(random.integers(4, len(whole)))
+            folder.add(f"cat/{form} {number}", patched(whole, at, random.bytes(3)))
+    for seed in range(8):
+        noise = np.random.default_rng(seed).integers(0, 256, (31, 45, 3), dtype=np.uint8)
+        folder.add(f"dog/noise {seed}", encode(Image.fromarray(noise), "JPEG"))
+    recorder: Any = RecordedProgress()
+    found = []
+    for most in (1000, 0):
+        monkeypatch.setattr(verdicts, "FEW_CONTENTS", most)
+        cache = tmp_path / f"cache {most}"
+        found.append(verdicts.judge_contents(folder.records, cache, recorder))
+    few, many = found
+    assert len(few) > len(BROKEN)
+    assert few == many
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "GIF", "WebP"])

@@ -65,6 +65,7 @@ def examine(name: str) -> None:
     from job import export, model
     from job.export import reference
     from job.export.operations import require_known_operations
+    from job.images import prepare_few
     from job.weights import NO_WEIGHTS
 
     tf.config.threading.set_intra_op_parallelism_threads(THREADS)
@@ -77,12 +78,10 @@ def examine(name: str) -> None:
         )
         classifier = model.build(spec, NO_WEIGHTS)
         size, fit = classifier.image_size, request.backbone.image_fit
-        pixels = reference.decode([picture.read_bytes() for picture in pictures], size, fit)
+        pixels = prepare_few([picture.read_bytes() for picture in pictures], size, fit)
         initial = read_scales(classifier.backbone)
         enliven(classifier, pixels)
-        batch = reference.decode(
-            reference.read_padded(request.images, request.batch_size), size, fit
-        )
+        batch = prepare_few(reference.read_padded(request.images, request.batch_size), size, fit)
         probabilities = reference.classify(classifier.model, batch)[: len(request.images)]
         variables = [variable.numpy() for variable in classifier.model.variables]
         require_distinct_answers(probabilities)

@@ -78,13 +78,14 @@ def trained(images: list[Path]) -> Trained:
     """
     from job import model
     from job.export import reference
+    from job.images import prepare_few
     from job.weights import NO_WEIGHTS
 
     backbone = BackboneSettings(name="MobileNet", weights="none", image_size=SIZE)
     spec = model.ClassifierSpec(backbone=backbone, head=HeadSettings(), classes=CLASSES, seed=3)
     classifier = model.build(spec, NO_WEIGHTS)
     encoded = reference.read_padded(images, 8)
-    pixels = reference.decode(encoded, SIZE, "letterbox")
+    pixels = prepare_few(encoded, SIZE, "letterbox")
     enliven(classifier.model, pixels)
     request = ExportRequest(
         backbone=backbone,
@@ -505,7 +506,8 @@ def variants(folder: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize("fit", ["letterbox", "crop", "squash"])
 def test_preprocess_py_makes_what_the_graph_makes(tmp_path: Path, fit: Any) -> None:
-    from job.export import companions, reference
+    from job.export import companions
+    from job.images import prepare_few
 
     files = variants(tmp_path)
     (tmp_path / "preprocess.json").write_text(
@@ -515,7 +517,7 @@ def test_preprocess_py_makes_what_the_graph_makes(tmp_path: Path, fit: Any) -> N
     script.write_text(Path(preprocess.__file__).read_text())
 
     ours = companions.run(script, list(files.values()), len(files))
-    graph = reference.decode([path.read_bytes() for path in files.values()], 40, fit)
+    graph = prepare_few([path.read_bytes() for path in files.values()], 40, fit)
     assert ours.shape == graph.shape
     assert ours.dtype == np.float32
     differences = {

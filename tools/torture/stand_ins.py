@@ -416,7 +416,7 @@ def install() -> None:
 
     for module in (verdicts, fetching, parallel):
         module.ThreadPoolExecutor = OneAfterTheOther  # type: ignore[attr-defined]
-    verdicts._make_judge = lambda: _judge_content  # type: ignore[assignment]
+    verdicts._make_judge = lambda **_: _judge_content  # type: ignore[assignment]
     records.version = functools.cache(records.version)  # type: ignore[attr-defined]
     # A world has few images.
     decision.LEAST_COMPARABLE = 2
