@@ -58,7 +58,7 @@ def prepare_model(place: Workplace) -> Sides:
             **_name_run(folder, pictures),
             "GRAFT_BACKBONE_IMAGE_SIZE": str(SIDE),
             "GRAFT_TRANSFER_MODE": "none",
-            "GRAFT_EXPORT_FORMATS": "keras",
+            "GRAFT_EXPORT_FORMATS": "saved_model",
             "GRAFT_RESULT_PATH": str(result),
         }
         sample = time_command((*GRAFT, "run"), variables)
