@@ -4,7 +4,8 @@
     python -m tools.bench.scaling 5000 1000       # one cell, as JSON
 
 The features are drawn from a seed, as wide as those of EfficientNetLite0. Classes overlap, so that
-the penalties differ. 80 % of the images are learnt from, and 20 % judge. Cells beyond what is
+the penalties differ. 80 % of the images are learnt from, and 20 % judge: a head is solved for each
+penalty, as `job.training` does it where 200 images or more judge. Cells beyond what is
 measured are marked: each is extrapolated linearly in the images from the two before it.
 """
 
@@ -16,6 +17,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from job.linear import Sample, solve_path
+from job.scores import log_loss
 
 WIDTH = 1280
 MEASURED_IMAGES = (1_000, 5_000)
@@ -43,10 +47,7 @@ def main(images: str = "", classes: str = "") -> None:
 
 
 def measure_cell(images: int, classes: int) -> tuple[float, float]:
-    """Seconds of CPU of one solve, and the megabytes that it adds to its samples."""
-    from job.linear import Sample
-    from job.training.head import solve_head
-
+    """Seconds of CPU of one path of penalties, and the megabytes that it adds to its samples."""
     draw = np.random.default_rng(0)
     labels = np.arange(images) % classes
     centres = draw.standard_normal((classes, WIDTH), np.float32)
@@ -62,7 +63,8 @@ def measure_cell(images: int, classes: int) -> tuple[float, float]:
     learnt, judged = (sample.take(np.flatnonzero(rows)) for rows in (~judges, judges))
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     began = time.process_time()
-    solve_head(learnt, judged, "accuracy")
+    for probe in solve_path(learnt.features, learnt.targets, learnt.weights):
+        log_loss(judged.labels, probe.logits(judged.features))
     seconds = time.process_time() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return seconds, peak - pages * resource.getpagesize() / 2**20
