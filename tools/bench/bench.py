@@ -1,7 +1,7 @@
 """`make bench`: one table of what Graft costs beside its rivals, in `docs/results.json` and `.md`.
 
     python -m tools.bench.bench                      # everything: about an hour on two cores
-    python -m tools.bench.bench --quick              # less data and fewer turns: half of that
+    python -m tools.bench.bench --quick              # less data and fewer turns: about 20 minutes
     python -m tools.bench.bench --rows same,settings-error    # these rows anew, the others stay
     python -m tools.bench.bench --render             # the page alone, from the JSON
 
