@@ -104,7 +104,7 @@ class DatasetCache:
     def get(self, content: str, size: int | None = None) -> File | None:
         """The file with this SHA-256, unless it is missing or has another size."""
         location = self._locate_content(content)
-        found = _read_size(location)
+        found = read_size(location)
         if found is None or size not in (None, found):
             return None
         return File(location, content, found)
@@ -121,7 +121,9 @@ class DatasetCache:
         content = sha256(path)
         size = path.stat().st_size
         final = self._locate_content(content)
-        Path(final).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(final).parent
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
         # Another run may keep the same content at the same time: both files are equal.
         path.replace(final)
         return File(final, content, size)
@@ -182,7 +184,7 @@ class DatasetCache:
             used = 0
             for folder, _, names in os.walk(self._folder):
                 for name in names:
-                    size = _read_size(f"{folder}/{name}")
+                    size = read_size(f"{folder}/{name}")
                     used += _round_to_blocks(size or 0)
             least = used + needed
             if least > self._limit:
@@ -203,7 +205,7 @@ class DatasetCache:
         return f"{self._folder}/objects/{content[:2]}/{content}"
 
 
-def _read_size(location: str) -> int | None:
+def read_size(location: str | Path) -> int | None:
     """The file's size in bytes, or None: other runs add and delete files at any time."""
     try:
         return Path(location).stat().st_size

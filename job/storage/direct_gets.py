@@ -21,7 +21,7 @@ from job.storage.signatures import sign_headers
 # An answer that breaks off loses at most this much.
 PIECE_BYTES = 1 << 18
 # More is not the head of an answer of S3.
-MAX_HEAD_LINES = 200
+MAX_HEAD_BYTES = 1 << 16
 # So long the first requests of other threads wait for what the very first one shows.
 LEARNING_SECONDS = 1.0
 # Of the SDK's headers those that belong to one request, or to its signature.
@@ -154,14 +154,15 @@ class DirectAnswer:
     def __init__(self, pool: Any, request: bytes) -> None:
         self._pool = pool
         self._connection = pool._get_conn()
-        self._file: Any = None
         try:
             if self._connection.sock is None:
                 self._connection.connect()
-            self._connection.sock.settimeout(pool.timeout.read_timeout)
-            self._connection.sock.sendall(request)
-            self._file = self._connection.sock.makefile("rb", PIECE_BYTES)
-            self.status, self.headers = _read_head(self._file)
+            # A file around the socket would copy each piece once more.
+            self._socket = self._connection.sock
+            self._socket.settimeout(pool.timeout.read_timeout)
+            self._socket.sendall(request)
+            head, self._received = _receive_head(self._socket)
+            self.status, self.headers = _parse_head(head)
         except BaseException:
             self._release(reusable=False)
             raise
@@ -170,15 +171,17 @@ class DirectAnswer:
         self.left = int(length) if is_plain else None
 
     def read(self, size: int) -> bytes:
-        """The next bytes of the body, less than `size` only at its end or where it breaks off.
+        """The next bytes of the body, at most `size`. None are left where it is empty.
 
         Raises:
             ProtocolError: it broke off here.
         """
         if not self.left:
             return b""
+        most = min(size, self.left)
+        piece, self._received = self._received[:most], self._received[most:]
         try:
-            piece: bytes = self._file.read(min(size, self.left))
+            piece = piece or self._socket.recv(most)
         except OSError as error:
             raise ProtocolError(f"The answer broke off: {error}") from error
         if not piece:
@@ -194,8 +197,6 @@ class DirectAnswer:
 
     def _release(self, *, reusable: bool) -> None:
         connection, self._connection = self._connection, None
-        if self._file:
-            self._file.close()
         if not reusable:
             connection.close()
         self._pool._put_conn(connection)
@@ -218,25 +219,39 @@ def encode_key(key: str) -> str:
     return quote(key, safe="/~")
 
 
-def _read_head(file: Any) -> tuple[int, dict[str, str]]:
+def _receive_head(connection: Any) -> tuple[bytes, bytes]:
+    """The head of an answer, and the first bytes of its body.
+
+    Raises:
+        ProtocolError: it broke off, or has no end.
+    """
+    received = b""
+    while b"\r\n\r\n" not in received:
+        piece = connection.recv(PIECE_BYTES)
+        if not piece or len(received) > MAX_HEAD_BYTES:
+            raise ProtocolError("The head of the answer is broken")
+        received += piece
+    head, _, body = received.partition(b"\r\n\r\n")
+    return head, body
+
+
+def _parse_head(head: bytes) -> tuple[int, dict[str, str]]:
     """Status and headers of an answer.
 
     Raises:
-        ProtocolError: this is not HTTP, or broke off.
+        ProtocolError: this is not HTTP.
     """
-    version, _, rest = file.readline(1 << 16).partition(b" ")
-    if not version.startswith(b"HTTP/1.") or not rest[:3].isdigit():
+    first, *lines = head.decode("latin-1").split("\r\n")
+    version, _, rest = first.partition(" ")
+    if not version.startswith("HTTP/1.") or not (rest[:3].isascii() and rest[:3].isdigit()):
         raise ProtocolError("The answer is not HTTP")
     headers: dict[str, str] = {}
-    for _ in range(MAX_HEAD_LINES):
-        line = file.readline(1 << 16)
-        if line in (b"\r\n", b"\n"):
-            return int(rest[:3]), headers
-        name, colon, value = line.decode("latin-1").partition(":")
+    for line in lines:
+        name, colon, value = line.partition(":")
         if not colon:
-            break
+            raise ProtocolError("The head of the answer is broken")
         headers[name.strip().lower()] = value.strip()
-    raise ProtocolError("The head of the answer is broken")
+    return int(rest[:3]), headers
 
 
 def _as_text(value: str | bytes) -> str:

@@ -8,18 +8,26 @@ from pathlib import Path
 from typing import IO, cast
 
 from job.errors import SettingsError, StoreUnavailable
-from job.files import NO_SPACE, flush_to_disk
+from job.files import NO_SPACE, flush_to_disk, make_folder
 from job.storage.atomic import open_locked
 from job.storage.digests import compute_checksum
 from job.storage.store import ContentDamaged, Entry, Store
 
 
-def download(store: Store, key: str, path: Path, expected: Entry) -> None:
+def download(store: Store, key: str, path: Path, expected: Entry, *, durable: bool = True) -> None:
     """Download an object to the local `path`, which is whole and verified or not there at all.
 
     The bytes go through `<path>.<version>.part`, which a later call continues. Each version of the
     object has its own part. Size and checksum (`Store.checksum`) are verified before the file gets
     its name.
+
+    Args:
+        store: where the object is.
+        key: of the object.
+        path: where its content goes.
+        expected: the version that is wanted.
+        durable: whether a file of this name is whole even after a power cut. Otherwise it may be
+            shorter then.
 
     Raises:
         StoreConflict: the object is no longer the `expected` one.
@@ -30,14 +38,15 @@ def download(store: Store, key: str, path: Path, expected: Entry) -> None:
     version = hashlib.sha256(f"{expected.size} {expected.etag}".encode()).hexdigest()[:16]
     part = path.with_name(f"{path.name}.{version}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         # The kept part may be what is wrong, so the second attempt starts from nothing.
         for from_nothing in (False, True):
             with open_locked(part, "a+b") as file:
                 if from_nothing:
                     file.truncate(0)
                 if _receive(store, key, expected, file):
-                    flush_to_disk(file)
+                    if durable:
+                        flush_to_disk(file)
                     part.rename(path)
                     return
                 file.truncate(0)

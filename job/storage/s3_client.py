@@ -3,6 +3,8 @@
 import errno
 import os
 import ssl
+from contextlib import suppress
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.configprovider import ConfiguredEndpointProvider
 from botocore.exceptions import BotoCoreError
+from botocore.utils import parse_timestamp
 
 from job.errors import SettingsError
 from job.storage.s3_errors import WEB_PAGE, explain_unreadable_file, translate_error
@@ -41,6 +44,8 @@ def create_client(*, anonymous: bool = False) -> Any:
         core = botocore.session.get_session()
         models = _get_models(core.get_config_variable("data_path"))
         core.register_component("data_loader", models)
+        parsers = core.get_component("response_parser_factory")
+        parsers.set_parser_defaults(timestamp_parser=read_moment)
         _require_ca_bundle(core)
         session = boto3.session.Session(botocore_session=core)
         # Signatures need a region, and S3 finds the real one.
@@ -67,6 +72,15 @@ def create_client(*, anonymous: bool = False) -> Any:
 def _get_models(data_path: str | None) -> Any:
     """The SDK's descriptions of services. Each client would read them anew, in 0.15 s of CPU."""
     return botocore.loaders.create_loader(data_path)
+
+
+def read_moment(text: str) -> datetime:
+    """A time as a server writes it. The SDK's own parser takes 0.1 ms for each object of a list."""
+    if text.endswith("Z"):
+        with suppress(ValueError):
+            return datetime.fromisoformat(text)
+    moment: datetime = parse_timestamp(text)
+    return moment
 
 
 def _mark_web_page(operation_model: Any, response_dict: Any, **_: Any) -> None:

@@ -1,5 +1,6 @@
 """The table of `make bench`: how rows are measured, judged, merged and written."""
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from tools.bench import bench
-from tools.bench.measuring import Better, Measure, Sample, Sides, time_work
+from tools.bench.measuring import Better, Measure, Sample, Sides, Workplace, time_work
 from tools.bench.rendering import render
 from tools.bench.results import bootstrap_median, judge, make_row, merge_rows
 
@@ -51,26 +52,38 @@ def test_every_row_of_the_page_can_be_measured_again() -> None:
     assert len(names) == len(bench.MEASURES)
 
 
-def test_the_sides_of_all_rows_take_turns_and_change_who_begins() -> None:
+def test_the_sides_of_a_row_take_turns_and_change_who_begins(tmp_path: Path) -> None:
     seen: list[str] = []
 
-    def prepare(name: str) -> Callable[[Any], Sides]:
+    def prepare(_: Any) -> Sides:
         def work(side: str) -> Callable[[], Sample]:
-            return lambda: time_work(lambda: seen.append(f"{name} {side}"))
+            return lambda: time_work(lambda: seen.append(side))
 
-        return lambda _: Sides(work("ours"), work("rival"), {"pictures": 4})
+        return Sides(work("ours"), work("rival"), {"pictures": 4})
 
-    measures = [_make_measure("a", prepare=prepare("a")), _make_measure("b", prepare=prepare("b"))]
-    rows = bench.measure_rows(measures, quick=True)
-    assert seen == [
-        *("a ours", "a rival", "b ours", "b rival"),
-        *("a rival", "a ours", "b rival", "b ours"),
-        *("a ours", "a rival", "b ours", "b rival"),
-    ]
-    assert [(row["name"], row["turns"], row["notes"]) for row in rows] == [
-        ("a", 3, {"pictures": 4}),
-        ("b", 3, {"pictures": 4}),
-    ]
+    with contextlib.ExitStack() as stack:
+        place = Workplace(tmp_path, quick=True, stack=stack)
+        row = bench.measure_row(_make_measure(prepare=prepare), place)
+    assert seen == ["ours", "rival", "rival", "ours", "ours", "rival"]
+    assert (row["turns"], row["profile"], row["notes"]) == (3, "quick", {"pictures": 4})
+
+
+def test_a_row_is_written_at_once_and_one_that_fails_stops_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "results.json"
+
+    def look_and_fail(_: Any) -> Sides:
+        assert [row["name"] for row in json.loads(out.read_text())["rows"]] == ["a"]
+        raise SystemExit("There is no rival here.")
+
+    measures = (_make_measure("a"), _make_measure("b", prepare=look_and_fail), _make_measure("c"))
+    monkeypatch.setattr(bench, "MEASURES", measures)
+    with pytest.raises(SystemExit, match=r": b\.$"):
+        bench.main(["--quick", "--out", str(out)])
+    found = json.loads(out.read_text())
+    assert [row["name"] for row in found["rows"]] == ["a", "c"]
+    assert out.with_suffix(".md").read_text() == render(found)
 
 
 @pytest.mark.parametrize(

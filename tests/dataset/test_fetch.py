@@ -373,6 +373,20 @@ def test_a_file_that_arrived_whole_just_before_a_run_died_is_not_fetched_again(
     assert gets(faulty) == []
 
 
+def test_a_file_that_a_power_cut_cut_short_before_it_was_kept_is_fetched_again(
+    bucket: str,
+    fetch_uri: Callable[..., Dataset],
+    survey_uri: Callable[[str], Listing],
+    tmp_path: Path,
+) -> None:
+    fill(bucket, {"rose/1.jpg": b"one"})
+    listing = survey_uri(bucket)
+    with open_cache(tmp_path / "cache", None, listing.root) as cache:
+        arrival = cache.incoming_path(listing.entries[0])
+    arrival.write_bytes(b"")
+    assert seen(fetch_uri(bucket, listing=listing)) == {"rose/1.jpg": ("rose", b"one")}
+
+
 def test_an_archive_that_changed_since_it_was_listed_is_worth_a_retry(
     fetch_uri: Callable[..., Dataset],
     survey_uri: Callable[[str], Listing],

@@ -1,9 +1,11 @@
 """GETs past the AWS SDK: the same requests, and the SDK's own answers where they fail."""
 
 import datetime
-import io
+import socket
 import ssl
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from hashlib import shake_256
 from ipaddress import ip_address
@@ -16,7 +18,7 @@ from botocore.credentials import ReadOnlyCredentials
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from urllib3 import HTTPSConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ProtocolError
 
 from job.addresses import Access
@@ -29,7 +31,7 @@ from job.errors import (
     StoreUnavailable,
 )
 from job.storage import Entry, Store, connect, download
-from job.storage.direct_gets import _read_head, encode_key
+from job.storage.direct_gets import DirectAnswer, encode_key
 from job.storage.s3 import S3Store
 from job.storage.signatures import sign_headers
 from tests.conftest import FaultyProxy
@@ -291,17 +293,49 @@ def write_certificate(folder: Path) -> Path:
     return path
 
 
+@contextmanager
+def answer_with(answer: bytes, length: int = 1 << 16) -> Iterator[HTTPConnectionPool]:
+    """Connections to a server that sends this in pieces, whatever it is asked, and ends them."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def send() -> None:
+            connection, _ = server.accept()
+            # The client may have heard enough.
+            with connection, suppress(OSError):
+                connection.recv(1 << 16)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for start in range(0, len(answer), length):
+                    connection.sendall(answer[start : start + length])
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        with HTTPConnectionPool(*server.getsockname()) as pool:
+            yield pool
+        thread.join()
+
+
 @pytest.mark.parametrize(
     "head",
     [
         b"",
-        b"SSH-2.0-server\r\n",
+        b"SSH-2.0-server\r\n\r\n",
         b"HTTP/1.1 good\r\n\r\n",
+        b"HTTP/1.1 \xb2\xb2\xb2 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nETag: x\r\n",
         b"HTTP/1.1 200 OK\r\nno header\r\n\r\n",
-        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 1000 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 100_000,
     ],
 )
 def test_a_broken_head_is_not_an_answer(head: bytes) -> None:
-    with pytest.raises(ProtocolError):
-        _read_head(io.BytesIO(head))
+    with answer_with(head) as pool, pytest.raises(ProtocolError):
+        DirectAnswer(pool, b"GET /")
+
+
+@pytest.mark.parametrize("length", [1, 7, 1000])
+def test_an_answer_is_the_same_in_pieces_of_any_length(length: int) -> None:
+    whole = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nab\r\n\r\ncde"
+    with answer_with(whole, length) as pool:
+        answer = DirectAnswer(pool, b"GET /")
+        pieces = [answer.read(5) for _ in range(9)]
+        answer.close()
+    assert (answer.status, b"".join(pieces), answer.left) == (200, b"ab\r\n\r\ncde", 0)

@@ -16,6 +16,7 @@ import botocore.exceptions
 import pytest
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from botocore.utils import parse_timestamp
 from urllib3.exceptions import ProtocolError
 
 from job.errors import (
@@ -28,7 +29,7 @@ from job.errors import (
 )
 from job.storage import Checksum, Entry, Store, connect, download
 from job.storage.s3 import S3Store
-from job.storage.s3_client import create_client
+from job.storage.s3_client import create_client, read_moment
 from job.storage.s3_errors import find_kind, translate_error
 from tests.conftest import FaultyProxy
 
@@ -601,3 +602,18 @@ def test_an_answer_is_judged_by_its_code_and_status(
 
 def test_a_connection_that_breaks_below_the_sdk_is_unavailable() -> None:
     assert type(translate_error(ProtocolError("reset"), "s3://b")) is StoreUnavailable
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-02-03T04:05:06Z",
+        "2026-02-03T04:05:06.789Z",
+        "2026-02-03T04:05:06+01:00",
+        "Tue, 03 Feb 2026 04:05:06 GMT",
+        "1770091506",
+    ],
+)
+def test_a_moment_is_read_as_by_the_sdk(text: str) -> None:
+    assert read_moment(text) == parse_timestamp(text)
+    assert read_moment(text).tzinfo is not None

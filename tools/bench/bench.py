@@ -1,12 +1,13 @@
 """`make bench`: one table of what Graft costs beside its rivals, in `docs/results.json` and `.md`.
 
     python -m tools.bench.bench                      # everything: about an hour on two cores
-    python -m tools.bench.bench --quick              # less data and fewer turns: some minutes
+    python -m tools.bench.bench --quick              # less data and fewer turns: about 20 minutes
     python -m tools.bench.bench --rows same,settings-error    # these rows anew, the others stay
     python -m tools.bench.bench --render             # the page alone, from the JSON
 
-The rows take turns, and both sides of a row follow each other. So all of them share whatever else
-the machine is doing, and ratios are what to rely on.
+Both sides of a row follow each other in turns. So they share whatever else the machine is doing,
+and ratios are what to rely on. Each row is in both files as soon as it is measured, and one that
+fails does not keep the others from it.
 """
 
 import argparse
@@ -14,12 +15,15 @@ import contextlib
 import functools
 import json
 import os
+import sys
 import tempfile
-from collections.abc import Sequence
+import time
+import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tools.bench import decoding, starting, training
+from tools.bench import decoding, nights, pull, starting, training
 from tools.bench.measuring import Measure, Sample, Sides, Workplace
 from tools.bench.rendering import render
 from tools.bench.results import describe_machine, make_row, merge_rows
@@ -27,8 +31,30 @@ from tools.paths import ROOT
 
 RESULTS = ROOT / "docs" / "results.json"
 BARE = "`tf.io.decode_jpeg` of the same JPEGs on two threads"
+FIRST_RUN = "the first `graft run` on the same images, measured once"
 
 MEASURES = (
+    # The pulls come before TensorFlow is imported here, as they do in a run.
+    Measure(
+        name="pull-small",
+        ours="pull of objects of 100 KB, verified, hashed and kept",
+        rival="s5cmd, which verifies nothing",
+        better="higher",
+        prepare=pull.prepare_small,
+        turns=(3, 9),
+        floor=1.0,
+        goal=1.5,
+    ),
+    Measure(
+        name="pull-large",
+        ours="pull of objects of 64 MB, verified",
+        rival="s5cmd, which verifies nothing",
+        better="higher",
+        prepare=pull.prepare_large,
+        turns=(3, 9),
+        floor=1.0,
+        goal=1.2,
+    ),
     Measure(
         name="same",
         ours="bare decoding",
@@ -58,7 +84,7 @@ MEASURES = (
     ),
     Measure(
         name="model",
-        ours="`graft run` in mode none without any cache, to its release in one format",
+        ours="`graft run` in mode none without any cache, to its release as SavedModel",
         rival="the Keras guide, 2 + 1 epochs, to `model.keras`",
         better="higher",
         prepare=starting.prepare_model,
@@ -110,7 +136,7 @@ MEASURES = (
         rival="the same without",
         better="lower",
         prepare=training.prepare_watched_step,
-        turns=(5, 15),
+        turns=(4, 15),
         floor=1.02,
         goal=1.005,
     ),
@@ -124,6 +150,44 @@ MEASURES = (
         floor=1.02,
         goal=1.005,
     ),
+    Measure(
+        name="night-unchanged",
+        ours="`graft run` from S3 in mode none, with nothing new",
+        rival=FIRST_RUN,
+        better="lower",
+        prepare=nights.prepare_unchanged,
+        turns=(3, 9),
+        floor=0.1,
+        goal=0.01,
+    ),
+    Measure(
+        name="night-new",
+        ours="`graft run` from S3 in mode none, with 1 % new images",
+        rival=FIRST_RUN,
+        better="lower",
+        prepare=nights.prepare_new,
+        turns=(1, 3),
+        floor=0.15,
+        goal=0.05,
+    ),
+    Measure(
+        name="export",
+        ours="the phase `export`, SavedModel and `.keras`",
+        rival=FIRST_RUN,
+        better="lower",
+        prepare=nights.prepare_export,
+        turns=(1, 1),
+    ),
+    Measure(
+        name="overlap",
+        ours="pull and everything after it",
+        rival="the longer one of both",
+        better="lower",
+        prepare=nights.prepare_overlap,
+        turns=(1, 1),
+        floor=1.15,
+        goal=1.03,
+    ),
 )
 
 
@@ -136,47 +200,53 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--render", action="store_true", help="only write the page")
     options = parser.parse_args(arguments)
     found = json.loads(options.out.read_text()) if options.out.exists() else None
-    if not options.render:
-        measures = _choose_measures(options.rows)
-        before = found if options.rows else None  # all rows are a table of their own
-        # Refuses another machine before any time is spent on it.
-        merge_rows(before, describe_machine(), ())
-        rows = measure_rows(measures, quick=options.quick)
-        found = merge_rows(before, describe_machine(), rows)
-        options.out.write_text(json.dumps(found, indent=2) + "\n")
-    if found is None:
-        raise SystemExit(f"{options.out} does not exist. Measure something first.")
-    page = options.out.with_suffix(".md")
-    page.write_text(render(found))
-    print(page.read_text())
+    if options.render:
+        if found is None:
+            raise SystemExit(f"{options.out} does not exist. Measure something first.")
+        _write_results(options.out, found)
+        return
+    measures = _choose_measures(options.rows)
+    # All rows are a table of their own. Some of them join those of this machine.
+    found = merge_rows(found if options.rows else None, describe_machine(), ())
+    failed = _measure_all(measures, options, found)
+    if failed:
+        raise SystemExit(f"Not measured, for the reasons above: {', '.join(failed)}.")
 
 
-def measure_rows(measures: Sequence[Measure], *, quick: bool) -> list[dict[str, Any]]:
-    """Measure rows in turns, and return them as they are in the file.
-
-    Which side begins changes from turn to turn, since what follows something may find its files in
-    memory or the machine busy with what it has left.
-    """
-    turns: dict[str, list[tuple[Sample, Sample]]] = {measure.name: [] for measure in measures}
-    sides: dict[str, Sides] = {}
-    loads: dict[str, float] = {}
+def _measure_all(
+    measures: Sequence[Measure], options: argparse.Namespace, found: dict[str, Any]
+) -> list[str]:
+    """Measure rows and write each one when it is done. Returns the names of those that failed."""
+    failed = []
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graft-bench-")))
         for measure in measures:
             own = folder / measure.name
             own.mkdir()
-            loads[measure.name] = os.getloadavg()[0]
-            sides[measure.name] = measure.prepare(Workplace(own, quick, stack))
-        for turn in range(max(measure.turns[not quick] for measure in measures)):
-            for measure in measures:
-                if turn < measure.turns[not quick]:
-                    turns[measure.name].append(_take_turn(sides[measure.name], turn))
-    profile = "quick" if quick else "full"
-    rows = []
-    for measure in measures:
-        name = measure.name
-        rows.append(make_row(measure, turns[name], sides[name].notes, profile, loads[name]))
-    return rows
+            began = time.monotonic()
+            try:
+                row = measure_row(measure, Workplace(own, options.quick, stack))
+            except (Exception, SystemExit):  # noqa: BLE001 - the other rows are still worth it
+                traceback.print_exc()
+                failed.append(measure.name)
+                continue
+            seconds = time.monotonic() - began
+            print(f"{measure.name}: {row['ratio']:.3g}, in {seconds:.0f} s", file=sys.stderr)
+            found = merge_rows(found, found["machine"], [row])
+            _write_results(options.out, found)
+    return failed
+
+
+def measure_row(measure: Measure, place: Workplace) -> dict[str, Any]:
+    """Measure one row in turns, and return it as it is in the file.
+
+    Which side begins changes from turn to turn, since what follows something may find its files in
+    memory or the machine busy with what it has left.
+    """
+    load = os.getloadavg()[0]
+    sides = measure.prepare(place)
+    turns = [_take_turn(sides, turn) for turn in range(measure.turns[not place.quick])]
+    return make_row(measure, turns, sides.notes, "quick" if place.quick else "full", load)
 
 
 def _take_turn(sides: Sides, turn: int) -> tuple[Sample, Sample]:
@@ -186,6 +256,12 @@ def _take_turn(sides: Sides, turn: int) -> tuple[Sample, Sample]:
         return sides.ours(), rival
     ours = sides.ours()
     return ours, sides.rival()
+
+
+def _write_results(path: Path, results: Mapping[str, Any]) -> None:
+    """Write the JSON, and the page beside it."""
+    path.write_text(json.dumps(results, indent=2) + "\n")
+    path.with_suffix(".md").write_text(render(results))
 
 
 def _choose_measures(names: str | None) -> list[Measure]:

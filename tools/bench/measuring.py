@@ -11,6 +11,9 @@ from typing import Any, Literal
 
 from tools.paths import ROOT
 
+# What takes longer hangs. Its row fails then, and the others are still measured.
+MOST_SECONDS = 1800
+
 Better = Literal["higher", "lower", "equal"]
 
 
@@ -99,12 +102,20 @@ def time_command(
 
     Raises:
         SystemExit: it ended with another code.
+        TimeoutExpired: it did not end.
     """
     # A variable of the person who measures would make it another measurement.
     environment = {key: value for key, value in os.environ.items() if not key.startswith("GRAFT_")}
     environment |= variables or {}
     began, cpu_began = time.monotonic(), _count_cpu_seconds()
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        check=False,
+        timeout=MOST_SECONDS,
+    )
     sample = Sample(time.monotonic() - began, _count_cpu_seconds() - cpu_began)
     if done.returncode != code:
         raise SystemExit(

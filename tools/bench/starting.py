@@ -58,7 +58,7 @@ def prepare_model(place: Workplace) -> Sides:
             **_name_run(folder, pictures),
             "GRAFT_BACKBONE_IMAGE_SIZE": str(SIDE),
             "GRAFT_TRANSFER_MODE": "none",
-            "GRAFT_EXPORT_FORMATS": "keras",
+            "GRAFT_EXPORT_FORMATS": "saved_model",
             "GRAFT_RESULT_PATH": str(result),
         }
         sample = time_command((*GRAFT, "run"), variables)
@@ -68,7 +68,7 @@ def prepare_model(place: Workplace) -> Sides:
     def rival() -> Sample:
         folder = place.folder / f"rival-{next(numbers)}"
         folder.mkdir()
-        sample = time_command((*GUIDE, str(pictures), str(folder), str(SIDE)), _name_weights())
+        sample = time_command((*GUIDE, str(pictures), str(folder), str(SIDE)), name_weights())
         note_accuracy("rival's accuracy", json.loads((folder / "accuracy.json").read_text()))
         return sample
 
@@ -78,7 +78,7 @@ def prepare_model(place: Workplace) -> Sides:
 def _name_run(folder: Path, data: Path) -> dict[str, str]:
     """The variables of a run that keeps everything in a folder of its own."""
     return {
-        **_name_weights(),
+        **name_weights(),
         "GRAFT_NAME": "bench",
         "GRAFT_DATASET_URI": data.as_uri(),
         "GRAFT_OUTPUT_URI": (folder / "models").as_uri(),
@@ -88,5 +88,6 @@ def _name_run(folder: Path, data: Path) -> dict[str, str]:
     }
 
 
-def _name_weights() -> dict[str, str]:
+def name_weights() -> dict[str, str]:
+    """The variable by which a run finds the weights of the backbone."""
     return {"KERAS_HOME": str(photographs.ensure_weights().parents[1])}

@@ -132,12 +132,12 @@ def prepare_watched_step(place: Workplace) -> Sides:
     from job.settings import CheckpointSettings
     from job.telemetry import silent
 
-    epochs = 2 if place.quick else 6
+    epochs = 1 if place.quick else 6
     telemetry = _serve_anywhere()
     place.stack.callback(telemetry.close)
     assert telemetry.server
     address = f"http://127.0.0.1:{telemetry.server.port}/metrics"
-    # Asked before each step whether a state is due. None is, since other rows take turns between.
+    # Asked before each step whether a state is due. None is, whatever the machine does between.
     watched, session = _start_training(place.folder / "watched", telemetry, 1e9)
     unwatched, silent_session = _start_training(place.folder / "silent", silent(), float("inf"))
 
