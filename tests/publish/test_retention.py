@@ -130,6 +130,29 @@ def test_a_choice_of_a_release_that_is_deleted_meanwhile_says_so(
     assert runs.registry.read("promoted.json") == before
 
 
+def test_two_choices_of_a_release_that_is_deleted_leave_the_champion(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 459 of the worlds: one put back what the other had written, which named nothing."""
+    runs.run("c")
+    runs.run("b")
+    runs.choose("c")
+    chosen = runs.registry.read("promoted.json")
+    runs.choose("b")
+
+    def choose_and_die() -> None:
+        # Another `graft promote` of it, which is killed before it looks.
+        runs.registry.delete("releases/c")
+        runs.registry.write("promoted.json", chosen)
+
+    late = racing(runs.registry, "head", choose_and_die)
+    monkeypatch.setattr("job.publish.promotion.connect", lambda _: late)
+    with pytest.raises(ReleaseError, match="was deleted while it was promoted"):
+        runs.choose("c")
+    assert runs.champion == "b"
+    publish.verify(runs.registry.uri)
+
+
 def test_a_run_whose_release_is_deleted_before_it_is_promoted_leaves_the_champion(
     runs: Runs,
 ) -> None:
