@@ -493,6 +493,7 @@ MUTANTS = (
         "storage/store.py",
         "PROBE_SECONDS = 24 * 3600\n",
         "PROBE_SECONDS = 1800\n",
+        scene="starts",
     ),
     Mutant(
         "secret is written into the manifest",

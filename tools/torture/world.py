@@ -99,7 +99,7 @@ class World:
         """From the first operation to the last finding."""
         self._write_images()
         for number, run in enumerate(self.plan.runs):
-            delay = self.scheduler.random.randrange(400) * number
+            delay = self.scheduler.random.randrange(self.plan.spread) * number
             self._add_run(f"run{number}", run, delay=delay, attempts=6)
         self._add_people()
         try:
