@@ -50,7 +50,7 @@ def test_the_newest_stay_and_the_champion_and_what_was_decided_against(runs: Run
     assert publish.find(runs.registry, "f")
 
     assert kept(publish.prune(runs.registry, 1)) == kept(plan)
-    left = {entry.key.split("/")[1] for entry in runs.registry.list("releases")}
+    left = {manifest.run_id for manifest in publish.read_history(runs.registry)}
     assert left == {"a", "c", "e"}
     for run_id in left:
         publish.verify(f"{runs.registry.uri}/releases/{run_id}")
@@ -99,6 +99,25 @@ def test_a_release_that_is_promoted_while_it_is_deleted_comes_back(runs: Runs) -
     assert kept(publish.prune(late, 1))["c"] == "promoted in the meantime"
     assert runs.champion == "c"
     publish.verify(f"{runs.registry.uri}/releases/c")
+
+
+def test_an_attempt_that_writes_the_manifest_after_a_deletion_gives_a_whole_release(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 1245 of the worlds: two attempts finished one claim, and one of them pruned it."""
+    late = runs.lose("c")
+    runs.run("b")
+    runs.lose("a")
+    in_order(runs.registry, *"cba")
+    publish.prune(runs.registry, 1)
+    assert publish.find(runs.registry, "c") is None
+    runs.registry.write("releases/c/manifest.json", late.raw)
+    publish.verify(f"{runs.registry.uri}/releases/c")
+    # A day later nobody can be at it any more.
+    in_order(runs.registry, *"cba")
+    monkeypatch.setattr("job.publish.retention.ABANDONED_SECONDS", -5.0)
+    publish.prune(runs.registry, 1)
+    assert list(runs.registry.list("releases/c")) == []
 
 
 def test_two_deletions_may_put_the_same_release_back(runs: Runs) -> None:

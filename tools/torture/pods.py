@@ -9,7 +9,7 @@ from typing import Any
 from job import publish, storage
 from job.commands.outcome import run_until_result
 from job.commands.training import _run_watched
-from job.errors import JobError, ReleaseError, ReleaseNotFound, TemporaryError
+from job.errors import JobError, ReleaseError, ReleaseNotFound, StoreNotFound, TemporaryError
 from job.release import open_release
 from job.result import Result
 from tools.torture.auditor import Auditor
@@ -74,7 +74,8 @@ def judge_run(process: Process, auditor: Auditor) -> bool:
 
 def prune_any(registry: str) -> str:
     """`graft prune` that keeps as little as it may."""
-    with suppress(ReleaseNotFound):
+    # Before the first run the folder of the model is not there yet.
+    with suppress(ReleaseNotFound, StoreNotFound):
         publish.prune(storage.connect(registry), 1)
     return ""
 
