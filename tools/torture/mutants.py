@@ -509,6 +509,13 @@ MUTANTS = (
         '    registry.sweep()\n    logger.info("%s", dict(__import__("os").environ))\n',
     ),
     Mutant(
+        "worker tells of the promotion by the manifest alone",
+        PIPELINE,
+        '"released", standing.promoted',
+        '"released", manifest.won',
+        scene="workers",
+    ),
+    Mutant(
         "file is written elsewhere",
         PIPELINE,
         "    registry.sweep()\n",

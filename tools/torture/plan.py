@@ -12,12 +12,14 @@ KINDS_OF_FAULT = (
     *("500", "503", "429", "409", "412", "slow", "expired", "cut", "wrong", "enospc", "eio"),
     *("expires", "stale"),
 )
+# Those that only some scenes draw are among them.
+EVERY_KIND = frozenset({*KINDS_OF_FAULT, "rot", "hang"})
 # What changes promoted.json, what looks at it, and what deletes releases beside them.
 DEEDS = ("promote", "promote", "promote", "roll back", "roll back", "prune", "read")
 # Runs beside each other, one that is killed again and again, many people at once, new data, runs
-# that begin at the same moment, and publishers that are killed or get no answer. A seed draws one
-# of the first four. The last two happen only if they are asked for.
-SCENES = ("runs", "relay", "crowd", "nights", "starts", "publish")
+# that begin at the same moment, publishers that are killed or get no answer, and a run of several
+# workers. A seed draws one of the first four. The others happen only if they are asked for.
+SCENES = ("runs", "relay", "crowd", "nights", "starts", "publish", "workers")
 CHECKPOINTS = "/checkpoints/"
 PROBE = "graft-probe"
 # Where a publisher is killed or waits in vain: staged files, the claim, the release, the pointer.
@@ -37,6 +39,7 @@ class RunPlan:
         cache: the name of its cache.
         skew: seconds by which its clock is ahead.
         keep: GRAFT_OUTPUT_KEEP, or 0 for all.
+        workers: how many train it together.
     """
 
     seed: int
@@ -44,6 +47,7 @@ class RunPlan:
     cache: str
     skew: float = 0.0
     keep: int = 0
+    workers: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,6 +105,8 @@ class Plan:
                 return cls._draw_starts(seed, chance)
             case "publish":
                 return cls._draw_publish(seed, chance)
+            case "workers":
+                return cls._draw_workers(seed, chance)
             case other:
                 return cls._draw_runs(seed, chance, has_new_data=other == "nights")
 
@@ -231,6 +237,24 @@ class Plan:
             epochs=1,
             spread=60,
             serves=False,
+        )
+
+    @classmethod
+    def _draw_workers(cls, seed: int, chance: random.Random) -> "Plan":
+        """One run of several workers, of which some are lost, hang or are asked to stop."""
+        faults: list[Fault] = []
+        for _ in range(chance.choice((1, 2, 3))):
+            kind = chance.choice(("kill", "kill", "hang", "sigterm"))
+            faults.append(Fault(kind=kind, after=chance.randrange(1200)))
+        workers = chance.choice((2, 2, 3))
+        return cls(
+            seed=seed,
+            kind=chance.choice(("bucket", "folder")),
+            runs=(RunPlan(seed=0, machine="a", cache="own", workers=workers),),
+            readers=chance.choice((0, 1)),
+            interval=chance.choice((0.0, 2.0, 100.0)),
+            stickiness=chance.choice((0.0, 0.5, 0.9)),
+            faults=tuple(faults),
         )
 
     @classmethod

@@ -44,6 +44,14 @@ SETTINGS = {
     "GRAFT_EXPORT_FORMATS": "saved_model",
     "GRAFT_TELEMETRY_PORT": "0",
 }
+# A head needs weights, which are random too.
+WEIGHTS = """
+import sys
+import keras
+keras.utils.set_random_seed(1)
+network = keras.applications.MobileNet(weights=None, include_top=False, input_shape=(32, 32, 3))
+network.save_weights(sys.argv[1])
+"""
 # What is trained, and on what. A head costs half of what a whole network costs.
 HEAD = {
     "GRAFT_TRANSFER_MODE": "none",
@@ -115,8 +123,11 @@ class Engine:
         self._variant = variant
         # Of the run that goes on: one per worker.
         self._attempts: list[Attempt] = []
+        self._weights = folder / "mobile.weights.h5"
         if not self._data.is_dir():
             draw_images(self._data)
+        if VARIANTS[variant] and not self._weights.is_file():
+            subprocess.run([sys.executable, "-c", WEIGHTS, self._weights], check=True)
 
     def leave_alone(self) -> tuple[dict[str, str], dict[str, float]]:
         """The run that nothing disturbs: its promised files, and how long each phase took."""
@@ -193,6 +204,8 @@ class Engine:
             "GRAFT_DATASET_URI": self._data.as_uri(),
             "GRAFT_OUTPUT_URI": (place / "out").as_uri(),
         }
+        if self._weights.is_file():
+            settings["GRAFT_BACKBONE_WEIGHTS"] = self._weights.as_uri()
         self._attempts = []
         for index, group in enumerate(_make_groups(2 if self._variant == "workers" else 1)):
             here = {"GRAFT_CACHE_DIR": str(place / f"{cache}-{index}"), **group}
