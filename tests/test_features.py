@@ -102,31 +102,6 @@ def test_warm_and_cold_are_equal_bytes_and_warm_computes_nothing(
     assert np.array_equal(cached(), cold)
 
 
-def test_a_shard_in_which_a_bit_has_flipped_is_computed_again(
-    cached: Caching, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    cold = cached()
-    (shard,) = shards(tmp_path)
-    data = bytearray(shard.read_bytes())
-    data[-1] ^= 1
-    shard.write_bytes(data)
-    assert np.array_equal(cached(), cold)
-    assert f"{shard} was damaged on this disk" in caplog.text
-    data[-1] ^= 1
-    assert shard.read_bytes() == data
-
-
-def test_a_shard_of_an_earlier_version_is_read_as_it_is(cached: Caching, tmp_path: Path) -> None:
-    cold = cached()
-    (shard,) = shards(tmp_path)
-    listing = shard.with_suffix(".txt")
-    images, _, _ = listing.read_text().rpartition("\n")
-    listing.write_text(images)
-    written = shard.stat().st_mtime_ns
-    assert np.array_equal(cached(), cold)
-    assert shard.stat().st_mtime_ns == written
-
-
 def test_a_new_image_costs_its_own_activations_alone(
     cached: Caching, feed: Feed, tmp_path: Path
 ) -> None:
