@@ -4,12 +4,14 @@ Rows are kept by the content of the image. A data set with a few new images cost
 images alone.
 
     <folder>/<its images>.npy    one shard: an array [n, ...]
-             <its images>.txt    their SHA-256, one in a line
+             <its images>.txt    their SHA-256, one in a line, and that of the shard last
 
-A shard counts once its list of images is there, which is written last.
+A shard counts once its list of images is there, which is written last. Whether its bytes are still
+those that were written is asked once, before rows of it are used.
 """
 
 import hashlib
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,7 +21,13 @@ from typing import IO, Any
 import numpy as np
 
 from job.errors import SettingsError
-from job.files import write_whole
+from job.files import sha256, write_whole
+
+logger = logging.getLogger(__name__)
+
+# Before the SHA-256 of a shard, in the last line of its list. An earlier version takes that for an
+# image which nobody asks for.
+SHARD = "shard:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,9 +87,12 @@ class RowStore:
     def find_missing(self, images: Sequence[str]) -> list[int]:
         """Find the first place of each image whose row is not kept yet.
 
+        Shards of these images whose bytes have changed on the disk are removed before.
+
         Args:
             images: their SHA-256.
         """
+        self._remove_damaged(images)
         kept = self._read_index()
         # A dictionary instead of a set: it keeps the order of the images.
         missing: dict[str, int] = {}
@@ -116,7 +127,7 @@ class RowStore:
                 done += len(rows)
                 yield done
         with _open_partial(path.with_suffix(".txt")) as file:
-            file.write(listing.encode())
+            file.write(f"{listing}\n{SHARD}{sha256(path)}".encode())
 
     def open_rows(self, images: Sequence[str]) -> KeptRows:
         """Open the rows of images that are all kept, one for each of at least one image.
@@ -145,10 +156,35 @@ class RowStore:
         index: dict[str, tuple[Path, int]] = {}
         for listing in sorted(self.folder.glob("*.txt")):
             shard = listing.with_suffix(".npy")
-            for row, image in enumerate(listing.read_text().split()):
+            images, _ = _read_listing(listing)
+            for row, image in enumerate(images):
                 # Two runs at once may have computed the same image: either row is right.
                 index.setdefault(image, (shard, row))
         return index
+
+    def _remove_damaged(self, images: Sequence[str]) -> None:
+        """Remove shards that hold rows of these images and are not what was written."""
+        wanted = set(images)
+        for listing in self.folder.glob("*.txt"):
+            members, written = _read_listing(listing)
+            shard = listing.with_suffix(".npy")
+            if not written or wanted.isdisjoint(members) or sha256(shard) == written:
+                continue
+            logger.warning(
+                "%s was damaged on this disk: its %d rows are computed again. Look at the disk.",
+                shard,
+                len(members),
+            )
+            listing.unlink(missing_ok=True)
+            shard.unlink(missing_ok=True)
+
+
+def _read_listing(path: Path) -> tuple[list[str], str]:
+    """The images of a shard, and its SHA-256. That is empty in a list of an earlier version."""
+    images = path.read_text().split()
+    if images[-1:] and images[-1].startswith(SHARD):
+        return images[:-1], images[-1].removeprefix(SHARD)
+    return images, ""
 
 
 @contextmanager

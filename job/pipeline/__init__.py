@@ -265,8 +265,11 @@ def _wait_for_release(inputs: RunInputs, context: RunContext) -> Result:
             if found is None:
                 raise
             manifest = found
+    # The chief writes the manifest first, and may not have promoted the release yet. Whichever
+    # worker does it first does it for all.
+    standing = publish.finish_promotion(registry, manifest)
     result = released.describe_release(
-        inputs.settings, registry, manifest, "released", manifest.won
+        inputs.settings, registry, manifest, "released", standing.promoted
     )
     return replace(result, reason=manifest.fields["promotion"].get("reason", ""))
 

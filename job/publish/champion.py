@@ -173,8 +173,39 @@ def _format_pointer(pointer: Mapping[str, Any]) -> bytes:
 
 
 def _restore_pointer(registry: Store, champion: Champion | None, etag: str) -> None:
-    """Write what the pointer held before, unless it has changed again."""
+    """Let the pointer name what was promoted before, unless it has changed again."""
     # Before the first champion there was no pointer, and nothing deletes one under a condition.
-    if champion and champion.pointer:
-        with suppress(StoreConflict):
-            registry.write_if(POINTER, _format_pointer(champion.pointer), etag)
+    if champion is None or not champion.pointer:
+        return
+    pointer = champion.pointer
+    # Somebody else may have promoted a deleted release, which this promotion then read. To put
+    # that one back would leave the pointer at nothing.
+    if registry.child(pointer["release"]).head(MANIFEST) is None:
+        before = _rebuild_previous(registry, pointer)
+        if before is None:
+            return
+        pointer = before
+    with suppress(StoreConflict):
+        registry.write_if(POINTER, _format_pointer(pointer), etag)
+
+
+def _rebuild_previous(registry: Store, pointer: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """A pointer to the champion before, with what its manifest says. None if it is gone too."""
+    previous = pointer.get("previous")
+    if not previous:
+        return None
+    named = {"schema": SCHEMA, **previous, "release": folder_of(previous["run_id"])}
+    try:
+        _, manifest = follow_pointer(registry, parse_pointer(_format_pointer(named), registry.uri))
+    except ReleaseError:
+        return None
+    by_hand = {"by": MANUAL, "reason": "The champion after it was deleted.", "comparison": None}
+    promotion = manifest.fields["promotion"] if manifest.won else by_hand
+    return {
+        **named,
+        "by": promotion["by"],
+        "reason": promotion["reason"],
+        "comparison": promotion["comparison"],
+        # It was in the pointer that has been overwritten.
+        "previous": None,
+    }

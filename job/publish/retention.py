@@ -82,8 +82,9 @@ def plan_retention(registry: Store, keep: int) -> list[Retention]:
 def prune(registry: Store, keep: int) -> list[Retention]:
     """Delete the releases that `plan_retention` does not keep, and what killed runs have left.
 
-    The manifest of a release goes first, so no reader takes a half-deleted one for a release. Of
-    the versions for servers the newest `keep` stay.
+    The manifest of a release goes first, so no reader takes a half-deleted one for a release. Its
+    files go in the same call if they are older than a day, else in a later one. Of the versions for
+    servers the newest `keep` stay.
 
     Returns:
         the plan as it was carried out.
@@ -118,7 +119,8 @@ def _delete_release(registry: Store, manifest: Manifest) -> bool:
         with suppress(StoreConflict):
             store.write_if(MANIFEST, manifest.raw, None)
         return False
-    store.delete()
+    # Another attempt of its run may be about to write the manifest once more. So its files go as
+    # those of any folder without a manifest do, once they are old.
     return True
 
 

@@ -51,6 +51,17 @@ def test_a_worker_that_starts_after_the_release_joins_nobody(
     pipeline._train_with_other_workers(inputs, context)
 
 
+def test_a_worker_that_tells_of_a_promotion_has_seen_to_it(
+    inputs: RunInputs, context: RunContext, manifest: Path
+) -> None:
+    """Seed 0 of the scene `workers`: the chief is killed between the manifest and the pointer."""
+    pointer = manifest.parents[2] / "promoted.json"
+    pointer.unlink()
+    result = pipeline._wait_for_release(inputs, context)
+    assert result.promoted
+    assert inputs.run_id in pointer.read_text()
+
+
 def test_a_worker_that_is_stopped_once_the_release_is_there_reports_it(
     inputs: RunInputs, context: RunContext, stop: Stop, manifest: Path
 ) -> None:

@@ -50,7 +50,7 @@ def test_the_newest_stay_and_the_champion_and_what_was_decided_against(runs: Run
     assert publish.find(runs.registry, "f")
 
     assert kept(publish.prune(runs.registry, 1)) == kept(plan)
-    left = {entry.key.split("/")[1] for entry in runs.registry.list("releases")}
+    left = {manifest.run_id for manifest in publish.read_history(runs.registry)}
     assert left == {"a", "c", "e"}
     for run_id in left:
         publish.verify(f"{runs.registry.uri}/releases/{run_id}")
@@ -101,6 +101,25 @@ def test_a_release_that_is_promoted_while_it_is_deleted_comes_back(runs: Runs) -
     publish.verify(f"{runs.registry.uri}/releases/c")
 
 
+def test_an_attempt_that_writes_the_manifest_after_a_deletion_gives_a_whole_release(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 1245 of the worlds: two attempts finished one claim, and one of them pruned it."""
+    late = runs.lose("c")
+    runs.run("b")
+    runs.lose("a")
+    in_order(runs.registry, *"cba")
+    publish.prune(runs.registry, 1)
+    assert publish.find(runs.registry, "c") is None
+    runs.registry.write("releases/c/manifest.json", late.raw)
+    publish.verify(f"{runs.registry.uri}/releases/c")
+    # A day later nobody can be at it any more.
+    in_order(runs.registry, *"cba")
+    monkeypatch.setattr("job.publish.retention.ABANDONED_SECONDS", -5.0)
+    publish.prune(runs.registry, 1)
+    assert list(runs.registry.list("releases/c")) == []
+
+
 def test_two_deletions_may_put_the_same_release_back(runs: Runs) -> None:
     """Seed 5111 of the crowds: the second one ended with a conflict."""
     runs.lose("c")
@@ -128,6 +147,29 @@ def test_a_choice_of_a_release_that_is_deleted_meanwhile_says_so(
     with pytest.raises(ReleaseError, match="was deleted while it was promoted"):
         runs.choose("c")
     assert runs.registry.read("promoted.json") == before
+
+
+def test_two_choices_of_a_release_that_is_deleted_leave_the_champion(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 459 of the worlds: one put back what the other had written, which named nothing."""
+    runs.run("c")
+    runs.run("b")
+    runs.choose("c")
+    chosen = runs.registry.read("promoted.json")
+    runs.choose("b")
+
+    def choose_and_die() -> None:
+        # Another `graft promote` of it, which is killed before it looks.
+        runs.registry.delete("releases/c")
+        runs.registry.write("promoted.json", chosen)
+
+    late = racing(runs.registry, "head", choose_and_die)
+    monkeypatch.setattr("job.publish.promotion.connect", lambda _: late)
+    with pytest.raises(ReleaseError, match="was deleted while it was promoted"):
+        runs.choose("c")
+    assert runs.champion == "b"
+    publish.verify(runs.registry.uri)
 
 
 def test_a_run_whose_release_is_deleted_before_it_is_promoted_leaves_the_champion(

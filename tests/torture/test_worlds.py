@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tools.paths import ROOT
-from tools.torture.plan import KINDS_OF_FAULT, SCENES
+from tools.torture.plan import EVERY_KIND, SCENES, Plan
 
 
 def simulate(*options: str, hash_seed: str = "0") -> dict[str, Any]:
@@ -53,8 +53,14 @@ def test_each_kind_of_fault_has_its_line_for_operators() -> None:
     page = (ROOT / "docs" / "operations.md").read_text()
     _, _, rest = page.partition("## Faults\n")
     section, _, _ = rest.partition("\n## ")
-    missing = [kind for kind in {*KINDS_OF_FAULT, "rot"} if f"`{kind}`" not in section]
+    missing = [kind for kind in EVERY_KIND if f"`{kind}`" not in section]
     assert missing == []
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_a_scene_draws_no_fault_that_operators_do_not_find(scene: str) -> None:
+    for seed in range(200):
+        assert {fault.kind for fault in Plan.draw(seed, scene).faults} <= EVERY_KIND
 
 
 def test_a_run_survives_a_kill_at_any_of_its_first_operations() -> None:

@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import re
 import sys
 import time
 from collections import Counter
@@ -14,6 +15,9 @@ stand_ins.install()
 
 from tools.torture.plan import KINDS_OF_FAULT, SCENES, Plan  # noqa: E402
 from tools.torture.world import Finding, digest_events, live  # noqa: E402
+
+# A process that was killed, or whose reply was lost, where it publishes, promotes or reads.
+DISTURBED = re.compile(r" \S*out/pets/(?!\S*/checkpoints/)\S* (kill|lost|repeated)$", re.MULTILINE)
 
 
 def read_options() -> argparse.Namespace:
@@ -61,10 +65,11 @@ def main() -> int:
     logging.disable(logging.CRITICAL)
     cpu = time.process_time()
     points: Counter[str] = Counter()
-    failed, digests = {}, {}
+    failed, digests, histories = {}, {}, 0
     for seed, finding in live_worlds(options):
         points.update(finding.points)
         digests[seed] = digest_events(finding)
+        histories += DISTURBED.search("\n".join(finding.events)) is not None
         if options.log:
             print("\n".join(finding.events))
         if finding.violations:
@@ -74,6 +79,7 @@ def main() -> int:
     cpu = time.process_time() - cpu
     figures = {
         "worlds": len(digests),
+        "of them with a lost reply or a killed process where it publishes": histories,
         "violations": sum(map(len, failed.values())),
         "failed": failed,
         "worlds_per_cpu_hour": round(len(digests) / cpu * 3600),

@@ -153,6 +153,10 @@ class Auditor:
         if self._is_taken_back(raw, process):
             self.pointers.pop()
             return
+        if self._is_repaired(raw, process):
+            del self.pointers[-2:]
+            self.pointers.append((raw, process.name))
+            return
         pointer = json.loads(raw)
         run_id, sha256 = pointer["run_id"], pointer["manifest_sha256"]
         # A release that is deleted while it is promoted is judged when both have ended.
@@ -179,6 +183,21 @@ class Auditor:
             return False
         last, writer = self.pointers[-1]
         return writer == process.name and json.loads(last)["run_id"] in self.pruned
+
+    def _is_repaired(self, raw: bytes, process: Process) -> bool:
+        """Whether a process undoes its own promotion and the one before, both of what was deleted.
+
+        The pointer then names the release that the one before had followed.
+        """
+        if len(self.pointers) < 2 or self.pointers[-1][1] != process.name:
+            return False
+        before, last = (json.loads(pointer) for pointer, _ in self.pointers[-2:])
+        previous = before["previous"] or {}
+        return (
+            {before["run_id"], last["run_id"]} <= self.pruned.keys()
+            and json.loads(raw)["manifest_sha256"] == previous.get("manifest_sha256")
+            and self._parse_manifest(previous["run_id"]) is not None
+        )
 
     def _check_succession(self, process: Process, manifest: Manifest, pointer: Any) -> None:
         before_raw, _ = self.pointers[-1]

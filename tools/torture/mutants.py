@@ -493,6 +493,7 @@ MUTANTS = (
         "storage/store.py",
         "PROBE_SECONDS = 24 * 3600\n",
         "PROBE_SECONDS = 1800\n",
+        scene="starts",
     ),
     Mutant(
         "secret is written into the manifest",
@@ -506,6 +507,13 @@ MUTANTS = (
         PIPELINE,
         "    registry.sweep()\n",
         '    registry.sweep()\n    logger.info("%s", dict(__import__("os").environ))\n',
+    ),
+    Mutant(
+        "worker tells of the promotion by the manifest alone",
+        PIPELINE,
+        '"released", standing.promoted',
+        '"released", manifest.won',
+        scene="workers",
     ),
     Mutant(
         "file is written elsewhere",

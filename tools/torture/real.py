@@ -2,28 +2,27 @@
 
     python -m tools.torture.real --kills 20
     python -m tools.torture.real --kills 100 --folder night   # goes on where it was stopped
+    python -m tools.torture.real --variant workers            # one of two workers is killed
 
-One run is left alone. Others like it get kill -9 or SIGTERM at random moments, up to three times,
+One run is left alone. Others like it get kill -9 or SIGTERM at random moments, up to six times,
 until an attempt is left alone too. The SHA-256 of every file that its manifest promises is compared
 with the first run's. The network is the smallest backbone, without pre-trained weights.
 """
 
 import argparse
 import json
-import os
 import random
-import re
 import shutil
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Mapping
-from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing, suppress
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tools.paths import ROOT
+from tools.torture.attempt import Attempt
 
 SETTINGS = {
     "GRAFT_NAME": "colours",
@@ -45,9 +44,31 @@ SETTINGS = {
     "GRAFT_EXPORT_FORMATS": "saved_model",
     "GRAFT_TELEMETRY_PORT": "0",
 }
+# A head needs weights, which are random too.
+WEIGHTS = """
+import sys
+import keras
+keras.utils.set_random_seed(1)
+network = keras.applications.MobileNet(weights=None, include_top=False, input_shape=(32, 32, 3))
+network.save_weights(sys.argv[1])
+"""
+# What is trained, and on what. A head costs half of what a whole network costs.
+HEAD = {
+    "GRAFT_TRANSFER_MODE": "none",
+    "GRAFT_HEAD_UNITS": "16",
+    "GRAFT_TRAINING_EPOCHS": "20",
+}
+VARIANTS: Mapping[str, Mapping[str, str]] = {
+    "all": {},
+    "head": HEAD,
+    "devices": HEAD | {"GRAFT_DEVICES_LOGICAL_CPUS": "2"},
+    "workers": HEAD,
+}
 IMAGES = 12
-BEGIN = re.compile(r'"message": ?"(\w+) begins')
-MOST_KILLS = 3
+MOST_KILLS = 6
+# After the loss of a worker the other one has so many seconds to notice. Before they have met it
+# would wait for long, and is asked to stop.
+NOTICE_SECONDS = 15
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,78 +88,6 @@ class Kill:
     phase: str
     seconds: float
     code: int
-
-
-@dataclass(slots=True, kw_only=True)
-class Attempt:
-    """A `graft run` in a process group of its own.
-
-    Attributes:
-        process: the started one.
-        phase: in which it is.
-        begun: by phase: seconds since the start.
-        reader: follows the log.
-    """
-
-    process: subprocess.Popen[str]
-    phase: str
-    begun: dict[str, float]
-    reader: threading.Thread = field(init=False)
-
-    @classmethod
-    def start(cls, settings: Mapping[str, str], log: Path) -> "Attempt":
-        """Start a run. Its log is appended to a file."""
-        inherited = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(("GRAFT_", "AWS_"))
-        }
-        process = subprocess.Popen(
-            [sys.executable, "-m", "job", "run"],
-            env=inherited | {"PYTHONPATH": str(ROOT)} | dict(settings),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        attempt = cls(process=process, phase="start", begun={"start": 0.0})
-        attempt.reader = threading.Thread(target=attempt._follow, args=(log, time.monotonic()))
-        attempt.reader.start()
-        return attempt
-
-    def _follow(self, log: Path, started: float) -> None:
-        assert self.process.stderr
-        with self.process.stderr as lines, log.open("a") as file:
-            for line in lines:
-                file.write(line)
-                if found := BEGIN.search(line):
-                    self.phase = found[1]
-                    self.begun[self.phase] = time.monotonic() - started
-
-    def wait_for(self, phase: str, seconds: float) -> bool:
-        """Wait until some seconds of a phase are over. Returns whether the run still goes on."""
-        while self.process.poll() is None:
-            if phase in self.begun:
-                break
-            time.sleep(0.02)
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            return True
-        return False
-
-    def end(self, number: signal.Signals | None = None) -> float:
-        """Send a signal, if any, and wait for the end. Returns the seconds that this took."""
-        began = time.monotonic()
-        if number == signal.SIGKILL:
-            # As a node that goes away: no process of the pod is left.
-            os.killpg(self.process.pid, number)
-        elif number:
-            self.process.send_signal(number)
-        self.process.wait()
-        seconds = time.monotonic() - began
-        self.reader.join()
-        return seconds
 
 
 def draw_images(folder: Path) -> None:
@@ -166,14 +115,19 @@ def read_promised(output: Path) -> dict[str, str]:
 
 
 class Engine:
-    """Undisturbed and disturbed runs below one folder."""
+    """Undisturbed and disturbed runs of one variant below one folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, variant: str) -> None:
         self._folder = folder
         self._data = folder / "data"
-        self._attempt: Attempt | None = None
+        self._variant = variant
+        # Of the run that goes on: one per worker.
+        self._attempts: list[Attempt] = []
+        self._weights = folder / "mobile.weights.h5"
         if not self._data.is_dir():
             draw_images(self._data)
+        if VARIANTS[variant] and not self._weights.is_file():
+            subprocess.run([sys.executable, "-c", WEIGHTS, self._weights], check=True)
 
     def leave_alone(self) -> tuple[dict[str, str], dict[str, float]]:
         """The run that nothing disturbs: its promised files, and how long each phase took."""
@@ -182,51 +136,50 @@ class Engine:
         if not facts.is_file():
             shutil.rmtree(place, ignore_errors=True)
             began = time.monotonic()
-            attempt = self._start(place, "cache")
-            attempt.end()
+            self._complete(place)
             whole = time.monotonic() - began
-            if attempt.process.returncode:
-                raise ValueError(f"the undisturbed run ended with {attempt.process.returncode}")
-            begins = [*attempt.begun.values(), whole]
-            lengths = [late - early for early, late in pairwise(begins)]
-            facts.write_text(json.dumps(dict(zip(attempt.begun, lengths, strict=True))))
+            begun = self._attempts[0].begun
+            lengths = [late - early for early, late in pairwise([*begun.values(), whole])]
+            facts.write_text(json.dumps(dict(zip(begun, lengths, strict=True))))
         return read_promised(place / "out"), json.loads(facts.read_text())
 
-    def disturb(self, history: int, seed: int, phases: Mapping[str, float]) -> list[Kill]:
-        """A run that is killed up to three times, and then left alone.
+    def disturb(
+        self, history: int, seed: int, phases: Mapping[str, float], done: int
+    ) -> Iterator[Kill]:
+        """A run that is killed up to MOST_KILLS times, and then left alone. Yields each kill.
+
+        Args:
+            history: its number.
+            seed: of the moments.
+            phases: how long each takes, in seconds.
+            done: how many of its kills have happened before this process began.
 
         Raises:
             ValueError: it did not end well.
         """
-        chance = random.Random(f"{seed} {history}")
         place = self._folder / f"history-{history}"
-        shutil.rmtree(place, ignore_errors=True)
-        kills = []
-        for number in range(chance.randint(1, MOST_KILLS)):
+        for number in range(done, random.Random(f"{seed} {history}").randint(1, MOST_KILLS)):
+            chance = random.Random(f"{seed} {history} {number}")
             phase = chance.choice(sorted(phases))
             seconds = chance.random() * phases[phase]
             kind = chance.choice((signal.SIGKILL, signal.SIGTERM))
             # A pod on another node has an empty cache.
-            attempt = self._start(place, chance.choice(("cache", f"cache{number}")))
-            if not attempt.wait_for(phase, seconds):
-                attempt.end()
+            self._start(place, chance.choice(("cache", f"cache{number}")))
+            victim = chance.choice(self._attempts)
+            is_killed = victim.wait_for(phase, seconds)
+            reached = victim.phase
+            taken = victim.end(kind if is_killed else None)
+            self._end_others(victim)
+            if not is_killed:
                 break
-            reached = attempt.phase
-            taken = attempt.end(kind)
-            kills.append(
-                Kill(
-                    history=history,
-                    signal=kind.name,
-                    phase=reached,
-                    seconds=taken,
-                    code=attempt.process.returncode,
-                )
+            yield Kill(
+                history=history,
+                signal=kind.name,
+                phase=reached,
+                seconds=taken,
+                code=victim.process.returncode,
             )
-        last = self._start(place, "cache")
-        last.end()
-        if last.process.returncode:
-            raise ValueError(f"history {history} ended with {last.process.returncode}")
-        return kills
+        self._complete(place)
 
     def compare(self, history: int, expected: Mapping[str, str]) -> list[str]:
         """The names of promised files that differ from those of the undisturbed run."""
@@ -238,20 +191,67 @@ class Engine:
             shutil.rmtree(place)
         return different
 
-    def _start(self, place: Path, cache: str) -> Attempt:
+    def is_open(self, history: int) -> bool:
+        """Whether a run has been disturbed, and not compared yet, or differs."""
+        return (self._folder / f"history-{history}").is_dir()
+
+    def _start(self, place: Path, cache: str) -> None:
+        """Start the run: one process, or one per worker, each with a cache of its own."""
         place.mkdir(parents=True, exist_ok=True)
-        settings = SETTINGS | {
+        settings = {
+            **SETTINGS,
+            **VARIANTS[self._variant],
             "GRAFT_DATASET_URI": self._data.as_uri(),
             "GRAFT_OUTPUT_URI": (place / "out").as_uri(),
-            "GRAFT_CACHE_DIR": str(place / cache),
         }
-        self._attempt = Attempt.start(settings, place / "log.jsonl")
-        return self._attempt
+        if self._weights.is_file():
+            settings["GRAFT_BACKBONE_WEIGHTS"] = self._weights.as_uri()
+        self._attempts = []
+        for index, group in enumerate(_make_groups(2 if self._variant == "workers" else 1)):
+            here = {"GRAFT_CACHE_DIR": str(place / f"{cache}-{index}"), **group}
+            self._attempts.append(Attempt.start(settings | here, place / f"log-{index}.jsonl"))
+
+    def _complete(self, place: Path) -> None:
+        """Run to the end.
+
+        Raises:
+            ValueError: a worker did not end well.
+        """
+        self._start(place, "cache")
+        for attempt in self._attempts:
+            attempt.end()
+        codes = [attempt.process.returncode for attempt in self._attempts]
+        if any(codes):
+            raise ValueError(f"what was left alone in {place.name} ended with {codes}")
+
+    def _end_others(self, victim: Attempt) -> None:
+        """Wait until the other workers have noticed that one is lost."""
+        for other in self._attempts:
+            if other is victim:
+                continue
+            with suppress(subprocess.TimeoutExpired):
+                other.process.wait(NOTICE_SECONDS)
+            other.end(signal.SIGTERM if other.process.poll() is None else None)
 
     def close(self) -> None:
-        """End the attempt that goes on, if any."""
-        if self._attempt and self._attempt.process.poll() is None:
-            self._attempt.end(signal.SIGKILL)
+        """End what goes on, if anything does."""
+        for attempt in self._attempts:
+            if attempt.process.poll() is None:
+                attempt.end(signal.SIGKILL)
+
+
+def _make_groups(workers: int) -> list[dict[str, str]]:
+    """TF_CONFIG of each worker, on ports that nobody has. One worker needs none."""
+    if workers == 1:
+        return [{}]
+    with ExitStack() as held:
+        free = [held.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(workers)]
+        addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in free]
+    groups = []
+    for index in range(workers):
+        task = {"type": "worker", "index": index}
+        groups.append({"TF_CONFIG": json.dumps({"cluster": {"worker": addresses}, "task": task})})
+    return groups
 
 
 def summarize(kills: list[Kill]) -> dict[str, Any]:
@@ -276,27 +276,31 @@ def summarize(kills: list[Kill]) -> dict[str, Any]:
     }
 
 
-def torture(folder: Path, kills: int, seed: int, seconds: float) -> tuple[dict[str, Any], int]:
+def torture(
+    folder: Path, kills: int, seed: int, seconds: float, variant: str = "all"
+) -> tuple[dict[str, Any], int]:
     """Disturb runs until so many kills have happened. Returns the figures and the differences."""
-    engine, record = Engine(folder), folder / "kills.jsonl"
+    engine, record = Engine(folder, variant), folder / "kills.jsonl"
     with closing(engine):
         expected, phases = engine.leave_alone()
         done: list[Kill] = []
         if record.is_file():
             done = [Kill(**json.loads(line)) for line in record.read_text().splitlines()]
-        history = max((kill.history for kill in done), default=-1) + 1
+        history = max((kill.history for kill in done), default=0)
+        if done and not engine.is_open(history):
+            history += 1
         began, differences = time.monotonic(), 0
         while len(done) < kills and time.monotonic() - began < seconds:
-            new = engine.disturb(history, seed, phases)
+            before = sum(kill.history == history for kill in done)
+            for kill in engine.disturb(history, seed, phases, before):
+                print(kill, flush=True)
+                with record.open("a") as file:
+                    file.write(json.dumps(asdict(kill)) + "\n")
+                done.append(kill)
             different = engine.compare(history, expected)
             differences += len(different)
-            for kill in new:
-                print(kill, flush=True)
             if different:
                 print(f"history {history}, seed {seed}: {', '.join(different)} differ", flush=True)
-            with record.open("a") as file:
-                file.writelines(json.dumps(asdict(kill)) + "\n" for kill in new)
-            done += new
             history += 1
     return summarize(done), differences
 
@@ -307,14 +311,17 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no run after so long")
+    parser.add_argument("--variant", choices=VARIANTS, default="all", help="what is trained")
     parser.add_argument("--folder", type=Path, help="keep everything there, and go on from there")
     options = parser.parse_args()
     # So that no run is left behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory() as scratch:
-        folder = (options.folder or Path(scratch)).resolve()
+        folder = (options.folder or Path(scratch)).resolve() / options.variant
         folder.mkdir(parents=True, exist_ok=True)
-        figures, differences = torture(folder, options.kills, options.seed, options.seconds)
+        figures, differences = torture(
+            folder, options.kills, options.seed, options.seconds, options.variant
+        )
     print(json.dumps({**figures, "files that differ": differences}))
     return bool(differences)
 

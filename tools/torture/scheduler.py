@@ -10,6 +10,8 @@ from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]  # it 
 
 # So many operations end any world of this size.
 MOST_OPERATIONS = 60_000
+# What hangs is killed after so many, as the deadline of a Job does it.
+HANG_OPERATIONS = 300
 
 
 class Killed(BaseException):
@@ -150,11 +152,13 @@ class Scheduler:
         if self.operations > MOST_OPERATIONS:
             raise Stuck(f"{process.name} goes on for ever: {kind} {what}")
         self.points.add(kind)
-        fault = self._take_fault(what, ("kill", "sigterm", *can))
+        fault = self._take_fault(what, ("kill", "sigterm", "hang", *can))
         self.events.append(f"{self.operations} {process.name} {kind} {what} {fault}".rstrip())
         if fault:
             process.faults.append(fault)
             self.points.add(f"{kind} {fault}")
+        if fault == "hang":
+            self._hang(process)
         if fault == "kill":
             self.kill(process)
         if fault == "sigterm" and process.on_signal:
@@ -176,6 +180,22 @@ class Scheduler:
         """
         process.alive = False
         raise Killed
+
+    def _hang(self, process: Process) -> None:
+        """Do nothing for long, while others go on, and then be killed.
+
+        Raises:
+            Killed: always.
+        """
+        process.waits = True
+        until = self.operations + HANG_OPERATIONS
+        while self.operations < until:
+            others = [other for other in self.processes if self._is_ready(other)]
+            if not others:
+                break
+            self._switch_to(self.random.choice(others))
+        process.waits = False
+        self.kill(process)
 
     def wait(self, what: str) -> None:
         """Give way to others, because a lock is held by one of them.

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from tools.torture.together import JoinedWorkers
+
 JOB = Path(__file__).parents[2] / "job"
 BATCH = 4
 CLASSES = ("cat", "dog")
@@ -135,20 +137,11 @@ def fit(classifier: StandInClassifier, plan: Any, feed: StandInFeed, context: An
     from job.checkpoint import TrainingState
     from job.features import FrozenNetwork
 
-    machine = context.workers.machine
-    # The class has taken the real clock for its default.
-    context.checkpoints._saved_at = time.monotonic()
-    # Another run of this id may save a later one while this one looks.
-    durable = context.workers.find_durable(context.checkpoints.store.uri)
-    found = context.checkpoints.load()
-    done, machines, is_over = 0, [machine], False
-    if found:
-        done, is_over = found.facts["step"], found.facts["over"]
-        machines = sorted({*found.facts["machines"], machine})
-        classifier.model.chain = found.arrays["model"][0].tobytes()
-    context.workers.report_start(context.checkpoints.store.uri, done, durable)
+    done, machines, is_over = _resume_training(classifier, context)
 
     def save(step: int, *, over: bool = False) -> None:
+        if not context.workers.chief:
+            return
         arrays = {"model": [np.frombuffer(classifier.model.chain, np.uint8)]}
         facts = {"step": step, "over": over, "machines": machines}
         context.checkpoints.save(TrainingState(arrays, facts))
@@ -162,6 +155,7 @@ def fit(classifier: StandInClassifier, plan: Any, feed: StandInFeed, context: An
         with context.stop.deferred():
             if context.agree_to_stop():
                 save(number)
+                context.workers.wait()
                 context.stop.check()
             epoch, step = divmod(number, steps)
             chosen = feed.choose_batch(epoch, step, len(train))
@@ -173,6 +167,8 @@ def fit(classifier: StandInClassifier, plan: Any, feed: StandInFeed, context: An
     if not is_over:
         with context.stop.deferred():
             save(steps * context.settings.epochs, over=True)
+            # The others wait until the state is there.
+            context.agree_to_stop()
     classifier.machines = machines  # type: ignore[attr-defined]  # for the export
     return Placeholder(
         classifier=classifier,
@@ -182,6 +178,27 @@ def fit(classifier: StandInClassifier, plan: Any, feed: StandInFeed, context: An
         candidates=(),
         exact=len(machines) == 1,
     )
+
+
+def _resume_training(classifier: StandInClassifier, context: Any) -> tuple[int, list[str], bool]:
+    """Steps that are done, the machines that did them, and whether the training is over."""
+    from job.errors import TemporaryError
+
+    machine = context.workers.machine
+    # The class has taken the real clock for its default.
+    context.checkpoints._saved_at = time.monotonic()
+    # Another run of this id may save a later one while this one looks.
+    durable = context.workers.find_durable(context.checkpoints.store.uri)
+    found = context.checkpoints.load()
+    if not context.workers.agree(context.checkpoints.latest):
+        raise TemporaryError("The workers do not start from one state.", "Start again.")
+    done, machines, is_over = 0, [machine], False
+    if found:
+        done, is_over = found.facts["step"], found.facts["over"]
+        machines = sorted({*found.facts["machines"], machine})
+        classifier.model.chain = found.arrays["model"][0].tobytes()
+    context.workers.report_start(context.checkpoints.store.uri, done, durable)
+    return done, machines, is_over
 
 
 def answer(chain: bytes, content: bytes) -> np.ndarray:
@@ -277,7 +294,7 @@ class ServedModel:
 
 
 @dataclass(kw_only=True)
-class Workers:
+class Workers(JoinedWorkers):
     """The devices of one process.
 
     Attributes:
@@ -304,9 +321,6 @@ class Workers:
 
     def dtype_policy(self, _precision: str) -> str:
         return "float32"
-
-    def any(self, flag: bool) -> bool:
-        return flag
 
 
 def build(spec: Any, _weights: Any) -> StandInClassifier:
@@ -420,7 +434,9 @@ def install() -> None:
     records.version = functools.cache(records.version)  # type: ignore[attr-defined]
     # A world has few images.
     decision.LEAST_COMPARABLE = 2
-    vars(vars(phases)["devices"])["join"] = lambda *_, **__: Workers.of_this_process()
+    vars(vars(phases)["devices"])["join"] = lambda _, group, together: Workers.of_this_process(
+        group, together=together
+    )
 
 
 def _judge_content(path: Path) -> Any:

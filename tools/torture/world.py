@@ -19,12 +19,15 @@ from unittest.mock import patch
 import numpy as np
 
 from job import publish
+from job.context import RunContext
+from job.distributed import multi_worker
 from job.errors import ReleaseError
 from job.release import MANIFEST, POINTER, open_release
 from job.storage import s3_session
 from job.storage.s3 import S3Store
 from job.storage.s3_session import Session
 from job.telemetry.logs import JsonFormatter
+from job.workers import SINGLE_WORKER, WorkerGroup
 from tools.torture import pods, stand_ins
 from tools.torture.auditor import Auditor
 from tools.torture.bucket import Bucket
@@ -33,6 +36,7 @@ from tools.torture.disk import Disk
 from tools.torture.plan import Plan, RunPlan
 from tools.torture.pods import Pod
 from tools.torture.scheduler import Process, Scheduler, Stuck
+from tools.torture.together import Meeting
 
 IMAGES = 5
 # Of so many worlds one writes its logs, which takes time.
@@ -61,6 +65,8 @@ class World:
     clock: Clock = field(default_factory=Clock)
     machines: dict[str, str] = field(default_factory=dict)
     seeds: dict[str, int] = field(default_factory=dict)
+    groups: dict[str, WorkerGroup] = field(default_factory=dict)
+    meetings: dict[str, Meeting] = field(default_factory=dict)
     # By the address of the checkpoints: the last durable step of the training, and where it is.
     durable: dict[str, int] = field(default_factory=dict)
     begun: list[tuple[str, int, int]] = field(default_factory=list)
@@ -99,7 +105,7 @@ class World:
         """From the first operation to the last finding."""
         self._write_images()
         for number, run in enumerate(self.plan.runs):
-            delay = self.scheduler.random.randrange(400) * number
+            delay = self.scheduler.random.randrange(self.plan.spread) * number
             self._add_run(f"run{number}", run, delay=delay, attempts=6)
         self._add_people()
         try:
@@ -125,6 +131,18 @@ class World:
         self._judge_end()
 
     def _add_run(self, name: str, run: "RunPlan", *, delay: int, attempts: int) -> None:
+        """Start a run: one pod, or one per worker."""
+        addresses = tuple(f"{name}-{index}:2222" for index in range(run.workers))
+        meeting = Meeting(scheduler=self.scheduler, size=run.workers)
+        for index in range(run.workers):
+            is_alone = run.workers == 1
+            pod = name if is_alone else f"{name}-{index}"
+            self.groups[pod] = SINGLE_WORKER if is_alone else WorkerGroup(addresses, index)
+            self.meetings[pod] = meeting
+            cache = run.cache if is_alone else f"{run.cache}-{index}"
+            self._add_pod(pod, replace(run, cache=cache), delay=delay, attempts=attempts)
+
+    def _add_pod(self, name: str, run: "RunPlan", *, delay: int, attempts: int) -> None:
         environment = {
             "GRAFT_NAME": "pets",
             "GRAFT_DATASET_URI": f"{self.address}/data",
@@ -212,10 +230,22 @@ class World:
     def _has_succeeded(self, process: Process) -> bool:
         return getattr(process.outcome, "error", None) is None
 
-    def _make_workers(self) -> Any:
+    def find_group(self) -> WorkerGroup:
+        """The workers that the present process belongs to, as TF_CONFIG says it."""
+        return self.groups[self._name_pod()]
+
+    def train_together(self, job: Any, context: RunContext, join_seconds: float) -> None:
+        """What the present process does with the other workers of its run."""
+        self.meetings[self._name_pod()].train(job, context, join_seconds)
+
+    def _name_pod(self) -> str:
+        assert self.scheduler.current
+        return self.scheduler.current.name.partition(".")[0]
+
+    def _make_workers(self, group: WorkerGroup = SINGLE_WORKER, *, together: bool = False) -> Any:
         process = self.scheduler.current
         assert process
-        name, _, _ = process.name.partition(".")
+        name = self._name_pod()
         seed = self.seeds[name]
 
         def find_durable(address: str) -> int:
@@ -245,6 +275,10 @@ class World:
             find_durable=find_durable,
             report_start=report_start,
             report_checkpoint=report_checkpoint,
+            chief=group.chief or not together,
+            count=group.size if together else 1,
+            round=self.meetings[name].find_round(process) if together else None,
+            process=process,
         )
 
     def _find_skew(self) -> float:
@@ -473,6 +507,8 @@ def inside(world: World) -> Iterator[None]:
         if world.plan.seed % LOGGED == 0:
             stack.enter_context(_hear_logs(world.said))
         stack.enter_context(patch.object(stand_ins.Workers, "of_this_process", world._make_workers))
+        stack.enter_context(patch.object(WorkerGroup, "parse", lambda _: world.find_group()))
+        stack.enter_context(patch.object(multi_worker, "_watch_process", world.train_together))
         yield
 
 
