@@ -4,7 +4,7 @@ import logging
 from dataclasses import replace
 
 from job import publish
-from job.errors import JobError, ReleaseError
+from job.errors import JobError, ReleaseError, StoreUnavailable
 from job.release import Manifest, folder_of
 from job.result import Result, Status
 from job.settings import Settings
@@ -16,12 +16,19 @@ logger = logging.getLogger(__name__)
 def serve_champion(settings: Settings, registry: Store) -> None:
     """Make the champion the newest version for servers. A damaged champion ends no run.
 
-    A store that is away does: the next attempt goes on here.
+    Raises:
+        StoreUnavailable: a retry finds the release and goes on here. Without one, servers would
+            have the champion before until the next night.
     """
     try:
         publish.follow_champion(registry, begin=settings.output.serving)
     except ReleaseError as error:
         logger.warning("The champion is not in serving/: %s", error)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(
+            f"The release is complete, but its version for servers is not: {error.message}",
+            "Run again: the next attempt trains nothing and completes the version.",
+        ) from error
 
 
 def prune_releases(settings: Settings, registry: Store) -> None:
