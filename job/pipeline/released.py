@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from job import publish
 from job.errors import JobError, ReleaseError, StoreUnavailable
+from job.pipeline.trigger import Waiting
 from job.release import Manifest, folder_of
 from job.result import Result, Status
 from job.settings import Settings
@@ -42,7 +43,7 @@ def prune_releases(settings: Settings, registry: Store) -> None:
 
 
 def leave_unchanged(
-    settings: Settings, registry: Store, manifest: Manifest, waiting: str = ""
+    settings: Settings, registry: Store, manifest: Manifest, waiting: Waiting | None = None
 ) -> Result:
     """The result of a run that trains nothing. What an earlier one left undone is finished.
 
@@ -56,9 +57,11 @@ def leave_unchanged(
     standing = publish.finish_promotion(registry, manifest)
     serve_champion(settings, registry)
     result = describe_release(settings, registry, manifest, "unchanged", standing.promoted)
-    reasons = [waiting, result.reason]
+    reasons = [result.reason]
     if waiting:
-        logger.info("nothing is trained: %s", waiting)
+        logger.info("nothing is trained: %s", waiting.reason)
+        reasons.insert(0, waiting.reason)
+        result = replace(result, new_images=waiting.new_images)
     if result.status == "unchanged" and not standing.promoted:
         text = "%s; `graft promote %s` makes this release the champion"
         logger.info(text, standing.reason, result.release)
