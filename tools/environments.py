@@ -1,4 +1,4 @@
-"""Airflow (145 packages), checkov (96) and MLflow (87), each apart, so that ours has none of them.
+"""Airflow (145 packages), checkov (96), MLflow (87) and MLServer (69), each apart from ours.
 
     python -m tools.environments [--lock]
 
@@ -22,6 +22,7 @@ TOOLS = {
     "airflow": "apache-airflow-providers-cncf-kubernetes",
     "checkov": "checkov",
     "mlflow": "mlflow",
+    "mlserver": "mlserver\nonnxruntime",
 }
 # The oldest Python that we support; its pins install on the newer ones too.
 PYTHON = "3.11"
@@ -64,7 +65,7 @@ def lock() -> None:
         "--python-version",
         PYTHON,
     ]
-    for tool, package in TOOLS.items():
+    for tool, packages in TOOLS.items():
         command = [
             str(UV),
             "pip",
@@ -74,7 +75,7 @@ def lock() -> None:
             "--output-file",
             str(LOCKS / f"{tool}.txt"),
         ]
-        subprocess.run(command, input=package, text=True, check=True)
+        subprocess.run(command, input=packages, text=True, check=True)
 
 
 if __name__ == "__main__":

@@ -267,7 +267,7 @@ def _announce_champion(uri: str) -> int:
         run = telemetry.TrackedRun(
             model=fields["name"], result=chosen.as_dict(), params=fields["settings"]
         )
-        telemetry.Recording(server, run).wait()
+        telemetry.start_recording(server, run).wait()
     print(f"{uri} is the champion.")
     return 0
 

@@ -45,6 +45,7 @@ def run_watched(
         context = pipeline.RunContext(
             telemetry=run_telemetry, stop=stop, keras_home=find_keras_home(), worker_group=group
         )
+        reporter = _start_reporter(run_telemetry) if group.chief else None
         error = None
         try:
             outcome = pipeline.run(settings, context)
@@ -60,14 +61,24 @@ def run_watched(
         )
         # What is known is not changed any more by a stop while others are told.
         stop.ignore()
-        recording = _start_recording(settings, outcome) if group.chief else None
+        deliveries = []
+        if reporter:
+            deliveries.append(reporter.finish(outcome.as_dict()))
+        if group.chief and (recording := _start_recording(settings, outcome)):
+            deliveries.append(recording)
         run_telemetry.emit(telemetry.RunEnded(outcome.as_dict()))
-        if recording:
-            recording.wait()
+        for delivery in deliveries:
+            delivery.wait()
     return RunEnding(outcome, error)
 
 
-def _start_recording(settings: Settings, outcome: Result) -> telemetry.Recording | None:
+def _start_reporter(watched: telemetry.RunTelemetry) -> telemetry.ProgressReporter | None:
+    """Report progress to the Kubeflow Trainer of the environment, if there is one."""
+    server = telemetry.TrainerServer.find(os.environ)
+    return telemetry.ProgressReporter(server, watched.state) if server else None
+
+
+def _start_recording(settings: Settings, outcome: Result) -> telemetry.Delivery | None:
     """Begin to tell the MLflow server of the environment, if there is one."""
     server = telemetry.TrackingServer.find(os.environ)
     if server is None:
@@ -75,4 +86,4 @@ def _start_recording(settings: Settings, outcome: Result) -> telemetry.Recording
     run = telemetry.TrackedRun(
         model=settings.name, result=outcome.as_dict(), params=settings.recorded_values()
     )
-    return telemetry.Recording(server, run)
+    return telemetry.start_recording(server, run)

@@ -11,6 +11,6 @@ digest.
 """
 
 from job.dataset.fetching import Dataset, Record, fetch
-from job.dataset.listing import Listing, survey
+from job.dataset.listing import DIGEST_BYTES, Listing, survey
 
-__all__ = ["Dataset", "Listing", "Record", "fetch", "survey"]
+__all__ = ["DIGEST_BYTES", "Dataset", "Listing", "Record", "fetch", "survey"]

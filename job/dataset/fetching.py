@@ -63,6 +63,7 @@ class Dataset:
         digest: SHA-256 over the multiset of (label, sha256, split, group): the content, whatever
             store it came from.
         listing: digest of the listing that it was fetched by.
+        objects: `Listing.digest_images`, one after the other.
         ignored: names of files that are not images of a class.
         notes: what was read into the data set's names and tables, one sentence each.
     """
@@ -70,6 +71,7 @@ class Dataset:
     records: tuple[Record, ...]
     digest: str
     listing: str
+    objects: bytes = b""
     ignored: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
@@ -99,6 +101,7 @@ def fetch(
         records=tuple(records),
         digest=_digest_records(records),
         listing=listing.digest,
+        objects=b"".join(listing.digest_images()),
         ignored=tuple(map(printable, ignored)),
         notes=arrival.notes,
     )

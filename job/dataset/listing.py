@@ -29,6 +29,8 @@ FILE_CURES = {
     ".rar": "Unpack it, and give the folder or a ZIP archive of it.",
     ".7z": "Unpack it, and give the folder or a ZIP archive of it.",
 }
+# Of the digest of one listed image: a million of them are 16 MB.
+DIGEST_BYTES = 16
 # An error about names that are no files shows so many files that are there.
 SHOWN_FILES = 3
 
@@ -61,6 +63,19 @@ class Listing:
     ignored: tuple[str, ...] = ()
     archive: bool = False
     notes: tuple[str, ...] = ()
+
+    def digest_images(self) -> tuple[bytes, ...]:
+        """`DIGEST_BYTES` that stand for key, size, ETag and class of each image, sorted.
+
+        Equal digests mean the same image under the same label. None of an archive.
+        """
+        digests = []
+        for entry in self.entries:
+            if place := self.places.get(entry.key):
+                version = json.dumps([entry.key, entry.size, entry.etag, place.label])
+                digest = hashlib.blake2b(version.encode(), digest_size=DIGEST_BYTES).digest()
+                digests.append(digest)
+        return tuple(sorted(digests))
 
 
 def survey(dataset: DatasetSettings) -> Listing:

@@ -1,9 +1,10 @@
-"""What solved heads say of the data: its kind, its amount and its wrong labels."""
+"""What features say of the data: its kind, its amount, its wrong labels, and what is new in it."""
 
 from job.measurement.curve import CurvePoint, measure_curve, predict_gain
 from job.measurement.measuring import Kind, Measurement, measure
 from job.measurement.profile import ALL_STAGES, StageScore, measure_profile
 from job.measurement.suspects import Suspect, Suspects, TestAnswers, find_suspects
+from job.measurement.two_samples import TwoSampleTest, compare_samples
 
 __all__ = [
     "ALL_STAGES",
@@ -14,6 +15,8 @@ __all__ = [
     "Suspect",
     "Suspects",
     "TestAnswers",
+    "TwoSampleTest",
+    "compare_samples",
     "find_suspects",
     "measure",
     "measure_curve",

@@ -60,6 +60,7 @@ def run(settings: Settings, context: RunContext) -> Result:
         JobError: with the exit code that says whose fault it was.
     """
     name_run(model=settings.name)
+    trigger.require_one_worker(settings.trigger, context.worker_group.size)
     with context.phase("survey"):
         registry = storage.connect(settings.output.uri).child(settings.name)
         registry.probe()
@@ -71,8 +72,11 @@ def run(settings: Settings, context: RunContext) -> Result:
         if seen:
             return released.leave_unchanged(settings, registry, seen)
         baseline = trigger.find_baseline(settings, history)
-        if baseline and (waiting := trigger.explain_cooldown(settings.trigger, baseline)):
-            return released.leave_unchanged(settings, registry, baseline.manifest, waiting)
+        if baseline:
+            rule, telemetry = settings.trigger, context.telemetry
+            waiting = trigger.decide_by_listing(rule, registry, baseline, listing, telemetry)
+            if waiting:
+                return released.leave_unchanged(settings, registry, baseline.manifest, waiting)
 
     with context.phase("dataset"):
         data = dataset.fetch(listing, settings.dataset, settings.cache, context.telemetry)
@@ -81,14 +85,10 @@ def run(settings: Settings, context: RunContext) -> Result:
     name_run(model=settings.name, run_id=run_id)
     if found := publish.complete(registry, run_id):
         return released.leave_unchanged(settings, registry, found)
-    if baseline and (images := trigger.count_new_images(registry, baseline, data)):
-        context.telemetry.emit(FactsFound({"new images": images.new}))
-        if waiting := trigger.explain_few_images(settings.trigger, images):
-            unchanged = released.leave_unchanged(settings, registry, baseline.manifest, waiting)
-            return replace(unchanged, new_images=images.new)
-
     inputs = RunInputs(settings=settings, data=data, run_id=run_id)
     try:
+        if baseline and (waiting := trigger.decide_by_images(inputs, baseline, context)):
+            return released.leave_unchanged(settings, registry, baseline.manifest, waiting)
         with files.open_scratch() as scratch, record_log(scratch / "logs" / "log.jsonl"):
             if context.worker_group.size > 1:
                 _train_with_other_workers(inputs, context)

@@ -236,6 +236,10 @@ def publish_release(outcome: RunOutcome, challenger: Challenger) -> tuple[Releas
     evaluation.write(report, records.report_context(outcome, decision, answers), folder)
     inventory = publish.compose_inventory(outcome.trained.splits, inputs.data.records)
     (folder / publish.INVENTORY).write_bytes(inventory)
+    if inputs.data.objects:  # none of an archive
+        seen_objects = folder / publish.SEEN_OBJECTS
+        seen_objects.parent.mkdir(exist_ok=True)
+        seen_objects.write_bytes(inputs.data.objects)
 
     release = publish.release(folder, records.manifest_fields(outcome, decision), registry)
     if not release.ours:  # another run of the same id came first: its scores decide

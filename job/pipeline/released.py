@@ -4,7 +4,8 @@ import logging
 from dataclasses import replace
 
 from job import publish
-from job.errors import JobError, ReleaseError
+from job.errors import JobError, ReleaseError, StoreUnavailable
+from job.pipeline.trigger import Waiting
 from job.release import Manifest, folder_of
 from job.result import Result, Status
 from job.settings import Settings
@@ -16,12 +17,19 @@ logger = logging.getLogger(__name__)
 def serve_champion(settings: Settings, registry: Store) -> None:
     """Make the champion the newest version for servers. A damaged champion ends no run.
 
-    A store that is away does: the next attempt goes on here.
+    Raises:
+        StoreUnavailable: a retry finds the release and goes on here. Without one, servers would
+            have the champion before until the next night.
     """
     try:
         publish.follow_champion(registry, begin=settings.output.serving)
     except ReleaseError as error:
         logger.warning("The champion is not in serving/: %s", error)
+    except StoreUnavailable as error:
+        raise StoreUnavailable(
+            f"The release is complete, but its version for servers is not: {error.message}",
+            "Run again: the next attempt trains nothing and completes the version.",
+        ) from error
 
 
 def prune_releases(settings: Settings, registry: Store) -> None:
@@ -35,7 +43,7 @@ def prune_releases(settings: Settings, registry: Store) -> None:
 
 
 def leave_unchanged(
-    settings: Settings, registry: Store, manifest: Manifest, waiting: str = ""
+    settings: Settings, registry: Store, manifest: Manifest, waiting: Waiting | None = None
 ) -> Result:
     """The result of a run that trains nothing. What an earlier one left undone is finished.
 
@@ -49,9 +57,11 @@ def leave_unchanged(
     standing = publish.finish_promotion(registry, manifest)
     serve_champion(settings, registry)
     result = describe_release(settings, registry, manifest, "unchanged", standing.promoted)
-    reasons = [waiting, result.reason]
+    reasons = [result.reason]
     if waiting:
-        logger.info("nothing is trained: %s", waiting)
+        logger.info("nothing is trained: %s", waiting.reason)
+        reasons.insert(0, waiting.reason)
+        result = replace(result, new_images=waiting.new_images)
     if result.status == "unchanged" and not standing.promoted:
         text = "%s; `graft promote %s` makes this release the champion"
         logger.info(text, standing.reason, result.release)

@@ -9,7 +9,14 @@ from job.publish.comparison import Challenger, Comparison, compare
 from job.publish.decision import Decision, decide, explain_missed_gate
 from job.publish.history import History, read_history
 from job.publish.image_sources import ImageSource, find_images
-from job.publish.inventory import INVENTORY, compose_inventory, list_known_images
+from job.publish.inventory import (
+    INVENTORY,
+    SEEN_OBJECTS,
+    compose_inventory,
+    list_known_images,
+    list_used_images,
+    read_seen_objects,
+)
 from job.publish.judging import Evaluation, evaluate
 from job.publish.listing import ReleaseRow, find_release, list_releases
 from job.publish.prediction import Prediction, Predictor, predict
@@ -23,6 +30,7 @@ from job.publish.versions import follow_champion
 
 __all__ = [
     "INVENTORY",
+    "SEEN_OBJECTS",
     "Challenger",
     "Champion",
     "Comparison",
@@ -50,6 +58,7 @@ __all__ = [
     "follow_champion",
     "list_known_images",
     "list_releases",
+    "list_used_images",
     "plan_retention",
     "predict",
     "promote",
@@ -58,6 +67,7 @@ __all__ = [
     "rank",
     "read_champion",
     "read_history",
+    "read_seen_objects",
     "release",
     "roll_back",
     "verify",

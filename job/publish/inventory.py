@@ -6,13 +6,17 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from job import strict_json
-from job.errors import ReleaseError
+from job.dataset import DIGEST_BYTES
+from job.errors import ReleaseError, StoreNotFound
+from job.storage import Store
 
 if TYPE_CHECKING:
     from job.audit import Splits
     from job.dataset import Record
 
 INVENTORY = "dataset.json"
+# Digests of the listed objects. In `logs`, because another store has other ones for equal images.
+SEEN_OBJECTS = "logs/objects.bin"
 
 
 def compose_inventory(splits: "Splits", records: "Iterable[Record]" = ()) -> bytes:
@@ -54,6 +58,18 @@ def list_known_images(raw: bytes) -> frozenset[tuple[str, str]]:
     return frozenset((row["sha256"], row["label"]) for row in rows)
 
 
+def list_used_images(raw: bytes) -> frozenset[tuple[str, str]]:
+    """The SHA-256 and the label of each image that is in a split of the release.
+
+    Args:
+        raw: the content of dataset.json.
+
+    Raises:
+        ReleaseError: the content is not an inventory.
+    """
+    return frozenset((row["sha256"], row["label"]) for row in _parse_rows(raw, "images"))
+
+
 def list_learnt_images(raw: bytes) -> frozenset[str]:
     """The SHA-256 of each image that the release's training saw, in train or in val.
 
@@ -64,6 +80,20 @@ def list_learnt_images(raw: bytes) -> frozenset[str]:
         ReleaseError: the content is not an inventory.
     """
     return frozenset(image["sha256"] for image in _parse_inventory(raw) if image["split"] != "test")
+
+
+def read_seen_objects(release: Store) -> frozenset[bytes] | None:
+    """The digests of the objects that the run of a release has listed.
+
+    None if the release does not say, or has read archives.
+    """
+    try:
+        raw = release.read(SEEN_OBJECTS)
+    except StoreNotFound:
+        return None
+    if not raw or len(raw) % DIGEST_BYTES:
+        return None
+    return frozenset(raw[at : at + DIGEST_BYTES] for at in range(0, len(raw), DIGEST_BYTES))
 
 
 def find_commonest_class(raw: bytes, classes: Sequence[str]) -> int | None:

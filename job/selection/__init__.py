@@ -14,6 +14,7 @@ from job.selection.candidates import (
     is_worth_a_race,
     list_candidates,
 )
+from job.selection.entrants import FrozenBackbone, freeze_backbone
 from job.selection.measuring import MeasuredData, measure_data, measure_features
 from job.selection.race import race_candidates
 from job.selection.results import NO_BUDGET, NO_EVIDENCE, NO_REACH
@@ -33,6 +34,7 @@ __all__ = [
     "BackboneChoice",
     "BackboneRow",
     "Candidate",
+    "FrozenBackbone",
     "Judged",
     "MeasuredData",
     "Rung",
@@ -41,6 +43,7 @@ __all__ = [
     "choose_metric",
     "choose_winner",
     "compute_paired_error",
+    "freeze_backbone",
     "is_out_of_reach",
     "is_worth_a_race",
     "list_candidates",

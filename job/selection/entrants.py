@@ -22,6 +22,22 @@ from job.weights import Weights
 TIMED_BATCH, TIMES = 8, 3
 
 
+@dataclass(frozen=True, slots=True)
+class FrozenBackbone:
+    """A backbone as it was pre-trained.
+
+    Attributes:
+        network: images -> features of all stages, under the name that they are kept under. So the
+            measurement of the run finds them.
+        groups: the columns of each stage. The last one is what a plain head takes.
+        feed: the images at the backbone's size.
+    """
+
+    network: FrozenNetwork
+    groups: tuple[FeatureGroup, ...]
+    feed: Feed
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entrant:
     """A backbone with its pre-trained weights.
@@ -54,7 +70,21 @@ class Entrant:
 def build_entrant(
     name: str, settings: Settings, weights: Weights, splits: Splits, context: TrainingContext
 ) -> Entrant:
-    """Build a backbone, and measure its time.
+    """Build a backbone, and measure its time. The arguments are those of `freeze_backbone`."""
+    frozen = freeze_backbone(name, settings, weights, splits, context)
+    return Entrant(
+        name=name,
+        network=frozen.network,
+        last=frozen.groups[-1],
+        feed=frozen.feed,
+        milliseconds=_measure_milliseconds(frozen.network, frozen.feed.image_size),
+    )
+
+
+def freeze_backbone(
+    name: str, settings: Settings, weights: Weights, splits: Splits, context: TrainingContext
+) -> FrozenBackbone:
+    """Build a backbone whose features are kept.
 
     Args:
         name: a key of `BACKBONES`.
@@ -78,13 +108,8 @@ def build_entrant(
     classifier = model.build(spec, weights)
     network, groups = freeze_stages(classifier, context)
     size = classifier.image_size
-    return Entrant(
-        name=name,
-        network=network,
-        last=groups[-1],
-        feed=batches.build_feed(splits, size, backbone.image_fit, settings.training, settings.seed),
-        milliseconds=_measure_milliseconds(network, size),
-    )
+    feed = batches.build_feed(splits, size, backbone.image_fit, settings.training, settings.seed)
+    return FrozenBackbone(network, groups, feed)
 
 
 def _measure_milliseconds(network: FrozenNetwork, size: int) -> float:

@@ -227,13 +227,22 @@ class TriggerSettings(Group):
     min_new_share: Fraction = runs(0.0)
     """Train only if at least this share of the last release's images is new. Where a number is set
     too, one of them is enough. 0 sets no share."""
+    drift_p: float | None = runs(None, ge=0.001, le=0.5)
+    """Train only if new images differ from those of the last release, with a p-value of at most
+    this. It is the rate of false alarms in one night. Where a number or a share is set too, one of
+    them is enough. Empty makes no test."""
     cooldown_hours: float = runs(0.0, ge=0, allow_inf_nan=False)
     """Hours after a release in which new images start no further training."""
 
     @property
+    def counts(self) -> bool:
+        """Whether new images are counted."""
+        return bool(self.min_new_images or self.min_new_share)
+
+    @property
     def is_set(self) -> bool:
         """Whether anything but a change is asked for."""
-        return bool(self.min_new_images or self.min_new_share or self.cooldown_hours)
+        return bool(self.counts or self.drift_p or self.cooldown_hours)
 
 
 class ExportSettings(Group):

@@ -6,6 +6,7 @@ with serve(settings.telemetry, settings.name, phases) as telemetry:
     telemetry.emit(RunEnded(result.as_dict()))
 """
 
+from job.telemetry.delivery import Delivery
 from job.telemetry.events import (
     BatchUsed,
     CheckpointSaved,
@@ -24,12 +25,14 @@ from job.telemetry.events import (
 )
 from job.telemetry.logs import configure_logs, name_run, record_log
 from job.telemetry.telemetry import RunTelemetry, Telemetry, serve, silent
-from job.telemetry.tracking import Recording, TrackedRun, TrackingServer
+from job.telemetry.tracking import TrackedRun, TrackingServer, start_recording
+from job.telemetry.trainer import ProgressReporter, TrainerServer
 from job.telemetry.waiting import time_input
 
 __all__ = [
     "BatchUsed",
     "CheckpointSaved",
+    "Delivery",
     "EpochEnded",
     "Event",
     "FactsFound",
@@ -37,8 +40,8 @@ __all__ = [
     "HistoryRestored",
     "PhaseBegan",
     "PhaseEnded",
+    "ProgressReporter",
     "Progressed",
-    "Recording",
     "RunEnded",
     "RunTelemetry",
     "StageBegan",
@@ -46,11 +49,13 @@ __all__ = [
     "Telemetry",
     "TrackedRun",
     "TrackingServer",
+    "TrainerServer",
     "WorkForecast",
     "configure_logs",
     "name_run",
     "record_log",
     "serve",
     "silent",
+    "start_recording",
     "time_input",
 ]

@@ -3,49 +3,27 @@
 They are grouped by the model's name and never by the run: the gateway keeps what it gets for ever.
 """
 
-import logging
-import threading
 import time
 from collections.abc import Mapping
-from http.client import HTTPException
 
 from prometheus_client import CollectorRegistry, Gauge, pushadd_to_gateway
 
+from job.telemetry.delivery import TIMEOUT_SECONDS, Delivery
 from job.telemetry.metrics import STATUSES, outcome_scores
 
-logger = logging.getLogger(__name__)
-
-# For each read from the gateway.
-TIMEOUT_SECONDS = 5.0
-# For all of them together, the look-up of its name included.
-DEADLINE_SECONDS = 8.0
 SUCCESSES = ("released", "unchanged")
 
 
-def push(url: str, name: str, result: Mapping[str, object], seconds: float) -> None:
-    """Push how the run of model `name` ended after `seconds`.
-
-    A gateway that is away or slow costs a warning.
-    """
+def push(url: str, name: str, result: Mapping[str, object], seconds: float) -> Delivery:
+    """Begin to push how the run of model `name` ended after `seconds`."""
     registry = outcome_registry(result, seconds)
-    failures = ["it did not answer in time"]
 
     def push_once() -> None:
-        try:
-            # POST keeps the metrics that are not sent: a failed run leaves the time of the last
-            # success in place.
-            pushadd_to_gateway(url, "graft", registry, {"model": name}, TIMEOUT_SECONDS)
-            failures.clear()
-        except (OSError, HTTPException, ValueError) as error:
-            # Only the kind of error: its text may hold the address, and that a password.
-            failures.append(type(error).__name__)
+        # POST keeps the metrics that are not sent: a failed run leaves the time of the last
+        # success in place.
+        pushadd_to_gateway(url, "graft", registry, {"model": name}, TIMEOUT_SECONDS)
 
-    # A thread, since looking up a name has no time limit of its own.
-    worker = threading.Thread(target=push_once, name="push", daemon=True)
-    worker.start()
-    worker.join(DEADLINE_SECONDS)
-    if failures:
-        logger.warning("the outcome is not in the push gateway: %s", failures[-1])
+    return Delivery("the outcome is not in the push gateway", push_once)
 
 
 def outcome_registry(result: Mapping[str, object], seconds: float) -> CollectorRegistry:

@@ -28,7 +28,7 @@ from job.telemetry.push import push
 from job.telemetry.run_state import RunState
 from job.telemetry.server import EVERY_ADDRESS, Server
 from job.telemetry.snapshot import RunStateSnapshot
-from job.telemetry.webhook import Posting, RunFinished
+from job.telemetry.webhook import RunFinished, post
 
 if TYPE_CHECKING:
     from job.telemetry.bar import Bar
@@ -151,15 +151,16 @@ class RunTelemetry(Telemetry):
                 self._send_outcome(event.result)
 
     def _send_outcome(self, result: Mapping[str, object]) -> None:
-        """Send the outcome to both receivers at once, so that two slow ones take no more time."""
+        """Send the outcome to all receivers at once, so that slow ones take no more time."""
         settings, name = self._settings, self.state.snapshot().name
-        posting = None
+        deliveries = []
         if settings.webhook_url.get_secret_value():
-            posting = Posting(settings, RunFinished(model=name, result=result))
+            deliveries.append(post(settings, RunFinished(model=name, result=result)))
         if settings.push_url:
-            push(settings.push_url, name, result, time.monotonic() - self._run_began)
-        if posting:
-            posting.wait()
+            seconds = time.monotonic() - self._run_began
+            deliveries.append(push(settings.push_url, name, result, seconds))
+        for delivery in deliveries:
+            delivery.wait()
 
     def _log_stage_end(self, event: StageBegan | PhaseEnded) -> None:
         """Log how the stage went that ends with an event: one line, which a terminal keeps."""

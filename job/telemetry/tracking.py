@@ -7,18 +7,16 @@ client. The bucket stays the truth, and what the server lacks is added by the ne
 import base64
 import json
 import logging
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from http.client import HTTPException
 from typing import Any, Self
 from urllib import request
 from urllib.error import HTTPError
 from urllib.parse import urlencode, urlsplit
 
+from job.telemetry.delivery import Delivery, open_connection
 from job.telemetry.metrics import outcome_scores, package_version
-from job.telemetry.webhook import describe_failure, open_connection
 
 logger = logging.getLogger(__name__)
 
@@ -111,33 +109,15 @@ class TrackedRun:
     params: Mapping[str, object] = field(default_factory=dict)
 
 
-class Recording:
-    """Tells the server in the background. One that is away, slow or refuses costs a warning.
+def start_recording(server: TrackingServer, run: TrackedRun) -> Delivery:
+    """Begin to tell the server.
 
     Args:
         server: who is told.
         run: what it is told.
     """
-
-    def __init__(self, server: TrackingServer, run: TrackedRun) -> None:
-        self._deadline = time.monotonic() + DEADLINE_SECONDS
-        self._server, self._run = server, run
-        self._failure = "no answer in time"
-        self._thread = threading.Thread(target=self._record, name="mlflow", daemon=True)
-        self._thread.start()
-
-    def wait(self) -> None:
-        """Wait until the server knows it, at most `DEADLINE_SECONDS` from the start."""
-        self._thread.join(max(0.0, self._deadline - time.monotonic()))
-        if failure := self._failure:
-            logger.warning("MLflow has not recorded the outcome: %s", failure)
-
-    def _record(self) -> None:
-        try:
-            record(self._server, self._run)
-            self._failure = ""
-        except (OSError, HTTPException, ValueError, KeyError, TypeError) as error:
-            self._failure = describe_failure(error)
+    complaint = "MLflow has not recorded the outcome"
+    return Delivery(complaint, lambda: record(server, run), deadline=DEADLINE_SECONDS)
 
 
 def record(server: TrackingServer, run: TrackedRun) -> None:

@@ -33,7 +33,7 @@ class Nights:
     """A data set of ten images, one of which is not used, and a release of it."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self.given = {
             "GRAFT_NAME": "pets",
             "GRAFT_DATASET_URI": str(folder / "data"),
@@ -48,12 +48,12 @@ class Nights:
     def add(self, *numbers: int, label: str = "") -> None:
         for name in [label] if label else ["cat", "dog"]:
             for number in numbers:
-                path = self._folder / "data" / name / f"{number}.jpg"
+                path = self.folder / "data" / name / f"{number}.jpg"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(f"{name} {number}")
 
     def move(self, source: str, target: str) -> None:
-        (self._folder / "data" / source).rename(self._folder / "data" / target)
+        (self.folder / "data" / source).rename(self.folder / "data" / target)
 
     def fetch(self) -> Dataset:
         loaded = settings.load(self.given)
@@ -69,24 +69,23 @@ class Nights:
             row = {"sha256": each.sha256, "label": classes.index(each.label)}
             examples.append(type("Row", (), row))
         inventory = publish.compose_inventory(splits(classes, train=examples), data.records)
-        folder = bundle(self._folder / "bundle", {publish.INVENTORY: inventory})
+        files = {publish.INVENTORY: inventory, publish.SEEN_OBJECTS: data.objects}
+        folder = bundle(self.folder / "bundle", files)
         known = fields(
             "run-1",
             settings=settings.load(self.given).recorded_values(),
             versions={"code": identity.digest_code()},
         )
-        registry = storage.connect(str(self._folder / "models")).child("pets")
+        registry = storage.connect(str(self.folder / "models")).child("pets")
         return publish.release(folder, known, registry).manifest
 
     @property
     def written(self) -> Path:
-        return self._folder / "models/pets/releases/run-1/manifest.json"
+        return self.folder / "models/pets/releases/run-1/manifest.json"
 
     def run(self, **trigger: str) -> Result:
         given = {f"GRAFT_TRIGGER_{name.upper()}": value for name, value in trigger.items()}
-        context = pipeline.RunContext(
-            telemetry=self.telemetry, stop=Stop(), keras_home=self._folder
-        )
+        context = pipeline.RunContext(telemetry=self.telemetry, stop=Stop(), keras_home=self.folder)
         return pipeline.run(settings.load(self.given | given), context)
 
 
@@ -111,6 +110,32 @@ def test_a_few_new_images_wait_and_enough_of_them_are_trained_on(nights: Nights)
     nights.add(6, label="cat")
     with pytest.raises(Trained):
         nights.run(min_new_images="2")
+
+
+def test_the_listing_decides_where_it_can_and_no_image_is_fetched(nights: Nights) -> None:
+    nights.add(5, label="cat")
+    assert nights.run(min_new_images="2").new_images == 1
+    assert "dataset" not in nights.telemetry.seconds
+    # Without images that are new there is nothing to compare either.
+    (nights.written.parent / publish.SEEN_OBJECTS).write_bytes(nights.fetch().objects)
+    (nights.folder / "data/cat/0.jpg").unlink()
+    result = nights.run(drift_p="0.01")
+    assert result.reason.startswith("no image is new since the last release")
+    assert result.new_images == 0
+    assert "dataset" not in nights.telemetry.seconds
+
+
+def test_a_moved_image_is_new_in_the_listing_and_known_when_it_is_fetched(nights: Nights) -> None:
+    nights.move("cat/0.jpg", "cat/moved.jpg")
+    assert nights.run(min_new_images="1").new_images == 0
+    assert "dataset" in nights.telemetry.seconds
+
+
+def test_a_release_without_a_listing_is_compared_by_its_images(nights: Nights) -> None:
+    (nights.written.parent / publish.SEEN_OBJECTS).unlink()
+    nights.add(5, label="cat")
+    assert nights.run(min_new_images="2").new_images == 1
+    assert "dataset" in nights.telemetry.seconds
 
 
 def test_the_default_trains_on_the_first_new_image(nights: Nights) -> None:
@@ -153,6 +178,7 @@ def test_a_release_that_does_not_say_what_it_has_seen_does_not_stop_a_run(
 ) -> None:
     nights.add(5, label="cat")
     (nights.written.parent / publish.INVENTORY).write_text("{")
+    (nights.written.parent / publish.SEEN_OBJECTS).write_bytes(b"not digests")
     with pytest.raises(Trained):
         nights.run(min_new_images="100")
     assert "The images of the last release are not known" in caplog.text

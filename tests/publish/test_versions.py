@@ -151,6 +151,29 @@ def test_a_version_that_was_cut_off_has_no_graph_and_is_completed_by_the_next_ru
     assert (runs.follow(), runs.served()) == (2, (2, "b"))
 
 
+def test_a_store_that_is_away_after_a_release_asks_for_a_retry_which_completes_the_version(
+    runs: ServedRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = runs.run("a")
+    given = settings.load(
+        {
+            "GRAFT_DATASET_URI": "/data",
+            "GRAFT_OUTPUT_URI": "/models",
+            "GRAFT_OUTPUT_SERVING": "true",
+        }
+    )
+    with monkeypatch.context() as patch:
+        cut_at(patch, GRAPH)
+        with pytest.raises(StoreUnavailable, match=r"The release is complete.*: away") as caught:
+            released.serve_champion(given, runs.registry)
+    assert caught.value.exit_code == 75
+    assert "next attempt" in caught.value.cure
+    # The retry finds the release.
+    result = released.leave_unchanged(given, runs.registry, manifest)
+    assert (result.status, result.promoted, result.exit_code) == ("unchanged", True, 0)
+    assert runs.served() == (1, "a")
+
+
 def test_a_champion_that_comes_while_a_number_is_taken_has_the_highest_one(
     runs: ServedRuns,
 ) -> None:

@@ -15,7 +15,7 @@ from job import publish
 from job.__main__ import main
 from job.result import Failure, Result
 from job.storage import connect
-from job.telemetry import Recording, TrackedRun, TrackingServer
+from job.telemetry import TrackedRun, TrackingServer, start_recording
 from job.telemetry.tracking import record
 from tests.publish.test_releasing import make_release
 from tools import environments
@@ -74,7 +74,7 @@ def test_without_an_address_of_http_nobody_is_told(uri: str) -> None:
 def test_a_server_that_is_away_costs_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    Recording(TrackingServer(address=f"http://127.0.0.1:{port}"), outcome()).wait()
+    start_recording(TrackingServer(address=f"http://127.0.0.1:{port}"), outcome()).wait()
     assert "MLflow has not recorded the outcome: ConnectionRefusedError" in caplog.text
 
 
@@ -84,7 +84,7 @@ def test_a_server_that_never_answers_is_not_waited_for(
     monkeypatch.setattr("job.telemetry.tracking.DEADLINE_SECONDS", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        Recording(TrackingServer(address=address), outcome()).wait()
+        start_recording(TrackingServer(address=address), outcome()).wait()
     assert "MLflow has not recorded the outcome: no answer in time" in caplog.text
 
 

@@ -23,7 +23,7 @@ from job.errors import STOP_SIGNALS
 from job.result import Result
 from job.settings import TelemetrySettings
 from job.supervision import Ending
-from job.telemetry import RunEnded, serve, webhook
+from job.telemetry import RunEnded, delivery, serve, webhook
 
 SECRET = "a shared secret"
 RELEASED = Result(
@@ -79,7 +79,7 @@ class Receiver:
 
 @pytest.fixture
 def receiver(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    monkeypatch.setattr(webhook, "PAUSE_SECONDS", 0.01)
+    monkeypatch.setattr(delivery, "PAUSE_SECONDS", 0.01)
     receiver = Receiver()
     thread = threading.Thread(target=receiver.http.serve_forever, args=(0.05,))
     thread.start()
@@ -175,7 +175,7 @@ def test_a_receiver_that_is_away_costs_a_warning_without_its_address(
 def test_a_receiver_that_hangs_is_not_waited_for(
     receiver: Receiver, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(webhook, "DEADLINE_SECONDS", 0.3)
+    monkeypatch.setattr(delivery, "DEADLINE_SECONDS", 0.3)
     let_go, answered = threading.Event(), threading.Event()
 
     def hang() -> None:
