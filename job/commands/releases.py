@@ -121,10 +121,20 @@ def predict(arguments: argparse.Namespace) -> int:
             }
             print(json.dumps(answer))
         else:
-            top = ", ".join(f"{name} {probability:.1%}" for name, probability in prediction.top)
+            top = ", ".join(format_guesses(prediction))
             line = f"{prediction.image}: {prediction.error or top}"
             print(console.escape_name(line))
     return code
+
+
+def format_guesses(prediction: "Prediction") -> list[str]:
+    """The best classes with their shares of 100. A model is never certain, so none is all of it."""
+    guesses = []
+    for name, probability in prediction.top:
+        rounded = f"{probability:.1%}"
+        share = {"100.0%": ">99.9%", "0.0%": "<0.1%"}.get(rounded, rounded)
+        guesses.append(f"{name} {share}")
+    return guesses
 
 
 def _write_csv(path: Path, predictions: "Iterable[Prediction]", top: int) -> int:
@@ -167,8 +177,7 @@ def rank(arguments: argparse.Namespace) -> int:
         _write_ranking(arguments.csv, rows)
     print(f"{'':<6}{arguments.by:<10}{'first guess':<28}{'second guess':<28}image")
     for place, row in enumerate(rows[: arguments.top], start=1):
-        guesses = [f"{name} {probability:.1%}" for name, probability in row.prediction.top]
-        first, second = (*guesses, "", "")[:2]
+        first, second = (*format_guesses(row.prediction), "", "")[:2]
         uncertainty = "" if row.uncertainty is None else f"{row.uncertainty:.4f}"
         note = row.prediction.error or (f"a copy of {row.copy_of}" if row.copy_of else "")
         line = f"{place:<6}{uncertainty:<10}{first:<28}{second:<28}{row.prediction.image} {note}"
