@@ -78,7 +78,7 @@ def _refuse_settings(problems: list[str]) -> SettingsError:
             f"Correct {them}. `graft settings --describe NAME` says what a setting may be."
         )
     if missing:
-        cures.append("Give the folder of images and that of the releases: `graft run DATA OUTPUT`.")
+        cures.append("Give what is missing: `graft run DATA OUTPUT`, or these variables.")
     many = f"{len(problems)} settings cannot work" if len(problems) > 1 else "A setting cannot work"
     return SettingsError(
         f"{many}:",

@@ -37,10 +37,10 @@ def test_the_version_is_that_of_the_installed_package(capsys: Output) -> None:
 @pytest.mark.parametrize(
     ("given", "cures"),
     [
-        ({}, ["Give the folder of images"]),
+        ({}, ["Give what is missing"]),
         (PLACES | {"GRAFT_SEED": "x"}, ["Correct it."]),
         (PLACES | {"GRAFT_SEED": "x", "GRAFT_EPOCHS": "1"}, ["Correct them."]),
-        ({"GRAFT_SEED": "x"}, ["Correct them.", "Give the folder of images"]),
+        ({"GRAFT_SEED": "x"}, ["Correct them.", "Give what is missing"]),
     ],
 )
 def test_a_missing_place_is_asked_for_and_a_wrong_setting_is_corrected(
@@ -48,7 +48,7 @@ def test_a_missing_place_is_asked_for_and_a_wrong_setting_is_corrected(
 ) -> None:
     with pytest.raises(SettingsError) as caught:
         settings.load(given)
-    known = ("Correct it.", "Correct them.", "Give the folder of images")
+    known = ("Correct it.", "Correct them.", "Give what is missing")
     assert [cure for cure in known if cure in caught.value.cure] == cures
 
 
