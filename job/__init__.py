@@ -27,3 +27,8 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'job' has no attribute {name!r}")
     return getattr(importlib.import_module("job.commands.python"), name)
+
+
+def __dir__() -> list[str]:
+    """The names that a notebook completes after `job.`."""
+    return __all__

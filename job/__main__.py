@@ -115,7 +115,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = console.Parser(
         prog="graft",
         description="Transfer learning of image classifiers. Settings come from GRAFT_* variables "
-        "and from the command line: docs/settings.md.",
+        "and from the command line. `graft settings --describe` explains them.",
         epilog="Exit codes: 0 done, 1 a fault of Graft or a damaged release, 2 settings, "
         "3 dataset, 4 weights, 5 diverged, 6 below the gate, 75 try again, "
         "76 another worker was lost.",
@@ -208,7 +208,9 @@ def _add_release_verbs(add_verb: AddVerb) -> None:
     listing.add_argument("model", type=environment.make_uri, help=MODEL)
 
     show = add_verb(
-        "show", releases.show, "Show what a release is, how good it is and why it was promoted."
+        "show",
+        releases.show,
+        "Show what a release is, how good it is and why it was promoted or not.",
     )
     show.add_argument("release", type=environment.make_uri, help=RELEASE)
     show.add_argument("--json", action="store_true", help="print the manifest")

@@ -41,18 +41,19 @@ CREDENTIALS = (
     "Leave credentials to the AWS SDK (AWS_ACCESS_KEY_ID, a shared file, a role), and write "
     "s3://bucket/prefix."
 )
+NOT_SUPPORTED = "{}:// is not supported: copy the files to a bucket of S3, or mount them."
+# What copying from a page leaves around an address, and nobody sees.
+INVISIBLE = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
 # The first pattern that fits, with what its groups become.
 SUGGESTIONS = tuple(
     (re.compile(pattern, re.IGNORECASE | re.DOTALL), suggestion)
     for pattern, suggestion in (
+        # Of these the part before an @ is a container and no password.
+        (r"(abfss?|wasbs?)://.*", NOT_SUPPORTED),
         (r"[^:]+://[^/]*@.*", CREDENTIALS),
         # Other names of the protocol: those of Hadoop, of MinIO's client and of Boto.
         (r"(?:s3a|s3n|minio|s3\+https?)://([^/].*)", "Write s3://{}."),
         (r"(?:gs|gcs)://([^/].*)", GOOGLE),
-        (
-            r"(abfss?|adl|az|azure|hdfs|hf|oci|oss|wasbs?)://.*",
-            "{}:// is not supported: copy the files to a bucket of S3, or mount them.",
-        ),
         (rf"(?:s3://)?{BUCKET_ARN.pattern}", "Write s3://{}."),
         (rf"({ACCESS_POINT.pattern}(?:/.*)?)", "Write s3://{}."),
         (r"file:/{1,2}([^/].*)", "Write file:///{} (three slashes before an absolute path)."),
@@ -62,6 +63,8 @@ SUGGESTIONS = tuple(
             "Write the path as the container sees it, such as file:///data.",
         ),
         (r"\$.*", "The variable was not replaced by its value: write the path itself."),
+        # Those of other stores and servers, such as `hdfs://`, `sftp://` and `dbfs:/`.
+        (r"((?!s3:|file:|https?:)[a-z][a-z0-9+.-]+):/.*", NOT_SUPPORTED),
     )
 )
 
@@ -100,13 +103,13 @@ class AddressError(ValueError):
 def normalise(text: str) -> str:
     """The address as `s3://…` or `file:///…`.
 
-    Blanks and line ends around it are dropped, and so are the quotes that a file of `docker
-    --env-file` keeps. A path becomes a `file:` address.
+    Blanks, line ends and characters without a width around it are dropped, and so are the quotes
+    that a file of `docker --env-file` keeps. A path becomes a `file:` address.
 
     Raises:
         AddressError: it cannot be used.
     """
-    text = text.strip()
+    text = text.strip().strip(INVISIBLE).strip()
     if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
         text = text[1:-1].strip()
     scheme, separator, location = text.partition("://")

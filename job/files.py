@@ -18,7 +18,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
@@ -174,25 +174,22 @@ def sweep_scratch() -> int:
     return count
 
 
-def sweep_partials(folder: Path, skip: Container[str] = ()) -> int:
+def sweep_partials(folder: Path) -> int:
     """Remove what killed writers have left below `folder`. Returns how many files.
 
     A download that was cut off stays for a week, so that the next run can go on with it.
 
     Args:
-        folder: one that need not exist.
-        skip: names of folders directly in it that hold no partial files.
+        folder: one of Graft's own, since every file below it is looked at. It need not exist.
     """
     count = 0
-    for parent, folders, names in os.walk(folder):
-        if Path(parent) == folder:
-            folders[:] = [name for name in folders if name not in skip]
+    for parent, _, names in os.walk(folder):
         for name in names:
             path = Path(parent) / name
             if (PARTIAL.fullmatch(name) or _is_abandoned(path)) and remove_unused(path):
                 count += 1
     if count:
-        logger.info("%d partial files of killed runs were removed from %s", count, folder)
+        logger.info("partial files of killed runs removed from %s: %d", folder, count)
     return count
 
 

@@ -30,6 +30,8 @@ LIMIT = 4_020
 # Where the kubelet reads the termination message. It makes the file, we never do.
 TERMINATION_LOG = Path("/dev/termination-log")
 BELOW_GATE = 6
+# With fewer classes the best 5 of them are nearly all, so the top-k accuracy is not shown.
+FEWEST_FOR_TOP_K = 10
 INTERNAL_CURE = (
     "This is a fault of Graft, not of your settings or data: "
     "please report it together with the log."
@@ -73,8 +75,8 @@ class Result:
     `scores` are shares from 0 to 1, `seconds` the time spent in each phase. `reason` says why
     the release was promoted or not, or why nothing was trained. `new_images` were too few to train
     on. `input_wait` is the share of time that the devices waited for input, by phase.
-    `forecast_ratio` is the time that was forecast, divided by the time taken. What is empty or None
-    of these four is not written.
+    `forecast_ratio` is the time that was forecast, divided by the time taken. `classes` is how many
+    the model tells apart. What is empty or None of these five is not written.
     """
 
     status: Status
@@ -89,6 +91,7 @@ class Result:
     input_wait: Mapping[str, float] = field(default_factory=dict)
     forecast_ratio: Mapping[str, float] = field(default_factory=dict)
     new_images: int | None = None
+    classes: int | None = None
 
     @property
     def exit_code(self) -> int:
@@ -120,6 +123,8 @@ class Result:
             values["forecast_ratio"] = _first_numbers(self.forecast_ratio, 140)
         if self.new_images is not None:
             values["new_images"] = self.new_images
+        if self.classes is not None:
+            values["classes"] = self.classes
         if self.error:
             values["error"] = _describe_error(self.error, LIMIT - _json_bytes(values))
         return values
@@ -131,7 +136,7 @@ class Result:
     def summary(self) -> str:
         """The same for a person at a terminal: the outcome, then what matters next."""
         lines = [f"{self.status.replace('_', ' ')} in {sum(self.seconds.values()):.1f} s"]
-        lines += format_scores(self.scores)
+        lines += format_scores(self.scores, self.classes)
         if self.release:
             promoted = "promoted" if self.promoted else "not promoted"
             lines.append(f"  {'release':<20}{self.release} ({promoted})")
@@ -149,10 +154,22 @@ class Result:
         return f"<pre>{html.escape(self.summary())}</pre>"
 
 
-def format_scores(scores: Mapping[str, float]) -> list[str]:
-    """One line for each score, with its 95 % interval where there is one."""
+def has_top_k(classes: int | None) -> bool:
+    """Whether people are shown the top-k accuracy of a model with so many classes."""
+    return classes is not None and classes >= FEWEST_FOR_TOP_K
+
+
+def format_scores(scores: Mapping[str, float], classes: int | None) -> list[str]:
+    """One line for each score, with its 95 % interval where there is one.
+
+    Args:
+        scores: by name.
+        classes: how many the model tells apart, if that is known.
+    """
     lines = []
     for name, score in scores.items():
+        if name == "top_k" and not has_top_k(classes):
+            continue
         base = name.removesuffix("_low").removesuffix("_high")
         if base != name and base in scores:
             continue  # the end of an interval is shown beside its score

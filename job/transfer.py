@@ -14,6 +14,7 @@ import numpy as np
 from job.audit import Splits
 from job.batches import collect_labels
 from job.model import Classifier, Cut, find_stage_ends
+from job.plurals import format_count
 from job.settings import Pooling, TransferMode, TransferSettings
 
 SMALL, LARGE = 20_000, 500_000
@@ -180,7 +181,7 @@ def _choose_by_size(splits: Splits) -> Choice:
     counts = np.bincount(labels, minlength=len(splits.classes))
     # The median, because a few large classes do not help the small ones.
     typical = int(np.median(counts))
-    facts = f"{images:,} training images, {typical:,} in the median class"
+    facts = f"{format_count(images, 'training image')}, {typical:,} in the median class"
     if images < SMALL:
         advice = "too few to retrain the backbone without forgetting what it knows"
         return Choice("none", None, f"{facts}: {advice}.", "size (BiT)")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from job import files, storage
+from job import files, pipeline, settings, storage, telemetry
+from job.errors import DatasetError
 from job.files import open_scratch, sweep_partials, sweep_scratch
+from job.workers import Stop
 
 PARTIAL = ".graft-0123456789abcdef0123456789abcdef.partial"
 HOLD = """
@@ -104,12 +106,24 @@ def test_a_download_that_was_cut_off_stays_for_a_week(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [young, others]
 
 
-def test_skipped_folders_are_not_even_read(tmp_path: Path) -> None:
-    for name in ("objects", "audit"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / PARTIAL).touch()
-    assert sweep_partials(tmp_path, skip=("objects",)) == 1
-    assert (tmp_path / "objects" / PARTIAL).exists()
+def test_a_run_sweeps_its_own_folders_of_the_cache_and_no_strangers(
+    tmp_path: Path, temporary: Path
+) -> None:
+    """GRAFT_CACHE_DIR may be ~/.cache, with a million files of other programs."""
+    cache = tmp_path / "cache"
+    for name in ("audit", "features", "objects", "stranger", "stranger/audit"):
+        (cache / name).mkdir(parents=True)
+        (cache / name / PARTIAL).touch()
+    given = {
+        "GRAFT_DATASET_URI": (tmp_path / "nowhere").as_uri(),
+        "GRAFT_OUTPUT_URI": (tmp_path / "models").as_uri(),
+        "GRAFT_CACHE_DIR": str(cache),
+    }
+    context = pipeline.RunContext(telemetry=telemetry.silent(), stop=Stop(), keras_home=tmp_path)
+    with pytest.raises(DatasetError):
+        pipeline.run(settings.load(given), context)
+    left = {path.parent.relative_to(cache).as_posix() for path in cache.rglob(PARTIAL)}
+    assert left == {"objects", "stranger", "stranger/audit"}
 
 
 def test_a_folder_as_a_store_sweeps_what_a_killed_upload_left(store: storage.Store) -> None:

@@ -294,6 +294,16 @@ def test_a_person_reads_a_summary_without_json() -> None:
     ]
 
 
+@pytest.mark.parametrize(("classes", "is_shown"), [(None, False), (9, False), (10, True)])
+def test_the_summary_has_the_top_k_accuracy_where_the_report_has_it(
+    classes: int | None, is_shown: bool
+) -> None:
+    outcome = Result(status="released", scores={"top_k": 1.0, "log_loss": 0.1}, classes=classes)
+    assert ("top_k" in outcome.summary()) is is_shown
+    assert parsed(outcome)["scores"]["top_k"] == 1.0
+    assert parsed(outcome).get("classes") == classes
+
+
 def test_a_reason_is_written_where_there_is_one_and_takes_300_bytes_at_most() -> None:
     assert "reason" not in parsed(Result(status="unchanged"))
     assert (

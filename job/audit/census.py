@@ -10,6 +10,7 @@ from job.audit.verdicts import judge_contents
 from job.dataset import Dataset, Record
 from job.dataset.names import first_names
 from job.errors import DatasetError
+from job.plurals import format_count
 from job.telemetry import Telemetry
 
 # An error lists so many findings and counts the others.
@@ -87,7 +88,8 @@ class Census:
         }
         parts = [f"{len(self.kept) - duplicates:,} used"]
         parts += [f"{count:,} {what}" for what, count in counts.items() if count]
-        return f"{len(self.kept) + self.left_out:,} files: {', '.join(parts)}"
+        files = format_count(len(self.kept) + self.left_out, "file")
+        return f"{files}: {', '.join(parts)}"
 
 
 def inspect(
@@ -183,7 +185,7 @@ def _require_usable(
     if num_broken > broken_share * num_images:
         found_share = num_broken / num_images
         problems.append(
-            f"{num_broken} of {num_images} images ({found_share:.1%}) are broken; "
+            f"broken: {num_broken} of {format_count(num_images, 'image')} ({found_share:.1%}); "
             f"at most {broken_share:.1%} may be"
         )
     if not problems:
@@ -194,7 +196,8 @@ def _require_usable(
     findings = list(map(str, left_out))
     problems += first_names(findings, LISTED_FINDINGS)
     raise DatasetError(
-        f"Received: a data set of {num_images} images that cannot be {use}. Expected: {expected}.",
+        f"Received: a data set of {format_count(num_images, 'image')} that cannot be {use}. "
+        f"Expected: {expected}.",
         cure="Repair, replace or remove what is named here. "
         "GRAFT_DATASET_BROKEN_SHARE says how many may be broken.",
         problems=tuple(problems),

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from job.audit.units import form_units
 from job.dataset import Record
+from job.plurals import format_count
 
 # One each to train, validate and test.
 FEWEST_IMAGES = 3
@@ -24,7 +25,7 @@ def find_class_problems(classes: Sequence[str], kept: Sequence[Record]) -> Itera
     for label, count in counts.items():
         if count < FEWEST_IMAGES:
             yield (
-                f"class {label!r} has {count} distinct usable image(s); "
+                f"class {label!r} has {format_count(count, 'distinct usable image')}; "
                 f"at least {FEWEST_IMAGES} are needed"
             )
 
@@ -40,7 +41,7 @@ def find_class_problems(classes: Sequence[str], kept: Sequence[Record]) -> Itera
         # A class of too few images was reported above.
         if num_groups < FEWEST_IMAGES <= count:
             yield (
-                f"class {label!r} has {num_groups} group(s); "
+                f"class {label!r} has {format_count(num_groups, 'group')}; "
                 f"at least {FEWEST_IMAGES} are needed to split it"
             )
 
@@ -51,7 +52,7 @@ def find_class_warnings(classes: Sequence[str], kept: Sequence[Record]) -> tuple
     warnings = []
     for label, count in counts.items():
         if count < FEW_IMAGES:
-            warnings.append(f"class {label!r} has only {count} distinct images")
+            warnings.append(f"class {label!r} has only {format_count(count, 'distinct image')}")
 
     if counts:
         largest = max(counts, key=counts.__getitem__)
@@ -59,7 +60,7 @@ def find_class_warnings(classes: Sequence[str], kept: Sequence[Record]) -> tuple
         most, fewest = counts[largest], counts[smallest]
         if most > LARGE_RATIO * fewest:
             warnings.append(
-                f"the classes are unbalanced: {largest!r} has {most} images, "
+                f"the classes are unbalanced: {largest!r} has {format_count(most, 'image')}, "
                 f"{smallest!r} has {fewest}"
             )
     return tuple(warnings)

@@ -4,6 +4,8 @@ import struct
 import zlib
 from typing import NamedTuple
 
+from job.file_kinds import LFS_POINTER, find_file_kind
+
 # 178,956,970 pixels: more than any common camera has. TensorFlow's JPEG and PNG decoders stop at
 # 2^29 bytes of RGB.
 LARGEST_PIXELS = 2**29 // 3
@@ -64,19 +66,13 @@ UNSUPPORTED = (
     *(ImageFormat("PNM", b"P%d" % kind + blank) for kind in range(1, 8) for blank in (b"\n", b" ")),
 )
 
-# Files that are often found among images, as an ending of "it is …".
+# Files that are often found among images, as an ending of "it is …", besides those of `file_kinds`.
 NOT_IMAGES = (
-    ImageFormat("a Git LFS pointer: the image itself was not fetched", b"version https://git-lfs"),
-    ImageFormat("a web page, not an image", b"<!DOCTYPE html"),
-    ImageFormat("a web page, not an image", b"<html"),
-    ImageFormat("a PDF document, not an image", b"%PDF-"),
     ImageFormat("a ZIP archive, not an image", b"PK\x03\x04"),
     ImageFormat("a RAR archive, not an image", b"Rar!\x1a\x07"),
     ImageFormat("a 7-Zip archive, not an image", b"7z\xbc\xaf\x27\x1c"),
     ImageFormat("compressed by gzip, not an image", b"\x1f\x8b"),
     ImageFormat("an Office document, not an image", b"\xd0\xcf\x11\xe0"),
-    ImageFormat("an HDF5 file, not an image", b"\x89HDF"),
-    ImageFormat("a NumPy array, not an image", b"\x93NUMPY"),
     ImageFormat("a Windows shortcut, not an image", b"\x4c\0\0\0\x01\x14\x02\0"),
     ImageFormat("what macOS keeps of a file, not an image", b"\0\x05\x16\x07"),
     ImageFormat("a video, not an image", b"ftyp", 4),
@@ -170,6 +166,11 @@ def describe_unknown(head: bytes) -> str:
     """What a file is that is not an image, as an ending of "it is …"."""
     if not head:
         return "empty (0 bytes)"
+    kind = find_file_kind(head)
+    if kind is LFS_POINTER:
+        return f"{kind.name}: the image itself was not fetched"
+    if kind:
+        return f"{kind.name}, not an image"
     if known := _match_format(NOT_IMAGES, head):
         return known
 

@@ -11,6 +11,7 @@ from job.audit.similarity import NearDuplicate, find_near_duplicates
 from job.audit.units import form_units
 from job.dataset import Record
 from job.errors import DatasetError
+from job.plurals import format_count
 from job.settings import SplitName
 
 Parts = dict[SplitName, list[Record]]
@@ -181,7 +182,8 @@ def _find_gaps(parts: Parts, classes: Sequence[str], given: bool) -> tuple[list[
     separated = sorted(group for group, found in places.items() if len(found) > 1)
     if separated:
         first = separated[0]
-        warnings.append(f"the given split tears {len(separated)} group(s) apart, {first!r} for one")
+        groups = format_count(len(separated), "group")
+        warnings.append(f"the given split tears {groups} apart, {first!r} for one")
     return faults, warnings
 
 

@@ -85,7 +85,9 @@ def report_usage_error(message: str, words: Sequence[str]) -> None:
     """
     path = find_result_path(os.environ)
     outcome = result.failed(
-        SettingsError(message, "`graft --help` and `graft VERB --help` say it.")
+        SettingsError(
+            message, "`graft --help` lists the verbs, and `graft VERB --help` shows what one takes."
+        )
     )
     if words[:1] == ["run"]:
         terminal = sys.stderr.isatty()

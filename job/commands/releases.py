@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from job import console
 from job.commands.environment import make_uri, read_cache_settings
 from job.errors import DatasetError, SettingsError
+from job.plurals import format_count
 
 if TYPE_CHECKING:
     from job.publish import Prediction, RankedImage
@@ -29,9 +30,9 @@ def verify(arguments: argparse.Namespace) -> int:
     from job import publish
 
     verified = publish.verify(arguments.release)
-    files = len(verified.manifest.files)
+    files = format_count(len(verified.manifest.files), "file")
     uri = console.escape_name(verified.store.uri)
-    print(f"{uri}: {files} files, {verified.bytes:,} bytes, all as released.")
+    print(f"{uri}: {files}, {verified.bytes:,} bytes, all as released.")
     return 0
 
 
@@ -70,7 +71,7 @@ def show(arguments: argparse.Namespace) -> int:
         "champion": "yes" if champion else "no",
         "backbone": manifest.backbone or "?",
         "retrained": f"{plan.get('mode', '?')}. {plan.get('reason', '')}",
-        "images": f"{parts} in {len(manifest.classes):,} classes",
+        "images": f"{parts} in {format_count(len(manifest.classes), 'class', 'classes')}",
         "classes": ", ".join(manifest.classes),
         "reason": promotion.get("reason", "?"),
         "files": f"{len(manifest.files)} with {size:,} bytes",
@@ -79,7 +80,7 @@ def show(arguments: argparse.Namespace) -> int:
     }
     for name, fact in facts.items():
         print(f"  {name:<20}{console.escape_name(fact)}")
-    print("\n".join(format_scores(fields["scores"])))
+    print("\n".join(format_scores(fields["scores"], len(manifest.classes))))
     return 0
 
 
@@ -120,10 +121,20 @@ def predict(arguments: argparse.Namespace) -> int:
             }
             print(json.dumps(answer))
         else:
-            top = ", ".join(f"{name} {probability:.1%}" for name, probability in prediction.top)
+            top = ", ".join(format_guesses(prediction))
             line = f"{prediction.image}: {prediction.error or top}"
             print(console.escape_name(line))
     return code
+
+
+def format_guesses(prediction: "Prediction") -> list[str]:
+    """The best classes with their shares of 100. A model is never certain, so none is all of it."""
+    guesses = []
+    for name, probability in prediction.top:
+        rounded = f"{probability:.1%}"
+        share = {"100.0%": ">99.9%", "0.0%": "<0.1%"}.get(rounded, rounded)
+        guesses.append(f"{name} {share}")
+    return guesses
 
 
 def _write_csv(path: Path, predictions: "Iterable[Prediction]", top: int) -> int:
@@ -144,7 +155,7 @@ def _write_csv(path: Path, predictions: "Iterable[Prediction]", top: int) -> int
             padding = [""] * (2 * top - len(answers))
             row = [prediction.image, *answers, *padding, prediction.error]
             writer.writerow(map(_defuse_formula, row))
-    print(f"{path}: {count:,} images, {unreadable:,} of them could not be read")
+    print(f"{path}: {format_count(count, 'image')}, {unreadable:,} not readable")
     return DatasetError.exit_code if unreadable else 0
 
 
@@ -166,14 +177,13 @@ def rank(arguments: argparse.Namespace) -> int:
         _write_ranking(arguments.csv, rows)
     print(f"{'':<6}{arguments.by:<10}{'first guess':<28}{'second guess':<28}image")
     for place, row in enumerate(rows[: arguments.top], start=1):
-        guesses = [f"{name} {probability:.1%}" for name, probability in row.prediction.top]
-        first, second = (*guesses, "", "")[:2]
+        first, second = (*format_guesses(row.prediction), "", "")[:2]
         uncertainty = "" if row.uncertainty is None else f"{row.uncertainty:.4f}"
         note = row.prediction.error or (f"a copy of {row.copy_of}" if row.copy_of else "")
         line = f"{place:<6}{uncertainty:<10}{first:<28}{second:<28}{row.prediction.image} {note}"
         print(console.escape_name(line.rstrip()))
     unreadable = sum(row.uncertainty is None for row in rows)
-    print(f"{len(rows):,} images, {unreadable:,} of them could not be read")
+    print(f"{format_count(len(rows), 'image')}, {unreadable:,} not readable")
     return DatasetError.exit_code if unreadable else 0
 
 
@@ -227,8 +237,9 @@ def evaluate(arguments: argparse.Namespace) -> int:
     for warning in evaluation.warnings:
         console.print_note(warning, logging.WARNING)
     print(f"evaluated in {seconds:.1f} s")
-    print("\n".join(format_scores(evaluation.scores)))
-    print(f"  {'images':<20}{evaluation.images:,} of {evaluation.classes} classes")
+    print("\n".join(format_scores(evaluation.scores, evaluation.known_classes)))
+    classes = format_count(evaluation.classes, "class", "classes")
+    print(f"  {'images':<20}{evaluation.images:,} of {classes}")
     print(f"  {'release':<20}{evaluation.release}")
     print(f"  {'report':<20}{folder / 'report.html'}")
     return 0
@@ -263,6 +274,7 @@ def _announce_champion(uri: str) -> int:
             promoted=True,
             scores=fields["scores"],
             plan=fields["plan"].get("mode"),
+            classes=len(manifest.classes),
         )
         run = telemetry.TrackedRun(
             model=fields["name"], result=chosen.as_dict(), params=fields["settings"]
@@ -285,7 +297,7 @@ def prune(arguments: argparse.Namespace) -> int:
         print(f"{retention.manifest.run_id:<20}{retention.kept or 'deleted'}")
     deleted = sum(not retention.kept for retention in retentions)
     would = "would be " if arguments.dry_run else ""
-    print(f"{deleted} of {len(retentions)} releases {would}deleted.")
+    print(f"{deleted} of {format_count(len(retentions), 'release')} {would}deleted.")
     return 0
 
 

@@ -22,6 +22,7 @@ from job.dataset.archive_kinds import REPACK
 from job.dataset.archive_links import find_target, resolve_links
 from job.dataset.names import first_names
 from job.errors import DatasetError
+from job.plurals import format_count
 
 SUFFIXES = (
     ".tar",
@@ -214,8 +215,9 @@ def _make_encoding_error(name: str, raw_names: list[bytes], encoding: str) -> Da
         if text.isprintable():
             choices.append(f"{each}: {text}")
     expected = f"in {encoding}, as GRAFT_DATASET_ARCHIVE_ENCODING says" if encoding else "in UTF-8"
+    names = format_count(len(raw_names), "name")
     return DatasetError(
-        f"{name} has {len(raw_names):,} names that are not {expected}. The first one could be:",
+        f"{name} has {names} not {expected}. The first one could be:",
         "Set GRAFT_DATASET_ARCHIVE_ENCODING to the encoding in which the name is right, or pack "
         "the files again with names in UTF-8.",
         tuple(choices[:SHOWN_ENCODINGS]) or (repr(first),),

@@ -40,7 +40,6 @@ COMPRESSED = {
     "zstd": b"\x28\xb5\x2f\xfd",
 }
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06", b"PK\x07\x08")
-WEB_PAGES = (b"<!doctype html", b"<html")
 
 # Where Python has zstd: since 3.14 in the standard library, and before in its back-port.
 ZSTD_MODULES = ("compression.zstd", "backports.zstd")
@@ -98,16 +97,31 @@ def read_archive(path: Path, name: str, encoding: str) -> Iterator[ArchivedFile]
     with path.open("rb") as file:
         head = file.read(HEAD_BYTES)
     refuse_other_kinds(head, name)
-    if head.lower().startswith(WEB_PAGES):
-        raise tarfile.ReadError("it is a web page")
 
     for compression, magic in COMPRESSED.items():
         if head.startswith(magic):
-            return _read_tar(path, _find_opener(compression, name), encoding)
+            open_tar = _find_opener(compression, name)
+            with path.open("rb") as file, open_tar(file) as tar:
+                _refuse_packed_twice(tar.read(HEAD_BYTES), name, compression)
+            return _read_tar(path, open_tar, encoding)
     if head.startswith(ZIP_MAGICS) or name.lower().endswith(".zip"):
         _refuse_volume(path, name)
         return _read_zip(path, encoding)
     return _read_tar(path, lambda raw: raw, encoding)
+
+
+def _refuse_packed_twice(head: bytes, name: str, compression: str) -> None:
+    """Refuse a compressed file that does not begin as a TAR does, but as something else.
+
+    Web servers compress `.tar.gz` files again, and some programs save them like that.
+    """
+    if head.startswith((*COMPRESSED.values(), *ZIP_MAGICS)):
+        raise DatasetError(
+            f"{name} is an archive that was compressed once more, by {compression}.",
+            "Decompress it once, and give what comes out.",
+        )
+    if head:
+        refuse_other_kinds(head, f"What is compressed in {name}")
 
 
 def find_zstd() -> Any:

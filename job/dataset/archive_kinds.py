@@ -1,6 +1,7 @@
 """What a file that is called like an archive may be instead, by its first bytes."""
 
 from job.errors import DatasetError
+from job.file_kinds import LOOK_AGAIN, find_file_kind
 
 # Enough to tell all kinds apart. A TAR says what it is behind its first name.
 HEAD_BYTES = 512
@@ -10,7 +11,6 @@ VOLUME_LABEL = b"V"
 TAR_FAULTS = {b"M": "goes on in another volume"}
 
 REPACK = "Unpack it, and pack its files again: `zip -r data.zip <folder>` or `tar -cf`."
-LOOK_AGAIN = "Look at what was downloaded, or uploaded, under this name."
 # Archives and ways of compression that are not read.
 FOREIGN = {
     "a RAR archive": b"Rar!\x1a\x07",
@@ -23,19 +23,12 @@ FOREIGN = {
     "compressed by lzma": b"\x5d\0\0",
     "compressed by compress": b"\x1f\x9d",
 }
-# What is found under the name of an archive, and is none.
+# What is found under the name of an archive, and is none, besides the kinds of `file_kinds`.
 OTHERS = {
     "a JPEG image": b"\xff\xd8\xff",
     "a PNG image": b"\x89PNG",
-    "a PDF document": b"%PDF-",
-    "an HDF5 file": b"\x89HDF",
-    "a Parquet file": b"PAR1",
-    "a NumPy array": b"\x93NUMPY",
-    "a Git LFS pointer": b"version https://git-lfs",
-    "XML, such as the error of a store": b"<?xml",
     "JSON, such as the error of a server": b"{",
 }
-CURES = {"a Git LFS pointer": "Fetch the archive itself: `git lfs pull`."}
 
 
 def refuse_other_kinds(head: bytes, name: str) -> None:
@@ -56,7 +49,8 @@ def refuse_other_kinds(head: bytes, name: str) -> None:
     for description, magic in FOREIGN.items():
         if head.startswith(magic):
             raise DatasetError(f"{name} is {description}, which is not read.", REPACK)
+    if kind := find_file_kind(head):
+        raise DatasetError(f"{name} is not an archive, but {kind.name}.", kind.cure or LOOK_AGAIN)
     for description, magic in OTHERS.items():
         if head.startswith(magic):
-            cure = CURES.get(description, LOOK_AGAIN)
-            raise DatasetError(f"{name} is not an archive, but {description}.", cure)
+            raise DatasetError(f"{name} is not an archive, but {description}.", LOOK_AGAIN)

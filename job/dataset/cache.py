@@ -177,7 +177,7 @@ class DatasetCache:
         needed = sum(map(_round_to_blocks, sizes)) - arrived
         if needed <= 0:
             return
-        received = f"{what} need {needed:,} more bytes in {self._folder}"
+        received = f"{what}: {needed:,} more bytes are needed in {self._folder}"
 
         if self._limit is not None:
             # Everything that is cached counts, whichever run or data set it came with.

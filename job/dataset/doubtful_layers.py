@@ -6,9 +6,11 @@ from job.dataset.folder_names import (
     COLLECTIONS,
     COMPANIONS,
     CONTAINERS,
+    LABELLED,
     PICTURES,
     find_copied_name,
     find_numbered_stem,
+    has_one_of,
     is_one_of,
     read_part_name,
     split_words,
@@ -63,7 +65,8 @@ def _refuse_nested_folders(inner: Mapping[str, set[str]]) -> None:
             raise AmbiguousLayoutError(
                 f"the folder {found} occurs beside {printable(folder)} and in it"
             )
-        if len(inner) > 1 and is_one_of(folder, CONTAINERS) and len(names) > 1:
+        holds_classes = is_one_of(folder, CONTAINERS) or has_one_of(folder, LABELLED)
+        if len(inner) > 1 and holds_classes and len(names) > 1:
             listed = "; ".join(first_names(sorted(set(inner) - {folder})))
             raise AmbiguousLayoutError(
                 f"{printable(folder)} holds several folders, and others are beside it: {listed}"

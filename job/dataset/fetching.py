@@ -21,6 +21,7 @@ from job.dataset.local_files import find_local_folder, hash_in_place
 from job.dataset.names import first_names, printable
 from job.dataset.unpacking import fetch_archives
 from job.errors import StoreConflict, StoreNotFound, TemporaryError
+from job.plurals import format_count
 from job.settings import CacheSettings, DatasetSettings, SplitName
 from job.storage import Entry, Store, connect
 from job.telemetry import Progressed, Telemetry
@@ -92,8 +93,12 @@ def fetch(
     ignored = arrival.ignored
     if ignored:
         logger.warning(
-            "%d files are not images of a class and were ignored: %s",
-            len(ignored),
+            "%s ignored: %s",
+            format_count(
+                len(ignored),
+                "file is not an image of a class and was",
+                "files are not images of a class and were",
+            ),
             "; ".join(first_names(ignored)),
         )
     records = _make_records(arrival)
@@ -147,7 +152,7 @@ def _fetch_folder(
             absent.append(entry)
             sizes.append(entry.size)
     num_arrived_bytes = cache.count_arrived_bytes(absent)
-    cache.require_space(sizes, f"{len(absent):,} images", num_arrived_bytes)
+    cache.require_space(sizes, format_count(len(absent), "image"), num_arrived_bytes)
 
     def download_image(entry: Entry) -> File:
         path = download_entry(store, entry, cache)

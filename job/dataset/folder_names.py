@@ -185,6 +185,8 @@ UNLABELLED = frozenset(
         "submission",
     ]
 )
+# Images with a label, as tools say it that leave the others beside them.
+LABELLED = frozenset(["labeled", "labelled", "annotated", "supervised", "sorted"])
 # What lies beside a data set in a repository or an archive.
 BESIDE = frozenset(
     [

@@ -17,12 +17,19 @@ from job.dataset.names import UNPRINTABLE, first_names
 from job.dataset.splits import AmbiguousLayoutError
 from job.dataset.system_files import SYSTEM_FILE, is_system_folder
 from job.errors import DatasetError
+from job.plurals import format_count
 from job.settings import SplitName
 
 logger = logging.getLogger(__name__)
 
 # Extensions of files that occur beside images. All other files are left to the decoder.
 # One line per kind, which the formatter would take apart. fmt: off
+# Dashes and quotes of word processors, as they are on a keyboard.
+PLAIN_MARKS = {
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-"),
+    **dict.fromkeys(map(ord, "\u2018\u2019\u02bc`"), "'"),
+    **dict.fromkeys(map(ord, "\u201c\u201d"), '"'),
+}
 NOT_IMAGES = frozenset(
     (
         "7z",
@@ -200,7 +207,9 @@ def _find_image_paths(names: Iterable[str]) -> dict[str, tuple[str, ...]]:
 def describe_folders(paths: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
     """The folders with the number of files in each, for a message."""
     counts = Counter("/".join(path[:-1]) for path in paths.values())
-    lines = [f"{folder or '.'}/ with {counts[folder]:,} files" for folder in sorted(counts)]
+    lines = []
+    for folder in sorted(counts):
+        lines.append(f"{folder or '.'}/ with {format_count(counts[folder], 'file')}")
     return first_names(lines, LISTED_FOLDERS)
 
 
@@ -244,7 +253,8 @@ def require_distinct_spellings(labels: Collection[str]) -> None:
             alike.append(" and ".join(map(ascii, spellings)))
     if alike:
         raise DatasetError(
-            "Names of classes differ only in case, blanks or Unicode form, or by underscores:",
+            "Names of classes differ only in case, blanks, dashes, quotes or Unicode form, or by "
+            "underscores:",
             "Give each class one name.",
             first_names(alike),
         )
@@ -255,6 +265,8 @@ def _describe_look(label: str) -> str:
     plain = unicodedata.normalize("NFKC", label).casefold()
     # Case folding may undo the composition.
     plain = unicodedata.normalize("NFKC", plain)
+    # Word processors write these in place of - and '.
+    plain = plain.translate(PLAIN_MARKS)
     # Marks of direction, soft hyphens and the like are not seen.
     seen = "".join(letter for letter in plain if unicodedata.category(letter) != "Cf")
     # Windows drops dots at the end of a name.

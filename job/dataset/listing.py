@@ -13,6 +13,7 @@ from job.dataset import archive, image_manifest, layout
 from job.dataset.layout import Place
 from job.dataset.names import first_names, printable
 from job.errors import DatasetError, StoreForbidden, StoreNotFound
+from job.plurals import format_count
 from job.settings import DatasetSettings
 from job.storage import Entry, Store, connect, split_uri
 
@@ -203,8 +204,9 @@ def _list_manifest(dataset: DatasetSettings, root: str, store: Store, entry: Ent
             cure = f"{cure} {image_manifest.MISSING_LABEL_CURE}"
         if found.found < len(table.rows):
             cure = f"{cure} {_show_files(listed, entry)}"
+        rows = format_count(len(found.problems), "row")
         raise DatasetError(
-            f"{printable(dataset.uri)} has {len(found.problems):,} rows that cannot be used:",
+            f"{printable(dataset.uri)} has {rows} that cannot be used:",
             cure,
             first_names(found.problems),
         )

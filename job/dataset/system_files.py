@@ -28,6 +28,9 @@ SYSTEM_FOLDERS = frozenset(
         "lost+found.000",
         # Tools.
         "__pycache__",
+        "node_modules",
+        "site-packages",
+        "venv",
         "_gsdata_",
         "cvs",
     )

@@ -23,6 +23,7 @@ from job.dataset.listing import Listing
 from job.dataset.local_files import find_local_folder, require_as_listed
 from job.dataset.names import first_names, printable
 from job.errors import DatasetError
+from job.plurals import format_count
 from job.settings import DatasetSettings
 from job.storage import Entry, Store
 from job.telemetry import Progressed, Telemetry
@@ -244,7 +245,7 @@ def _unpack_archives(
         sizes += sources.values()
         wanted.append(set(sources))
     names = "; ".join(first_names([each.name for each in opened]))
-    cache.require_space(sizes, f"The {len(found.places):,} images in {names}")
+    cache.require_space(sizes, f"{format_count(len(found.places), 'image')} in {names}")
 
     done = itertools.count(1)
     for each, sources_wanted in zip(opened, wanted, strict=True):

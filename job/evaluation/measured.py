@@ -12,6 +12,7 @@ from job.evaluation.charts import Axis, Chart, Dot, Series, make_amount_axis, ma
 from job.evaluation.intervals import Interval, IntervalChart, list_bounds
 from job.evaluation.plots import Rows
 from job.evaluation.wording import SPACE, format_gain, format_percent, format_tenths, name_metric
+from job.plurals import format_count
 
 # Of the width of an axis: two ticks nearer than this would touch.
 LEAST_DISTANCE = 0.12
@@ -150,4 +151,4 @@ def plot_difference(promotion: Mapping[str, Any]) -> IntervalChart | None:
 
 def _place_dot(chart: Chart, images: float, score: float, radius: float) -> Dot:
     x, y = chart.locate(images, score)
-    return Dot(x, y, radius, f"{images:,} images: {format_percent(score)}")
+    return Dot(x, y, radius, f"{format_count(images, 'image')}: {format_percent(score)}")

@@ -32,7 +32,6 @@ from job.evaluation.wording import (
     describe_kind,
     describe_promotion,
     escape_markdown,
-    format_count,
     format_gain,
     format_millions,
     format_percent,
@@ -41,13 +40,13 @@ from job.evaluation.wording import (
     format_tenths,
     name_metric,
 )
+from job.plurals import format_count
+from job.result import has_top_k
 
 # With more classes, the page shows no confusion matrix and folds the long tables.
 READABLE_CLASSES = 30
 # Rows of the table of the weakest classes, which stands in for a long table.
 WEAKEST_CLASSES = 20
-# With fewer classes, the best 5 of them are nearly all.
-FEWEST_FOR_TOP_K = 10
 # Rows of the table of confusions.
 WORST_CONFUSIONS = 8
 
@@ -173,7 +172,7 @@ def _summarise_content(content: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "result": summarise_result(content),
         "gate_result": describe_gate(content),
-        "has_top_k": len(content["images"]) >= FEWEST_FOR_TOP_K,
+        "has_top_k": has_top_k(len(content["images"])),
         "confusions": find_worst_confusions(content["test"]),
     }
 

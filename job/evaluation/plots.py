@@ -17,6 +17,7 @@ from job.evaluation.charts import (
     make_score_axis,
     make_step_axis,
 )
+from job.plurals import format_count
 
 Rows = Sequence[Mapping[str, Any]]
 
@@ -253,6 +254,7 @@ def _plot_bins(chart: Chart, bins: Rows) -> tuple[Dot, ...]:
         x, y = chart.locate(confidence, accuracy)
         # The area of a dot, not its radius, grows with the images.
         radius = LEAST_RADIUS + EXTRA_RADIUS * math.sqrt(images / most)
-        title = f"{images} images: {confidence:.0%} sure, {accuracy:.0%} right"
+        counted = format_count(images, "image")
+        title = f"{counted}: {confidence:.0%} sure, {accuracy:.0%} right"
         dots.append(Dot(x, y, round(radius, 1), title))
     return tuple(dots)

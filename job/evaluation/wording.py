@@ -63,14 +63,6 @@ def format_millions(count: int) -> str:
     return f"{count / 1e6:.1f}{SPACE}million"
 
 
-def format_count(count: int, noun: str, plural: str = "") -> str:
-    """Format a count with its noun: `1 image`, `1,024 images`."""
-    if count == 1:
-        return f"{count:,} {noun}"
-    plural = plural or f"{noun}s"
-    return f"{count:,} {plural}"
-
-
 def name_metric(name: str) -> str:
     """The name of a metric for people: `macro_f1` is `macro-F1`."""
     if name == "macro_f1":

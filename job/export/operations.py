@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from job.errors import ReleaseError
+from job.plurals import format_count
 
 # Every operation in the SavedModels of all backbones, head and poolings. Tests derive it again.
 COMPUTING_OPERATIONS = """
@@ -66,7 +67,7 @@ def require_known_operations(folder: Path) -> None:
         count = len(foreign)
         raise ReleaseError(
             f"{folder / GRAPH} may do more than compute, such as write files. Received "
-            f"{count} parts that no model of Graft has; expected none.",
+            f"{format_count(count, 'part')} that no model of Graft has; expected none.",
             "If you know who made this release and trust them, give --trust. A champion is never "
             "trusted: promote another release.",
             tuple(foreign[:NAMED]),

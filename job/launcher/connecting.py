@@ -84,11 +84,16 @@ def _explain_configuration(file: str | None) -> Iterator[None]:
     # The client does not check what it reads: a file of another shape ends in a TypeError, a
     # KeyError, an error of YAML and so on.
     except Exception as error:
+        from kubernetes.config import ConfigException
+
         where = file or "a kubeconfig"
         # An error of YAML has several lines.
         text = " ".join(str(error).split()).rstrip(".")
+        # The client's own error is a sentence. Of others the kind says more than the text.
+        if not isinstance(error, ConfigException):
+            text = f"{type(error).__name__}: {text}"
         raise SettingsError(
-            f"No cluster is configured: {type(error).__name__}: {text}.",
+            f"No cluster is configured: {text}.",
             f"Set KUBECONFIG, or correct {where}; `kubectl get jobs` has to work.",
         ) from error
 

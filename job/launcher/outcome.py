@@ -90,6 +90,7 @@ def parse_result(message: str, exit_code: int = 0) -> Result | None:
                 # The object has no exit code: the container's is the only one.
                 exit_code=exit_code,
             )
+        classes = value.get("classes")
         return Result(
             status=value["status"],
             run_id=value["run_id"],
@@ -100,6 +101,7 @@ def parse_result(message: str, exit_code: int = 0) -> Result | None:
             error=failure,
             seconds=_parse_numbers(value["seconds"]),
             reason=value.get("reason") or "",
+            classes=classes if isinstance(classes, int) else None,
         )
     # Any other last line of a log: not JSON, or JSON of another shape.
     except (ValueError, KeyError, TypeError, AttributeError):

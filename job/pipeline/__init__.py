@@ -19,6 +19,7 @@ from job.errors import JobError, SettingsError, WorkerLost
 from job.export import Exporter
 from job.pipeline import released, trigger
 from job.pipeline.inputs import RunInputs
+from job.plurals import format_count
 from job.publish import History
 from job.release import Manifest
 from job.result import Result
@@ -50,6 +51,9 @@ PHASES = (
 # How long a worker waits for the chief's release: longer than any evaluation and export, with the
 # chief's restarts.
 RELEASE_WAIT_SECONDS = 6 * 3600
+# The folders of the cache that are swept. The folder around them may be one that other programs
+# share, such as ~/.cache. In `objects` and `index` nothing partial is written.
+SWEPT = ("audit", "checkpoints", "features", "incoming", "predictions", "releases", "weights")
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 10.0
 
 
@@ -110,14 +114,14 @@ def _describe_listing(listing: Listing) -> dict[str, object]:
     if not listing.places:
         return {"archives": len(listing.entries)}
     classes = {place.label for place in listing.places.values()}
-    return {"images": f"{len(listing.places):,} files", "classes": len(classes)}
+    return {"images": format_count(len(listing.places), "file"), "classes": len(classes)}
 
 
 def _sweep_leftovers(settings: Settings, registry: Store) -> None:
     """Remove what killed runs have left and no living process uses."""
     files.sweep_scratch()
-    # Contents are many, and arrive by rename from `incoming`.
-    files.sweep_partials(settings.cache.dir, skip=("index", "objects"))
+    for name in SWEPT:
+        files.sweep_partials(settings.cache.dir / name)
     registry.sweep()
 
 
@@ -165,6 +169,7 @@ def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Pat
         scores=report.scores,
         plan=trained.plan.mode,
         reason=decision.reason,
+        classes=len(trained.splits.classes),
     )
 
 

@@ -24,6 +24,7 @@ from job.model import ClassifierSpec
 from job.pipeline import records
 from job.pipeline.inputs import RunInputs
 from job.pipeline.outcome import Network, RunOutcome, TrainedClassifier
+from job.plurals import format_count
 from job.publish import Challenger, Comparison, Decision, Release
 from job.release import Manifest
 from job.selection import BackboneChoice, MeasuredData
@@ -180,9 +181,9 @@ def measure_features(features: StageFeatures | None, metric: str) -> MeasuredDat
     suspects = measured.suspects
     if suspects.rows:
         logger.warning(
-            "%d of %d labels are probably wrong: suspects.csv of the release lists them",
+            "probably wrong: %d of %s, which suspects.csv of the release lists",
             len(suspects.rows),
-            suspects.images,
+            format_count(suspects.images, "label"),
         )
     return measured
 

@@ -11,6 +11,7 @@ from job import dataset, identity, telemetry
 from job.context import RunContext
 from job.dataset import Listing
 from job.pipeline.inputs import RunInputs
+from job.plurals import format_count
 from job.settings import AUTO, Settings
 from job.workers import Stop
 
@@ -201,14 +202,14 @@ def _describe_classes(splits: "Splits") -> str:
         return ", ".join(f"{name} {count:,}" for name, count in named)
     least = min(named, key=lambda each: each[1])
     most = max(named, key=lambda each: each[1])
-    ends = f"from {least[1]:,} images ({least[0]}) to {most[1]:,} ({most[0]})"
+    ends = f"from {format_count(least[1], 'image')} ({least[0]}) to {most[1]:,} ({most[0]})"
     return f"{len(named):,}, {ends}"
 
 
 def _describe_downloads(listing: Listing, weights: "Weights") -> str:
     """What a run fetches on a machine that has nothing yet."""
     images = _format_bytes(sum(entry.size for entry in listing.entries))
-    what = "one archive" if listing.archive else f"{len(listing.entries):,} files"
+    what = "one archive" if listing.archive else format_count(len(listing.entries), "file")
     parts = [f"{what} of the data set ({images})"]
     if weights.path:
         parts.append(f"the weights {weights.origin} ({_format_bytes(weights.path.stat().st_size)})")

@@ -8,6 +8,7 @@ from job import dataset, storage, telemetry
 from job.catalogue import BACKBONES
 from job.dataset import Dataset
 from job.errors import DatasetError, JobError
+from job.plurals import format_count
 from job.settings import AUTO, Settings
 
 # How many images `check` decodes, evenly spread over the data set.
@@ -91,15 +92,17 @@ def _check_dataset(settings: Settings) -> str:
     data = dataset.fetch(sample, settings.dataset, settings.cache, telemetry.silent())
     broken = _find_broken(data)
     if len(broken) > len(sample.places) * settings.dataset.broken_share:
+        sampled = format_count(len(sample.places), "sampled image")
         raise DatasetError(
-            f"{len(broken)} of {len(sample.places)} sampled images of {listing.uri} do not decode.",
+            f"{len(broken)} of {sampled} of {listing.uri} cannot be decoded.",
             "Repair or remove them, or correct GRAFT_DATASET_URI.",
             tuple(broken),
         )
-    images = len(listing.places)
-    classes = len({place.label for place in listing.places.values()})
-    decoded = f"{len(sample.places) - len(broken)} of {len(sample.places)} sampled decode"
-    return f"{images:,} images in {classes} classes; {decoded}"
+    images = format_count(len(listing.places), "image")
+    labels = {place.label for place in listing.places.values()}
+    classes = format_count(len(labels), "class", "classes")
+    decoded = f"{len(sample.places) - len(broken)} of {len(sample.places)} sampled could be decoded"
+    return f"{images} in {classes}; {decoded}"
 
 
 def _find_broken(data: Dataset) -> list[str]:

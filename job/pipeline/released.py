@@ -83,4 +83,5 @@ def describe_release(
         scores=scores,
         plan=manifest.fields["plan"].get("mode"),
         reason=missed,
+        classes=len(manifest.classes),
     )

@@ -106,8 +106,8 @@ def decide_by_comparison(
     few = comparison.images < LEAST_COMPARABLE
     if few or ours is None or theirs is None or low is None or high is None:
         reason = (
-            f"{GATE_ALONE} {comparison.images} of today's test images are new to the champion, "
-            f"fewer than {LEAST_COMPARABLE}."
+            f"{GATE_ALONE} the champion has not learnt from {comparison.images} of today's test "
+            f"images, fewer than {LEAST_COMPARABLE}."
         )
         return _promote_by_gate(reason, champion, comparison)
 

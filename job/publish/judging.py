@@ -10,6 +10,7 @@ import numpy as np
 from job import dataset, strict_json
 from job.dataset.names import first_names
 from job.errors import DatasetError, ReleaseError, SettingsError
+from job.plurals import format_count
 from job.publish.inventory import INVENTORY, find_commonest_class, list_learnt_images
 from job.release import Manifest, download_verified, open_release
 from job.settings import Settings
@@ -48,6 +49,7 @@ class Evaluation:
         scores: by name, as in the result of a run.
         images: how many judged it.
         classes: how many of its classes they show.
+        known_classes: how many it tells apart.
         warnings: sentences about these images, the first one first.
     """
 
@@ -55,6 +57,7 @@ class Evaluation:
     scores: Mapping[str, float]
     images: int
     classes: int
+    known_classes: int
     warnings: tuple[str, ...]
 
 
@@ -115,6 +118,7 @@ def evaluate(
         scores=report.scores,
         images=len(splits.test),
         classes=len(census.classes),
+        known_classes=len(manifest.classes),
         warnings=context.warnings,
     )
 
@@ -173,7 +177,8 @@ def _require_known_classes(labels: Collection[str], manifest: Manifest) -> None:
     if unknown:
         known = ", ".join(first_names(list(map(repr, manifest.classes)), NAMED_CLASSES))
         raise DatasetError(
-            f"Received images of {len(unknown)} classes that the release does not know. "
+            f"Received images of {format_count(len(unknown), 'class', 'classes')} that the release "
+            "does not know. "
             f"Expected its own classes: {known}.",
             "Name the folders or labels as the release does, leave these images out, or train a "
             "model that knows them: graft run.",
@@ -215,8 +220,9 @@ def _describe_learnt(
     if is_new.all():
         return ()
     new = int(is_new.sum())
+    images = format_count(len(is_new), "image")
     warning = (
-        f"The release has learnt from {len(is_new) - new} of these {len(is_new)} images, "
+        f"The release has learnt from {len(is_new) - new} of these {images}, "
         "so the scores are too good."
     )
     if new:

@@ -57,7 +57,9 @@ def list_releases(uri: str) -> list[ReleaseRow]:
     for manifest, written in history.dated():
         rows.append(ReleaseRow(manifest, written, is_champion(manifest, champion)))
     if not rows:
-        raise ReleaseNotFound(f"{uri} has no releases.", "Give the model: <output uri>/<name>.")
+        raise ReleaseNotFound(
+            f"{uri} has no releases.", f"Give a model, such as {registry.child('model').uri}."
+        )
     return rows
 
 

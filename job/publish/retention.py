@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from job.errors import ReleaseNotFound, StoreConflict
+from job.plurals import format_count
 from job.publish.champion import read_champion
 from job.publish.history import read_history
 from job.publish.promotion import is_promotion_due
@@ -104,7 +105,8 @@ def prune(registry: Store, keep: int) -> list[Retention]:
     prune_versions(registry, keep)
     deleted = sum(not retention.kept for retention in carried_out)
     if deleted:
-        logger.info("%d old releases were deleted.", deleted, extra={"fields": {"keep": keep}})
+        counted = format_count(deleted, "old release was", "old releases were")
+        logger.info("%s deleted.", counted, extra={"fields": {"keep": keep}})
     return carried_out
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from job.errors import ReleaseError, StoreNotFound
+from job.plurals import format_count
 from job.release import Manifest, hash_object, in_parallel, is_promised, open_release, read_manifest
 from job.storage import Store
 
@@ -47,7 +48,7 @@ def verify(release: str | Store) -> VerifiedRelease:
             problems.append(f"{entry.key} is not in the manifest")
     if problems:
         raise ReleaseError(
-            f"{store.uri} differs from its manifest in {len(problems)} places:",
+            f"{store.uri} differs from its manifest in {format_count(len(problems), 'place')}:",
             "Do not use it: promote another release, or delete this one and run again.",
             tuple(sorted(problems)),
         )

@@ -30,7 +30,8 @@ def open_release(uri: str) -> tuple[Store, Manifest]:
         raise ReleaseNotFound(
             f"{uri} is neither a release (no {MANIFEST}) "
             f"nor a registry with a champion (no {POINTER}).",
-            "Give <output uri>/<name> or <output uri>/<name>/releases/<run id>.",
+            f"Give a model, such as {store.child('model').uri}, or one of its releases, such as "
+            "<output uri>/<name>/releases/<run id>.",
         )
     return follow_pointer(store, parse_pointer(read_bounded(store, POINTER), store.uri))
 

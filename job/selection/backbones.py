@@ -15,6 +15,7 @@ from job.catalogue import BACKBONES
 from job.errors import SettingsError
 from job.linear import FeatureGroup, find_best, rotate_trial
 from job.measurement.profile import compute_interval
+from job.plurals import format_count
 from job.scores import Labels
 from job.selection.entrants import Entrant, build_entrant
 from job.selection.rounds import draw_train, draw_val, list_kept, plan_rounds
@@ -195,7 +196,8 @@ class _Halving:
             if one.name not in kept:
                 row = self.rows[one.name]
                 behind = best - row.points
-                reason = f"It left after {row.images} images, {behind:.1f} points below the best."
+                images = format_count(row.images, "image")
+                reason = f"It left after {images}, {behind:.1f} points below the best."
                 self._note(one.name, reason=reason)
                 del self.entrants[one.name]
 
@@ -228,7 +230,8 @@ def _compare_rows(row: BackboneRow, winner: BackboneRow) -> str:
 def _describe_winner(winner: BackboneRow, rivals: Sequence[BackboneRow]) -> str:
     """Say in one sentence why a candidate was chosen."""
     metric = winner.metric.replace("_", " ")
-    own = f"{winner.name} reaches {winner.score:.3f} ({metric} on {winner.judged} images)"
+    images = format_count(winner.judged, "image")
+    own = f"{winner.name} reaches {winner.score:.3f} ({metric} on {images})"
     if not rivals:
         return f"{own}. No other candidate was left."
     best = max(rivals, key=lambda row: row.points)

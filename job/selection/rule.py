@@ -7,6 +7,7 @@ import numpy as np
 
 from job.evaluation import compute_calibrated_loss
 from job.linear import LEAST_JUDGED
+from job.plurals import format_count
 from job.scores import Labels, score
 
 # A candidate that is worse by more than this is not as good as the best.
@@ -71,7 +72,8 @@ def choose_winner(judged: Sequence[Judged], labels: Labels, metric: str) -> Winn
     best = max(
         judged, key=lambda one: (scores[one.name], -compute_calibrated_loss(labels, one.logits))
     )
-    unit = f"{metric.replace('_', ' ')} on {len(labels)} validation images"
+    images = format_count(len(labels), "validation image")
+    unit = f"{metric.replace('_', ' ')} on {images}"
     top = f"{best.name} reaches {scores[best.name]:.3f}"
     for one in sorted(judged, key=lambda one: one.work):
         if one.work >= best.work:

@@ -70,13 +70,19 @@ def load(environment: Mapping[str, str] = os.environ) -> Settings:
 
 
 def _refuse_settings(problems: list[str]) -> SettingsError:
-    cure = "Correct them. `graft settings --describe NAME` says what a setting may be."
-    if any(problem.endswith(MISSING) for problem in problems):
-        cure += " `graft run DATA OUTPUT` gives the two that are required."
+    missing = [problem for problem in problems if problem.endswith(MISSING)]
+    cures = []
+    if len(missing) < len(problems):
+        them = "it" if len(problems) == 1 else "them"
+        cures.append(
+            f"Correct {them}. `graft settings --describe NAME` says what a setting may be."
+        )
+    if missing:
+        cures.append("Give what is missing: `graft run DATA OUTPUT`, or these variables.")
     many = f"{len(problems)} settings cannot work" if len(problems) > 1 else "A setting cannot work"
     return SettingsError(
         f"{many}:",
-        cure,
+        " ".join(cures),
         tuple(problems),
     )
 

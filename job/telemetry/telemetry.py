@@ -216,7 +216,11 @@ def serve(
             logger.info("live page and metrics: %s", server.url, extra={"fields": fields})
         except OSError as error:
             cause = error.strerror or error
-            logger.warning("port %d serves no metrics and no live page: %s", settings.port, cause)
+            logger.warning(
+                "port %d serves no metrics and no live page: %s (GRAFT_TELEMETRY_PORT chooses one)",
+                settings.port,
+                cause,
+            )
     return RunTelemetry(state, server, settings, terminal)
 
 

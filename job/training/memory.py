@@ -6,6 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from job.errors import SettingsError
+from job.plurals import format_count
 from job.training.context import TrainingContext
 from job.training.step import LossScale, TrainStep
 
@@ -69,7 +70,7 @@ class GradientComputer:
 def _explain_out_of_memory(context: TrainingContext) -> SettingsError:
     size = context.settings.batch_size
     if context.workers.count > 1:
-        message = f"The GPU's memory is too small for a batch of {size} images."
+        message = f"The GPU's memory is too small for a batch of {format_count(size, 'image')}."
         cure = f"Set GRAFT_TRAINING_BATCH_SIZE={size // 2}, or add workers."
         return SettingsError(message, cure)
     message = "The GPU's memory is too small for a single image."

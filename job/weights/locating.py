@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from job.catalogue import BACKBONES, Backbone
 from job.errors import ReleaseError, StoreNotFound, WeightsError
+from job.plurals import format_count
 from job.release import download_verified, open_release
 from job.settings import BackboneSettings, Pooling
 from job.storage import connect, split_uri
@@ -105,7 +106,8 @@ def locate_candidates(
             problems.append(f"{name}: {error.message} {error.cure}")
     if problems:
         raise WeightsError(
-            f"The weights of {len(problems)} of {len(backbone.names)} candidates cannot be used:",
+            f"The weights of {len(problems)} of {format_count(len(backbone.names), 'candidate')} "
+            "cannot be used:",
             "Provide them, or leave these candidates out of GRAFT_BACKBONE_CANDIDATES.",
             tuple(problems),
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from job.errors import AcceleratorMissing, SettingsError
+from job.plurals import format_count
 from job.settings import DevicesSettings, DtypePolicy
 from job.workers.worker_group import SINGLE_WORKER, WorkerGroup
 
@@ -119,8 +120,9 @@ def join(
         )
     gpus = tf.config.list_physical_devices("GPU")
     if len(gpus) < devices.gpus:
+        visible = format_count(len(gpus), "GPU is", "GPUs are")
         raise AcceleratorMissing(
-            f"{len(gpus)} GPUs are visible; GRAFT_DEVICES_GPUS={devices.gpus} promises more.",
+            f"{visible} visible; GRAFT_DEVICES_GPUS={devices.gpus} promises more.",
             "Check the node's driver and the pod's GPU limit; a retry may land on a good node.",
         )
 
@@ -148,12 +150,13 @@ def join(
         names = strategy.extended.worker_devices
     else:
         strategy, names = _use_local_devices(tf, bool(gpus), devices.logical_cpus)
+    counts = f"{format_count(threads, 'thread')}; {format_count(len(names), 'device')}"
     own = Workers(
         strategy=strategy,
         replicas=strategy.num_replicas_in_sync,
         devices=names,
         bfloat16=_compute_in_bfloat16(tf, gpus),
-        fingerprint=f"{_processor_name()}; {threads} threads; {len(names)} devices",
+        fingerprint=f"{_processor_name()}; {counts}",
     )
     return own if group.size == 1 else _compare_workers(own, group, together)
 

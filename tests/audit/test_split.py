@@ -380,7 +380,7 @@ def test_a_given_split_that_tears_a_group_apart_is_a_warning() -> None:
         record(3001, "cat", "test", group="patient 7"),
     ]
     splits = split(census([*given_split(train=20, val=5, test=5), *torn]))
-    assert splits.warnings == ("the given split tears 1 group(s) apart, 'patient 7' for one",)
+    assert splits.warnings == ("the given split tears 1 group apart, 'patient 7' for one",)
 
 
 def test_look_alikes_across_splits_are_reported_and_not_moved() -> None:

@@ -126,6 +126,12 @@ BROKEN = {
     "cut in a letter": ("ä".encode() * 400, "text, not an image"),
     "random": (np.random.default_rng(1).bytes(3000), "in no known image format"),
     "web page": (b"<!DOCTYPE html><p>404", "a web page, not an image"),
+    "web page in lower case": (b"<!doctype html><p>404", "a web page, not an image"),
+    "web page after a mark": (b"\xef\xbb\xbf\r\n<HTML><p>404", "a web page, not an image"),
+    "error of a store": (
+        b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
+        "XML, such as the error of a store, not an image",
+    ),
     "pointer": (
         b"version https://git-lfs.github.com/spec/v1\n",
         "a Git LFS pointer: the image itself was not fetched",
@@ -267,7 +273,7 @@ def test_more_broken_images_than_the_share_stop_the_run_with_the_list(folder: Fo
     with pytest.raises(DatasetError) as caught:
         folder.inspect(broken_share=0.05)
     assert caught.value.exit_code == 3
-    assert "30 of 52 images (57.7%) are broken; at most 5.0% may be" in caught.value.problems
+    assert "broken: 30 of 52 images (57.7%); at most 5.0% may be" in caught.value.problems
     assert sum("text, not an image" in problem for problem in caught.value.problems) == 20
     assert caught.value.problems[-1] == "and 10 more"
 
@@ -342,10 +348,10 @@ def test_all_problems_are_reported_at_once(folder: Folder) -> None:
         folder.inspect(broken_share=0)
     text = str(caught.value)
     for problem in (
-        "class 'newt' has 1 distinct usable image(s); at least 3 are needed",
+        "class 'newt' has 1 distinct usable image; at least 3 are needed",
         "class 'owl' has 1 distinct",
         "class 'yak' has 0 distinct",
-        "1 of 27 images (3.7%) are broken; at most 0.0% may be",
+        "broken: 1 of 27 images (3.7%); at most 0.0% may be",
         "yak/a.png: text, not an image",
         "owl/c.tif: TIFF is not supported",
     ):
@@ -356,7 +362,7 @@ def test_too_few_groups_to_split_a_class_are_a_problem(folder: Folder) -> None:
     for seed in range(300, 306):
         folder.add(f"newt/{seed}.png", encode(picture(seed), "PNG"), group=f"pond {seed % 2}")
     with pytest.raises(
-        DatasetError, match=r"class 'newt' has 2 group\(s\); at least 3 are needed to split it"
+        DatasetError, match=r"class 'newt' has 2 groups; at least 3 are needed to split it"
     ):
         folder.inspect()
 

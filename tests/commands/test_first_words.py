@@ -11,6 +11,7 @@ import yaml
 
 from job import settings
 from job.__main__ import main
+from job.errors import SettingsError
 from job.settings import VARIABLES
 from tests.commands.test_environment import message_of
 from tools.paths import ROOT
@@ -31,6 +32,33 @@ def test_the_version_is_that_of_the_installed_package(capsys: Output) -> None:
     with pytest.raises(SystemExit, match="0"):
         main(["--version"])
     assert capsys.readouterr().out.startswith("graft ")
+
+
+@pytest.mark.parametrize(
+    ("given", "cures"),
+    [
+        ({}, ["Give what is missing"]),
+        (PLACES | {"GRAFT_SEED": "x"}, ["Correct it."]),
+        (PLACES | {"GRAFT_SEED": "x", "GRAFT_EPOCHS": "1"}, ["Correct them."]),
+        ({"GRAFT_SEED": "x"}, ["Correct them.", "Give what is missing"]),
+    ],
+)
+def test_a_missing_place_is_asked_for_and_a_wrong_setting_is_corrected(
+    given: dict[str, str], cures: list[str]
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        settings.load(given)
+    known = ("Correct it.", "Correct them.", "Give what is missing")
+    assert [cure for cure in known if cure in caught.value.cure] == cures
+
+
+@pytest.mark.parametrize("verb", ["releases", "show", "verify"])
+def test_the_folder_around_the_models_is_met_with_the_address_of_a_model(
+    verb: str, tmp_path: Path, capsys: Output
+) -> None:
+    assert main([verb, str(tmp_path)]) == 2
+    told = message_of(capsys)
+    assert f"Give a model, such as {tmp_path.as_uri()}/model" in told
 
 
 # --- settings --describe ---

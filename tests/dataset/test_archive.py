@@ -219,7 +219,7 @@ def test_a_tar_that_goes_on_and_on_after_its_end_is_refused(tar: Callable[..., P
 def test_something_else_by_the_name_of_an_archive_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"<html>404 Not Found</html>" * 100)
-    with pytest.raises(DatasetError, match="damaged or cut short"):
+    with pytest.raises(DatasetError, match="is not an archive, but a web page"):
         archive.list_members(path, name)
 
 

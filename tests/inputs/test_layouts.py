@@ -185,6 +185,14 @@ UNDERSTOOD: dict[str, tuple[list[str], Counts]] = {
         {"- cat": 2, "- dog": 2},
     ),
     "lost-and-found": (["cat/*2", "dog/*2", "lost+found/#1234"], {"- cat": 2, "- dog": 2}),
+    "environment-of-python": (
+        ["cat/*2", "dog/*2", "venv/lib/python3/site-packages/matplotlib/images/home.png"],
+        {"- cat": 2, "- dog": 2},
+    ),
+    "packages-of-node": (
+        ["cat/*2", "dog/*2", "node_modules/leaflet/images/marker.png"],
+        {"- cat": 2, "- dog": 2},
+    ),
     "recycle-bin": (
         ["cat/*2", "dog/*2", "$RECYCLE.BIN/S-1-5-21/$RABC.jpg"],
         {"- cat": 2, "- dog": 2},
@@ -315,6 +323,18 @@ REFUSED: dict[str, tuple[list[str], str, int, Counts]] = {
         "dataset holds several folders, and others are beside it: cat; dog",
         1,
         {"- cat": 2, "- dog": 2, "- dataset": 4},
+    ),
+    "labelled-beside-unlabelled-images": (
+        ["labeled/cat/*2", "labeled/dog/*2", "unlabeled/*4"],
+        "labeled holds several folders, and others are beside it: unlabeled",
+        2,
+        {"- cat": 2, "- dog": 2},
+    ),
+    "annotated-images-beside-new-ones": (
+        ["Annotated_Images/cat/*2", "Annotated_Images/dog/*2", "2024-05-01/*4"],
+        "Annotated_Images holds several folders, and others are beside it: 2024-05-01",
+        2,
+        {"- cat": 2, "- dog": 2},
     ),
     "a-test-folder-among-classes": (
         ["cat/*2", "dog/*2", "test/cat/*1", "test/dog/*1"],
@@ -477,7 +497,7 @@ def test_an_unclear_layout_is_refused_and_can_be_said_by_hand(case: str, tmp_pat
     with pytest.raises(DatasetError, match=reason) as caught:
         survey(DatasetSettings(uri=uri))
     assert caught.value.exit_code == 3
-    assert any(" files" in problem for problem in caught.value.problems)
+    assert any(" file" in problem for problem in caught.value.problems)
     assert "GRAFT_DATASET_CLASS_DEPTH" in caught.value.cure
     assert count_images(uri, class_depth=depth) == expected
 
@@ -516,6 +536,16 @@ DECOMPOSED, COMPOSED = (unicodedata.normalize(form, "Käfer") for form in ("NFD"
             ["hot_dog/*1", "hot dog/*1"], "'hot dog' and 'hot_dog'", id="classes-by-underscore"
         ),
         pytest.param(
+            ["t-shirt/*1", "t\u2013shirt/*1"],
+            r"'t-shirt' and 't\u2013shirt'",
+            id="classes-by-dash",
+        ),
+        pytest.param(
+            ["devil's claw/*1", "devil\u2019s claw/*1"],
+            r""""devil's claw" and 'devil\u2019s claw'""",
+            id="classes-by-apostrophe",
+        ),
+        pytest.param(
             ["cat\u200b/*1", "cat/*1"], r"'cat' and 'cat\u200b'", id="classes-by-zero-width"
         ),
         pytest.param(
@@ -530,7 +560,7 @@ def test_classes_that_look_alike_are_named_and_stop_the_run(
     names: list[str], problem: str, tmp_path: Path
 ) -> None:
     uri = plant(tmp_path, [*names, "other/*1"] if "train/Cat/*1" not in names else names)
-    with pytest.raises(DatasetError, match="differ only in case, blanks or Unicode") as caught:
+    with pytest.raises(DatasetError, match="differ only in case, blanks, dashes") as caught:
         survey(DatasetSettings(uri=uri))
     assert caught.value.exit_code == 3
     assert caught.value.problems == (problem,)

@@ -37,6 +37,7 @@ def settings_of(uri: str) -> DatasetSettings:
         pytest.param("s3://data/flowers\n", "s3://data/flowers", id="newline-of-a-secret-file"),
         pytest.param("s3://data/flowers\r\n", "s3://data/flowers", id="line-end-of-windows"),
         pytest.param(" s3://data/flowers  ", "s3://data/flowers", id="blanks-around"),
+        pytest.param("\u200bs3://data/flowers\u200b", "s3://data/flowers", id="zero-width-around"),
         pytest.param('"s3://data/flowers"', "s3://data/flowers", id="quotes-of-an-env-file"),
         pytest.param("S3://data/flowers", "s3://data/flowers", id="scheme-in-capitals"),
         pytest.param("/data/flowers", "file:///data/flowers", id="absolute-path"),
@@ -163,7 +164,11 @@ def test_every_setting_with_an_address_takes_a_path() -> None:
         pytest.param(
             "https://account.blob.core.windows.net/data", "does not speak S3", id="azure-blob"
         ),
-        pytest.param("abfss://data@account/flowers", "Leave credentials", id="azure-abfss-account"),
+        pytest.param(
+            "abfss://data@account/flowers", "abfss:// is not supported", id="azure-abfss-account"
+        ),
+        pytest.param("sftp://host/flowers", "sftp:// is not supported", id="sftp"),
+        pytest.param("dbfs:/mnt/flowers", "dbfs:// is not supported", id="databricks"),
         pytest.param("az://data/flowers", "az:// is not supported", id="azure-az"),
         pytest.param("hf://datasets/a/b", "hf:// is not supported", id="hugging-face"),
         pytest.param(

@@ -25,6 +25,8 @@ LABELS = {"cats/1.jpg": "cat", "cats/2.jpg": "cat", "dogs/3.jpg": "dog"}
 NUMBERS = {"cats/1.jpg": "0", "cats/2.jpg": "0", "dogs/3.jpg": "1"}
 SPLITS = {"cats/1.jpg": "train", "cats/2.jpg": "val", "dogs/3.jpg": "test"}
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 12\n"
+SAVE = "Save the table as CSV"
 PLAIN = "image,label\ncats/1.jpg,cat\ncats/2.jpg,cat\ndogs/3.jpg,dog\n"
 VERTEX = "gs://my-bucket/import"
 AZURE = "azureml://subscriptions/s/resourcegroups/g/workspaces/w/datastores/workspaceblobstore/paths/pets"
@@ -103,7 +105,7 @@ def write_vertex(source: str, name: str, use: str) -> dict[str, object]:
         pytest.param("# of Tuesday, v2\n" + PLAIN, [], id="comment-above-the-heading"),
         pytest.param(PLAIN + "# checked by hand\n", [], id="comment-row"),
         pytest.param(
-            PLAIN + "#cats/2.jpg,dog\n", ["1 rows that begin with #"], id="row-commented-out"
+            PLAIN + "#cats/2.jpg,dog\n", ["1 row that begins with #"], id="row-commented-out"
         ),
         pytest.param("#" + PLAIN, [], id="heading-written-as-a-comment"),
         pytest.param(PLAIN.replace("image,label", "IMAGE,Label"), [], id="headings-in-any-case"),
@@ -133,7 +135,7 @@ def write_vertex(source: str, name: str, use: str) -> dict[str, object]:
         ),
         pytest.param(PLAIN.encode("utf-32"), [], id="utf-32-with-a-mark"),
         pytest.param(PLAIN.replace(",", "\t").encode("utf-16"), ["tabs"], id="excel-unicode-text"),
-        pytest.param(PLAIN + "cats/1.jpg,cat\n", ["1 rows repeat"], id="one-row-twice"),
+        pytest.param(PLAIN + "cats/1.jpg,cat\n", ["1 row repeats"], id="one-row-twice"),
         pytest.param(
             "filename,cat,dog\ncats/1.jpg,1,0\ncats/2.jpg,1,0\ndogs/3.jpg,0,1\n",
             ["'filename'", "the one column of each row that is 1: cat, dog"],
@@ -169,7 +171,7 @@ def write_vertex(source: str, name: str, use: str) -> dict[str, object]:
         pytest.param(
             "filename,width,height,class,xmin\n"
             "cats/1.jpg,9,9,cat,1\ncats/1.jpg,9,9,cat,5\ncats/2.jpg,9,9,cat,1\ndogs/3.jpg,9,9,dog,1\n",
-            ["1 rows repeat"],
+            ["1 row repeats"],
             id="boxes-of-one-class",
         ),
         pytest.param(
@@ -1006,7 +1008,7 @@ def test_a_file_that_is_not_read_says_what_to_make_of_it(
         pytest.param(
             "TRAIN,gs://b/cats/1.jpg,cat\nUNASSIGNED,gs://b/dogs/3.jpg,dog\n",
             "m.csv",
-            "line 2 has no split although other rows have one (1 such rows)",
+            "line 2 has no split although other rows have one (1 such row)",
             id="automl-half-assigned",
         ),
         pytest.param(
@@ -1117,16 +1119,27 @@ def test_a_row_that_cannot_be_used_is_named(
         ),
         *(
             pytest.param(
-                content, {}, f"m.csv is {what}", "Save the table as CSV", id=f"really-{name}"
+                content, {}, f"m.csv is {what}; expected a table", cure, id=f"really-{name}"
             )
-            for name, content, what in (
-                ("an-excel-workbook", b"PK\x03\x04" + bytes(50), "an Excel workbook"),
-                ("an-old-excel-workbook", b"\xd0\xcf\x11\xe0" + bytes(50), "an old Excel workbook"),
-                ("compressed", b"\x1f\x8b\x08" + bytes(50), "compressed by gzip"),
-                ("parquet", b"PAR1" + bytes(50), "a Parquet file"),
-                ("sqlite", b"SQLite format 3\0", "a SQLite database"),
-                ("a-web-page", b"<!DOCTYPE html><p>Sign in", "a web page"),
-                ("a-git-lfs-pointer", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS"),
+            for name, content, what, cure in (
+                (
+                    "an-excel-workbook",
+                    b"PK\x03\x04" + bytes(50),
+                    "an Excel workbook or another ZIP archive",
+                    SAVE,
+                ),
+                ("an-old-excel-workbook", b"\xd0\xcf\x11\xe0", "an old Excel workbook", SAVE),
+                ("compressed", b"\x1f\x8b\x08" + bytes(50), "compressed by gzip", SAVE),
+                ("parquet", b"PAR1" + bytes(50), "a Parquet file", SAVE),
+                ("sqlite", b"SQLite format 3\0", "a SQLite database", SAVE),
+                ("a-web-page", b"<!DOCTYPE html><p>Sign in", "a web page", "Look at what was"),
+                ("a-git-lfs-pointer", LFS_POINTER, "a Git LFS pointer", "git lfs pull"),
+                (
+                    "the-error-of-a-store",
+                    b"<?xml version='1.0'?><Error><Code>AccessDenied</Code></Error>",
+                    "XML, such as the error of a store",
+                    "Look at what was",
+                ),
             )
         ),
         pytest.param(b"", {}, "its header is: nothing", "Each row needs", id="empty-file"),

@@ -45,6 +45,16 @@ def test_the_reason_that_a_result_gives_is_handed_on() -> None:
     assert "releases/a stays" in build(COMPLETE, pod(**terminated(0, text))).summary()
 
 
+@pytest.mark.parametrize(("written", "known"), [(5, 5), ("many", None), (None, None)])
+def test_the_number_of_classes_is_handed_on_if_it_is_one(
+    written: object, known: int | None
+) -> None:
+    text = json.dumps(json.loads(RELEASED) | {"classes": written})
+    result = build(COMPLETE, pod(**terminated(0, text)))
+    assert result.classes == known
+    assert result.summary()
+
+
 @pytest.mark.parametrize("code", [2, 3, 75])
 def test_a_failed_run_passes_on_its_result_and_its_exit_code(code: int) -> None:
     result = build(FAILED, pod(**terminated(code, MISSPELT)))

@@ -387,7 +387,7 @@ class TestKubeconfig:
             monkeypatch.delenv(name, raising=False)
         # A user that the system does not know, as in a container with a number for a user.
         monkeypatch.setattr("os.getuid", lambda: 4_000_000)
-        with pytest.raises(SettingsError, match="No cluster is configured"):
+        with pytest.raises(SettingsError, match="No cluster is configured: Service host"):
             launcher.connect(None, None)
 
     def test_a_missing_program_for_credentials_is_named(self, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from job import pipeline
 from tests.pipeline.conftest import Released, files_of, graft
 
 FILES = {
@@ -113,6 +114,15 @@ def test_the_first_release_that_passes_is_the_champion(released: Released) -> No
 
 def test_the_working_state_is_gone_after_the_release(released: Released) -> None:
     assert {path.name for path in released.model.iterdir()} == {"promoted.json", "releases"}
+
+
+def test_each_folder_of_the_cache_is_swept_or_never_holds_a_partial_file(
+    released: Released,
+) -> None:
+    cache = Path(released.settings["GRAFT_CACHE_DIR"])
+    made = {path.name for path in cache.iterdir() if path.is_dir()}
+    assert "audit" in made
+    assert made <= {*pipeline.SWEPT, "index", "objects"}
 
 
 def test_the_result_is_the_last_line_and_in_its_file(released: Released) -> None:

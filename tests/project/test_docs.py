@@ -239,6 +239,7 @@ def test_every_field_of_the_result_is_explained() -> None:
         new_images=1,
         input_wait={"training": 0.1},
         forecast_ratio={"total": 1.2},
+        classes=5,
     ).as_dict()
     assert set(written) == set(re.findall(r"^\| `(\w+)` \|", RESULT, re.MULTILINE))
 

@@ -638,7 +638,8 @@ def test_fewer_than_30_comparable_images_leave_it_to_the_gate_and_it_is_said(
     assert decision.promote
     assert decision.by == "gate"
     assert (
-        f"{images} of today's test images are new to the champion, fewer than 30" in decision.reason
+        f"the champion has not learnt from {images} of today's test images, fewer than 30"
+        in decision.reason
     )
 
 

@@ -319,7 +319,7 @@ def test_predict_takes_folders_and_addresses_in_batches_and_writes_a_table(
     table = tmp_path / "predictions.csv"
     words = [str(folder), f"{store.uri}/new", f"{store.uri}/new/0.png"]
     assert main(["predict", uri, *words, "--csv", str(table), "--top", "2"]) == 3
-    assert capsys.readouterr().out == f"{table}: 40 images, 1 of them could not be read\n"
+    assert capsys.readouterr().out == f"{table}: 40 images, 1 not readable\n"
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     by_name = {Path(row["image"]).name: row for row in rows}
@@ -373,7 +373,7 @@ def test_the_images_to_label_next_are_those_between_two_classes(
     out = capsys.readouterr().out.splitlines()
     assert out[1].startswith("1     ")
     assert out[1].endswith("between-all.png")
-    assert out[2:] == ["5 images, 1 of them could not be read"]
+    assert out[2:] == ["5 images, 1 not readable"]
     with table.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [Path(row["image"]).stem for row in rows] == names

@@ -555,6 +555,7 @@ def test_a_busy_port_costs_a_warning_and_no_run(caplog: pytest.LogCaptureFixture
                 pass
             assert telemetry.server is None
     assert f"port {port} serves no metrics" in caplog.text
+    assert "GRAFT_TELEMETRY_PORT chooses one" in caplog.text
 
 
 def test_telemetry_does_not_import_tensorflow() -> None:

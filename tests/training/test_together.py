@@ -93,8 +93,8 @@ def test_workers_on_machines_that_differ_say_so_in_their_fingerprint(
     two: list[dict[str, Any]],
 ) -> None:
     assert [report["fingerprint"].split("; ", 1)[1] for report in two] == [
-        "1 threads; 1 devices; 2 workers, not alike",
-        "2 threads; 1 devices; 2 workers, not alike",
+        "1 thread; 1 device; 2 workers, not alike",
+        "2 threads; 1 device; 2 workers, not alike",
     ]
 
 

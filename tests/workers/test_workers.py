@@ -320,5 +320,5 @@ def test_devices_are_joined_as_the_settings_say() -> None:
     *missing, team, fingerprint, installed, threads = process.stdout.splitlines()
     assert missing[0].startswith("75 0 GPUs are visible; GRAFT_DEVICES_GPUS=1 promises more.")
     assert team == "2 2 MirroredStrategy False float32"
-    assert fingerprint.endswith("; 1 threads; 2 devices")
+    assert fingerprint.endswith("; 1 thread; 2 devices")
     assert (installed, threads) == ("True", "1")

@@ -235,8 +235,8 @@ MUTANTS = (
     Mutant(
         "partial files are never swept",
         PIPELINE,
-        '    files.sweep_partials(settings.cache.dir, skip=("index", "objects"))\n',
-        "",
+        "        files.sweep_partials(settings.cache.dir / name)\n",
+        "        pass\n",
     ),
     Mutant("store is never swept", PIPELINE, "    registry.sweep()\n", ""),
     Mutant(

@@ -3,6 +3,7 @@
 import codecs
 
 from job.errors import DatasetError
+from job.file_kinds import find_file_kind
 
 # UTF-32 first: its mark begins with that of UTF-16.
 MARKS = (
@@ -12,19 +13,14 @@ MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+HEAD_BYTES = 512
 CURE = "Save the table as UTF-8 (Excel: CSV UTF-8)."
-# What is found under the name of a table, by how it begins.
+SAVE_AS_TEXT = "Save the table as CSV in UTF-8 (Excel: CSV UTF-8), or as JSON Lines."
+# What is found under the name of a table, besides the kinds of `file_kinds`, by how it begins.
 FOREIGN = {
     b"PK\x03\x04": "an Excel workbook or another ZIP archive",
     b"\xd0\xcf\x11\xe0": "an old Excel workbook",
     b"\x1f\x8b": "compressed by gzip",
-    b"PAR1": "a Parquet file",
-    b"\x89HDF": "an HDF5 file",
-    b"SQLite format 3": "a SQLite database",
-    b"%PDF-": "a PDF document",
-    b"version https://git-lfs": "a Git LFS pointer: the table itself was not fetched",
-    b"<!doctype html": "a web page",
-    b"<html": "a web page",
 }
 
 
@@ -35,12 +31,13 @@ def decode_text(data: bytes, name: str) -> str:
         DatasetError: it is no table of text, or has another encoding, with the line where that
             shows.
     """
+    if kind := find_file_kind(data[:HEAD_BYTES]):
+        cure = kind.cure or SAVE_AS_TEXT
+        raise DatasetError(f"{name} is {kind.name}; expected a table of text.", cure)
     for magic, description in FOREIGN.items():
-        if data[: len(magic)].lower() == magic.lower():
-            raise DatasetError(
-                f"{name} is {description}; expected a table of text.",
-                "Save the table as CSV in UTF-8 (Excel: CSV UTF-8), or as JSON Lines.",
-            )
+        if data.startswith(magic):
+            message = f"{name} is {description}; expected a table of text."
+            raise DatasetError(message, SAVE_AS_TEXT)
     encoding = "utf-8"
     for mark, marked_encoding in MARKS:
         if data.startswith(mark):

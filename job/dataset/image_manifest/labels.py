@@ -8,6 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from job.addresses import INVISIBLE
 from job.dataset.folder_names import FILLERS, split_words
 from job.settings import SplitName
 
@@ -37,8 +38,6 @@ MISSING_WORDS = frozenset(
         *("?", "??", "???", "-", "--", "---", ".", "..", "..."),
     )
 )
-# Characters without a width that copying leaves at the ends of a cell.
-INVISIBLE = "\ufeff\u200b\u200c\u200d\u200e\u200f\u2060"
 # A class with a longer name is a description of its image.
 LONGEST_LABEL = 200
 # What tools for several labels put between them.

@@ -8,6 +8,7 @@ from job.dataset.image_manifest.folders import find_shift
 from job.dataset.image_manifest.reading import ImageManifest, ImageRow
 from job.dataset.image_manifest.spelling import Hit, KeyIndex
 from job.dataset.layout import Place
+from job.plurals import format_count
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,7 +137,10 @@ def _drop_comments(
         else:
             kept.append(reference)
     if dropped:
-        notes.append(f"{len(dropped):,} rows that begin with # were left out (line {dropped[0]})")
+        rows = format_count(
+            len(dropped), "row that begins with # was", "rows that begin with # were"
+        )
+        notes.append(f"{rows} left out (line {dropped[0]})")
     return kept
 
 
@@ -183,8 +187,8 @@ def _describe_guesses(found: Sequence[_Reference], hits: Mapping[str, Hit]) -> l
     foreign = [reference for reference in found if reference.is_foreign]
     if foreign:
         notes.append(
-            f"{len(foreign):,} addresses of another store were taken for files below the "
-            f"manifest's folder, such as {foreign[0].name} for {hits[foreign[0].path].key}"
+            "took addresses of another store for files below the manifest's folder: "
+            f"{len(foreign):,}, such as {foreign[0].name} for {hits[foreign[0].path].key}"
         )
     by_how: dict[str, list[_Reference]] = {}
     for reference in found:
@@ -192,9 +196,10 @@ def _describe_guesses(found: Sequence[_Reference], hits: Mapping[str, Hit]) -> l
     for how, alike in by_how.items():
         if how:
             first = alike[0]
+            names = format_count(len(alike), "name fits", "names fit")
             notes.append(
-                f"{len(alike):,} names fit a file {how}, such as {first.name} for "
-                f"{hits[first.path].key} (line {first.row.line})"
+                f"{names} a file {how}, such as {first.name} for {hits[first.path].key} "
+                f"(line {first.row.line})"
             )
     return notes
 
@@ -218,7 +223,8 @@ def _place_images(
         problems.append(f"line {row.line} names {key} again, after line {first.line}: {said}")
     if repeated:
         notes.append(
-            f"{len(repeated):,} rows repeat an earlier one and were left out (line {repeated[0]})"
+            f"{format_count(len(repeated), 'row repeats', 'rows repeat')} an earlier one, left out "
+            f"(line {repeated[0]})"
         )
 
     # Half a split is a mistake: nobody can know where the other images should go.
@@ -226,7 +232,7 @@ def _place_images(
     if without and len(without) < len(first_rows):
         problems.append(
             f"line {without[0].line} has no split although other rows have one "
-            f"({len(without):,} such rows)"
+            f"({format_count(len(without), 'such row')})"
         )
     return {key: row.place for key, row in first_rows.items()}
 

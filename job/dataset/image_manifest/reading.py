@@ -21,6 +21,7 @@ from job.dataset.image_manifest.labels import (
 from job.dataset.image_manifest.table import TableRow
 from job.dataset.layout import Place
 from job.dataset.names import first_names
+from job.plurals import format_count
 from job.settings import DatasetSettings, SplitName
 
 JSON_SUFFIXES = (".jsonl", ".manifest")
@@ -100,7 +101,10 @@ def read(data: bytes, name: str, dataset: DatasetSettings) -> ImageManifest:
 
     notes = [*table.notes, *columns.notes]
     if missing and dataset.missing_label == "skip":
-        notes.append(f"{len(missing):,} rows without a label were left out (line {missing[0]})")
+        left_out = format_count(
+            len(missing), "row without a label was", "rows without a label were"
+        )
+        notes.append(f"{left_out} left out (line {missing[0]})")
     rows = _unify_numbers(rows, notes, are_numbers=table.has_number_labels)
     problems += _find_several_labels(rows)
     _note_fractions(rows, notes)
