@@ -82,7 +82,15 @@ spec:
   {{- end }}
   {{- with $values.topologySpreadConstraints }}
   topologySpreadConstraints:
-    {{- toYaml . | nindent 4 }}
+    {{- range . }}
+    {{- $spread := deepCopy . }}
+    {{- if not .labelSelector }}
+    # Without a selector it would count no pod, and spread none.
+    {{- $own := merge (dict "app.kubernetes.io/component" $verb) (include "graft.selector" $root | fromYaml) }}
+    {{- $_ := set $spread "labelSelector" (dict "matchLabels" $own) }}
+    {{- end }}
+    - {{- toYaml $spread | nindent 6 }}
+    {{- end }}
   {{- end }}
   {{- with $values.initContainers }}
   initContainers:

@@ -135,6 +135,20 @@ def test_objects_of_ones_own_are_templates() -> None:
     assert names == ["flowers-a", "run-b"]
 
 
+@pytest.mark.parametrize("major", [3, 4])
+def test_pods_are_spread_by_the_labels_that_they_carry_unless_others_are_named(major: int) -> None:
+    spread = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule"}
+    named = {"labelSelector": {"matchExpressions": [{"key": "team", "operator": "Exists"}]}}
+    values = {"topologySpreadConstraints": [spread, spread | named]}
+    for pod in pods(render(values, major=major)):
+        ours, theirs = pod["spec"]["topologySpreadConstraints"]
+        wanted = ours["labelSelector"].pop("matchLabels")
+        assert wanted.items() <= pod["metadata"]["labels"].items()
+        assert len(wanted) == 4
+        assert ours == spread | {"labelSelector": {}}
+        assert theirs == spread | named
+
+
 def test_what_is_added_to_the_security_of_a_pod_weakens_nothing() -> None:
     values = {
         "podSecurityContext": {"supplementalGroups": [5000], "fsGroupChangePolicy": "Always"},

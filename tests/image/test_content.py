@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.image.conftest import HARDENED, VARIANT
-from tools.image.build import ImageOptions, build
+from tools.image.build import ImageOptions, build, image_for_tests
 from tools.image.debian import ensure
 from tools.image.engine import Engine
 from tools.paths import ROOT
@@ -179,3 +179,15 @@ def test_the_registrys_address_and_credentials_leave_no_trace(
     assert b"canary-in-the-registry" not in content
     assert str(ROOT).encode() not in content
     assert str(context).encode() not in content
+
+
+def test_layers_of_older_builds_are_deleted_and_the_next_build_makes_none(
+    engine: Engine, image: str
+) -> None:
+    def list_images(*options: str) -> set[str]:
+        return set(engine.ask("images", "--quiet", *options).split())
+
+    assert list_images("--filter=dangling=true") == set()
+    before = list_images("--all")
+    assert image_for_tests(engine, VARIANT) == image
+    assert list_images("--all") == before

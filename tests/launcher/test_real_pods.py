@@ -5,11 +5,13 @@ The container is a shell that does what a run does at its end: it logs, leaves a
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kubernetes import client
 
 from job import launcher
+from job.launcher.answers import ClusterQuotaExceeded
 from job.launcher.objects import Json
 from job.launcher.watching import NotStarted
 from job.result import Result
@@ -32,12 +34,12 @@ def cluster(namespace: Namespace) -> launcher.Cluster:  # noqa: F811
 def submitted(namespace: Namespace, cluster: launcher.Cluster) -> Callable[..., str]:  # noqa: F811
     """Install the chart's template with a shell in the place of the job, and submit it."""
 
-    def submit(script: str, **container: Json) -> str:
+    def submit(script: str, *, grace: int = 1, key: str | None = None, **container: Json) -> str:
         cron_job = template(namespace=namespace.name)
         del cron_job["metadata"]["uid"]
         pod = cron_job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
         del pod["serviceAccountName"]
-        pod["terminationGracePeriodSeconds"] = 1
+        pod["terminationGracePeriodSeconds"] = grace
         shell = {
             "image": TOOLS_IMAGE,
             "command": ["sh", "-c", script],
@@ -46,7 +48,7 @@ def submitted(namespace: Namespace, cluster: launcher.Cluster) -> Callable[..., 
         }
         pod["containers"][0] |= shell | {"resources": {}} | container
         namespace.batch.create_namespaced_cron_job(namespace.name, cron_job)
-        return launcher.submit(cluster, "graft", {}).name
+        return launcher.submit(cluster, "graft", {}, key).name
 
     return submit
 
@@ -138,3 +140,56 @@ def test_the_log_goes_on_over_an_eviction_and_the_second_pod_gives_the_result(
     (second,) = log
     assert second.startswith("from ")
     assert second != first
+
+
+def test_a_quota_of_runs_lets_as_many_in_as_it_has_room_for_and_sends_the_others_away(
+    cluster: launcher.Cluster,
+    submitted: Callable[..., str],
+    namespace: Namespace,  # noqa: F811
+) -> None:
+    submitted("sleep 60")
+    quota: Json = {"metadata": {"name": "few"}, "spec": {"hard": {"count/jobs.batch": "4"}}}
+    namespace.core.create_namespaced_resource_quota(namespace.name, quota)
+    read = namespace.core.read_namespaced_resource_quota
+    eventually(lambda: (read("few", namespace.name).status.used or {}).get("count/jobs.batch"))
+
+    # Many at once also race for the quota itself, which the API server answers with a conflict.
+    with ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(launcher.submit, cluster, "graft", {}) for _ in range(8)]
+    refused = [future.exception() for future in futures if future.exception()]
+    assert len(futures) - len(refused) == 3
+    assert {type(error) for error in refused} == {ClusterQuotaExceeded}
+    assert ClusterQuotaExceeded.exit_code == 75
+
+
+def test_a_full_disk_of_the_pod_is_named_with_its_cure(
+    cluster: launcher.Cluster,
+    submitted: Callable[..., str],
+    namespace: Namespace,  # noqa: F811
+) -> None:
+    disk = {"ephemeral-storage": "20Mi"}
+    fill = "dd if=/dev/zero of=/cache/images bs=1M count=60; sleep 300"
+    run = submitted(fill, resources={"limits": disk, "requests": disk})
+    eventually(lambda: any(pod.status.reason == "Evicted" for pod in namespace.pods(run)), 180)
+    namespace.batch.patch_namespaced_job(
+        run, namespace.name, {"spec": {"activeDeadlineSeconds": 1}}
+    )
+    _, lines = watched(cluster, run)
+    assert "Evicted" in lines
+    assert "Raise cache.size or scratch.size" in lines
+
+
+def test_a_run_that_is_cancelled_and_submitted_again_is_not_the_pod_that_still_saves(
+    cluster: launcher.Cluster,
+    submitted: Callable[..., str],
+    namespace: Namespace,  # noqa: F811
+) -> None:
+    save = "trap 'sleep 20; exit 75' TERM; echo from $HOSTNAME; sleep 120 & wait $!"
+    run = submitted(save, grace=30, key="workflow-1")
+    first = next(launcher.follow_logs(cluster, run))
+    cluster.delete_job(run)
+    assert launcher.submit(cluster, "graft", {}, "workflow-1").name == run
+    second = next(launcher.follow_logs(cluster, run))
+    assert second.startswith("from ")
+    assert second != first
+    assert first.removeprefix("from ") in {pod.metadata.name for pod in namespace.pods(run)}

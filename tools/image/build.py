@@ -10,8 +10,11 @@ their own.
 
 import argparse
 import hashlib
+import re
 import subprocess
 import tomllib
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 
@@ -128,7 +131,9 @@ def build(engine: Engine, options: ImageOptions, context: Path = ROOT) -> Path:
     if engine.program != "docker":
         arguments.append(f"--timestamp={FILE_DATE}")
     fresh = ["--no-cache"] * options.rebuild
-    with registry.secrets() as secrets:
+    # One build at a time in our storage, since each deletes what it does not know.
+    lock = alone(CACHE / "image.lock") if engine.own else nullcontext()
+    with lock, registry.secrets() as secrets:
         engine.build(context, *arguments, *fresh, *secrets, *labels, f"--tag={options.name}")
         engine.build(
             context,
@@ -137,14 +142,30 @@ def build(engine: Engine, options: ImageOptions, context: Path = ROOT) -> Path:
             "--target=inventory",
             f"--output=type=local,dest={inventory.parent}",
         )
+        if engine.own and context == ROOT:
+            _prune_layers(engine, options.variant, (*arguments, *secrets))
     return inventory
+
+
+def _prune_layers(engine: Engine, variant: str, arguments: Sequence[str]) -> None:
+    """Name every stage of the newest build of a variant, and delete all that has no name.
+
+    Without names, the stages that are not the last would be indistinguishable from those of older
+    builds, which are gigabytes each. External containers are what builds leave that are killed.
+    """
+    for stage in re.findall(r"^FROM .* AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE):
+        name = f"--tag=graft.local/stage:{variant}-{stage}"
+        engine.build(ROOT, *arguments, f"--target={stage}", name, "--quiet")
+    # A disk that stays full is no reason to go without the image.
+    engine.run("image", "prune", "--force", "--external", check=False, stdout=subprocess.DEVNULL)
 
 
 def image_for_tests(engine: Engine, variant: str) -> str:
     """The image for the tests, on Debian packages in an engine apart; fitting layers are kept."""
     name = TEST_IMAGE if variant == "cpu" else f"{TEST_IMAGE}-{variant}"
-    with alone(CACHE / "image.lock"):
-        build(engine, ImageOptions(name, variant, base=debian.ensure(engine)))
+    with alone(CACHE / "base.lock"):
+        base = debian.ensure(engine)
+    build(engine, ImageOptions(name, variant, base=base))
     return name
 
 

@@ -41,11 +41,15 @@ runroot = "/run/graft-images/storage"
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """A program, its environment, and the options that its builds need on this machine."""
+    """A program, its environment, and the options that its builds need on this machine.
+
+    If it is `own`, its storage holds our images alone, and what they no longer use may be deleted.
+    """
 
     program: str
     environment: Mapping[str, str] = field(default_factory=dict)
     build_options: tuple[str, ...] = ()
+    own: bool = False
 
     def run(
         self, *arguments: str | Path, check: bool = True, **options: Any
@@ -97,7 +101,7 @@ def ours() -> Engine:
         "CONTAINERS_CONF": str(_write_atomically(CACHE / "containers.conf", CONTAINERS)),
         "CONTAINERS_STORAGE_CONF": str(_write_atomically(CACHE / "storage.conf", STORAGE)),
     }
-    return Engine("podman", environment, ("--layers", "--network=host"))
+    return Engine("podman", environment, ("--layers", "--network=host"), own=True)
 
 
 def install(*packages: str) -> None:
