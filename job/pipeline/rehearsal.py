@@ -92,9 +92,9 @@ def _check_dataset(settings: Settings) -> str:
     data = dataset.fetch(sample, settings.dataset, settings.cache, telemetry.silent())
     broken = _find_broken(data)
     if len(broken) > len(sample.places) * settings.dataset.broken_share:
-        sampled = format_count(len(sample.places), "sampled image")
+        images = format_count(len(sample.places), "sampled image")
         raise DatasetError(
-            f"{len(broken)} of {sampled} of {listing.uri} cannot be decoded.",
+            f"{len(broken)} of {images} of {listing.uri} cannot be decoded.",
             "Repair or remove them, or correct GRAFT_DATASET_URI.",
             tuple(broken),
         )
