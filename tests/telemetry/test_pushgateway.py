@@ -24,7 +24,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
     written = tmp_path_factory.mktemp("pushgateway") / "log"
-    command = [promtool.binary(promtool.PUSHGATEWAY), f"--web.listen-address={address}"]
+    command = [str(promtool.binary(promtool.PUSHGATEWAY)), f"--web.listen-address={address}"]
     with written.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
             _wait_until_ready(process, f"http://{address}/-/ready", written)
