@@ -33,8 +33,8 @@ from job.errors import Interrupted, JobError, SettingsError, explain_missing
 MODEL = "URI of the model: <output uri>/<name>"
 RELEASE = "URI of a release, or of a model, which means its champion"
 STOP_NOTE = (
-    "the run ends at the next safe point, and a training is saved there. Ctrl-C ends it at once, "
-    "and loses what came after the last checkpoint."
+    "the run ends at the next safe point, and a training is saved there. Ctrl-C from now on ends "
+    "it at once, and loses what came after the last checkpoint."
 )
 
 
