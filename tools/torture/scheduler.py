@@ -158,7 +158,7 @@ class Scheduler:
             process.faults.append(fault)
             self.points.add(f"{kind} {fault}")
         if fault == "hang":
-            self._hang(process)
+            self._hang_until_killed(process)
         if fault == "kill":
             self.kill(process)
         if fault == "sigterm" and process.on_signal:
@@ -181,7 +181,7 @@ class Scheduler:
         process.alive = False
         raise Killed
 
-    def _hang(self, process: Process) -> None:
+    def _hang_until_killed(self, process: Process) -> None:
         """Do nothing for long, while others go on, and then be killed.
 
         Raises:
