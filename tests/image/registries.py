@@ -1,6 +1,7 @@
 """A real registry on this machine, and what is pushed to it."""
 
 import json
+import os
 import subprocess
 import time
 import urllib.request
@@ -19,16 +20,15 @@ log: {{level: error, accesslog: {{disabled: true}}}}
 storage: {{filesystem: {{rootdirectory: {folder}}}}}
 http: {{addr: "{address}"}}
 """
+# Cosign asks no transparency log, and speaks HTTP.
+OFFLINE = ("--insecure-ignore-tlog=true", "--allow-http-registry")
 ACCEPTED = "application/vnd.oci.image.manifest.v1+json, application/vnd.oci.image.index.v1+json"
 
 
 @contextmanager
-def serve_registry() -> Iterator[str]:
-    """A registry of distribution on loopback. Yields its host and port."""
-    with socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"127.0.0.1:{port}"
+def serve_registry(address: str = "") -> Iterator[str]:
+    """A registry of distribution at host:port, or on loopback. Yields host and port."""
+    address = address or _find_free_address()
     with TemporaryDirectory(prefix="graft-registry-") as folder:
         file = Path(folder) / "config.yml"
         file.write_text(CONFIGURATION.format(folder=f"{folder}/data", address=address))
@@ -36,20 +36,27 @@ def serve_registry() -> Iterator[str]:
             [programs.registry(), "serve", file], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
         )
         try:
-            _wait_for_port(process, port)
+            _wait_for_port(process, address)
             yield address
         finally:
             process.terminate()
             process.communicate(timeout=30)
 
 
-def _wait_for_port(process: subprocess.Popen[bytes], port: int) -> None:
+def _find_free_address() -> str:
+    with socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+def _wait_for_port(process: subprocess.Popen[bytes], address: str) -> None:
+    host, _, port = address.rpartition(":")
     for _ in range(600):
         if process.poll() is not None:
             _, problem = process.communicate()
             raise RuntimeError(f"the registry ended: {problem.decode()}")
         try:
-            create_connection(("127.0.0.1", port), timeout=1).close()
+            create_connection((host, int(port)), timeout=1).close()
         except ConnectionRefusedError:
             time.sleep(0.1)
         else:
@@ -64,3 +71,14 @@ def get_manifest(address: str, repository: str, reference: str) -> dict[str, Any
     )
     with urllib.request.urlopen(request) as answer:
         return dict(json.load(answer))
+
+
+def make_keys(folder: Path, password: str = "secret") -> None:
+    """Make a key pair of cosign in a new folder: `cosign.key` and `cosign.pub`."""
+    folder.mkdir()
+    subprocess.run(
+        [programs.cosign(), "generate-key-pair"],
+        cwd=folder,
+        env=os.environ | {"COSIGN_PASSWORD": password},
+        check=True,
+    )

@@ -1,7 +1,6 @@
 """The launcher image and its chart in a real registry: verified by cosign, and pulled again."""
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ import pytest
 
 from job.errors import SettingsError
 from tests.image.conftest import HARDENED
-from tests.image.registries import get_manifest, serve_registry
+from tests.image.registries import OFFLINE, get_manifest, make_keys, serve_registry
 from tools.image import programs, publish
 from tools.image.composing import CHART_NAME, Composition, Request, compose
 from tools.image.engine import Engine
@@ -20,7 +19,6 @@ from tools.image.provenance import CYCLONEDX, SBOM, SLSA, STATEMENT
 pytestmark = pytest.mark.image
 
 EPOCH = "1000000000"
-OFFLINE = ("--insecure-ignore-tlog=true", "--allow-http-registry")
 
 
 @dataclass(frozen=True)
@@ -38,14 +36,6 @@ class Pushed:
     @property
     def image(self) -> str:
         return f"{self.address}/team/graft@{self.digest}"
-
-
-def make_keys(folder: Path) -> None:
-    environment = os.environ | {"COSIGN_PASSWORD": "secret"}
-    folder.mkdir()
-    subprocess.run(
-        [programs.cosign(), "generate-key-pair"], cwd=folder, env=environment, check=True
-    )
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,9 @@ S3_ACCESS_KEY = "graft-cluster"
 S3_SECRET_KEY = "graft-cluster-secret"
 S3_REGION = "us-east-1"
 
+# Where a registry of the tests listens on this machine: the node pulls from it without TLS.
+REGISTRY = f"{HOST_ADDRESS}:5000"
+
 PAUSE_IMAGE = "graft.local/pause:1"
 TOOLS_IMAGE = "graft.local/tools:1"
 

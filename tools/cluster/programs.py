@@ -14,6 +14,11 @@ def write_configuration() -> None:
     """Write the configuration files of the programs; JSON where YAML is expected, which it is."""
     (CONFIG / "cni").mkdir(exist_ok=True)
     (CONFIG / "containerd.toml").write_text(_containerd_configuration())
+    registry = CONFIG / "registries" / layout.REGISTRY
+    registry.mkdir(parents=True, exist_ok=True)
+    # containerd 1.6 wants a host beside the server.
+    address = f'"http://{layout.REGISTRY}"'
+    (registry / "hosts.toml").write_text(f"server = {address}\n[host.{address}]\n")
     (CONFIG / "cni" / "graft.conflist").write_text(json.dumps(_pod_network_configuration()))
     (CONFIG / "kubelet.json").write_text(json.dumps(_kubelet_configuration()))
     (CONFIG / "Corefile").write_text(_dns_configuration())
@@ -135,6 +140,8 @@ address = "{CONTAINERD_SOCKET}"
 [plugins."io.containerd.grpc.v1.cri"]
 sandbox_image = "{layout.PAUSE_IMAGE}"
 restrict_oom_score_adj = true  # root of a sandboxed machine may lack the right to lower it
+[plugins."io.containerd.grpc.v1.cri".registry]
+config_path = "{CONFIG}/registries"
 [plugins."io.containerd.grpc.v1.cri".cni]
 bin_dir = "/usr/lib/cni"
 conf_dir = "{CONFIG}/cni"
