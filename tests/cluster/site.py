@@ -18,6 +18,9 @@ from tools.paths import CHART, ROOT
 
 Tree = dict[str, Any]
 SECRET = "store"
+# Seconds for a run and for a phase of it. Idle cores take a tenth, busy ones may need nearly all.
+RUN_SECONDS = 900
+PHASE_SECONDS = 400
 # What a release of the chart may leave behind.
 KINDS = (
     "jobs",
@@ -114,13 +117,13 @@ class Site:
         (job,) = self.jobs()
         return str(job.metadata.name)
 
-    def completed(self, job: str, seconds: float = 240) -> Tree:
+    def completed(self, job: str, seconds: float = RUN_SECONDS) -> Tree:
         """The result of a run that has to complete."""
         outcome = self.namespace.outcome(job, seconds)
         assert outcome.type == "Complete", f"{outcome.reason}: {outcome.message}\n{self.told(job)}"
         return self.result(job)
 
-    def failed(self, job: str, seconds: float = 240) -> str:
+    def failed(self, job: str, seconds: float = RUN_SECONDS) -> str:
         """The reason of a run that has to fail."""
         outcome = self.namespace.outcome(job, seconds)
         assert outcome.type == "Failed", self.told(job)
@@ -156,7 +159,9 @@ class Site:
         except Exception as error:  # noqa: BLE001 - a pod without a log is told as such
             return f"{pod}: {error}"
 
-    def until_logged(self, job: str, words: str, seconds: float = 120, worker: int = 0) -> Any:
+    def until_logged(
+        self, job: str, words: str, seconds: float = PHASE_SECONDS, worker: int = 0
+    ) -> Any:
         """Wait until the newest pod of the run has logged these words, and return the pod."""
 
         def speaking() -> Any:

@@ -71,7 +71,7 @@ def test_an_eviction_is_not_counted_and_the_replacement_goes_on_from_the_checkpo
         pod.metadata.name, site.namespace.name, eviction
     )
     site.until_logged(site.job(), "resumed at stage")
-    assert site.completed(site.job(), 400)["status"] == "released"
+    assert site.completed(site.job())["status"] == "released"
 
 
 def test_a_deleted_pod_is_counted_and_its_replacement_goes_on_from_the_checkpoint(
@@ -82,7 +82,7 @@ def test_a_deleted_pod_is_counted_and_its_replacement_goes_on_from_the_checkpoin
     pod = site.until_logged(site.job(), "checkpoint saved")
     site.namespace.core.delete_namespaced_pod(pod.metadata.name, site.namespace.name)
     site.until_logged(site.job(), "resumed at stage")
-    assert site.completed(site.job(), 400)["status"] == "released"
+    assert site.completed(site.job())["status"] == "released"
     assert site.jobs()[0].status.failed == 1
 
 
@@ -123,7 +123,7 @@ def test_another_attempt_goes_on_where_a_deadline_ended_the_run(site: Site) -> N
     site.helm("upgrade", "flowers", settings=LONG, run={"attempt": "2"})
     (second,) = {job.metadata.name for job in site.jobs()} - {first}
     site.until_logged(second, "resumed at stage")
-    assert site.completed(second, 400)["status"] == "released"
+    assert site.completed(second)["status"] == "released"
 
 
 def test_a_deadline_of_null_is_the_default_and_ends_nothing(site: Site) -> None:
@@ -164,7 +164,7 @@ def test_a_store_that_is_away_for_half_a_minute_is_waited_for(site: Site) -> Non
     site.until_logged(site.job(), "training begins")
     with site.store.away():
         time.sleep(30)
-    assert site.completed(site.job(), 400)["status"] == "released"
+    assert site.completed(site.job())["status"] == "released"
 
 
 def test_a_store_that_is_away_for_good_ends_a_pod_with_75_and_the_job_tries_again(
@@ -176,7 +176,7 @@ def test_a_store_that_is_away_for_good_ends_a_pod_with_75_and_the_job_tries_agai
     with site.store.away():
         first = eventually(lambda: _ended(site), 400)
         assert site.terminated(first).exit_code == 75
-    assert site.completed(site.job(), 400)["status"] == "released"
+    assert site.completed(site.job())["status"] == "released"
 
 
 def _ended(site: Site) -> Any:
