@@ -39,6 +39,16 @@ def pinned(module: Path, dependency: str) -> str:
     return found[1]
 
 
+def source(module: Path, dependency: str) -> Path:
+    """The folder with the files of a dependency that the folder's go.mod and go.sum pin."""
+    command = [_find_go(), "mod", "download", "-json", dependency]
+    done = subprocess.run(command, cwd=module, capture_output=True, text=True, check=False)
+    got = json.loads(done.stdout or "{}")
+    if done.returncode:
+        raise SystemExit(f"{dependency}: {got.get('Error', done.stderr)}")
+    return Path(got["Dir"])
+
+
 def _compute_digest(module: Path) -> str:
     return hashlib.sha256(
         b"".join(path.read_bytes() for path in sorted(module.iterdir()))

@@ -32,7 +32,7 @@ class Pushed:
 
     def verify(self, name: str) -> list[Any]:
         """What cosign found signed, which has to be something."""
-        command = [programs.cosign(), "verify", f"--key={self.key}", *OFFLINE, name]
+        command = [str(programs.cosign()), "verify", f"--key={self.key}", *OFFLINE, name]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         claims: list[Any] = json.loads(done.stdout)

@@ -1,4 +1,4 @@
-"""Two images from two static Debian programs, since no image registry is there."""
+"""Images from static programs, since no image registry is there."""
 
 import hashlib
 import io
@@ -26,6 +26,11 @@ def write(folder: Path) -> tuple[Path, ...]:
         _write_archive(folder / "pause.tar", PAUSE_IMAGE, pause, ["/pause", "-P"]),
         _write_archive(folder / "tools.tar", TOOLS_IMAGE, tools, ["/bin/sh"]),
     )
+
+
+def write_program(path: Path, name: str, program: Path, called: str) -> Path:
+    """Write an image of one static program, which is `/called` in it."""
+    return _write_archive(path, name, _make_tar({called: program.read_bytes()}), [f"/{called}"])
 
 
 def _write_archive(path: Path, name: str, layer: bytes, entrypoint: list[str]) -> Path:
