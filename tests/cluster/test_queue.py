@@ -67,7 +67,7 @@ def test_a_run_that_is_preempted_goes_on_from_its_checkpoint_once_there_is_room(
 
 
 def test_several_workers_are_let_in_together_or_not_at_all(queued: Site) -> None:
-    pair = install(queued, "pair", "high", workers=2, settings=TRAINED)
+    pair = install(queued, "pair", "low", workers=2, settings=TRAINED)
     flowers = install(queued, "flowers", "low")
     eventually(lambda: queued.namespace.pods(flowers))
     assert read_job(queued, pair).spec.suspend

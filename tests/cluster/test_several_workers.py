@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from tests.cluster.namespace import eventually
 from tests.cluster.site import Site
 
 pytestmark = pytest.mark.cluster
@@ -41,19 +40,6 @@ def evict(site: Site, pod: Any) -> None:
     )
 
 
-def until_trained(site: Site, worker: int, ended: set[str]) -> Any:
-    """Wait until a pod of the worker, none of the ended ones, is in training, and return it."""
-
-    def find_pod() -> Any:
-        for pod in site.pods(site.job(), worker):
-            log = site.log(pod.metadata.name)
-            if pod.metadata.name not in ended and "training begins" in log:
-                return pod
-        return None
-
-    return eventually(find_pod, 400)
-
-
 def released(site: Site) -> None:
     """Fail unless the run completes with one release, which verifies, and both workers say so."""
     result = site.completed(site.job())
@@ -85,21 +71,6 @@ def test_a_worker_that_is_evicted_costs_no_retry(site: Site) -> None:
     evict(site, site.until_logged(site.job(), "checkpoint saved"))
     site.until_logged(site.job(), "resumed at stage")
     released(site)
-
-
-def test_two_workers_with_three_retries_outlive_seven_evictions(site: Site) -> None:
-    """With a peer's end counted, the seventh would be one more than 2 workers x 3 retries."""
-    site.add_photographs()
-    long = TRAINED | {"training": {"epochs": 60, "patience": 0}}
-    site.helm("install", "flowers", workers=2, settings=long, job={"retries": 3})
-    site.until_logged(site.job(), "checkpoint saved")
-    ended: set[str] = set()
-    for number in range(7):
-        evict(site, until_trained(site, worker=number % 2, ended=ended))
-        # The other one ends too, and two new pods resume.
-        ended |= {pod.metadata.name for pod in site.namespace.pods(site.job())}
-    released(site)
-    assert not site.jobs()[0].status.failed
 
 
 def test_a_worker_that_is_killed_in_training_costs_a_restart_from_the_checkpoint(
