@@ -23,6 +23,8 @@ MOST_STEPS = 200
 # classes the loss is then within 0.2 % of the optimum. A tenth of it would be ten times closer, and
 # take twice the time.
 LEAST_GAIN = 1e-6
+# Between penalties on the way to a weak one.
+STEP = 10
 # How many numbers in float64 an evaluation holds at once: images times classes.
 MOST_NUMBERS = 4_000_000
 
@@ -78,8 +80,11 @@ class Problem:
         Args:
             penalty: as in `PENALTIES`. The loss is a mean, so it is divided by the images.
             factors: float [r], by which the components are multiplied. None is 1 for all.
-            start: a head that was solved nearby.
+            start: a head that was solved nearby. None comes from stronger penalties: from nothing,
+                a weak one would end as soon as the images are known by heart, far from the optimum.
         """
+        if start is None and STEP * penalty <= PENALTIES[0]:
+            start = self.solve(STEP * penalty, factors)
         columns, classes = self.components.shape[1], self.targets.shape[1]
         if factors is None:
             factors = np.ones(columns)

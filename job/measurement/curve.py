@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from job.linear import RotatedTrial, Round
+from job.linear import Head, RotatedTrial, Round
 from job.scores import Labels, score
 
 SHARES = (0.1, 0.2, 0.4, 0.8, 1.0)
@@ -49,20 +49,20 @@ def measure_curve(
     # Folds differ in size by one or two images.
     images = min(map(len, learnt))
     sizes = [max(round(share * images), 1) for share in SHARES]
-    logits, whole = rotated.judge(penalty, values)
     scores: dict[int, list[float]] = {size: [] for size in sizes}
-    scores[images] = [score(metric, rotated.labels, logits)]
     for draw in range(DRAWS):
         generator = np.random.default_rng([SEED, draw])
         orders = [rows[order_by_class(labels[rows], generator)] for rows in learnt]
-        heads = whole
-        # From many to few: the head of more images is a good start.
-        for size in sorted(set(sizes) - {images}, reverse=True):
+        heads: tuple[Head, ...] = ()
+        # From few to many: a head must not start from one that has seen more images.
+        for size in sorted(set(sizes) - {images}):
             fewer = []
             for each, order in zip(rounds, orders, strict=True):
                 fewer.append(Round(learnt=np.sort(order[:size]), judged=each.judged))
             logits, heads = rotated.judge(penalty, values, fewer, heads)
             scores[size].append(score(metric, rotated.labels, logits))
+    logits, _ = rotated.judge(penalty, values, starts=heads)
+    scores[images] = [score(metric, rotated.labels, logits)]
     return tuple(CurvePoint(size, tuple(scores[size])) for size in sorted(scores))
 
 

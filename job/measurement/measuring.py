@@ -121,7 +121,7 @@ def measure(
         values = [0.0] * (len(groups) - 1) + [1.0]
         penalty = last.penalty
     # The profile compares groups, so it needs all components. The curve compares sizes.
-    curve = measure_curve(rotated.truncate(), metric, penalty, values)
+    curve = measure_curve(rotated.truncate().refine(), metric, penalty, values)
     judged = len(trial.judged)
     return Measurement(
         metric=metric,
