@@ -9,7 +9,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from job.linear import PENALTIES, Probe, Sample, join, quick, solve, solve_path, spread
-from tests.linear.conftest import HALVES
+from job.scores import log_loss
+from tests.linear.conftest import HALVES, build_sample
 
 Part = Callable[[int, int], Sample]
 
@@ -32,6 +33,19 @@ def test_the_quick_head_is_the_one_on_the_path(part: Part, penalty: float, image
     unseen = part(600, 1000)
     np.testing.assert_allclose(probabilities(quick, unseen), probabilities(slow, unseen), atol=0.03)
     assert quick.penalty == penalty
+
+
+@pytest.mark.parametrize("penalty", PENALTIES[6:])
+def test_a_weak_penalty_alone_generalises_as_on_the_path(digits: Sample, penalty: float) -> None:
+    # Few images and many features, most of which are noise: a head soon knows them by heart.
+    generator = np.random.default_rng(1)
+    features = digits.features @ generator.normal(size=(64, 1000)) / 16
+    features += 0.02 * generator.normal(size=features.shape)
+    wide = build_sample(features, digits.labels)
+    sample, unseen = wide.take(np.arange(60)), wide.take(np.arange(600, 1000))
+    alone = log_loss(unseen.labels, solve(sample, penalty).logits(unseen.features))
+    path = log_loss(unseen.labels, find_on_path(sample, penalty).logits(unseen.features))
+    assert alone < 1.15 * path
 
 
 def test_the_quick_head_is_the_optimum_that_scikit_learn_finds(part: Part) -> None:

@@ -84,6 +84,14 @@ def test_more_images_score_higher(measured: Measurement) -> None:
     assert scores == sorted(scores)
 
 
+def test_few_images_that_are_known_by_heart_score_higher_with_more_too(part: Part) -> None:
+    few = measure(part(0, 50), part(600, 1200), STAGES, "accuracy")
+    scores = [point.score for point in few.curve]
+    assert scores == sorted(scores)
+    best = max(stage.score for stage in few.profile)
+    assert few.curve[-1].score == pytest.approx(best, abs=0.03)
+
+
 def test_the_predicted_gain_of_twice_the_images_comes_true(
     part: Part, measured: Measurement
 ) -> None:
