@@ -93,7 +93,8 @@ def _walk_line(trainer: StageTrainer, start: Arrays) -> Iterator[tuple[str, Arra
         point = []
         for first, last in zip(start, trained, strict=True):
             point.append(first + np.float32(alpha) * (last - first))
-        yield f"alpha {alpha:g}", point
+        meaning = "" if alpha else ", which is the start: nothing of the training is kept"
+        yield f"alpha {alpha:g}{meaning}", point
 
 
 def _solve_again(trainer: StageTrainer, session: TrainingSession) -> Iterator[tuple[str, Arrays]]:
