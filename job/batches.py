@@ -188,7 +188,8 @@ class Feed:
     def _load_few_images(self, examples: Sequence[Example]) -> Iterator[tf.Tensor]:
         for first in range(0, len(examples), EVALUATION_BATCH):
             chosen = examples[first : first + EVALUATION_BATCH]
-            encoded = [example.path.read_bytes() for example in chosen]
+            # Read as in a graph, with the same errors.
+            encoded = [tf.io.read_file(str(example.path)).numpy() for example in chosen]
             pixels = images.prepare_few(encoded, self.image_size, self.image_fit)
             yield tf.constant(pad_rows(pixels, EVALUATION_BATCH))
 

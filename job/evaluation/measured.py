@@ -151,4 +151,4 @@ def plot_difference(promotion: Mapping[str, Any]) -> IntervalChart | None:
 
 def _place_dot(chart: Chart, images: int, score: float, radius: float) -> Dot:
     x, y = chart.locate(images, score)
-    return Dot(x, y, radius, f"{format_count(round(images), 'image')}: {format_percent(score)}")
+    return Dot(x, y, radius, f"{format_count(images, 'image')}: {format_percent(score)}")

@@ -19,20 +19,22 @@ from job.settings.fields import (
 )
 from job.settings.groups import (
     BackboneSettings,
-    CacheSettings,
-    CheckpointSettings,
     DatasetSettings,
-    DevicesSettings,
     ExportSettings,
     GateSettings,
     HeadSettings,
     OutputSettings,
-    PlanSettings,
-    ResultSettings,
-    TelemetrySettings,
     TrainingSettings,
     TransferSettings,
     TriggerSettings,
+)
+from job.settings.operation import (
+    CacheSettings,
+    CheckpointSettings,
+    DevicesSettings,
+    PlanSettings,
+    ResultSettings,
+    TelemetrySettings,
 )
 from job.settings.reading import load
 from job.settings.sources import name_variable, parse_assignment, read_env_file

@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from job.settings import groups
+from job.settings import groups, operation
 from job.settings.fields import Group, shapes
 
 PREFIX = "GRAFT_"
@@ -43,12 +43,12 @@ class Settings(BaseSettings):
     gate: groups.GateSettings = groups.GateSettings()
     trigger: groups.TriggerSettings = groups.TriggerSettings()
     export: groups.ExportSettings = groups.ExportSettings()
-    cache: groups.CacheSettings = groups.CacheSettings()
-    result: groups.ResultSettings = groups.ResultSettings()
-    telemetry: groups.TelemetrySettings = groups.TelemetrySettings()
-    checkpoint: groups.CheckpointSettings = groups.CheckpointSettings()
-    devices: groups.DevicesSettings = groups.DevicesSettings()
-    plan: groups.PlanSettings = groups.PlanSettings()
+    cache: operation.CacheSettings = operation.CacheSettings()
+    result: operation.ResultSettings = operation.ResultSettings()
+    telemetry: operation.TelemetrySettings = operation.TelemetrySettings()
+    checkpoint: operation.CheckpointSettings = operation.CheckpointSettings()
+    devices: operation.DevicesSettings = operation.DevicesSettings()
+    plan: operation.PlanSettings = operation.PlanSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -18,23 +18,21 @@ from job.training import TrainingContext
 from job.workers import Stop, Terminated
 from tests.training.conftest import build_classifier
 
-# Each of these computes a loss once: in float64 for the head, in float32 for what is measured.
-PIECES = {"probe.py": "evaluate", "quick.py": "__call__"}
+# The function that computes a loss once.
+MODULE, FUNCTION = "quick.py", "__call__"
 # Later than the first penalty.
 STOPPED_AT = 40
 
 
 class PieceCounter:
-    """Counts the evaluations of a loss in one module, and sends SIGTERM at one of them."""
+    """Counts the evaluations of a loss, and sends SIGTERM at one of them."""
 
-    def __init__(self, module: str) -> None:
-        self.pieces = 0
-        self._module = module
+    pieces = 0
 
     def __call__(self, frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
         module = Path(code.co_filename).name
-        if event == "call" and module == self._module and code.co_name == PIECES[module]:
+        if event == "call" and (module, code.co_name) == (MODULE, FUNCTION):
             self.pieces += 1
             if self.pieces == STOPPED_AT:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -50,15 +48,13 @@ def stop() -> Iterator[Stop]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("module", PIECES)
 def test_a_stop_is_heard_between_two_pieces_of_a_solve(
     feed: Callable[..., Feed],
     context: Callable[..., TrainingContext],
     stop: Stop,
-    module: str,
 ) -> None:
     images, surroundings, classifier = feed(), context(stop=stop), build_classifier()
-    counter = PieceCounter(module)
+    counter = PieceCounter()
 
     def solve_heads() -> None:
         measured = selection.measure_data(classifier, images, surroundings)

@@ -347,7 +347,7 @@ ROOMS: dict[str, dict[str, Any]] = {
         "as_dtype": lambda dtype: SimpleNamespace(as_numpy_dtype=np.dtype(dtype)),
     },
     "keras": {"__version__": "0"},
-    "job.images": {"DECODER": 0},
+    "job.images": {"DECODER": 0, "prepare_few": lambda encoded, *_: encoded},
     "job.batches": {
         "EVALUATION_BATCH": 8,
         "build_feed": lambda splits, _size, _fit, _training, seed: StandInFeed(
@@ -359,7 +359,6 @@ ROOMS: dict[str, dict[str, Any]] = {
     "job.export": {"Exporter": Exporter},
     "job.export.reference": {
         "classify": lambda _model, pixels: pixels,
-        "decode": lambda encoded, *_: encoded,
         "read_padded": lambda images, _count: list(images),
     },
     "job.model": {"build": build, "fold_temperature": lambda *_: None},
