@@ -301,8 +301,12 @@ def test_a_batch_that_does_not_fit_into_memory_is_trained_in_parts(
     _limit_memory(monkeypatch, 3)
     divided = build_classifier()
     in_parts = training.fit(divided, build_plan("all", divided, probe=False), feed(), surroundings)
-    for one, other in zip(weights_of(plain.model), weights_of(divided.model), strict=True):
+    weights, others = weights_of(plain.model), weights_of(divided.model)
+    for one, other in zip(weights[:-2], others[:-2], strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
+    # The head is solved again in the end, as closely as its solver goes.
+    for one, other in zip(weights[-2:], others[-2:], strict=True):
+        np.testing.assert_allclose(one, other, atol=0.01)
     assert whole.exact
     assert not in_parts.exact
     lines = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
