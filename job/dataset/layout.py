@@ -22,14 +22,14 @@ from job.settings import SplitName
 
 logger = logging.getLogger(__name__)
 
-# Extensions of files that occur beside images. All other files are left to the decoder.
-# One line per kind, which the formatter would take apart. fmt: off
 # Dashes and quotes of word processors, as they are on a keyboard.
 PLAIN_MARKS = {
     **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2212"), "-"),
     **dict.fromkeys(map(ord, "\u2018\u2019\u02bc`"), "'"),
     **dict.fromkeys(map(ord, "\u201c\u201d"), '"'),
 }
+# Extensions of files that occur beside images. All other files are left to the decoder.
+# One line per kind, which the formatter would take apart. fmt: off
 NOT_IMAGES = frozenset(
     (
         "7z",

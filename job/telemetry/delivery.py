@@ -64,16 +64,21 @@ class Delivery:
         for attempt in range(self._attempts):
             if attempt:
                 time.sleep(PAUSE_SECONDS * 2 ** (attempt - 1))
-            try:
-                self._deliver()
-                self._failure = ""
+            error = try_once(self._deliver)
+            self._failure = describe_failure(error) if error else ""
+            if error is None or is_final(error):
                 return
-            except FAILURES as error:
-                self._failure = describe_failure(error)
-                if isinstance(error, HTTPError):
-                    error.close()
-                if is_final(error):
-                    return
+
+
+def try_once(deliver: Callable[[], object]) -> Exception | None:
+    """Tell a service something once. Returns the one of `FAILURES` that came of it, if any."""
+    try:
+        deliver()
+    except FAILURES as error:
+        if isinstance(error, HTTPError):
+            error.close()
+        return error
+    return None
 
 
 def is_final(error: Exception) -> bool:

@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
-from urllib.error import HTTPError
 from urllib.request import Request
 
-from job.telemetry.delivery import FAILURES, Delivery, describe_failure, open_connection
+from job.telemetry.delivery import Delivery, describe_failure, open_connection, try_once
 from job.telemetry.metrics import outcome_scores, package_version
 from job.telemetry.run_state import RunState
 from job.telemetry.snapshot import RunStateSnapshot
@@ -58,7 +57,7 @@ class TrainerServer:
         return cls(*values) if all(values) else None
 
     def send(self, status: Mapping[str, object]) -> None:
-        """Report a status. Raises one of `FAILURES` if it is not taken."""
+        """Report a status. Raises one of `delivery.FAILURES` if it is not taken."""
         headers = {
             "Authorization": f"Bearer {Path(self.token).read_text().strip()}",
             "Content-Type": "application/json",
@@ -104,16 +103,14 @@ class ProgressReporter:
 
     def _report_once(self) -> None:
         """Send the progress. The first of several failures of one kind costs a warning."""
-        failure = ""
-        try:
-            self._server.send(describe_progress(self._state.snapshot(), time.time()))
-        except FAILURES as error:
-            failure = describe_failure(error)
-            if isinstance(error, HTTPError):
-                error.close()
+        error = try_once(self._send_progress)
+        failure = describe_failure(error) if error else ""
         if failure and failure != self._failure:
             logger.warning("Kubeflow Trainer has not taken the progress: %s", failure)
         self._failure = failure
+
+    def _send_progress(self) -> None:
+        self._server.send(describe_progress(self._state.snapshot(), time.time()))
 
 
 def describe_progress(snapshot: RunStateSnapshot, now: float) -> dict[str, object]:

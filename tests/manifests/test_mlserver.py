@@ -7,7 +7,6 @@ import json
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from onnx import TensorProto, helper
 from job import publish
 from job.storage import connect
 from tests.publish.test_versions import ServedRuns
+from tests.servers import wait_until_ready
 from tools import environments
 
 pytestmark = pytest.mark.chart
@@ -88,7 +88,7 @@ def server(runs: ServedRuns, tmp_path: Path) -> Iterator[Server]:
         )
         try:
             address = f"http://127.0.0.1:{ports[0]}"
-            _wait_until_ready(process, f"{address}/v2/models/pets/ready", written)
+            wait_until_ready(process, f"{address}/v2/models/pets/ready", written)
             yield Server(address)
         finally:
             process.terminate()
@@ -101,17 +101,6 @@ def _find_free_ports(count: int) -> list[int]:
     for each in sockets:
         each.close()
     return ports
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    for _ in range(600):
-        assert process.poll() is None, log.read_text()
-        try:
-            urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(log.read_text())
 
 
 def answer_with_bias(bias: list[float]) -> bytes:

@@ -2,9 +2,7 @@
 
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
-from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
@@ -13,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from job.result import Result
 from job.settings import TelemetrySettings
 from job.telemetry import RunEnded, serve
+from tests.servers import wait_until_ready
 from tools import promtool
 
 pytestmark = pytest.mark.chart
@@ -27,21 +26,10 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     command = [str(promtool.binary(promtool.PUSHGATEWAY)), f"--web.listen-address={address}"]
     with written.open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
         try:
-            _wait_until_ready(process, f"http://{address}/-/ready", written)
+            wait_until_ready(process, f"http://{address}/-/ready", written)
             yield f"http://{address}"
         finally:
             process.terminate()
-
-
-def _wait_until_ready(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    for _ in range(300):
-        assert process.poll() is None, log.read_text()
-        try:
-            urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise AssertionError(log.read_text())
 
 
 def end_run(gateway: str, name: str, result: Result) -> None:

@@ -3,11 +3,9 @@
 import logging
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import pytest
 
@@ -18,6 +16,7 @@ from job.storage import connect
 from job.telemetry import TrackedRun, TrackingServer, start_recording
 from job.telemetry.tracking import record
 from tests.publish.test_releasing import make_release
+from tests.servers import wait_until_ready
 from tools import environments
 
 
@@ -100,22 +99,11 @@ def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TrackingServer]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
         try:
-            _wait_until_healthy(process, f"http://127.0.0.1:{port}/health", folder / "log")
+            wait_until_ready(process, f"http://127.0.0.1:{port}/health", folder / "log")
             yield TrackingServer(address=f"http://127.0.0.1:{port}")
         finally:
             process.terminate()
             process.wait()
-
-
-def _wait_until_healthy(process: subprocess.Popen[bytes], address: str, log: Path) -> None:
-    for _ in range(600):
-        assert process.poll() is None, log.read_text()
-        try:
-            urlopen(address, timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    raise AssertionError(log.read_text())
 
 
 def champion_of(server: TrackingServer, model: str = "pets") -> dict[str, Any] | None:
