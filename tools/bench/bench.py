@@ -217,11 +217,6 @@ def _measure_all(
     measures: Sequence[Measure], options: argparse.Namespace, found: dict[str, Any]
 ) -> list[str]:
     """Measure rows and write each one when it is done. Returns the names of those that failed."""
-    from job import workers
-    from job.settings import DevicesSettings
-
-    # TensorFlow takes its number of threads once, so before any row computes.
-    workers.join(DevicesSettings())
     failed = []
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="graft-bench-")))

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tools.bench.measuring import Sample, Sides, Workplace, time_work
+from tools.bench.measuring import Sample, Sides, Workplace, join_devices, time_work
 from tools.bench.pictures import draw_pictures
 
 PICTURES, EPOCHS = 320, 4
@@ -15,6 +15,7 @@ THREADS = 2
 
 def prepare_same(place: Workplace) -> Sides:
     """The bare decoder beside itself: what a difference of nothing looks like."""
+    join_devices()
     work = _decode_bare(_list_pictures(place.folder), EPOCHS)
     return Sides(work, work)
 
@@ -24,12 +25,10 @@ def prepare_decoding(place: Workplace, augmentation: str) -> Sides:
 
     A pass includes what TensorFlow does to its graph, as in a training.
     """
-    from job import workers
     from job.audit import Example, Splits
     from job.batches import Feed
-    from job.settings import DevicesSettings
 
-    workers.join(DevicesSettings())
+    join_devices()
     paths = _list_pictures(place.folder)
     examples = tuple(
         Example(path=path, name=path.name, label=0, sha256=path.name) for path in paths

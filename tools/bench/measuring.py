@@ -83,6 +83,17 @@ class Measure:
     goal: float | None = None
 
 
+def join_devices() -> None:
+    """Set up TensorFlow as a run does, before a row computes anything.
+
+    It takes its number of threads once. So each row in this process does this first.
+    """
+    from job import workers
+    from job.settings import DevicesSettings
+
+    workers.join(DevicesSettings())
+
+
 def time_work(work: Callable[[], Any]) -> Sample:
     """Do some work in this process, and measure it."""
     began, cpu_began = time.monotonic(), _count_cpu_seconds()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tools import photographs
-from tools.bench.measuring import Sample, Sides, Workplace, time_work
+from tools.bench.measuring import Sample, Sides, Workplace, join_devices, time_work
 
 if TYPE_CHECKING:
     from job.batches import Feed, Rows
@@ -189,18 +189,12 @@ def prepare_checkpoint(place: Workplace) -> Sides:
 
 @functools.cache
 def _load_trainee() -> Trainee:
-    from job import audit, dataset, model, telemetry, weights, workers
+    from job import audit, dataset, model, telemetry, weights
     from job.batches import Feed
     from job.catalogue import BACKBONES
-    from job.settings import (
-        BackboneSettings,
-        CacheSettings,
-        DatasetSettings,
-        DevicesSettings,
-        HeadSettings,
-    )
+    from job.settings import BackboneSettings, CacheSettings, DatasetSettings, HeadSettings
 
-    workers.join(DevicesSettings())
+    join_devices()
     quiet = telemetry.silent()
     images = DatasetSettings(uri=photographs.ensure_photographs().as_uri())
     temporary = tempfile.TemporaryDirectory(prefix="graft-bench-")
