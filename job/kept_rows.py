@@ -154,9 +154,7 @@ class RowStore:
     def _read_index(self) -> dict[str, tuple[Path, int]]:
         """The shard and the row of each image that is kept, by its SHA-256."""
         index: dict[str, tuple[Path, int]] = {}
-        for listing in sorted(self.folder.glob("*.txt")):
-            shard = listing.with_suffix(".npy")
-            images, _ = _read_listing(listing)
+        for shard, images, _ in self._list_shards():
             for row, image in enumerate(images):
                 # Two runs at once may have computed the same image: either row is right.
                 index.setdefault(image, (shard, row))
@@ -165,18 +163,32 @@ class RowStore:
     def _remove_damaged(self, images: Sequence[str]) -> None:
         """Remove shards that hold rows of these images and are not what was written."""
         wanted = set(images)
-        for listing in self.folder.glob("*.txt"):
-            members, written = _read_listing(listing)
-            shard = listing.with_suffix(".npy")
-            if not written or wanted.isdisjoint(members) or sha256(shard) == written:
+        for shard, members, written in self._list_shards():
+            if not written or wanted.isdisjoint(members) or _is_intact(shard, written):
                 continue
             logger.warning(
                 "%s was damaged on this disk: its %d rows are computed again. Look at the disk.",
                 shard,
                 len(members),
             )
-            listing.unlink(missing_ok=True)
+            shard.with_suffix(".txt").unlink(missing_ok=True)
             shard.unlink(missing_ok=True)
+
+    def _list_shards(self) -> Iterator[tuple[Path, list[str], str]]:
+        """The path of each shard, its images, and the SHA-256 that it was written with."""
+        for listing in sorted(self.folder.glob("*.txt")):
+            try:
+                images, written = _read_listing(listing)
+            except FileNotFoundError:
+                continue  # another run on this cache has just removed the damaged shard
+            yield listing.with_suffix(".npy"), images, written
+
+
+def _is_intact(shard: Path, written: str) -> bool:
+    try:
+        return sha256(shard) == written
+    except FileNotFoundError:
+        return False
 
 
 def _read_listing(path: Path) -> tuple[list[str], str]:
