@@ -26,7 +26,7 @@ SHARES = (0.002, 0.02, 0.1)
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """An image whose label is probably wrong.
+    """An image whose label may be wrong.
 
     Attributes:
         image: its row in the sample.
@@ -51,7 +51,7 @@ class TestAnswers:
 
 @dataclass(frozen=True, slots=True)
 class Suspects:
-    """The images whose labels are probably wrong, the most suspicious first.
+    """The images whose labels may be wrong, the most suspicious first.
 
     Attributes:
         rows: the images.
@@ -115,7 +115,7 @@ class NoiseFit(NamedTuple):
 
 
 def find_suspects(sample: Sample, penalty: float | None = None) -> Suspects:
-    """Find labels that are probably wrong.
+    """Find labels that may be wrong.
 
     Each image gets the probabilities of a head that has not learnt from it. The rank is the
     self-confidence of confident learning (Northcutt, Jiang and Chuang 2021, arXiv 1911.00068): the

@@ -181,7 +181,7 @@ def measure_features(features: StageFeatures | None, metric: str) -> MeasuredDat
     suspects = measured.suspects
     if suspects.rows:
         logger.warning(
-            "probably wrong: %d of %s (suspects.csv of the release lists them)",
+            "may be wrong: %d of %s (suspects.csv of the release lists them)",
             len(suspects.rows),
             format_count(suspects.images, "label"),
         )

@@ -167,7 +167,7 @@ def _describe_backbone(trained: TrainedClassifier) -> dict[str, Any]:
 
 
 def _describe_suspects(trained: TrainedClassifier, answers: np.ndarray) -> dict[str, Any]:
-    """The images whose labels are probably wrong; nothing where nothing was measured."""
+    """The images whose labels may be wrong; nothing where nothing was measured."""
     if trained.measured is None:
         return {}
     splits = trained.splits

@@ -16,7 +16,7 @@ class MeasuredData:
     Attributes:
         features: of the pre-trained backbone, by stage.
         measurement: the kind and the amount of the data.
-        suspects: images whose label is probably wrong, among all images: those of the training,
+        suspects: images whose label may be wrong, among all images: those of the training,
             the validation and the test images in this order.
     """
 
