@@ -49,7 +49,7 @@ def fit_choices(job: FitJob) -> None:
     with tempfile.TemporaryDirectory(prefix="graft-suite-") as scratch:
         folder = Path(scratch)
         task.write(job.seed, folder / "images")
-        splits = _split_images(folder)
+        splits = split_images(folder)
         for name in job.choices:
             # What the first choice keeps of the images serves the others.
             cache = FeatureCache(folder / "features", CACHE_LIMIT)
@@ -75,7 +75,8 @@ def fit_choices(job: FitJob) -> None:
             gc.collect()
 
 
-def _split_images(folder: Path) -> Splits:
+def split_images(folder: Path) -> Splits:
+    """Check and split the drawn images, as a run does."""
     quiet = telemetry.silent()
     settings = DatasetSettings(uri=(folder / "images").as_uri())
     cache = CacheSettings(dir=folder / "cache")
@@ -91,24 +92,10 @@ def _fit_choice(
     started, cpu_started = time.monotonic(), time.process_time()
     with tempfile.TemporaryDirectory(prefix="graft-fit-") as scratch:
         folder = Path(scratch)
-        classifier, plan = _build_network(job, choice, splits, folder)
+        classifier, plan = build_network(job, choice, splits, folder)
         size = TASKS[job.task].side
         feed = batches.build_feed(splits, size, "letterbox", job.training, job.seed)
-        store = storage.connect(folder.as_uri()).child("checkpoints")
-        context = TrainingContext(
-            settings=job.training,
-            gate=GateSettings(),
-            workers=own,
-            precision=own.dtype_policy(job.training.precision),
-            checkpoints=CheckpointStore(
-                folder=folder / "local",
-                store=store,
-                interval_seconds=CheckpointSettings().interval_seconds,
-            ),
-            cache=cache,
-            telemetry=telemetry.silent(),
-            stop=Stop(),
-        )
+        context = make_context(job, cache, folder, own)
         watch = RefinementWatch(classifier, feed)
         with watch.attached():
             fitted = training.fit(classifier, plan, feed, context)
@@ -142,7 +129,26 @@ def _fit_choice(
     return outcome, classifier
 
 
-def _build_network(
+def make_context(job: FitJob, cache: FeatureCache, folder: Path, own: Workers) -> TrainingContext:
+    """What a training works with. Its checkpoints are in `folder`."""
+    store = storage.connect(folder.as_uri()).child("checkpoints")
+    return TrainingContext(
+        settings=job.training,
+        gate=GateSettings(),
+        workers=own,
+        precision=own.dtype_policy(job.training.precision),
+        checkpoints=CheckpointStore(
+            folder=folder / "local",
+            store=store,
+            interval_seconds=CheckpointSettings().interval_seconds,
+        ),
+        cache=cache,
+        telemetry=telemetry.silent(),
+        stop=Stop(),
+    )
+
+
+def build_network(
     job: FitJob, choice: Choice, splits: Splits, folder: Path
 ) -> tuple[Classifier, Plan]:
     """The classifier with its ImageNet weights, and the plan of the choice."""
