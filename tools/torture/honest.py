@@ -8,6 +8,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,8 @@ from tools.torture import cves
 OUTSIDE = "../../../escaped.jpg"
 # A picture of so many pixels on a side would have four gigabytes.
 BOMB_SIDE = 36_000
+# What an honest table names, beside it.
+NEIGHBOURS = ("1.jpg", "2.jpg")
 DEEP = b'{"a":' * 2_000 + b"1" + b"}" * 2_000
 
 
@@ -146,18 +149,20 @@ def _make_zip(content: dict[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def _make_tables() -> list[Source]:
-    rows = [("1.jpg", "a"), (OUTSIDE, "b"), ("/etc/passwd", "a"), ("file:///etc/passwd", "b")]
-    rows += [("s3://x/y.jpg", "a"), ("input.csv", "\x1b[2J"), ("=1+1", '"'), ("a\0b", "c")]
-    table = "image,label\n" + "".join(f"{image},{label}\n" for image, label in rows)
-    lines = "".join(json.dumps({"image": image, "label": label}) + "\n" for image, label in rows)
-    return [
-        Source("rows", ".csv", table.encode()),
-        Source("rows", ".jsonl", lines.encode()),
+def _make_tables() -> Iterator[Source]:
+    honest = list(zip(NEIGHBOURS, "ab", strict=True))
+    traps = [("1.jpg", "a"), (OUTSIDE, "b"), ("/etc/passwd", "a"), ("file:///etc/passwd", "b")]
+    traps += [("s3://x/y.jpg", "a"), ("input.csv", "\x1b[2J"), ("=1+1", '"'), ("a\0b", "c")]
+    for name, rows in (("honest", honest), ("traps", traps)):
+        table = "image,label\n" + "".join(f"{image},{label}\n" for image, label in rows)
+        yield Source(name, ".csv", table.encode())
+        lines = [json.dumps({"image": image, "label": label}) for image, label in rows]
+        yield Source(name, ".jsonl", "\n".join(lines).encode())
+    yield from (
         Source("deep", ".jsonl", DEEP),
         Source("long", ".csv", b"image,label\n" + b"x" * 1_000_000 + b",a\n"),
         Source("numbers", ".jsonl", b'{"image": 1e999, "label": NaN}\n{"image": [], "label": {}}'),
-    ]
+    )
 
 
 def _make_weights(folder: Path) -> list[Source]:

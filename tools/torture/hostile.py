@@ -97,6 +97,9 @@ def examine(seed: int, count: int, folder: Path) -> Figures:
                 path = place / str(index) / f"input{origin.suffix}"
                 path.parent.mkdir()
                 path.write_bytes(data)
+                if kind == "table":
+                    for name in honest.NEIGHBOURS:
+                        (path.parent / name).write_bytes(honest.encode_image(generator))
                 _try_input(f"{kind} {index} {origin.name}", path, readers[kind], figures)
                 _find_escapes(folder, path, figures)
                 shutil.rmtree(path.parent)
@@ -228,7 +231,8 @@ def _read_graph(path: Path) -> None:
 
 def _find_escapes(folder: Path, path: Path, figures: Figures) -> None:
     """Whether something was written beside the input, outside the cache, or over the canary."""
-    beside = {each.name for each in path.parent.iterdir()} - {path.name, GRAPH, "cache"}
+    expected = {path.name, GRAPH, "cache", *honest.NEIGHBOURS}
+    beside = {each.name for each in path.parent.iterdir()} - expected
     outside = {each.name for each in folder.iterdir()} - {*SHARES, "honest", CANARY}
     leftover = {each.name for each in path.parent.parent.iterdir()} - {path.parent.name}
     if beside or outside or leftover or (folder / CANARY).read_text() != CANARY:
