@@ -42,13 +42,13 @@ def plan_race(
     """
     solved = candidates[0].work
     works = [candidate.work for candidate in order_by_steps(candidates)]
-    rungs = plan_rungs(works, epochs, budget - solved)
-    if not rungs:
-        return ()
+    until = max(min(-(-PILOT_IMAGES // images), round(MOST_OF_PILOT * epochs)), 1)
     # It goes on from there in the next rung, so it adds nothing to what the race costs.
-    until = min(-(-PILOT_IMAGES // images), round(MOST_OF_PILOT * epochs), rungs[0].until)
-    pilot = Rung(1, max(until, 1))
-    return rungs if pilot == rungs[0] else (pilot, *rungs)
+    pilot = Rung(1, until)
+    rungs = plan_rungs(works, epochs, budget - solved, until)
+    if not rungs or rungs[0] == pilot:
+        return rungs
+    return (pilot, *rungs)
 
 
 def list_rung(
@@ -69,13 +69,18 @@ def list_rung(
 
 
 def order_by_steps(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """The candidates that are trained by steps, in the order in which the budget takes them."""
+    """The candidates that are trained by steps, in the order in which the budget takes them.
+
+    `all` comes first, then those that free most. What little retraining brings is near to what the
+    solved heads reach.
+    """
     tuned = [candidate for candidate in candidates if candidate.mode != "none"]
-    # `all` first: it differs most from `none`.
-    return tuned[-1:] + tuned[:-1]
+    return tuned[::-1]
 
 
-def plan_rungs(works: Sequence[float], epochs: int, budget: float) -> tuple[Rung, ...]:
+def plan_rungs(
+    works: Sequence[float], epochs: int, budget: float, least: int = 1
+) -> tuple[Rung, ...]:
     """Plan the rungs of a race.
 
     The plan assumes that the most expensive candidates survive, so the budget holds whoever wins.
@@ -85,6 +90,8 @@ def plan_rungs(works: Sequence[float], epochs: int, budget: float) -> tuple[Rung
             ones are left out where the budget is too small for all.
         epochs: of a full training.
         budget: what all of them together may cost, in the unit of `works`.
+        least: epochs of the first rung. A shorter one says little of a candidate, so that fewer of
+            them take part instead.
 
     Returns:
         the rungs, of which the last one ends after `epochs`. None where the budget does not reach
@@ -96,7 +103,7 @@ def plan_rungs(works: Sequence[float], epochs: int, budget: float) -> tuple[Rung
             return (Rung(count, epochs),)
         sizes = _halve_down(count)
         # The longest first rungs that fit: the longer they are, the surer is the choice.
-        for length in range(epochs // len(sizes), 0, -1):
+        for length in range(epochs // len(sizes), least - 1, -1):
             ends = [length * number for number in range(1, len(sizes))]
             rungs = [Rung(size, end) for size, end in zip(sizes, [*ends, epochs], strict=True)]
             if _bound_cost(rungs, taking_part, epochs) <= budget:

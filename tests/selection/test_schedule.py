@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from job.selection import Candidate, Rung, list_rung, plan_race, plan_rungs
+from job.selection import Candidate, Rung, list_rung, order_by_steps, plan_race, plan_rungs
 from job.settings import TransferMode
 
 
@@ -89,7 +89,7 @@ def test_one_candidate_is_the_pilot_for_a_thousand_images_or_a_fifth_of_the_epoc
 ) -> None:
     rungs = plan_race(make_candidates(0.4, 0.6, 1.0), 20, 1.5, images)
     assert rungs[0] == Rung(1, pilot)
-    assert rungs[1:] == plan_rungs([1.0, 0.4, 0.6], 20, 1.45)
+    assert rungs[1:] == plan_rungs([1.0, 0.6, 0.4], 20, 1.45, pilot)
 
 
 @given(
@@ -102,13 +102,28 @@ def test_the_pilot_adds_nothing_to_what_a_race_may_cost(
     works: list[float], epochs: int, budget: float, images: int
 ) -> None:
     rungs = plan_race(make_candidates(*works, 1.0), epochs, budget, images)
-    plain = plan_rungs([1.0, *works], epochs, budget - 0.05)
-    assert bool(rungs) == bool(plain)
-    if rungs and rungs != plain:
+    assert bool(rungs) == (budget - 0.05 >= 1.0)
+    if rungs and rungs[0].candidates == 1 and rungs[0].until < epochs:
         pilot, *others = rungs
-        assert tuple(others) == plain
-        assert pilot.candidates == 1
+        ordered = [1.0, *reversed(works)]
+        assert tuple(others) == plan_rungs(ordered, epochs, budget - 0.05, pilot.until)
         assert 1 <= pilot.until <= others[0].until
+
+
+def test_fewer_candidates_race_where_the_first_rung_would_end_before_the_pilot() -> None:
+    candidates = make_candidates(0.6, 0.89, 1.0)
+    assert plan_race(candidates, 10, 1.5, images=600) == (Rung(1, 2), Rung(2, 5), Rung(1, 10))
+    assert plan_race(candidates, 10, 1.5, images=1000) == (
+        Rung(1, 1),
+        Rung(3, 1),
+        Rung(2, 2),
+        Rung(1, 10),
+    )
+
+
+def test_the_budget_takes_all_first_and_then_what_frees_most() -> None:
+    candidates = make_candidates(0.6, 0.89, 1.0)
+    assert [candidate.work for candidate in order_by_steps(candidates)] == [1.0, 0.89, 0.6]
 
 
 def test_the_others_join_the_pilot_and_then_the_better_half_goes_on() -> None:
