@@ -165,6 +165,7 @@ REFINEMENTS: tuple[dict[str, Any], ...] = (
         "before": 0.945,
         "after": 0.957,
         "kept": True,
+        "undone": False,
         "detail": "alpha 0.6",
     },
     {

@@ -41,7 +41,8 @@ class ReportContext:
             head has learnt from, judged (images that judged it), chosen and reason.
         candidates: what was compared: name, mode, pooling, cut, score with low and high, work as a
             share of one plain run of `all`, epochs, of_epochs, chosen and reason.
-        refinements: what followed: name, before, after, kept and detail.
+        refinements: what followed: name, before, after, kept, undone and detail. `undone` says that
+            nothing of the training was kept.
         suspects: rows of images whose label may be wrong (image, label, likelier, probability,
             part), images, accuracy and accuracy_without on the test images.
         promotion: `publish.Decision.record()`.

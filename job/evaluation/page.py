@@ -174,6 +174,8 @@ def _summarise_content(content: Mapping[str, Any]) -> dict[str, Any]:
         "gate_result": describe_gate(content),
         "has_top_k": has_top_k(len(content["images"])),
         "confusions": find_worst_confusions(content["test"]),
+        # Releases of an earlier version do not say it.
+        "undone": any(row.get("undone") for row in content["refinements"]),
     }
 
 

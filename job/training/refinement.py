@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 # Shares of the way from the weights at the start to the trained ones, which are at 1.
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8)
+# What the first of them means.
+START = "alpha 0, which is the start: nothing of the training is kept"
 # The features of all images are in memory while the head is solved again.
 MOST_FEATURE_BYTES = 2**31
 
@@ -73,6 +75,7 @@ def refine(trainer: StageTrainer, session: TrainingSession, start: Arrays) -> No
                 "before": rank[0],
                 "after": found[0],
                 "kept": best > rank,
+                "undone": best > rank and detail == START,
             }
             session.progress.refinements.append(row)
             logger.info("tried: %s", name, extra={"fields": row})
@@ -93,8 +96,7 @@ def _walk_line(trainer: StageTrainer, start: Arrays) -> Iterator[tuple[str, Arra
         point = []
         for first, last in zip(start, trained, strict=True):
             point.append(first + np.float32(alpha) * (last - first))
-        meaning = "" if alpha else ", which is the start: nothing of the training is kept"
-        yield f"alpha {alpha:g}{meaning}", point
+        yield f"alpha {alpha:g}" if alpha else START, point
 
 
 def _solve_again(trainer: StageTrainer, session: TrainingSession) -> Iterator[tuple[str, Arrays]]:

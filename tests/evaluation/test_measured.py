@@ -241,6 +241,17 @@ def test_names_of_measured_things_are_inert(report: Report, tmp_path: Path) -> N
         assert "<script" not in (tmp_path / name).read_text(encoding="utf-8")
 
 
+def test_a_training_of_which_nothing_was_kept_is_told_beside_the_plan(
+    report: Report, tmp_path: Path
+) -> None:
+    said = "its changes are not in the model"
+    for undone in (False, True):
+        context = replace(context_of(report), refinements=({**REFINEMENTS[0], "undone": undone},))
+        write(report, context, tmp_path)
+        for name in ("report.html", "model-card.md"):
+            assert (said in (tmp_path / name).read_text(encoding="utf-8")) == undone
+
+
 # The square.
 
 

@@ -148,6 +148,20 @@ def test_an_interrupted_run_goes_on_exactly_where_it_stopped(
     assert uninterrupted == resumed
 
 
+def test_a_training_that_only_spoils_the_solved_head_is_undone_and_says_so(
+    feed: Callable[..., Feed], context: Callable[..., TrainingContext]
+) -> None:
+    classifier = build_classifier()
+    before = weights_of(classifier.backbone)
+    plan = build_plan("all", classifier)
+    spoiling = context(epochs=1, learning_rate=10.0, warmup=0.0, clip_norm=0.0)
+    fitted = training.fit(classifier, plan, feed(), spoiling)
+    (line,) = [row for row in fitted.refinements if row["undone"]]
+    assert line["kept"]
+    assert line["detail"].startswith("alpha 0,")
+    assert equal(before, weights_of(classifier.backbone))
+
+
 class Listener(Telemetry):
     """Keeps what training tells."""
 
