@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 from job.errors import ReleaseError, StoreConflict, StoreNotFound, TemporaryError
 from job.publish.releasing import ATTEMPTS
@@ -190,22 +191,25 @@ def _restore_pointer(registry: Store, champion: Champion | None, etag: str) -> N
 
 
 def _rebuild_previous(registry: Store, pointer: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """A pointer to the champion before, with what its manifest says. None if it is gone too."""
+    """A pointer to the champion before, as if chosen by hand. None if it is gone too.
+
+    A person may have chosen it: that is lost with the pointer that was overwritten. And it must be
+    no pointer that there was before, or a release that once won against that one would be promoted
+    again by the next night.
+    """
     previous = pointer.get("previous")
     if not previous:
         return None
     named = {"schema": SCHEMA, **previous, "release": folder_of(previous["run_id"])}
     try:
-        _, manifest = follow_pointer(registry, parse_pointer(_format_pointer(named), registry.uri))
+        follow_pointer(registry, parse_pointer(_format_pointer(named), registry.uri))
     except ReleaseError:
         return None
-    by_hand = {"by": MANUAL, "reason": "The champion after it was deleted.", "comparison": None}
-    promotion = manifest.fields["promotion"] if manifest.won else by_hand
     return {
         **named,
-        "by": promotion["by"],
-        "reason": promotion["reason"],
-        "comparison": promotion["comparison"],
-        # It was in the pointer that has been overwritten.
+        "by": MANUAL,
+        "reason": "The champion after it was deleted.",
+        "comparison": None,
         "previous": None,
+        "choice": uuid4().hex,
     }

@@ -113,7 +113,9 @@ def test_an_attempt_that_writes_the_manifest_after_a_deletion_gives_a_whole_rele
     assert publish.find(runs.registry, "c") is None
     runs.registry.write("releases/c/manifest.json", late.raw)
     publish.verify(f"{runs.registry.uri}/releases/c")
-    # A day later nobody can be at it any more.
+    # A day later nobody can be at it any more, and another release is newer.
+    newer = runs.registry.read("releases/a/manifest.json")
+    runs.registry.write("releases/a/manifest.json", newer)
     in_order(runs.registry, *"cba")
     monkeypatch.setattr("job.publish.retention.ABANDONED_SECONDS", -5.0)
     publish.prune(runs.registry, 1)
@@ -170,6 +172,33 @@ def test_two_choices_of_a_release_that_is_deleted_leave_the_champion(
         runs.choose("c")
     assert runs.champion == "b"
     publish.verify(runs.registry.uri)
+
+
+def test_a_pointer_that_is_rebuilt_is_a_choice_by_hand_that_no_night_undoes(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 329 of the scene `crowd`: a choice by hand was lost, and the next night promoted."""
+    runs.run("b")
+    won_before = runs.cut("d")
+    runs.lose("c")
+    runs.choose("b")
+    runs.choose("c")
+    chosen = runs.registry.read("promoted.json")
+    runs.choose("b")
+
+    def choose_and_die() -> None:
+        runs.registry.delete("releases/c")
+        runs.registry.write("promoted.json", chosen)
+
+    late = racing(runs.registry, "head", choose_and_die)
+    monkeypatch.setattr("job.publish.promotion.connect", lambda _: late)
+    with pytest.raises(ReleaseError, match="was deleted while it was promoted"):
+        runs.choose("c")
+    assert runs.champion == "b"
+    state = publish.finish_promotion(runs.registry, won_before)
+    assert not state.promoted
+    assert "chosen by hand" in state.reason
+    assert runs.champion == "b"
 
 
 def test_a_run_whose_release_is_deleted_before_it_is_promoted_leaves_the_champion(
