@@ -41,8 +41,10 @@ def plan_race(
         images: how many there are to train.
     """
     solved = candidates[0].work
-    works = [candidate.work for candidate in order_by_steps(candidates)]
-    rungs = plan_rungs(works, epochs, budget - solved)
+    trained = order_by_steps(candidates)
+    works = [candidate.work - candidate.start for candidate in trained]
+    starts = [candidate.start for candidate in trained]
+    rungs = plan_rungs(works, epochs, budget - solved, starts)
     if not rungs:
         return ()
     # It goes on from there in the next rung, so it adds nothing to what the race costs.
@@ -75,7 +77,9 @@ def order_by_steps(candidates: Sequence[Candidate]) -> list[Candidate]:
     return tuned[-1:] + tuned[:-1]
 
 
-def plan_rungs(works: Sequence[float], epochs: int, budget: float) -> tuple[Rung, ...]:
+def plan_rungs(
+    works: Sequence[float], epochs: int, budget: float, starts: Sequence[float] = ()
+) -> tuple[Rung, ...]:
     """Plan the rungs of a race.
 
     The plan assumes that the most expensive candidates survive, so the budget holds whoever wins.
@@ -85,6 +89,7 @@ def plan_rungs(works: Sequence[float], epochs: int, budget: float) -> tuple[Rung
             ones are left out where the budget is too small for all.
         epochs: of a full training.
         budget: what all of them together may cost, in the unit of `works`.
+        starts: what each candidate costs before its first step, besides its work.
 
     Returns:
         the rungs, of which the last one ends after `epochs`. None where the budget does not reach
@@ -92,14 +97,15 @@ def plan_rungs(works: Sequence[float], epochs: int, budget: float) -> tuple[Rung
     """
     for count in range(len(works), 0, -1):
         taking_part = sorted(works[:count], reverse=True)
-        if sum(taking_part) <= budget:
+        left = budget - sum(starts[:count])
+        if sum(taking_part) <= left:
             return (Rung(count, epochs),)
         sizes = _halve_down(count)
         # The longest first rungs that fit: the longer they are, the surer is the choice.
         for length in range(epochs // len(sizes), 0, -1):
             ends = [length * number for number in range(1, len(sizes))]
             rungs = [Rung(size, end) for size, end in zip(sizes, [*ends, epochs], strict=True)]
-            if _bound_cost(rungs, taking_part, epochs) <= budget:
+            if _bound_cost(rungs, taking_part, epochs) <= left:
                 return tuple(rungs)
     return ()
 
