@@ -59,16 +59,19 @@ def test_kept_and_live_views_train_the_same_weights(
 ) -> None:
     batches = feed(augmentation="light", views=2)
     kept, live = build_classifier(), build_classifier()
-    training.fit(kept, build_plan("part", kept, probe=False), batches, context())
-    assert not caplog.records
+    fitted = training.fit(kept, build_plan("part", kept, probe=False), batches, context())
+    assert "do not fit" not in caplog.text
     nothing_fits = context(cache_limit=0)
     nothing_fits.checkpoints.clear()
     folders = set(nothing_fits.cache.folder.iterdir())
-    training.fit(live, build_plan("part", live, probe=False), batches, nothing_fits)
+    other = training.fit(live, build_plan("part", live, probe=False), batches, nothing_fits)
     assert set(nothing_fits.cache.folder.iterdir()) == folders
     assert "2 views of each image do not fit" in caplog.text
-    for one, other in zip(weights_of(kept.model), weights_of(live.model), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+    # The weights alone may be those of the start, which a refinement has preferred.
+    losses = [[row["loss"] for row in each.history] for each in (fitted, other)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    for one, two in zip(weights_of(kept.model), weights_of(live.model), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
 
 
 @pytest.mark.runs
