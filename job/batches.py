@@ -17,8 +17,9 @@ import tensorflow as tf
 
 from job import images
 from job.audit import Example, Splits
-from job.images.augmentation import augment
+from job.images.augmentation import augment, seed_view, shorten_digest
 from job.settings import ImageFit, TrainingSettings
+from job.workers import WHOLE, Shard
 
 EVALUATION_BATCH = 32
 # In parallel, but in order: another order would be another training.
@@ -46,40 +47,6 @@ class Rows(Protocol):
     def __getitem__(self, places: Any, /) -> np.ndarray: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """The part of every global batch that one worker takes.
-
-    Attributes:
-        index: which worker it is.
-        workers: how many share a batch.
-        devices: of each worker, which take equal parts of its shard.
-    """
-
-    index: int = 0
-    workers: int = 1
-    devices: int = 1
-
-    def take(self, batches: np.ndarray) -> np.ndarray:
-        """Cut this worker's rows out of global batches, in order.
-
-        Args:
-            batches: [steps, size, ...].
-
-        Returns:
-            [steps * devices, size / (workers * devices), ...]
-        """
-        rows_per_device = batches.shape[1] // (self.workers * self.devices)
-        rows_per_worker = self.devices * rows_per_device
-        first = self.index * rows_per_worker
-        last = first + rows_per_worker
-        own = batches[:, first:last]
-        return own.reshape(-1, rows_per_device, *batches.shape[2:])
-
-
-WHOLE = Shard()
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feed:
     """The images of a run as batches.
@@ -87,6 +54,9 @@ class Feed:
     Shapes: images float32 [batch, size, size, 3] in 0..255; targets float32 [batch, classes];
     weights float32 [batch], which sum to 1 over the real images of a batch, so that a loss is
     `sum(weights * losses)` on any number of devices.
+
+    `views` is how many augmented views of each training image are seen in turn. 0: each epoch sees
+    new ones.
     """
 
     splits: Splits
@@ -97,6 +67,7 @@ class Feed:
     augmentation: str
     label_smoothing: float
     class_weights: str
+    views: int = 0
 
     @property
     def steps(self) -> int:
@@ -127,7 +98,8 @@ class Feed:
             epoch: from 0.
             start: the first step to load.
             features: [n, ...] in the order of `splits.train`: activations of the frozen part, which
-                take the place of the images.
+                take the place of the images. Those of views are [views * n, ...], one view of all
+                images after the other.
             shard: the rows of each batch that this worker takes. Each of its devices gets a batch.
         """
         devices = shard.workers * shard.devices
@@ -160,7 +132,7 @@ class Feed:
         if features is None:
             inputs = self._load_training_images(numbers, size)
         else:
-            inputs = _load_features(numbers, size, features)
+            inputs = _load_features(numbers, size, features, len(labels))
 
         pairs = tf.data.Dataset.zip((inputs, answers))
         batches = pairs.map(lambda batch, answer: (batch, *answer))
@@ -184,6 +156,18 @@ class Feed:
         pixels = files.map(read_plain, **PARALLEL_MAP)
         batches = pixels.batch(EVALUATION_BATCH, drop_remainder=True)
         return batches.prefetch(BATCHES_AHEAD)
+
+    def load_views(self, places: Sequence[int]) -> tf.data.Dataset:
+        """Batches of `EVALUATION_BATCH` augmented training images, as training sees them.
+
+        Args:
+            places: of each, the number of the view times that of all training images, plus its row.
+                The last batch repeats the last one until it is full.
+        """
+        padded = pad_rows(np.array(places, np.int64), EVALUATION_BATCH)
+        views, rows = np.divmod(padded, len(self.splits.train))
+        numbers = tf.data.Dataset.from_tensor_slices((rows, views)).batch(EVALUATION_BATCH)
+        return self._load_training_images(numbers, EVALUATION_BATCH).prefetch(BATCHES_AHEAD)
 
     def _load_few_images(self, examples: Sequence[Example]) -> Iterator[tf.Tensor]:
         for first in range(0, len(examples), EVALUATION_BATCH):
@@ -232,7 +216,7 @@ class Feed:
 
         Returns:
             (rows, sights, weights), each [steps * devices, size]: the rows of images, the number of
-            each sight of an image among all epochs, and the weight of each image.
+            each sight among those of all epochs, or that of its view, and the weight of each image.
         """
         places, real = self._place_images(shard.workers * shard.devices)
         order = pad_rows(self.shuffle(epoch), self.batch_size)
@@ -243,19 +227,27 @@ class Feed:
         # Over the whole batch, so before it is divided among the workers.
         weights = weights / weights.sum(axis=1, keepdims=True)
         weights = weights.astype(np.float32)
-        # Every sight looks different.
-        sights = epoch * self.steps * self.batch_size + places
+        if self.views:
+            sights = np.full_like(places, epoch % self.views)
+        else:
+            # Every sight looks different.
+            sights = epoch * self.steps * self.batch_size + places
         return shard.take(rows), shard.take(sights), shard.take(weights)
 
     def _load_training_images(self, numbers: tf.data.Dataset, size: int) -> tf.data.Dataset:
         """Batches of `size` images, by the rows and the sights of each batch."""
         paths = tf.constant([str(example.path) for example in self.splits.train])
+        if self.views:
+            digests = [shorten_digest(example.sha256) for example in self.splits.train]
+            contents = tf.constant(digests, tf.int64)
 
         def read_augmented(row: tf.Tensor, sight: tf.Tensor) -> tf.Tensor:
             pixels = _read_image(tf.gather(paths, row), self.image_size, self.image_fit)
             if self.augmentation == "none":
                 return pixels
             seed = tf.constant(self.seed, tf.int64)
+            if self.views:
+                return augment(pixels, seed_view(seed, tf.gather(contents, row), sight))
             return augment(pixels, tf.stack([seed, sight]))
 
         pixels = numbers.unbatch().map(read_augmented, **PARALLEL_MAP)
@@ -270,6 +262,8 @@ def build_feed(
     seed: int,
 ) -> Feed:
     """Build the feed of a run from its splits and its `training` settings."""
+    # Without augmentation all views are one, and no epoch sees a view after the last epoch's.
+    views = 0 if training.augmentation == "none" else min(training.views, training.epochs)
     return Feed(
         splits=splits,
         image_size=image_size,
@@ -279,6 +273,7 @@ def build_feed(
         augmentation=training.augmentation,
         label_smoothing=training.label_smoothing,
         class_weights=training.class_weights,
+        views=views,
     )
 
 
@@ -304,16 +299,21 @@ def _read_image(path: tf.Tensor, size: int, fit: ImageFit) -> tf.Tensor:
     return images.prepare(encoded, size, fit)
 
 
-def _load_features(numbers: tf.data.Dataset, size: int, features: Rows) -> tf.data.Dataset:
-    """Batches of `size` features, by the rows of each batch."""
+def _load_features(
+    numbers: tf.data.Dataset, size: int, features: Rows, images: int
+) -> tf.data.Dataset:
+    """Batches of `size` features, by the rows and the sights of each batch."""
     shape = (size, *features.shape[1:])
+    # 1 for images as they are, which look the same at every sight.
+    views = features.shape[0] // images
 
-    def read_rows(rows: np.ndarray) -> np.ndarray:
+    def read_rows(places: np.ndarray) -> np.ndarray:
         # Features may be on the disk: they are read step by step, never whole.
-        return np.asarray(features[rows])
+        return np.asarray(features[places])
 
-    def look_up(rows: tf.Tensor, _: tf.Tensor) -> tf.Tensor:
-        values = tf.numpy_function(read_rows, [rows], features.dtype, stateful=False)
+    def look_up(rows: tf.Tensor, sights: tf.Tensor) -> tf.Tensor:
+        places = sights % views * images + rows
+        values = tf.numpy_function(read_rows, [places], features.dtype, stateful=False)
         # What comes from NumPy has no shape, which the network needs.
         return tf.ensure_shape(values, shape)
 

@@ -4,7 +4,7 @@ They are kept by the content of the image, in a folder that is named by what els
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -91,24 +91,63 @@ class FeatureCache:
             SettingsError: the folder cannot be written, or the disk is full.
         """
         # Not the batch size, the seed or the augmentation: they do not change an activation.
-        identity = [
-            network.key,
-            feed.image_size,
-            feed.image_fit,
-            [DECODER, tf.__version__, keras.__version__, digest_code()],
-        ]
-        kept = RowStore(self.folder / digest(identity), network.shape, network.dtype)
+        store = self._open_store(network, _identify_activations(network, feed))
         images = [example.sha256 for example in examples]
-        new = [examples[place] for place in kept.find_missing(images)]
-        for first in range(0, len(new), SHARD_IMAGES):
-            shard = new[first : first + SHARD_IMAGES]
-            names = [example.sha256 for example in shard]
-            batches = compute_activations(network, feed, shard, telemetry)
-            for rows_done in kept.write_shard(names, batches):
-                telemetry.emit(Progressed(first + rows_done, len(new), "images"))
-        fields = {"images": len(examples), "computed": len(new)}
-        logger.debug("features", extra={"fields": fields})
-        return kept.open_rows(images)
+
+        def compute(places: Sequence[int]) -> Iterator[np.ndarray]:
+            chosen = [examples[place] for place in places]
+            return compute_activations(network, feed, chosen, telemetry)
+
+        return _complete_rows(store, images, compute, telemetry)
+
+    def load_views(self, network: FrozenNetwork, feed: Feed, telemetry: Telemetry) -> KeptRows:
+        """Load the activations of the views of all training images. New ones are computed first.
+
+        Returns:
+            [views * images, ...]: one view of all images after the other.
+
+        Raises:
+            SettingsError: as `load`.
+        """
+        # The number of views is not part of it: more of them go on where fewer have ended.
+        identity = [*_identify_activations(network, feed), feed.augmentation, feed.seed]
+        store = self._open_store(network, identity)
+        names = []
+        for view in range(feed.views):
+            names += [f"{example.sha256}-{view}" for example in feed.splits.train]
+
+        def compute(places: Sequence[int]) -> Iterator[np.ndarray]:
+            batches = feed.load_views(places)
+            return _run_network(network, batches, len(places), telemetry)
+
+        return _complete_rows(store, names, compute, telemetry)
+
+    def _open_store(self, network: FrozenNetwork, identity: Sequence[Any]) -> RowStore:
+        return RowStore(self.folder / digest(identity), network.shape, network.dtype)
+
+
+def _identify_activations(network: FrozenNetwork, feed: Feed) -> list[Any]:
+    """What decides the bytes of the activations of images as they are, besides the images."""
+    versions = [DECODER, tf.__version__, keras.__version__, digest_code()]
+    return [network.key, feed.image_size, feed.image_fit, versions]
+
+
+def _complete_rows(
+    store: RowStore,
+    names: Sequence[str],
+    compute: Callable[[Sequence[int]], Iterator[np.ndarray]],
+    telemetry: Telemetry,
+) -> KeptRows:
+    """Open rows by name. Those that are not kept yet are computed, by their places in `names`."""
+    new = store.find_missing(names)
+    for first in range(0, len(new), SHARD_IMAGES):
+        places = new[first : first + SHARD_IMAGES]
+        shard = [names[place] for place in places]
+        for rows_done in store.write_shard(shard, compute(places)):
+            telemetry.emit(Progressed(first + rows_done, len(new), "images"))
+    fields = {"images": len(names), "computed": len(new)}
+    logger.debug("features", extra={"fields": fields})
+    return store.open_rows(names)
 
 
 def compute_activations(
@@ -118,8 +157,14 @@ def compute_activations(
     telemetry: Telemetry,
 ) -> Iterator[np.ndarray]:
     """Run a network over images, batch by batch: [up to `EVALUATION_BATCH`, ...]."""
-    left = len(examples)
-    for pixels in time_input(feed.load_images(examples), telemetry):
+    return _run_network(network, feed.load_images(examples), len(examples), telemetry)
+
+
+def _run_network(
+    network: FrozenNetwork, batches: Iterable[tf.Tensor], images: int, telemetry: Telemetry
+) -> Iterator[np.ndarray]:
+    left = images
+    for pixels in time_input(batches, telemetry):
         # The last batch is filled up with copies of its last image.
         yield network.infer(pixels).numpy()[:left]
         left -= EVALUATION_BATCH

@@ -90,7 +90,7 @@ class RowStore:
         Shards of these images whose bytes have changed on the disk are removed before.
 
         Args:
-            images: their SHA-256.
+            images: their SHA-256, or other names without a blank, such as those of their views.
         """
         self._remove_damaged(images)
         kept = self._read_index()

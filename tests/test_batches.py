@@ -1,9 +1,10 @@
 """The feed: what a step sees is a function of (seed, epoch, step)."""
 
+import itertools
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from PIL import Image
 from job import batches
 from job.audit import Example, Splits
 from job.batches import EVALUATION_BATCH, Feed, Rows
-from job.images.augmentation import augment
+from job.images.augmentation import augment, seed_view, shorten_digest
 from job.settings import TrainingSettings
 
 SIZE = 16
@@ -116,6 +117,16 @@ def test_augmentation_differs_between_epochs_and_images(feed: Feed) -> None:
     assert not np.array_equal(by_image[0], by_image[1])
 
 
+def test_views_come_in_turn_and_come_again(feed: Feed) -> None:
+    views = replace(feed, augmentation="light", batch_size=14, views=2)
+    by_image = []
+    for epoch, (inputs, _, _) in enumerate(taken(views.load_epochs(0).take(4))):
+        by_image.append(inputs[np.argsort(views.shuffle(epoch))])
+    assert np.array_equal(by_image[0], by_image[2])
+    assert np.array_equal(by_image[1], by_image[3])
+    assert not np.array_equal(by_image[0], by_image[1])
+
+
 def test_features_take_the_place_of_images_in_the_same_order(feed: Feed, tmp_path: Path) -> None:
     np.save(tmp_path / "rows.npy", np.arange(14 * 2, dtype=np.float32).reshape(14, 2))
     rows = np.load(tmp_path / "rows.npy", mmap_mode="r")
@@ -189,6 +200,13 @@ def test_augmentation_differs_by_its_seed_and_stays_between_0_and_255() -> None:
     assert len({result.tobytes() for result in results}) == 20
 
 
+def test_a_view_depends_on_the_seed_the_content_and_its_number() -> None:
+    contents = [shorten_digest(digest * 64) for digest in ("0", "f")]
+    numbers = itertools.product((1, 2), contents, (0, 1))
+    seeds = [seed_view(*map(tf.constant, each, 3 * [tf.int64])) for each in numbers]
+    assert len({seed.numpy().tobytes() for seed in seeds}) == 2 * 2 * 2
+
+
 def test_the_feed_takes_its_part_of_the_settings(splits: Splits) -> None:
     training: dict[str, Any] = {
         "batch_size": 5,
@@ -198,3 +216,13 @@ def test_the_feed_takes_its_part_of_the_settings(splits: Splits) -> None:
     }
     made = batches.build_feed(splits, SIZE, "crop", TrainingSettings(**training), 9)
     assert made == Feed(splits=splits, image_size=SIZE, image_fit="crop", seed=9, **training)
+
+
+@pytest.mark.parametrize(
+    ("augmentation", "epochs", "views"), [("light", 20, 4), ("light", 3, 3), ("none", 20, 0)]
+)
+def test_there_are_no_more_views_than_epochs_and_none_without_augmentation(
+    splits: Splits, augmentation: Literal["none", "light"], epochs: int, views: int
+) -> None:
+    training = TrainingSettings(augmentation=augmentation, epochs=epochs, views=4)
+    assert batches.build_feed(splits, SIZE, "crop", training, 9).views == views

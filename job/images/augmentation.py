@@ -46,3 +46,20 @@ def augment(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     saturation = draw_uniform(SATURATION, 0.8, 1.2)
     pixels = grey + (pixels - grey) * saturation
     return tf.clip_by_value(pixels, 0.0, WHITE)
+
+
+def shorten_digest(sha256: str) -> int:
+    """A number for the content of an image, which fits into an int64."""
+    return int(sha256[:15], 16)
+
+
+def seed_view(seed: tf.Tensor, content: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
+    """Derive the seed of one view of an image: int64 [2], for `augment`.
+
+    Args:
+        seed: of the run, int64.
+        content: as `shorten_digest` gives it, int64. Not the row of the image: a view stays the
+            same when other images come or go.
+        view: its number, int64.
+    """
+    return tf.random.fold_in(tf.stack([seed, content]), view)

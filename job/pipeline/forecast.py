@@ -110,7 +110,8 @@ def forecast_time(
         trained *= settings.transfer.budget
     elif network.plan and network.plan.mode == "part":
         # Activations that can be kept are computed once, before the first step.
-        trained += forward * (len(splits.train) + len(splits.val))
+        views = max(network.feed.views, 1)
+        trained += forward * (views * len(splits.train) + len(splits.val))
     return TimeForecast(
         measurement=forward * (len(splits.train) + len(splits.val)),
         training=trained,

@@ -127,11 +127,11 @@ def _preview_race(preview: Preview) -> RacePreview | None:
         return None
     from job import selection
 
-    classifier, splits = preview.network.classifier, preview.network.feed.splits
-    measurement = preview.measured.measurement
+    classifier, feed = preview.network.classifier, preview.network.feed
+    splits, measurement = feed.splits, preview.measured.measurement
     epochs, budget = preview.settings.training.epochs, preview.settings.transfer.budget
     boundaries = selection.choose_boundaries(measurement)
-    candidates = selection.list_candidates(classifier, boundaries, splits, epochs)
+    candidates = selection.list_candidates(classifier, boundaries, splits, epochs, feed.views)
     if not selection.is_worth_a_race(measurement.kind, len(splits.val)):
         return RacePreview(candidates, (), selection.NO_EVIDENCE)
     rungs = selection.plan_race(candidates, epochs, budget, len(splits.train))

@@ -27,6 +27,7 @@ class Candidate:
         pooling: of the head.
         cut: the boundary of mode `part`.
         work: of all its epochs, counted in images times layers, as a share of one run of `all`.
+        start: the part of it that is done before the first step: activations that are kept.
     """
 
     name: str
@@ -34,10 +35,19 @@ class Candidate:
     pooling: Pooling
     cut: Cut | None
     work: float
+    start: float = 0.0
+
+    def count_work(self, share: float) -> float:
+        """The work of a share of its epochs, from 0 to 1."""
+        return self.start + share * (self.work - self.start) if share else 0.0
 
 
 def list_candidates(
-    classifier: Classifier, boundaries: Sequence[int], splits: Splits, epochs: int
+    classifier: Classifier,
+    boundaries: Sequence[int],
+    splits: Splits,
+    epochs: int,
+    views: int = 0,
 ) -> tuple[Candidate, ...]:
     """List the candidates of a race, those of mode `none` first and `all` last.
 
@@ -46,16 +56,24 @@ def list_candidates(
         boundaries: as `choose_boundaries` gives them.
         splits: their images count.
         epochs: of a candidate that is trained by steps.
+        views: of each training image, through which frozen layers run once. 0: they run in every
+            epoch. The disk plays no part, so that it does not decide who takes part in a race.
     """
     layers = classifier.cuts[-1].depth
     train, val = len(splits.train), len(splits.val)
 
-    def count_work(frozen: int) -> float:
-        """Images times layers of all epochs, with so many layers frozen."""
-        of_training = train * (frozen + PASSES_OF_A_STEP * (layers - frozen))
-        return float(epochs * (of_training + val * layers))
+    def count_start(frozen: int) -> float:
+        """Images times layers before the first step, with so many layers frozen."""
+        return float((views * train + val) * frozen) if views else 0.0
 
-    most = count_work(0)
+    def count_steps(frozen: int) -> float:
+        """Images times layers of all epochs after that."""
+        live = 0 if views else frozen
+        freed = layers - frozen
+        of_training = train * (live + PASSES_OF_A_STEP * freed)
+        return float(epochs * (of_training + val * (live + freed)))
+
+    most = count_steps(0)
     solved = (train + val) * layers / most
     pooling = classifier.spec.head.pooling
     found = [Candidate(name="none", mode="none", pooling=pooling, cut=None, work=solved)]
@@ -77,13 +95,15 @@ def list_candidates(
     for count in boundaries:
         cut = ends[-count]
         noun = "stage" if count == 1 else "stages"
+        start = count_start(cut.depth)
         found.append(
             Candidate(
                 name=f"part, {count} {noun}",
                 mode="part",
                 pooling=pooling,
                 cut=cut,
-                work=count_work(cut.depth) / most,
+                work=(start + count_steps(cut.depth)) / most,
+                start=start / most,
             )
         )
     found.append(Candidate(name="all", mode="all", pooling=pooling, cut=None, work=1.0))

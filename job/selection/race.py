@@ -146,6 +146,7 @@ class _Race:
             session.progress.boundaries,
             session.feed.splits,
             session.context.settings.epochs,
+            session.feed.views,
         )
 
     def _find_candidate(self, name: str) -> Candidate:

@@ -72,7 +72,7 @@ class RaceResults:
             "score": value,
             "low": low,
             "high": high,
-            "work": candidate.work * (1.0 if is_solved else epochs / self.epochs),
+            "work": candidate.count_work(1.0 if is_solved else epochs / self.epochs),
             "epochs": epochs,
             "of_epochs": 0 if is_solved else self.epochs,
             "chosen": candidate.name == winner.name,

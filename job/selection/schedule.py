@@ -41,11 +41,13 @@ def plan_race(
         images: how many there are to train.
     """
     solved = candidates[0].work
-    works = [candidate.work for candidate in order_by_steps(candidates)]
+    trained = order_by_steps(candidates)
+    works = [candidate.work - candidate.start for candidate in trained]
+    starts = [candidate.start for candidate in trained]
     until = max(min(-(-PILOT_IMAGES // images), round(MOST_OF_PILOT * epochs)), 1)
     # It goes on from there in the next rung, so it adds nothing to what the race costs.
     pilot = Rung(1, until)
-    rungs = plan_rungs(works, epochs, budget - solved, until)
+    rungs = plan_rungs(works, epochs, budget - solved, until, starts)
     if not rungs or rungs[0] == pilot:
         return rungs
     return (pilot, *rungs)
@@ -79,7 +81,11 @@ def order_by_steps(candidates: Sequence[Candidate]) -> list[Candidate]:
 
 
 def plan_rungs(
-    works: Sequence[float], epochs: int, budget: float, least: int = 1
+    works: Sequence[float],
+    epochs: int,
+    budget: float,
+    least: int = 1,
+    starts: Sequence[float] = (),
 ) -> tuple[Rung, ...]:
     """Plan the rungs of a race.
 
@@ -92,6 +98,7 @@ def plan_rungs(
         budget: what all of them together may cost, in the unit of `works`.
         least: epochs of the first rung. A shorter one says little of a candidate, so that fewer of
             them take part instead.
+        starts: what each candidate costs before its first step, besides its work.
 
     Returns:
         the rungs, of which the last one ends after `epochs`. None where the budget does not reach
@@ -99,14 +106,15 @@ def plan_rungs(
     """
     for count in range(len(works), 0, -1):
         taking_part = sorted(works[:count], reverse=True)
-        if sum(taking_part) <= budget:
+        left = budget - sum(starts[:count])
+        if sum(taking_part) <= left:
             return (Rung(count, epochs),)
         sizes = _halve_down(count)
         # The longest first rungs that fit: the longer they are, the surer is the choice.
         for length in range(epochs // len(sizes), least - 1, -1):
             ends = [length * number for number in range(1, len(sizes))]
             rungs = [Rung(size, end) for size, end in zip(sizes, [*ends, epochs], strict=True)]
-            if _bound_cost(rungs, taking_part, epochs) <= budget:
+            if _bound_cost(rungs, taking_part, epochs) <= left:
                 return tuple(rungs)
     return ()
 

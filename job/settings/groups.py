@@ -184,6 +184,10 @@ class TrainingSettings(Group):
     augmentation: Literal["none", "light"] = shapes("light")
     """`light` flips, shifts, zooms and recolours a little at random. A head on a frozen backbone is
     trained without augmentation."""
+    views: int = shapes(0, ge=0, le=64)
+    """Augmented views of each training image, which the epochs see in turn. Each is a function of
+    the seed and the content of the image. The frozen layers below a retrained `part` then run once
+    per view, as far as the activations fit into the cache. 0 draws new views in every epoch."""
     label_smoothing: float = shapes(0.0, ge=0, lt=1, allow_inf_nan=False)
     """Share of the target that is spread over all classes. 0, because temperature scaling already
     calibrates the model."""

@@ -7,10 +7,11 @@ import numpy as np
 import tensorflow as tf
 
 from job.audit import Example
-from job.batches import EVALUATION_BATCH, Feed, Rows, Shard, pad_rows
+from job.batches import EVALUATION_BATCH, Feed, Rows, pad_rows
 from job.features import FrozenNetwork
 from job.training.context import TrainingContext
 from job.training.network import StageNetwork
+from job.workers import Shard
 
 # Validation images that fit into so much memory are decoded once. A new pass over images costs a
 # third of a second, whatever their number, and the weights of an epoch are judged often.
@@ -61,7 +62,14 @@ class ImageInputs:
 
 @dataclass(frozen=True, slots=True)
 class KeptInputs:
-    """Activations [n, ...] of all training and validation images, in the place of the images."""
+    """Activations of all training and validation images, in the place of the images.
+
+    Attributes:
+        feed: the images.
+        shard: what this worker takes of them.
+        train: [n, ...], or those of all views, [views * n, ...].
+        val: [n, ...]
+    """
 
     feed: Feed
     shard: Shard
@@ -90,7 +98,7 @@ def load_inputs(network: StageNetwork, feed: Feed, context: TrainingContext) -> 
     """Load what enters a network: activations where they are kept, else images."""
     if network.kept is None:
         return ImageInputs(feed, _find_shard(context))
-    return keep_activations(network.kept, feed, context)
+    return keep_activations(network.kept, network.kept_views, feed, context)
 
 
 def imitate_inputs(network: StageNetwork, feed: Feed, context: TrainingContext) -> StageInputs:
@@ -103,16 +111,26 @@ def imitate_inputs(network: StageNetwork, feed: Feed, context: TrainingContext) 
     return KeptInputs(feed=feed, shard=_find_shard(context), train=train, val=train)
 
 
-def keep_activations(network: FrozenNetwork, feed: Feed, context: TrainingContext) -> KeptInputs:
-    """Load the activations of a frozen network. Those that are not kept yet are computed here."""
+def keep_activations(
+    network: FrozenNetwork, views: int, feed: Feed, context: TrainingContext
+) -> KeptInputs:
+    """Load the activations of a frozen network. Those that are not kept yet are computed here.
+
+    Args:
+        network: gives the activations.
+        views: of each training image. 0: the image as it is.
+        feed: the images.
+        context: knows where they are kept.
+    """
     train, val = feed.splits.train, feed.splits.val
-    rows = context.cache.load(network, feed, [*train, *val], context.telemetry)
-    return KeptInputs(
-        feed=feed,
-        shard=_find_shard(context),
-        train=rows.select(slice(len(train))),
-        val=rows.select(slice(len(train), None)),
-    )
+    if views:
+        train_rows = context.cache.load_views(network, feed, context.telemetry)
+        val_rows = context.cache.load(network, feed, val, context.telemetry)
+    else:
+        rows = context.cache.load(network, feed, [*train, *val], context.telemetry)
+        train_rows = rows.select(slice(len(train)))
+        val_rows = rows.select(slice(len(train), None))
+    return KeptInputs(feed=feed, shard=_find_shard(context), train=train_rows, val=val_rows)
 
 
 def _find_shard(context: TrainingContext) -> Shard:

@@ -1,5 +1,6 @@
 """How a stage divides a classifier: what runs once per image, what runs frozen, what is trained."""
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +10,11 @@ import tensorflow as tf
 from job.batches import Feed
 from job.features import FrozenNetwork
 from job.model import Classifier, Cut
+from job.plurals import format_count
 from job.training.context import TrainingContext
 from job.transfer import Stage, select_variables
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +27,8 @@ class StageNetwork:
         variables: what the stage changes.
         kept: the frozen part whose activations are the same in every epoch and small enough to
             keep. The stage takes them. None: it takes images.
+        kept_views: how many augmented views of each training image they are of. 0: the images are
+            as they are.
         live: the frozen part that runs in every step, since its activations cannot be kept.
         freed: the part of the backbone that is trained. None: only the head is, on features that
             are kept.
@@ -32,6 +38,7 @@ class StageNetwork:
     classifier: Classifier
     variables: list[Any]
     kept: FrozenNetwork | None = None
+    kept_views: int = 0
     live: keras.Model | None = None
     freed: keras.Model | None = None
 
@@ -66,6 +73,7 @@ def divide_classifier(
         context: knows what can be kept.
     """
     kept = live = freed = None
+    kept_views = 0
     if stage.frees == "none":
         # Whatever the augmentation and the limit are: features are small, and a head on a frozen
         # backbone sees plain images.
@@ -77,18 +85,28 @@ def divide_classifier(
         freed = classifier.top(cut)
         key = name_activations(classifier, trunk, f"cut at {cut.name}", context)
         frozen = FrozenNetwork(trunk, key)
-        images = len(feed.splits.train) + len(feed.splits.val)
+        images = max(feed.views, 1) * len(feed.splits.train) + len(feed.splits.val)
         fits = frozen.count_bytes(images) <= context.cache.limit
-        # Augmented images differ in every epoch, and their activations with them.
-        if feed.augmentation == "none" and fits:
+        # Augmented images without a number of views differ in every epoch, and their activations
+        # with them.
+        if fits and (feed.views or feed.augmentation == "none"):
             kept = frozen
+            kept_views = feed.views
         else:
             live = trunk
+            if feed.views:
+                logger.warning(
+                    "The activations of %s of each image do not fit into the cache: the frozen "
+                    "layers run in every epoch, on the same views. Lower GRAFT_TRAINING_VIEWS, or "
+                    "give the cache more disk.",
+                    format_count(feed.views, "view"),
+                )
     return StageNetwork(
         stage=stage,
         classifier=classifier,
         variables=select_variables(classifier, stage.frees, cut),
         kept=kept,
+        kept_views=kept_views,
         live=live,
         freed=freed,
     )

@@ -5,7 +5,17 @@ load it.
 """
 
 from job.workers.devices import Workers, join
+from job.workers.shard import WHOLE, Shard
 from job.workers.stop import Stop, Terminated
 from job.workers.worker_group import SINGLE_WORKER, WorkerGroup
 
-__all__ = ["SINGLE_WORKER", "Stop", "Terminated", "WorkerGroup", "Workers", "join"]
+__all__ = [
+    "SINGLE_WORKER",
+    "WHOLE",
+    "Shard",
+    "Stop",
+    "Terminated",
+    "WorkerGroup",
+    "Workers",
+    "join",
+]

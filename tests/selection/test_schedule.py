@@ -59,6 +59,25 @@ def test_no_race_costs_more_than_its_budget_whoever_survives(
         assert count_cost(rungs, order, epochs) <= budget * (1 + 1e-9)
 
 
+@given(
+    works=st.lists(st.floats(0.05, 1.0), min_size=1, max_size=4),
+    start=st.floats(0.0, 0.5),
+    epochs=st.integers(1, 40),
+    budget=st.floats(0.0, 4.0),
+)
+def test_what_candidates_cost_before_their_first_step_is_inside_the_budget(
+    works: list[float], start: float, epochs: int, budget: float
+) -> None:
+    rungs = plan_rungs(works, epochs, budget, starts=[start] * len(works))
+    if not rungs:
+        assert works[0] + start > budget
+        return
+    # Each of the first rung pays it, whoever survives.
+    begun = start * rungs[0].candidates
+    for order in itertools.permutations(works[: rungs[0].candidates]):
+        assert begun + count_cost(rungs, order, epochs) <= budget * (1 + 1e-9)
+
+
 @pytest.mark.parametrize("budget", [1.0, 1.25, 1.5, 2.0])
 def test_a_larger_budget_never_shortens_the_first_rung_of_as_many_candidates(
     budget: float,

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from job import training
 from job.audit import Splits
-from job.batches import WHOLE, Feed, Shard, collect_labels
+from job.batches import Feed, collect_labels
 from job.checkpoint import TrainingState
 from job.errors import DivergedError, Interrupted, SettingsError
 from job.scores import log_loss, score
@@ -26,7 +26,7 @@ from job.telemetry import (
 from job.training import Fitted, TrainingContext, loop
 from job.training.step import TrainStep, build_train_step
 from job.training.work import JUDGEMENTS
-from job.workers import Stop
+from job.workers import WHOLE, Shard, Stop
 from tests.training.conftest import build_classifier, build_context, build_feed, build_plan
 
 

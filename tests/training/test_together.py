@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from job.batches import Shard
+from job.workers import Shard
 from tools.paths import ROOT
 
 pytestmark = pytest.mark.runs

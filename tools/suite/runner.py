@@ -60,7 +60,9 @@ def plan_jobs(options: argparse.Namespace) -> list[FitJob]:
                     seed=seed,
                     choices=tuple(missing),
                     folder=options.folder,
-                    training=TrainingSettings(epochs=options.epochs, patience=options.patience),
+                    training=TrainingSettings(
+                        epochs=options.epochs, patience=options.patience, views=options.views
+                    ),
                     divisor=options.shrink,
                     threads=options.threads,
                     backbone=options.backbone,
@@ -111,6 +113,9 @@ def parse_options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--epochs", type=int, default=EPOCHS)
     parser.add_argument("--patience", type=int, default=TrainingSettings().patience)
+    parser.add_argument(
+        "--views", type=int, default=0, help="of each image; outcomes need a folder of their own"
+    )
     parser.add_argument("--shrink", type=int, default=1, help="take one of so many images")
     parser.add_argument("--backbone", default="EfficientNetLite0")
     parser.add_argument("--keep-weights", action="store_true", help="14 MB for each fit")
