@@ -6,8 +6,8 @@
 
 Numbers only grow. A server takes the highest one as soon as there is a folder of that name, so a
 roll-back is a new number with the old bytes. `serving.json` is replaced by conditional writes
-alone, and its version is read before `promoted.json`. So the champion that came last has the
-highest number. Whoever writes `promoted.json` calls `follow_champion` afterwards, and every run
+alone, its version is read before `promoted.json`, and `promoted.json` once more after it. So the
+champion that came last has the highest number. Whoever writes `promoted.json` calls `follow_champion` afterwards, and every run
 does, so that the next one goes on where one was cut off.
 """
 
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from job import strict_json
 from job.errors import ReleaseError, StoreConflict, StoreNotFound, TemporaryError
-from job.publish.champion import read_champion
+from job.publish.champion import is_champion, read_champion
 from job.publish.releasing import ATTEMPTS
 from job.release import SCHEMA, Manifest, folder_of, read_bounded
 from job.storage import Store
@@ -86,6 +86,10 @@ def follow_champion(registry: Store, *, begin: bool = False) -> int | None:
             try:
                 _write_versions(registry, versions, {**versions.releases, number: new})
             except StoreConflict:
+                continue
+            # Another champion may have come before this write, and found itself the newest version
+            # still: nothing was left to write for it.
+            if not is_champion(manifest, read_champion(registry)):
                 continue
         _complete_version(registry, manifest, number)
         return number

@@ -190,6 +190,25 @@ def test_a_champion_that_comes_while_a_number_is_taken_has_the_highest_one(
     assert runs.served() == (2, "c")
 
 
+def test_a_roll_back_that_needs_no_new_version_outlives_the_number_of_the_one_before(
+    runs: ServedRuns,
+) -> None:
+    """Seed 9 of the scene `crowd`: servers were given the model that had been rolled back."""
+    runs.run("a")
+    runs.follow()
+    runs.run("b")
+
+    def roll_back() -> None:
+        # Version 1 is the newest one still, so that nothing is to be written.
+        runs.choose("a")
+        assert json.loads(runs.registry.read(VERSIONS))["versions"].keys() == {"1"}
+
+    late = racing(runs.registry, "write_if", roll_back)
+    publish.follow_champion(late)
+    assert runs.champion == "a"
+    assert runs.served() == (3, "a")
+
+
 def test_a_watcher_of_a_folder_never_sees_a_part_of_a_version(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

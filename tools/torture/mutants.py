@@ -383,6 +383,14 @@ MUTANTS = (
         PROMOTION,
         "    follow_champion(registry)\n",
         "",
+        "crowd",
+    ),
+    Mutant(
+        "servers keep a version that was rolled back meanwhile",
+        "publish/versions.py",
+        "            if not is_champion(manifest, read_champion(registry)):\n                continue\n",
+        "",
+        "crowd",
     ),
     Mutant(
         "release is found by its folder alone",

@@ -114,6 +114,9 @@ class World:
             if all(process.alive for process in self.scheduler.processes):
                 # Without a kill nothing is left that would have to be swept.
                 self._judge_scratch()
+            if self.plan.serves and all(map(self._ended_well, self.scheduler.processes)):
+                # No further run is needed for servers to have the champion.
+                self.auditor.judge_versions()
             self.scheduler.faults.clear()
             if self.plan.has_new_data and len(self.versions) == 1:
                 self._replace_image()
@@ -224,11 +227,12 @@ class World:
         pod = self.pods[name]
         if pod.judge(process) and pod.attempts > 0:
             self._start(name, 1)
-        elif name.startswith("last") and (process.error or not self._has_succeeded(process)):
+        elif name.startswith("last") and not self._ended_well(process):
             self.auditor.violations.append(f"{process.name} did not end well without faults")
 
-    def _has_succeeded(self, process: Process) -> bool:
-        return getattr(process.outcome, "error", None) is None
+    def _ended_well(self, process: Process) -> bool:
+        failed = process.error or getattr(process.outcome, "error", None)
+        return process.alive and failed is None
 
     def find_group(self) -> WorkerGroup:
         """The workers that the present process belongs to, as TF_CONFIG says it."""
