@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.chart.rendering import run_helm
 from tests.cluster.namespace import eventually
+from tests.cluster.site import PHASE_SECONDS
 from tools import go
 from tools.cluster import images, node, target
 from tools.paths import PROGRAMS
@@ -42,11 +43,16 @@ def running(folder: Path) -> Iterator[None]:
         yield
     finally:
         # Kueue lets go of what is in use, so it has to be the last that goes.
-        eventually(lambda: not target.kubectl("get", "workloads", "-A", "--output=name"))
+        wait_until_empty()
         for kind in CLUSTER_KINDS:
             target.kubectl("delete", kind, "--all")
         run_helm(4, "uninstall", "kueue", "--wait", *place)
         target.kubectl("delete", "namespace", NAME)
+
+
+def wait_until_empty() -> None:
+    """Wait until no run is queued or let in: a test's namespace outlives it until its pods end."""
+    eventually(lambda: not target.kubectl("get", "workloads", "-A", "--output=name"), PHASE_SECONDS)
 
 
 def _values(tag: str) -> dict[str, Any]:

@@ -31,7 +31,9 @@ def queues(api: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
 
 @pytest.fixture
 def queued(queues: None, site: Site) -> Site:
-    """A namespace with photographs and a way into the queue."""
+    """A namespace with photographs and a way into the queue, which is empty."""
+    # A pod of the test before may take its whole grace, and there is room for one run.
+    kueue.wait_until_empty()
     target.kubectl("apply", "--filename=-", given=[kueue.local_queue(site.namespace.name)])
     site.add_photographs()
     return site
