@@ -7,8 +7,9 @@
 Numbers only grow. A server takes the highest one as soon as there is a folder of that name, so a
 roll-back is a new number with the old bytes. `serving.json` is replaced by conditional writes
 alone, its version is read before `promoted.json`, and `promoted.json` once more after it. So the
-champion that came last has the highest number. Whoever writes `promoted.json` calls `follow_champion` afterwards, and every run
-does, so that the next one goes on where one was cut off.
+champion that came last has the highest number. Whoever writes `promoted.json` calls
+`follow_champion` afterwards, and every run does, so that the next one goes on where one was cut
+off.
 """
 
 import json
