@@ -11,7 +11,7 @@ from job.plurals import format_count
 from job.publish.champion import read_champion
 from job.publish.history import read_history
 from job.publish.promotion import is_promotion_due
-from job.publish.versions import prune_versions
+from job.publish.versions import follow_champion, prune_versions
 from job.release import MANIFEST, POINTER, Manifest, folder_of, parse_pointer, read_bounded
 from job.storage import Store
 
@@ -92,13 +92,16 @@ def prune(registry: Store, keep: int) -> list[Retention]:
 
     Raises:
         ReleaseNotFound: there is none.
-        ReleaseError: promoted.json is not valid, so the champion is not known.
+        ReleaseError: promoted.json is not valid, so the champion is not known. Or a file of the
+            champion is missing.
     """
     carried_out = []
     for retention in plan_retention(registry, keep):
         manifest, kept = retention.manifest, retention.kept
         if not kept and not _delete_release(registry, manifest):
             kept = "promoted in the meantime"
+            # Whoever promoted it may have found no manifest, and so no version for servers.
+            follow_champion(registry)
         carried_out.append(Retention(manifest, kept))
     for run_id in _find_abandoned(registry):
         registry.delete(folder_of(run_id))

@@ -22,6 +22,7 @@ from job.storage.s3 import S3Store
 from tests.conftest import FaultyProxy
 from tests.publish.test_choice_by_hand import Runs
 from tests.publish.test_releasing import bundle, racing
+from tests.publish.test_retention import in_order
 
 LARGE = "variables/variables.data-00000-of-00001"
 SMALL = "variables/variables.index"
@@ -207,6 +208,28 @@ def test_a_roll_back_that_needs_no_new_version_outlives_the_number_of_the_one_be
     publish.follow_champion(late)
     assert runs.champion == "a"
     assert runs.served() == (3, "a")
+
+
+def test_a_deletion_that_puts_the_champion_back_tells_servers_of_it(
+    runs: ServedRuns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Seed 720 of the scene `crowd`: who promoted it found no manifest for a moment."""
+    runs.prepare("c")
+    runs.lose("c")
+    runs.run("b")
+    runs.prepare("a")
+    runs.lose("a")
+    in_order(runs.registry, *"cba")
+    runs.follow()
+
+    def promote_alone() -> None:
+        monkeypatch.setattr("job.publish.promotion.follow_champion", lambda _: None)
+        runs.choose("c")
+
+    late = racing(runs.registry, "delete", promote_alone)
+    publish.prune(late, 1)
+    assert runs.champion == "c"
+    assert runs.served() == (2, "c")
 
 
 def test_a_watcher_of_a_folder_never_sees_a_part_of_a_version(
