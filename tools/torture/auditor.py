@@ -35,8 +35,11 @@ class Auditor:
     owners: dict[str, int] = field(default_factory=dict)
     # The first valid manifest of each run id: no other one may ever take its place.
     manifests: dict[str, Manifest] = field(default_factory=dict)
-    # All contents that promoted.json has had, with the process that wrote each.
+    # The contents that promoted.json has had, with the process that wrote each. Those that were
+    # taken back are not among them.
     pointers: list[tuple[bytes, str]] = field(default_factory=list)
+    # The run id of each promotion, with its process. Those that were taken back are among them.
+    promoted: list[tuple[str, str]] = field(default_factory=list)
     # By run id: the process whose claim the release is.
     claimants: dict[str, str] = field(default_factory=dict)
 
@@ -95,10 +98,8 @@ class Auditor:
 
     def require_act(self, process: Process, run_id: str, what: str) -> None:
         """A process was told that a release became the champion: it must have been so."""
-        for raw, writer in self.pointers:
-            pointer = json.loads(raw)
-            by_hand = what == "by hand"
-            if pointer["run_id"] == run_id and (not by_hand or writer == process.name):
+        for promoted, writer in self.promoted:
+            if promoted == run_id and (what != "by hand" or writer == process.name):
                 return
         self._report(f"{process.name} was told that {run_id} is promoted {what}, and it never was")
 
@@ -173,6 +174,7 @@ class Auditor:
         elif pointer["previous"] is not None:
             self._report("the first champion has a predecessor")
         self.pointers.append((raw, process.name))
+        self.promoted.append((run_id, process.name))
 
     def _is_taken_back(self, raw: bytes, process: Process) -> bool:
         """Whether a process undoes its own promotion of a release that was deleted meanwhile.
