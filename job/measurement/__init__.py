@@ -1,7 +1,7 @@
 """What features say of the data: its kind, its amount, its wrong labels, and what is new in it."""
 
 from job.measurement.curve import CurvePoint, measure_curve, predict_gain
-from job.measurement.measuring import Kind, Measurement, measure
+from job.measurement.measuring import Kind, Measurement, choose_better, measure
 from job.measurement.profile import ALL_STAGES, StageScore, measure_profile
 from job.measurement.suspects import Suspect, Suspects, TestAnswers, find_suspects
 from job.measurement.two_samples import TwoSampleTest, compare_samples
@@ -16,6 +16,7 @@ __all__ = [
     "Suspects",
     "TestAnswers",
     "TwoSampleTest",
+    "choose_better",
     "compare_samples",
     "find_suspects",
     "measure",

@@ -114,14 +114,12 @@ def measure(
     rotated = rotate_trial(trial, groups, rough=True)
     profile = measure_profile(rotated, groups, metric)
     last, everything = profile[-2:]
-    # The curve is that of the better head.
+    better = choose_better(profile)
     values = [1.0] * len(groups)
-    penalty = everything.penalty
-    if last.score >= everything.score:
+    if better is last:
         values = [0.0] * (len(groups) - 1) + [1.0]
-        penalty = last.penalty
     # The profile compares groups, so it needs all components. The curve compares sizes.
-    curve = measure_curve(rotated.truncate().refine(), metric, penalty, values)
+    curve = measure_curve(rotated.truncate().refine(), metric, better.penalty, values)
     judged = len(trial.judged)
     return Measurement(
         metric=metric,
@@ -133,6 +131,12 @@ def measure(
         doubling=predict_gain(curve, judged),
         earlier_stages_add=everything.score - last.score,
     )
+
+
+def choose_better(profile: Sequence[StageScore]) -> StageScore:
+    """The row of the head whose curve is measured: that of the last stage or that of all stages."""
+    last, everything = profile[-2:]
+    return last if last.score >= everything.score else everything
 
 
 def _place_gain(points: float) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 from job import batches, training, workers
 from job.features import FeatureCache
 from job.linear import Sample, join, solve
-from job.measurement import Measurement, find_suspects, measure
+from job.measurement import ALL_STAGES, Measurement, choose_better, find_suspects, measure
 from job.settings import DevicesSettings, TrainingSettings
 from job.training import StageFeatures
 from job.workers import Workers
@@ -97,11 +97,9 @@ def judge_head(
     train: Sample, judges: Sample, features: StageFeatures, measurement: Measurement
 ) -> np.ndarray:
     """Whether each judge is classified rightly by the head whose curve was measured: float [n]."""
-    last, everything = measurement.profile[-2:]
-    first, penalty = 0, everything.penalty
-    if last.score >= everything.score:
-        first, penalty = features.groups[-1].start, last.penalty
-    head = solve(replace(train, features=train.features[:, first:]), penalty)
+    better = choose_better(measurement.profile)
+    first = 0 if better.stage == ALL_STAGES else features.groups[-1].start
+    head = solve(replace(train, features=train.features[:, first:]), better.penalty)
     answers = head.logits(judges.features[:, first:]).argmax(axis=1)
     return (answers == judges.labels).astype(float)
 
