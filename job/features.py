@@ -1,6 +1,6 @@
-"""The frozen part of a network runs once per image: its activations are kept on disk.
+"""What is computed of images once, and kept on disk: activations of frozen networks, and pixels.
 
-They are kept by the content of the image, in a folder that is named by what else decides them.
+It is kept by the content of the image, in a folder that is named by what else decides it.
 """
 
 import logging
@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from job.audit import Example
-from job.batches import EVALUATION_BATCH, Feed
+from job.batches import EVALUATION_BATCH, Feed, convert_pixels
 from job.identity import digest, digest_code
 from job.images import DECODER
 from job.kept_rows import KeptRows, RowStore
@@ -62,7 +62,7 @@ class FrozenNetwork:
 
 @dataclass(frozen=True, slots=True)
 class FeatureCache:
-    """Activations on this disk.
+    """Activations and pixels on this disk.
 
     Attributes:
         folder: where the arrays are kept.
@@ -122,14 +122,56 @@ class FeatureCache:
 
         return _complete_rows(store, names, compute, telemetry)
 
+    def load_pixels(
+        self,
+        pixel_type: np.dtype[Any],
+        machine: str,
+        feed: Feed,
+        examples: Sequence[Example],
+        telemetry: Telemetry,
+    ) -> KeptRows:
+        """Load decoded images [n, size, size, 3]. New ones are decoded first.
+
+        Args:
+            pixel_type: float32, or uint8 for whole levels.
+            machine: which may decide their last bits.
+            feed: knows size and fit.
+            examples: the images, of which there is at least one.
+            telemetry: hears of the progress.
+
+        Raises:
+            SettingsError: as `load`.
+        """
+        identity = ["pixels", str(pixel_type), machine, *_identify_pixels(feed)]
+        shape = (feed.image_size, feed.image_size, 3)
+        store = RowStore(self.folder / digest(identity), shape, pixel_type)
+
+        def compute(places: Sequence[int]) -> Iterator[np.ndarray]:
+            left = len(places)
+            for pixels in feed.load_images([examples[place] for place in places]):
+                yield convert_pixels(pixels, pixel_type).numpy()[:left]
+                left -= EVALUATION_BATCH
+
+        return _complete_rows(store, [example.sha256 for example in examples], compute, telemetry)
+
     def _open_store(self, network: FrozenNetwork, identity: Sequence[Any]) -> RowStore:
         return RowStore(self.folder / digest(identity), network.shape, network.dtype)
 
 
+def count_pixel_bytes(pixel_type: np.dtype[Any], feed: Feed, images: int) -> int:
+    """The size of so many decoded images."""
+    return images * feed.image_size**2 * 3 * pixel_type.itemsize
+
+
 def _identify_activations(network: FrozenNetwork, feed: Feed) -> list[Any]:
     """What decides the bytes of the activations of images as they are, besides the images."""
+    return [network.key, *_identify_pixels(feed)]
+
+
+def _identify_pixels(feed: Feed) -> list[Any]:
+    """What decides the pixels of images, besides the images and the machine."""
     versions = [DECODER, tf.__version__, keras.__version__, digest_code()]
-    return [network.key, feed.image_size, feed.image_fit, versions]
+    return [feed.image_size, feed.image_fit, versions]
 
 
 def _complete_rows(

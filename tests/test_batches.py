@@ -14,7 +14,8 @@ from PIL import Image
 from job import batches
 from job.audit import Example, Splits
 from job.batches import EVALUATION_BATCH, Feed, Rows
-from job.images.augmentation import augment, seed_view, shorten_digest
+from job.batches import feed as feeding
+from job.images.augmentation import augment, draw_changes, draw_views
 from job.settings import TrainingSettings
 
 SIZE = 16
@@ -64,6 +65,14 @@ def load_epoch(
     return feed.load_epochs(epoch, start, features).take(feed.steps - start)
 
 
+def count_shared_pairs(one: np.ndarray, other: np.ndarray, batch: int) -> float:
+    """The share of pairs of a batch that are in one batch of another epoch again."""
+    batches = np.argsort(one) // batch, np.argsort(other) // batch
+    first, second = (each[:, None] == each for each in batches)
+    upper = np.triu(np.ones_like(first), 1)
+    return float((first & second & upper).sum() / (first & upper).sum())
+
+
 def taken(dataset: tf.data.Dataset) -> list[tuple[np.ndarray, ...]]:
     return [tuple(part.numpy() for part in batch) for batch in dataset]
 
@@ -73,6 +82,15 @@ def test_the_order_is_a_permutation_and_depends_on_seed_and_epoch_alone(feed: Fe
     assert all(sorted(order) == list(range(14)) for order in orders)
     assert len({tuple(order) for order in orders}) == 3
     assert (feed.shuffle(0) == replace(feed).shuffle(0)).all()
+
+
+def test_images_of_a_batch_meet_again_in_the_next_epoch_by_chance_alone(feed: Feed) -> None:
+    (image,) = feed.splits.train[:1]
+    many = replace(feed, splits=replace(feed.splits, train=(image,) * 1000))
+    orders = [many.shuffle(epoch) for epoch in range(4)]
+    for one, other in itertools.pairwise(orders):
+        # 10 of 1,000 images in a batch: 9 of 999 others are expected in it again.
+        assert count_shared_pairs(one, other, 10) == pytest.approx(0.009, abs=0.006)
 
 
 def test_an_epoch_shows_every_image_once_and_fills_up_with_weight_0(feed: Feed) -> None:
@@ -162,7 +180,7 @@ def test_few_images_are_the_bytes_that_they_are_among_many(
     # More than one batch.
     examples = (examples * EVALUATION_BATCH)[: EVALUATION_BATCH + 3]
     few = np.concatenate([batch.numpy() for batch in feed.load_images(examples)])
-    monkeypatch.setattr(batches, "FEW_IMAGES", 0)
+    monkeypatch.setattr(feeding, "FEW_IMAGES", 0)
     many = np.concatenate([batch.numpy() for batch in feed.load_images(examples)])
     assert few.shape == (2 * EVALUATION_BATCH, SIZE, SIZE, 3)
     assert few.tobytes() == many.tobytes()
@@ -181,30 +199,85 @@ def test_smoothed_targets_sum_to_1(feed: Feed) -> None:
     np.testing.assert_allclose(targets, [[0.8, 0.1, 0.1], [0.1, 0.1, 0.8]], atol=1e-6)
 
 
-def draw_augmented() -> list[np.ndarray]:
-    noise = np.random.default_rng(0).choice([0.0, 255.0], (SIZE, SIZE, 3)).astype(np.float32)
-    return [augment(noise, tf.constant([1, seed], tf.int64)).numpy() for seed in range(20)]
+@pytest.mark.parametrize("augmentation", ["none", "light"])
+def test_kept_pixels_are_seen_as_decoded_ones(feed: Feed, augmentation: str) -> None:
+    feed = replace(feed, augmentation=augmentation)
+    images = np.concatenate([batch.numpy() for batch in feed.load_images(feed.splits.train)])
+    pixels = batches.convert_pixels(tf.constant(images[:14]), feed.pixel_type).numpy()
+    assert pixels.dtype == feed.pixel_type
+    live = taken(feed.load_epochs(1, 2).take(6))
+    kept = taken(feed.load_epochs(1, 2, pixels=pixels).take(6))
+    for one, other in zip(live, kept, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def draw_augmented(seed: int) -> np.ndarray:
+    noise = np.random.default_rng(0).integers(0, 256, (SIZE, SIZE, 3), np.uint8)
+    return augment(np.array([noise] * 20), draw_changes([seed], 20)).numpy()
 
 
 def test_augmentation_is_deterministic_in_its_seed() -> None:
     # TensorFlow optimizes a small function only after about 80 calls: the bits must not change.
-    first = draw_augmented()
-    for _ in range(9):
-        assert all(map(np.array_equal, draw_augmented(), first))
+    first = draw_augmented(1)
+    for _ in range(90):
+        assert np.array_equal(draw_augmented(1), first)
 
 
 def test_augmentation_differs_by_its_seed_and_stays_between_0_and_255() -> None:
-    results = draw_augmented()
-    assert min(result.min() for result in results) >= 0
-    assert max(result.max() for result in results) <= 255
-    assert len({result.tobytes() for result in results}) == 20
+    results = np.concatenate([draw_augmented(1), draw_augmented(2)])
+    assert results.min() >= 0
+    assert results.max() <= 255
+    assert len({result.tobytes() for result in results}) == 40
+
+
+def test_an_image_is_changed_alike_in_whole_levels_and_in_floats() -> None:
+    levels = np.random.default_rng(0).integers(0, 256, (3, SIZE, SIZE, 3), np.uint8)
+    changes = draw_changes([1], 3)
+    assert np.array_equal(augment(levels, changes), augment(levels.astype(np.float32), changes))
+
+
+def test_augmentation_mirrors_moves_and_recolours_within_its_bounds() -> None:
+    """Seen on pictures whose pixels say where they come from: red is the column, green the row."""
+    count, size = 200, 101
+    place = np.arange(size, dtype=np.float32)
+    picture = np.stack([*np.meshgrid(place, place), np.full((size, size), 50)], axis=-1)
+    changes = draw_changes([1], count)
+    # Without the change of colours: the matrix that changes nothing.
+    changes[:, 4:] = [*np.eye(3).ravel(), 0]
+    seen = augment(np.array([picture] * count, np.float32), changes).numpy()
+    # The middle is never moved out of sight, and neighbours in it tell mirroring and zoom.
+    middle, span = size // 2, 20
+    columns = seen[:, middle, middle + span, 0] - seen[:, middle, middle - span, 0]
+    rows = seen[:, middle + span, middle, 1] - seen[:, middle - span, middle, 1]
+    assert 0.35 < (columns < 0).mean() < 0.65
+    np.testing.assert_allclose(np.abs(columns), rows, atol=0.01)
+    zooms = rows / (2 * span)
+    assert zooms.min() == pytest.approx(0.9, abs=0.01)
+    assert zooms.max() == pytest.approx(1.1, abs=0.01)
+    shifts = (seen[:, middle, middle, :2] - middle) / (size - 1)
+    np.testing.assert_allclose([shifts.min(), shifts.max()], [-0.1, 0.1], atol=0.01)
+
+
+def test_augmentation_changes_brightness_then_contrast_then_saturation() -> None:
+    draws = np.random.default_rng([1]).random((8, 7), np.float32)[:, 4:, None, None]
+    brightness, contrast, saturation = (draws * [[[0.2]], [[0.2]], [[0.4]]]).swapaxes(0, 1)
+    # In the middle of the range, where nothing is clipped.
+    colours = np.random.default_rng(0).uniform(110, 140, (8, 4, 4, 3)).astype(np.float32)
+    expected = (colours * (0.9 + brightness[..., None]) - 127.5) * (0.9 + contrast[..., None])
+    expected += 127.5
+    grey = tf.image.rgb_to_grayscale(expected)
+    expected = grey + (expected - grey) * (0.8 + saturation[..., None])
+    changes = draw_changes([1], 8)
+    # The whole image, where it is.
+    changes[:, :4] = [0, 0, 1, 1]
+    np.testing.assert_allclose(augment(colours, changes), expected, atol=1e-3)
 
 
 def test_a_view_depends_on_the_seed_the_content_and_its_number() -> None:
-    contents = [shorten_digest(digest * 64) for digest in ("0", "f")]
-    numbers = itertools.product((1, 2), contents, (0, 1))
-    seeds = [seed_view(*map(tf.constant, each, 3 * [tf.int64])) for each in numbers]
-    assert len({seed.numpy().tobytes() for seed in seeds}) == 2 * 2 * 2
+    digests = ["0" * 64, "f" * 64]
+    views = [draw_views(seed, digests, view) for seed in (1, 2) for view in (0, 1)]
+    assert len({changes.tobytes() for view in views for changes in view}) == 2 * 2 * 2
+    assert np.array_equal(draw_views(1, digests[::-1], 0)[::-1], views[0])
 
 
 def test_the_feed_takes_its_part_of_the_settings(splits: Splits) -> None:

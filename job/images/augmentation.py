@@ -1,65 +1,96 @@
-"""Random changes of the images that training sees, each a function of a seed."""
+"""Random changes of the images that training sees.
 
+They are drawn by NumPy, as the box and the colours of each image. So TensorFlow has only linear
+operations left to do on whole batches.
+"""
+
+from collections.abc import Iterable
+
+import numpy as np
 import tensorflow as tf
 
 from job.images.fitting import WHITE
 
-# One number per random op, so that no two ops share a stream.
-FLIP, PLACE, BRIGHTNESS, CONTRAST, SATURATION = range(5)
+# What is drawn for each sight of an image: flip, zoom, shifts down and to the right, brightness,
+# contrast, saturation.
+DRAWS = 7
+# What says how an image is changed: a box (4), a matrix (3 x 3) and an offset for its colours.
+CHANGES = 4 + 9 + 1
+# What grey takes of red, green and blue, as in `tf.image.rgb_to_grayscale`.
+LUMA = np.array([0.2989, 0.587, 0.114], np.float32)
+MID_GREY = WHITE / 2
+
+
+def draw_changes(entropy: list[int], count: int) -> np.ndarray:
+    """Draw the changes of so many sights: float32 [count, CHANGES], for `augment`.
+
+    Args:
+        entropy: numbers from 0. Other numbers give changes that have nothing to do with these.
+        count: of the sights.
+    """
+    draws = np.random.default_rng(entropy).random((count, DRAWS), np.float32)
+    return _describe_changes(draws)
+
+
+def draw_views(seed: int, digests: Iterable[str], view: int) -> np.ndarray:
+    """Draw the changes of one view of images: float32 [n, CHANGES], for `augment`.
+
+    A view depends on the content of the image and not on its row: it stays the same when other
+    images come or go.
+
+    Args:
+        seed: of the run.
+        digests: the SHA-256 of the images, in hexadecimal digits.
+        view: its number.
+    """
+    draws = []
+    for sha256 in digests:
+        generator = np.random.default_rng([seed, int(sha256, 16), view])
+        draws.append(generator.random(DRAWS, np.float32))
+    return _describe_changes(np.array(draws))
 
 
 # A function of its own is traced once. tf.data would trace it again for every data set.
 @tf.function(autograph=False)
-def augment(pixels: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """Flip, shift and zoom by a tenth, recolour a little; deterministic in `seed`.
+def augment(pixels: tf.Tensor, changes: tf.Tensor) -> tf.Tensor:
+    """Flip, shift and zoom by a tenth, recolour a little.
 
     Args:
-        pixels: float32 [size, size, 3] in 0..255.
-        seed: int64 [2].
+        pixels: uint8 or float32 [n, size, size, 3], 0 to 255.
+        changes: float32 [n, CHANGES], as `draw_changes` gives them.
+
+    Returns:
+        float32 [n, size, size, 3], 0 to 255.
     """
-
-    def draw_uniform(op: int, low: float, high: float, shape: tuple[int, ...] = ()) -> tf.Tensor:
-        op_seed = tf.random.fold_in(seed, op)
-        return tf.random.stateless_uniform(shape, op_seed, low, high)
-
-    is_flipped = draw_uniform(FLIP, 0, 1) < 0.5
-    flipped = tf.reverse(pixels, [1])
-    pixels = tf.where(is_flipped, flipped, pixels)
-
-    zoom, down, right = tf.unstack(draw_uniform(PLACE, -0.1, 0.1, (3,)))
-    # Differences, not sums of three terms: TensorFlow optimizes a small function only after some
-    # dozens of calls, and then adds three terms in another order. The last bits of the pixels would
-    # change in the middle of a run.
-    low, high = zoom / 2, -1 - zoom / 2
-    box = tf.stack([down - low, right - low, down - high, right - high])
-    size = tf.shape(pixels)[:2]
-    moved = tf.image.crop_and_resize(pixels[None], box[None], [0], size, extrapolation_value=WHITE)
-    pixels = moved[0] * draw_uniform(BRIGHTNESS, 0.9, 1.1)
-
-    # Around mid-grey: the mean that adjust_contrast takes is a sum whose last bits vary with the
-    # threads.
-    grey_level = WHITE / 2
-    contrast = draw_uniform(CONTRAST, 0.9, 1.1)
-    pixels = (pixels - grey_level) * contrast + grey_level
-
-    grey = tf.image.rgb_to_grayscale(pixels)
-    saturation = draw_uniform(SATURATION, 0.8, 1.2)
-    pixels = grey + (pixels - grey) * saturation
-    return tf.clip_by_value(pixels, 0.0, WHITE)
+    boxes, colours, offsets = tf.split(changes, [4, 9, 1], axis=1)
+    count, size = tf.shape(pixels)[0], tf.shape(pixels)[1]
+    moved = tf.image.crop_and_resize(
+        pixels, boxes, tf.range(count), [size, size], extrapolation_value=WHITE
+    )
+    rows = tf.reshape(moved, [count, size * size, 3])
+    recoloured = tf.matmul(rows, tf.reshape(colours, [count, 3, 3])) + offsets[:, None]
+    clipped = tf.clip_by_value(recoloured, 0.0, WHITE)
+    return tf.ensure_shape(tf.reshape(clipped, tf.shape(pixels)), pixels.shape)
 
 
-def shorten_digest(sha256: str) -> int:
-    """A number for the content of an image, which fits into an int64."""
-    return int(sha256[:15], 16)
+def _describe_changes(draws: np.ndarray) -> np.ndarray:
+    """Uniform numbers float32 [n, DRAWS] in [0, 1) -> float32 [n, CHANGES]."""
+    flips, zooms, downs, rights = draws[:, 0], *(0.2 * draws[:, 1:4] - 0.1).T
+    brightness, contrast, saturation = (draws[:, 4:] * [0.2, 0.2, 0.4] + [0.9, 0.9, 0.8]).T
 
+    top, bottom = downs - zooms / 2, downs + 1 + zooms / 2
+    left, right = rights - zooms / 2, rights + 1 + zooms / 2
+    # The box of a mirrored image has its left edge on the right.
+    is_flipped = flips < 0.5
+    edges = np.where(is_flipped, right, left), np.where(is_flipped, left, right)
+    boxes = np.stack([top, edges[0], bottom, edges[1]], axis=1)
 
-def seed_view(seed: tf.Tensor, content: tf.Tensor, view: tf.Tensor) -> tf.Tensor:
-    """Derive the seed of one view of an image: int64 [2], for `augment`.
+    # Contrast is the distance from mid-grey. That from the mean of the image would need a sum whose
+    # last bits vary with the threads. Saturation is the distance of a pixel from its own grey.
+    own, shared = saturation[:, None, None], 1 - saturation[:, None, None]
+    scale = (brightness * contrast)[:, None, None]
+    colours = scale * (own * np.eye(3) + shared * LUMA[:, None])
+    offsets = MID_GREY * (1 - contrast) * (saturation + (1 - saturation) * LUMA.sum())
 
-    Args:
-        seed: of the run, int64.
-        content: as `shorten_digest` gives it, int64. Not the row of the image: a view stays the
-            same when other images come or go.
-        view: its number, int64.
-    """
-    return tf.random.fold_in(tf.stack([seed, content]), view)
+    parts = [boxes, colours.reshape(-1, 9), offsets[:, None]]
+    return np.concatenate(parts, axis=1).astype(np.float32)

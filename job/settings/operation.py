@@ -15,7 +15,7 @@ class CacheSettings(Group):
 
     # The default is validated too, since it has to be expanded like any other value.
     dir: LocalFolder = runs(Path("~/.cache/graft"), validate_default=True)
-    """Folder for images, weights and features, all kept by content digest."""
+    """Folder for images, weights, features and decoded images, all kept by content digest."""
     limit: int | None = runs(None, gt=0)
     """Bytes that the cache may take. Empty is the free space of the disk. The chart sets it below
     the size of the volume."""

@@ -1,57 +1,50 @@
 """What enters the network of a stage: images, or activations that are kept."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from job.audit import Example
 from job.batches import EVALUATION_BATCH, Feed, Rows, pad_rows
-from job.features import FrozenNetwork
+from job.features import FrozenNetwork, count_pixel_bytes
 from job.training.context import TrainingContext
 from job.training.network import StageNetwork
 from job.workers import Shard
 
-# Validation images that fit into so much memory are decoded once. A new pass over images costs a
-# third of a second, whatever their number, and the weights of an epoch are judged often.
-MOST_DECODED_BYTES = 2**27
+PLAIN = np.dtype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageInputs:
-    """Training images, decoded for every step, and validation images.
+    """Training and validation images.
 
     Attributes:
         feed: the images.
         shard: what this worker takes of them.
-        decoded: batches of validation images float32 [batch, size, size, 3] by number, where all
-            of them fit into memory.
+        train: `feed.pixel_type` [n, size, size, 3]: the training images, decoded. None: they are
+            decoded in every epoch.
+        val: float32 [n, size, size, 3]: the validation images. None: they are decoded each time.
     """
 
     feed: Feed
     shard: Shard
-    decoded: dict[int, tf.Tensor] = field(default_factory=dict)
+    train: Rows | None = None
+    val: Rows | None = None
 
     def load_epochs(self, epoch: int, start: int) -> tf.data.Dataset:
         """Training batches from a step of an epoch on, without an end.
 
         There is one for each device of this worker.
         """
-        return self.feed.load_epochs(epoch, start, shard=self.shard)
+        return self.feed.load_epochs(epoch, start, pixels=self.train, shard=self.shard)
 
-    def load_validation(self, numbers: range) -> Iterable[tf.Tensor]:
+    def load_validation(self, numbers: range) -> Iterable[tf.Tensor | np.ndarray]:
         """Some of the batches that the validation images are divided into, by number."""
-        if not self.decoded.keys() >= set(numbers):
-            batches = self._decode_validation(numbers)
-            side = self.feed.image_size
-            size = len(numbers) * EVALUATION_BATCH * side * side * 3 * tf.float32.size
-            if size > MOST_DECODED_BYTES:
-                return batches
-            self.decoded.update(zip(numbers, batches, strict=True))
-        return [self.decoded[number] for number in numbers]
-
-    def _decode_validation(self, numbers: range) -> tf.data.Dataset:
+        if self.val is not None:
+            return _read_batches(self.val, numbers)
         chosen: list[Example] = []
         for number in numbers:
             first = number * EVALUATION_BATCH
@@ -78,17 +71,11 @@ class KeptInputs:
 
     def load_epochs(self, epoch: int, start: int) -> tf.data.Dataset:
         """As `ImageInputs.load_epochs`."""
-        return self.feed.load_epochs(epoch, start, self.train, self.shard)
+        return self.feed.load_epochs(epoch, start, features=self.train, shard=self.shard)
 
     def load_validation(self, numbers: range) -> Iterator[np.ndarray]:
         """As `ImageInputs.load_validation`."""
-        for number in numbers:
-            first = number * EVALUATION_BATCH
-            last = first + EVALUATION_BATCH
-            # From the disk into memory, a batch at a time.
-            rows = np.asarray(self.val[first:last])
-            # Every batch has one size: another size would give other last bits.
-            yield pad_rows(rows, EVALUATION_BATCH)
+        return _read_batches(self.val, numbers)
 
 
 StageInputs = ImageInputs | KeptInputs
@@ -96,19 +83,42 @@ StageInputs = ImageInputs | KeptInputs
 
 def load_inputs(network: StageNetwork, feed: Feed, context: TrainingContext) -> StageInputs:
     """Load what enters a network: activations where they are kept, else images."""
-    if network.kept is None:
-        return ImageInputs(feed, _find_shard(context))
-    return keep_activations(network.kept, network.kept_views, feed, context)
+    if network.kept is not None:
+        return keep_activations(network.kept, network.kept_views, feed, context)
+    return keep_pixels(feed, context)
 
 
 def imitate_inputs(network: StageNetwork, feed: Feed, context: TrainingContext) -> StageInputs:
-    """The same with zeros in the place of kept activations: to time steps, none is computed."""
+    """The same to time steps: zeros in the place of kept activations, and no image is kept."""
     if network.kept is None:
-        return load_inputs(network, feed, context)
+        return ImageInputs(feed, _find_shard(context))
     # One number stands for all rows, which take no memory until a batch is copied.
     zero = np.zeros((), network.kept.dtype)
     train = np.broadcast_to(zero, (len(feed.splits.train), *network.kept.shape))
     return KeptInputs(feed=feed, shard=_find_shard(context), train=train, val=train)
+
+
+def keep_pixels(feed: Feed, context: TrainingContext) -> ImageInputs:
+    """Decode what will be seen again and fits into the cache. The other images are decoded live.
+
+    What is seen does not depend on it.
+    """
+    inputs = ImageInputs(feed, _find_shard(context))
+    train, val = feed.splits.train, feed.splits.val
+    free = context.cache.limit
+
+    def load(pixel_type: np.dtype[Any], examples: Sequence[Example]) -> Rows:
+        machine = context.workers.fingerprint
+        return context.cache.load_pixels(pixel_type, machine, feed, examples, context.telemetry)
+
+    size = count_pixel_bytes(feed.pixel_type, feed, len(train))
+    # In an epoch a worker sees its part of the images. All of them are decoded to be kept.
+    if context.settings.epochs > context.workers.count and size <= free:
+        free -= size
+        inputs = replace(inputs, train=load(feed.pixel_type, train))
+    if count_pixel_bytes(PLAIN, feed, len(val)) <= free:
+        inputs = replace(inputs, val=load(PLAIN, val))
+    return inputs
 
 
 def keep_activations(
@@ -131,6 +141,15 @@ def keep_activations(
         train_rows = rows.select(slice(len(train)))
         val_rows = rows.select(slice(len(train), None))
     return KeptInputs(feed=feed, shard=_find_shard(context), train=train_rows, val=val_rows)
+
+
+def _read_batches(rows: Rows, numbers: range) -> Iterator[np.ndarray]:
+    """Batches of `EVALUATION_BATCH` rows by number, from the disk into memory one at a time."""
+    for number in numbers:
+        first = number * EVALUATION_BATCH
+        batch = np.asarray(rows[first : first + EVALUATION_BATCH])
+        # Every batch has one size: another size would give other last bits.
+        yield pad_rows(batch, EVALUATION_BATCH)
 
 
 def _find_shard(context: TrainingContext) -> Shard:

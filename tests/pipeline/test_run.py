@@ -193,13 +193,13 @@ def test_predictions_agree_with_the_report(
 
     ended = graft("predict", released.model.as_uri(), *tested, str(broken), "--json", "--top", "2")
 
+    assert ended.code == 3, ended.err
     rows = {row["image"]: row for row in map(json.loads, ended.out.splitlines())}
     right = [
         max(rows[path]["top"], key=rows[path]["top"].get) == label for path, label in tested.items()
     ]
     assert sum(right) / len(right) == pytest.approx(released.manifest["scores"]["accuracy"])
     assert all(len(rows[path]["top"]) == 2 for path in tested)
-    assert ended.code == 3
     assert "decodes" in rows[str(broken)]["error"]
 
 

@@ -26,7 +26,7 @@ from job.telemetry import (
 from job.training import Fitted, TrainingContext, loop
 from job.training.step import TrainStep, build_train_step
 from job.training.work import JUDGEMENTS
-from job.workers import WHOLE, Shard, Stop
+from job.workers import Stop
 from tests.training.conftest import build_classifier, build_context, build_feed, build_plan
 
 
@@ -226,9 +226,7 @@ def test_a_run_resumed_on_another_machine_says_that_it_is_not_exact(
 class Poisoned(Feed):
     """One step of the second epoch has a weight that is not a number."""
 
-    def load_epochs(
-        self, epoch: int, start: int = 0, features: Any = None, shard: Shard = WHOLE
-    ) -> tf.data.Dataset:
+    def load_epochs(self, epoch: int, start: int = 0, *rows: Any, **more: Any) -> tf.data.Dataset:
         first = epoch * self.steps + start
 
         def poison(number: tf.Tensor, batch: tuple[Any, ...]) -> tuple[Any, ...]:
@@ -236,7 +234,7 @@ class Poisoned(Feed):
             is_poisoned = first + number == self.steps + 2
             return inputs, targets, weights * tf.where(is_poisoned, np.nan, 1.0)
 
-        return super().load_epochs(epoch, start, features, shard).enumerate().map(poison)
+        return super().load_epochs(epoch, start, *rows, **more).enumerate().map(poison)
 
 
 def poisoned(batches: Feed) -> Feed:

@@ -20,13 +20,20 @@ def prepare_same(place: Workplace) -> Sides:
     return Sides(work, work)
 
 
-def prepare_decoding(place: Workplace, augmentation: str) -> Sides:
+def prepare_decoding(place: Workplace, augmentation: str, kept: bool = False) -> Sides:
     """The feed of a training beside the bare decoder, both over several epochs in one pass.
 
     A pass includes what TensorFlow does to its graph, as in a training.
+
+    Args:
+        place: where the pictures are.
+        augmentation: of the feed.
+        kept: whether the images were decoded before, as in all epochs but the first.
     """
+    from job import telemetry
     from job.audit import Example, Splits
     from job.batches import Feed
+    from job.features import FeatureCache
 
     join_devices()
     paths = _list_pictures(place.folder)
@@ -53,8 +60,14 @@ def prepare_decoding(place: Workplace, augmentation: str) -> Sides:
         class_weights="none",
     )
 
+    pixels = None
+    if kept:
+        cache = FeatureCache(place.folder / "features", 10**10)
+        quiet = telemetry.silent()
+        pixels = cache.load_pixels(feed.pixel_type, "bench", feed, examples, quiet)
+
     def load() -> None:
-        for _ in feed.load_epochs(0).take(EPOCHS * feed.steps):
+        for _ in feed.load_epochs(0, pixels=pixels).take(EPOCHS * feed.steps):
             pass
 
     rival = _decode_bare(paths, EPOCHS)

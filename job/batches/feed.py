@@ -10,41 +10,31 @@ divide evenly.
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from job import images
 from job.audit import Example, Splits
-from job.images.augmentation import augment, seed_view, shorten_digest
+from job.batches.loading import PARALLEL_MAP, Rows, convert_pixels, look_up_rows, read_image
+from job.images.augmentation import CHANGES, augment, draw_changes, draw_views
 from job.settings import ImageFit, TrainingSettings
 from job.workers import WHOLE, Shard
 
 EVALUATION_BATCH = 32
-# In parallel, but in order: another order would be another training.
-PARALLEL_MAP: dict[str, Any] = {"num_parallel_calls": tf.data.AUTOTUNE, "deterministic": True}
 BATCHES_AHEAD = 2
 # Up to so many images are loaded without a graph. An image then takes some 10 ms more of one core,
 # and a pass over a data set some 2 s, in which TensorFlow optimizes the decoder's graph.
 FEW_IMAGES = 64
 # More steps than any training has.
 ENDLESS = 2**62
-# Of the devices of one worker: rows and sights int64 [devices, size], targets float32
-# [devices, size, classes], weights float32 [devices, size].
+# What an epoch draws. Each is the last of three numbers that seed a generator, after the seed of
+# the run and the epoch.
+ORDER, SIGHTS = 0, 1
+# Of the devices of one worker: rows int64 [devices, size], changes float32 [devices, size,
+# CHANGES], targets float32 [devices, size, classes], weights float32 [devices, size].
 Step = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
-
-
-class Rows(Protocol):
-    """One row for each image [n, ...]: an array, or something that is read from the disk."""
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...
-
-    @property
-    def dtype(self) -> np.dtype[Any]: ...
-
-    def __getitem__(self, places: Any, /) -> np.ndarray: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,11 +65,19 @@ class Feed:
         # Rounded up: the last batch may be partly filled.
         return -(-len(self.splits.train) // self.batch_size)
 
+    @property
+    def pixel_type(self) -> np.dtype[Any]:
+        """Of the training images before they are augmented.
+
+        Augmentation begins with whole levels, as image files have them. So the pixels that are kept
+        take a quarter of the disk, and look like those that are not.
+        """
+        return np.dtype(np.float32 if self.augmentation == "none" else np.uint8)
+
     def shuffle(self, epoch: int) -> np.ndarray:
         """Draw the permutation of the training images in an epoch: int64 [n]."""
-        # The epoch is the counter and not a part of the key: a resumed run need not replay the
-        # epochs before it.
-        generator = np.random.Generator(np.random.Philox(key=self.seed, counter=epoch))
+        # A generator for each epoch: a resumed run need not replay the epochs before it.
+        generator = np.random.default_rng([self.seed, epoch, ORDER])
         return generator.permutation(len(self.splits.train))
 
     def load_epochs(
@@ -87,6 +85,7 @@ class Feed:
         epoch: int,
         start: int = 0,
         features: Rows | None = None,
+        pixels: Rows | None = None,
         shard: Shard = WHOLE,
     ) -> tf.data.Dataset:
         """Batches (inputs, targets, weights) of an epoch and of all that follow: there is no end.
@@ -100,26 +99,29 @@ class Feed:
             features: [n, ...] in the order of `splits.train`: activations of the frozen part, which
                 take the place of the images. Those of views are [views * n, ...], one view of all
                 images after the other.
+            pixels: `pixel_type` [n, size, size, 3] in the same order: the images, decoded before.
             shard: the rows of each batch that this worker takes. Each of its devices gets a batch.
         """
         devices = shard.workers * shard.devices
         size = -(-self.batch_size // devices)
         own_shape = (shard.devices, size)
         target_shape = (*own_shape, len(self.splits.classes))
-        shapes = (own_shape, own_shape, target_shape, own_shape)
-        # The epoch before is still read while the first steps of the next one are planned.
+        shapes = (own_shape, (*own_shape, CHANGES), target_shape, own_shape)
         labels = collect_labels(self.splits.train)
+        views = 1 if features is None else features.shape[0] // len(labels)
+        # The epoch before is still read while the first steps of the next one are planned.
         plan_epoch = functools.lru_cache(maxsize=2)(lambda epoch: self._plan_epoch(epoch, shard))
 
         def plan_step(number: np.ndarray) -> Step:
-            rows, sights, weights = plan_epoch(int(number) // self.steps)
-            first_row = number % self.steps * shard.devices
-            own = slice(first_row, first_row + shard.devices)
+            epoch, step = divmod(int(number), self.steps)
+            rows, changes, weights = plan_epoch(epoch)
+            own = slice(step * shard.devices, (step + 1) * shard.devices)
             targets = self.smooth_labels(labels[rows[own]])
-            return rows[own], sights[own], targets, weights[own]
+            places = epoch % views * len(labels) + rows[own]
+            return places, changes[own], targets, weights[own]
 
         def call_plan(number: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            dtypes = (tf.int64, tf.int64, tf.float32, tf.float32)
+            dtypes = (tf.int64, tf.float32, tf.float32, tf.float32)
             # Not a generator: with deterministic operations, one that has a state makes TensorFlow
             # load the images one after another.
             found = tf.numpy_function(plan_step, [number], dtypes, stateful=False)
@@ -127,12 +129,12 @@ class Feed:
 
         first = epoch * self.steps + start
         steps = tf.data.Dataset.range(first, ENDLESS).map(call_plan).unbatch()
-        numbers = steps.map(lambda rows, sights, *_: (rows, sights))
+        sights = steps.map(lambda places, changes, *_: (places, changes))
         answers = steps.map(lambda *arrays: arrays[2:])
         if features is None:
-            inputs = self._load_training_images(numbers, size)
+            inputs = self._load_training_images(sights, size, pixels)
         else:
-            inputs = _load_features(numbers, size, features, len(labels))
+            inputs = look_up_rows(sights.map(lambda places, _: places), size, features)
 
         pairs = tf.data.Dataset.zip((inputs, answers))
         batches = pairs.map(lambda batch, answer: (batch, *answer))
@@ -150,7 +152,7 @@ class Feed:
         padded = pad_rows(paths, EVALUATION_BATCH)
 
         def read_plain(path: tf.Tensor) -> tf.Tensor:
-            return _read_image(path, self.image_size, self.image_fit)
+            return read_image(path, self.image_size, self.image_fit)
 
         files = tf.data.Dataset.from_tensor_slices(padded)
         pixels = files.map(read_plain, **PARALLEL_MAP)
@@ -166,8 +168,12 @@ class Feed:
         """
         padded = pad_rows(np.array(places, np.int64), EVALUATION_BATCH)
         views, rows = np.divmod(padded, len(self.splits.train))
-        numbers = tf.data.Dataset.from_tensor_slices((rows, views)).batch(EVALUATION_BATCH)
-        return self._load_training_images(numbers, EVALUATION_BATCH).prefetch(BATCHES_AHEAD)
+        changes = np.empty((len(padded), CHANGES), np.float32)
+        for view in np.unique(views):
+            digests = [self.splits.train[row].sha256 for row in rows[views == view]]
+            changes[views == view] = draw_views(self.seed, digests, view)
+        sights = tf.data.Dataset.from_tensor_slices((rows, changes)).batch(EVALUATION_BATCH)
+        return self._load_training_images(sights, EVALUATION_BATCH).prefetch(BATCHES_AHEAD)
 
     def _load_few_images(self, examples: Sequence[Example]) -> Iterator[tf.Tensor]:
         for first in range(0, len(examples), EVALUATION_BATCH):
@@ -215,8 +221,8 @@ class Feed:
         """What each device of a shard takes in the steps of an epoch.
 
         Returns:
-            (rows, sights, weights), each [steps * devices, size]: the rows of images, the number of
-            each sight among those of all epochs, or that of its view, and the weight of each image.
+            (rows, changes, weights), [steps * devices, size] and [steps * devices, size, CHANGES]:
+            the rows of images, how each image is changed, and the weight of each image.
         """
         places, real = self._place_images(shard.workers * shard.devices)
         order = pad_rows(self.shuffle(epoch), self.batch_size)
@@ -228,30 +234,32 @@ class Feed:
         weights = weights / weights.sum(axis=1, keepdims=True)
         weights = weights.astype(np.float32)
         if self.views:
-            sights = np.full_like(places, epoch % self.views)
+            digests = [example.sha256 for example in self.splits.train]
+            changes = draw_views(self.seed, digests, epoch % self.views)[rows]
         else:
             # Every sight looks different.
-            sights = epoch * self.steps * self.batch_size + places
-        return shard.take(rows), shard.take(sights), shard.take(weights)
+            changes = draw_changes([self.seed, epoch, SIGHTS], self.steps * self.batch_size)[places]
+        return shard.take(rows), shard.take(changes), shard.take(weights)
 
-    def _load_training_images(self, numbers: tf.data.Dataset, size: int) -> tf.data.Dataset:
-        """Batches of `size` images, by the rows and the sights of each batch."""
-        paths = tf.constant([str(example.path) for example in self.splits.train])
-        if self.views:
-            digests = [shorten_digest(example.sha256) for example in self.splits.train]
-            contents = tf.constant(digests, tf.int64)
+    def _load_training_images(
+        self, sights: tf.data.Dataset, size: int, pixels: Rows | None = None
+    ) -> tf.data.Dataset:
+        """Batches of `size` images, by the rows and the changes of each batch."""
+        rows = sights.map(lambda rows, _: rows)
+        if pixels is None:
+            paths = tf.constant([str(example.path) for example in self.splits.train])
 
-        def read_augmented(row: tf.Tensor, sight: tf.Tensor) -> tf.Tensor:
-            pixels = _read_image(tf.gather(paths, row), self.image_size, self.image_fit)
-            if self.augmentation == "none":
-                return pixels
-            seed = tf.constant(self.seed, tf.int64)
-            if self.views:
-                return augment(pixels, seed_view(seed, tf.gather(contents, row), sight))
-            return augment(pixels, tf.stack([seed, sight]))
+            def read_row(row: tf.Tensor) -> tf.Tensor:
+                fitted = read_image(tf.gather(paths, row), self.image_size, self.image_fit)
+                return convert_pixels(fitted, self.pixel_type)
 
-        pixels = numbers.unbatch().map(read_augmented, **PARALLEL_MAP)
-        return pixels.batch(size, drop_remainder=True)
+            loaded = rows.unbatch().map(read_row, **PARALLEL_MAP).batch(size, drop_remainder=True)
+        else:
+            loaded = look_up_rows(rows, size, pixels)
+        if self.augmentation == "none":
+            return loaded
+        changes = sights.map(lambda _, changes: changes)
+        return tf.data.Dataset.zip((loaded, changes)).map(augment, **PARALLEL_MAP)
 
 
 def build_feed(
@@ -289,32 +297,3 @@ def pad_rows(rows: np.ndarray, multiple: int) -> np.ndarray:
     last = rows[-1:]
     padding = np.repeat(last, missing, axis=0)
     return np.concatenate([rows, padding])
-
-
-# A function of its own is traced once. The decoder is large, and tf.data would trace it again in
-# every epoch.
-@tf.function(autograph=False)
-def _read_image(path: tf.Tensor, size: int, fit: ImageFit) -> tf.Tensor:
-    encoded = tf.io.read_file(path)
-    return images.prepare(encoded, size, fit)
-
-
-def _load_features(
-    numbers: tf.data.Dataset, size: int, features: Rows, images: int
-) -> tf.data.Dataset:
-    """Batches of `size` features, by the rows and the sights of each batch."""
-    shape = (size, *features.shape[1:])
-    # 1 for images as they are, which look the same at every sight.
-    views = features.shape[0] // images
-
-    def read_rows(places: np.ndarray) -> np.ndarray:
-        # Features may be on the disk: they are read step by step, never whole.
-        return np.asarray(features[places])
-
-    def look_up(rows: tf.Tensor, sights: tf.Tensor) -> tf.Tensor:
-        places = sights % views * images + rows
-        values = tf.numpy_function(read_rows, [places], features.dtype, stateful=False)
-        # What comes from NumPy has no shape, which the network needs.
-        return tf.ensure_shape(values, shape)
-
-    return numbers.map(look_up, **PARALLEL_MAP)
