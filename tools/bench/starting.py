@@ -3,6 +3,7 @@
 import itertools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 
@@ -16,7 +17,9 @@ TENSORFLOW = (sys.executable, "-c", "import tensorflow")
 FIRST_BATCH = (sys.executable, "-m", "tools.bench.first_batch")
 GUIDE = (sys.executable, "-m", "tools.bench.guide")
 SIDE = 160
-QUICK_PICTURES, FULL_PICTURES = 250, 2_000
+QUICK_PICTURES, FULL_PICTURES, WHOLE_PICTURES = 250, 2_000, 5_000
+# Of the Keras guide, on the frozen backbone and on all of it: what is run, and the whole recipe.
+RUN_EPOCHS, WHOLE_EPOCHS = (2, 2), (20, 10)
 
 
 def prepare_settings_error(_: Workplace) -> Sides:
@@ -41,6 +44,28 @@ def prepare_first_step(place: Workplace) -> Sides:
 def prepare_model(place: Workplace) -> Sides:
     """From nothing to a model on disk, beside two and one epochs of the Keras guide."""
     count = QUICK_PICTURES if place.quick else FULL_PICTURES
+    return _compare_with_guide(place, count, _run_guide)
+
+
+def prepare_whole_guide(place: Workplace) -> Sides:
+    """From nothing to a model on disk, beside the whole recipe of the Keras guide.
+
+    Some epochs of it are run. What the others take is extrapolated from the last one of each stage.
+    """
+    count = QUICK_PICTURES if place.quick else WHOLE_PICTURES
+    return _compare_with_guide(place, count, _extrapolate_guide)
+
+
+def _compare_with_guide(
+    place: Workplace, count: int, rival: Callable[[Path, Path], tuple[Sample, float]]
+) -> Sides:
+    """`graft run` in mode none on so many pictures, beside a rival.
+
+    Args:
+        place: where both work.
+        count: of the pictures.
+        rival: (pictures, folder) -> what it took, and its accuracy.
+    """
     pictures = draw_pictures(place.folder / "pictures", count)
     numbers = itertools.count()
     accuracies: dict[str, list[float]] = {"accuracy": [], "rival's accuracy": []}
@@ -50,7 +75,7 @@ def prepare_model(place: Workplace) -> Sides:
         accuracies[name].append(accuracy)
         notes[name] = fmean(accuracies[name])
 
-    def ours() -> Sample:
+    def take_ours() -> Sample:
         # Each turn begins without a cache.
         folder = place.folder / f"ours-{next(numbers)}"
         result = folder / "result.json"
@@ -65,14 +90,32 @@ def prepare_model(place: Workplace) -> Sides:
         note_accuracy("accuracy", json.loads(result.read_text())["scores"]["accuracy"])
         return sample
 
-    def rival() -> Sample:
+    def take_rival() -> Sample:
         folder = place.folder / f"rival-{next(numbers)}"
         folder.mkdir()
-        sample = time_command((*GUIDE, str(pictures), str(folder), str(SIDE)), name_weights())
-        note_accuracy("rival's accuracy", json.loads((folder / "accuracy.json").read_text()))
+        sample, accuracy = rival(pictures, folder)
+        note_accuracy("rival's accuracy", accuracy)
         return sample
 
-    return Sides(ours, rival, notes)
+    return Sides(take_ours, take_rival, notes)
+
+
+def _run_guide(pictures: Path, folder: Path, *epochs: int) -> tuple[Sample, float]:
+    command = (*GUIDE, str(pictures), str(folder), str(SIDE), *map(str, epochs))
+    sample = time_command(command, name_weights())
+    return sample, json.loads((folder / "guide.json").read_text())["accuracy"]
+
+
+def _extrapolate_guide(pictures: Path, folder: Path) -> tuple[Sample, float]:
+    sample, accuracy = _run_guide(pictures, folder, *RUN_EPOCHS)
+    found = json.loads((folder / "guide.json").read_text())
+    seconds, cpu_seconds = sample.seconds, sample.cpu_seconds
+    # The last epoch of each stage: the first one reads the pictures and builds a graph.
+    for stage, run, whole in zip(("head", "tuning"), RUN_EPOCHS, WHOLE_EPOCHS, strict=True):
+        last, cpu_last = found[stage][-1]
+        seconds += (whole - run) * last
+        cpu_seconds += (whole - run) * cpu_last
+    return Sample(seconds, cpu_seconds), accuracy
 
 
 def _name_run(folder: Path, data: Path) -> dict[str, str]:

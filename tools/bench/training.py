@@ -16,6 +16,7 @@ import numpy as np
 
 from tools import photographs
 from tools.bench.measuring import Sample, Sides, Workplace, join_devices, time_work
+from tools.bench.pictures import draw_pictures
 
 if TYPE_CHECKING:
     from job.batches import Feed, Rows
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 SIDE, BATCH = 128, 32
 GUIDE_EPOCHS = 20
+FULL_PICTURES = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +49,15 @@ def prepare_frozen_stage(place: Workplace) -> Sides:
     from job.batches import collect_labels
     from job.scores import score
 
-    trainee = _load_trainee()
+    pictures = None if place.quick else draw_pictures(place.folder / "pictures", FULL_PICTURES)
+    trainee = _load_trainee(pictures)
     classifier, feed = trainee.classifier, trainee.feed
     truth = {part: collect_labels(getattr(feed.splits, part)) for part in ("train", "test")}
     pixels = {}
     for part, labels in truth.items():
         batches = feed.load_images(getattr(feed.splits, part))
         pixels[part] = np.concatenate([batch.numpy() for batch in batches])[: len(labels)]
-    notes: dict[str, float] = {}
+    notes = {"training images": float(len(feed.splits.train))}
     numbers = itertools.count()
 
     def ours() -> Sample:
@@ -188,7 +191,8 @@ def prepare_checkpoint(place: Workplace) -> Sides:
 
 
 @functools.cache
-def _load_trainee() -> Trainee:
+def _load_trainee(pictures: Path | None = None) -> Trainee:
+    """A trainee on some pictures, or on the photographs."""
     from job import audit, dataset, model, telemetry, weights
     from job.batches import Feed
     from job.catalogue import BACKBONES
@@ -196,7 +200,8 @@ def _load_trainee() -> Trainee:
 
     join_devices()
     quiet = telemetry.silent()
-    images = DatasetSettings(uri=photographs.ensure_photographs().as_uri())
+    folder_of_images = pictures or photographs.ensure_photographs()
+    images = DatasetSettings(uri=folder_of_images.as_uri())
     temporary = tempfile.TemporaryDirectory(prefix="graft-bench-")
     folder = Path(temporary.name)
     data = dataset.fetch(dataset.survey(images), images, CacheSettings(dir=folder), quiet)
