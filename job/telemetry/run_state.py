@@ -116,9 +116,7 @@ class RunState:
                 case Progressed():
                     self._count_progress(event)
                 case WorkForecast():
-                    # What was expected before any work was done.
-                    planned = {**event.seconds, **self._snapshot.planned}
-                    self._change_snapshot(planned=planned)
+                    self._change_snapshot(planned=self._plan_phases(event))
                     seconds = {**self._forecast.seconds, **event.seconds}
                     self._forecast = WorkForecast(seconds, event.races)
                 case FactsFound():
@@ -187,6 +185,12 @@ class RunState:
         waited = phase.waited_seconds + event.waited
         used = phase.used_seconds + event.seconds
         self._put_phase(replace(phase, waited_seconds=waited, used_seconds=used))
+
+    def _plan_phases(self, event: WorkForecast) -> dict[str, float]:
+        """What is expected of each phase. For one that has begun it stays what it was."""
+        begun, expected = self._snapshot.seconds, event.seconds
+        to_come = {phase: expected[phase] for phase in expected if phase not in begun}
+        return {**self._snapshot.planned, **to_come}
 
     def _restore_history(self, event: HistoryRestored) -> None:
         """Take over the history of a checkpoint. What was known of it before is part of it."""

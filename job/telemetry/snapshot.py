@@ -84,7 +84,7 @@ class RunStateSnapshot:
     Times are seconds since 1970. `seconds_left` of the phase and `run_seconds_left` are None until
     they can be estimated. `stage` is the one that is trained by steps now. `solved` is the newest
     solved head, and `scores` are the newest ones of the training, of an epoch or of a head.
-    `planned` is the first forecast: seconds at most, by phase.
+    `planned` is the last forecast before each phase began: seconds at most.
     """
 
     name: str

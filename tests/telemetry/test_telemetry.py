@@ -134,16 +134,18 @@ def test_the_share_of_waiting_for_input_is_that_of_each_phase(state: RunState) -
     assert [phase["input_wait"] for phase in shown] == [None, None, pytest.approx(0.4)]
 
 
-def test_the_first_forecast_is_compared_with_what_phases_took(
+def test_the_last_forecast_before_a_phase_is_compared_with_what_it_took(
     state: RunState, clock: Clock
 ) -> None:
     telemetry = RunTelemetry(state)
-    telemetry.emit(WorkForecast({"dataset": 4.0, "training": 8.0, "release": 1.0}))
-    for phase, seconds in (("dataset", 2.0), ("training", 4.0)):
+    phases = ("measurement", "training", "evaluation")
+    telemetry.emit(WorkForecast({"measurement": 4.0, "training": 80.0, "evaluation": 9.0}))
+    for phase in phases:
         with telemetry.phase(phase):
-            telemetry.emit(WorkForecast({"training": 0.0}))
-            clock.now += seconds
-    expected = {"total": 2.0, "dataset": 2.0, "training": 2.0}
+            # Too late for the phase itself, and it says that nothing is left to train.
+            telemetry.emit(WorkForecast({phase: 1000.0, "training": 0.0, "evaluation": 6.0}))
+            clock.now += 2.0
+    expected = {"total": 2.5, "measurement": 2.0, "evaluation": 3.0}
     assert state.snapshot().forecast_ratio == expected
     telemetry.emit(HistoryRestored(()))
     assert state.snapshot().forecast_ratio == {}
