@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SIDE, BATCH = 128, 32
 GUIDE_EPOCHS = 20
-FULL_PICTURES = 2_000
+FULL_PICTURES = 1_000
 
 
 @dataclass(frozen=True, slots=True)
