@@ -37,6 +37,9 @@ PART_SECONDS = 7 * 24 * 3600
 # In each scratch folder. A folder `graft-…` that somebody made by hand has no such file.
 SCRATCH_LOCK = ".graft-lock"
 
+# What a file takes on a disk is a number of these.
+BLOCK_BYTES = 4096
+
 # What the operating system answers when a volume, a quota or a limit on file sizes is exhausted.
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -200,6 +203,22 @@ def _is_abandoned(path: Path) -> bool:
     with suppress(OSError):
         return time.time() - path.stat().st_mtime > PART_SECONDS
     return False
+
+
+def round_to_blocks(size: int) -> int:
+    """Bytes that a file of this size takes on a disk."""
+    return -(-size // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def count_disk_bytes(folder: Path) -> int:
+    """Bytes that the files below a folder take on a disk. It need not exist."""
+    count = 0
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            # Other processes add and delete files at any time.
+            with suppress(FileNotFoundError):
+                count += round_to_blocks(Path(parent, name).stat().st_size)
+    return count
 
 
 def name_partial(path: Path) -> Path:

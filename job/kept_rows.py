@@ -12,8 +12,9 @@ those that were written is asked once, before rows of it are used.
 
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -84,6 +85,11 @@ class RowStore:
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
 
+    @property
+    def row_bytes(self) -> int:
+        """Size of one row."""
+        return int(np.prod(self.shape)) * self.dtype.itemsize
+
     def find_missing(self, images: Sequence[str]) -> list[int]:
         """Find the first place of each image whose row is not kept yet.
 
@@ -135,6 +141,9 @@ class RowStore:
         Args:
             images: their SHA-256.
         """
+        # The time of the folder says when its rows were used last. It may belong to another user.
+        with suppress(OSError):
+            os.utime(self.folder)
         kept = self._read_index()
         numbers: dict[Path, int] = {}
         shards: list[int] = []

@@ -1,6 +1,8 @@
 """The feature cache: equal bytes warm and cold, named by what decides them, whole or absent."""
 
 import errno
+import os
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
@@ -17,7 +19,9 @@ from job import telemetry
 from job.audit import Example, Splits
 from job.batches import Feed
 from job.errors import SettingsError
-from job.features import FeatureCache, FrozenNetwork
+from job.features import FeatureCache, FrozenNetwork, open_feature_cache
+from job.files import count_disk_bytes
+from job.settings import CacheSettings
 
 SIZE = 16
 Caching = Callable[..., np.ndarray]
@@ -198,3 +202,48 @@ def test_a_full_disk_is_an_error_with_a_cure_and_leaves_nothing(
     with pytest.raises(SettingsError, match="No space left on device"):
         cached()
     assert shards(tmp_path) == []
+
+
+def test_features_that_nobody_has_used_for_a_week_make_room_for_others(
+    cached: Caching, feed: Feed, tmp_path: Path
+) -> None:
+    folders: list[Path] = []
+    for key in ("oldest", "old", "new"):
+        cached(key=key)
+        (folder,) = {shard.parent for shard in shards(tmp_path)} - {*folders}
+        folders.append(folder)
+    oldest, old, new = folders
+    for folder, days in ((oldest, 9), (old, 8), (new, 6)):
+        then = time.time() - days * 24 * 3600
+        os.utime(folder, (then, then))
+    # Three folders fit, and not a fourth one.
+    cache = FeatureCache(tmp_path / "features", 3 * count_disk_bytes(new))
+    frozen = FrozenNetwork(network(), "another")
+    assert cache.fits(frozen, feed)
+    cache.load(frozen, feed, feed.splits.train, telemetry.silent())
+    assert (oldest.exists(), old.exists(), new.exists()) == (False, True, True)
+
+
+def test_features_in_use_are_never_removed_and_leave_no_room(
+    cached: Caching, feed: Feed, tmp_path: Path
+) -> None:
+    cached()
+    (shard,) = shards(tmp_path)
+    then = time.time() - 9 * 24 * 3600
+    os.utime(shard.parent, (then, then))
+    cached()  # uses them again
+    cache = FeatureCache(tmp_path / "features", count_disk_bytes(shard.parent))
+    assert not cache.fits(FrozenNetwork(network(), "other"), feed)
+    assert cache.fits(FrozenNetwork(network(), "key"), feed)
+    cached(key="other")
+    assert shard.exists()
+
+
+def test_features_may_take_half_of_what_images_leave(cached: Caching, tmp_path: Path) -> None:
+    (tmp_path / "objects").mkdir()
+    (tmp_path / "objects/image").write_bytes(bytes(100 * 4096))
+    cached()
+    limited = CacheSettings(dir=tmp_path, limit=300 * 4096)
+    assert open_feature_cache(limited).limit == 100 * 4096
+    assert open_feature_cache(CacheSettings(dir=tmp_path, limit=50 * 4096)).limit == 0
+    assert open_feature_cache(CacheSettings(dir=tmp_path)).limit > 100 * 4096

@@ -6,14 +6,13 @@
     incoming/<n>/             incomplete downloads of the one run that holds `incoming/<n>.lock`
 
 No name here comes from a key. A content is hashed when it enters, and its size is checked at each
-use: an object that was lost or cut short since then is fetched again. Nothing is evicted.
+use: an object that was lost or cut short since then is fetched again. No image is evicted.
 """
 
 import fcntl
 import hashlib
 import itertools
 import json
-import os
 import shutil
 import threading
 import uuid
@@ -24,11 +23,9 @@ from pathlib import Path
 from typing import IO
 
 from job.errors import SettingsError
-from job.files import NO_SPACE, sha256
+from job.files import NO_SPACE, count_disk_bytes, round_to_blocks, sha256
 from job.storage import Entry
 
-# What a file of one byte takes on a disk.
-BLOCK_BYTES = 4096
 CHUNK_BYTES = 1 << 20
 
 
@@ -174,19 +171,14 @@ class DatasetCache:
         Raises:
             SettingsError: with the least `GRAFT_CACHE_LIMIT`, or the space to free.
         """
-        needed = sum(map(_round_to_blocks, sizes)) - arrived
+        needed = sum(map(round_to_blocks, sizes)) - arrived
         if needed <= 0:
             return
         received = f"{what}: {needed:,} more bytes are needed in {self._folder}"
 
         if self._limit is not None:
             # Everything that is cached counts, whichever run or data set it came with.
-            used = 0
-            for folder, _, names in os.walk(self._folder):
-                for name in names:
-                    size = read_size(f"{folder}/{name}")
-                    used += _round_to_blocks(size or 0)
-            least = used + needed
+            least = count_disk_bytes(self._folder) + needed
             if least > self._limit:
                 raise SettingsError(
                     f"{received}, and GRAFT_CACHE_LIMIT={self._limit} does not allow it.",
@@ -211,11 +203,6 @@ def read_size(location: str | Path) -> int | None:
         return Path(location).stat().st_size
     except FileNotFoundError:
         return None
-
-
-def _round_to_blocks(size: int) -> int:
-    """Bytes that a file takes on a disk, which counts in blocks."""
-    return -(-size // BLOCK_BYTES) * BLOCK_BYTES
 
 
 class ContentIndex:

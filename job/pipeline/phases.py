@@ -5,7 +5,6 @@ Imported late: TensorFlow comes with it.
 
 import json
 import logging
-import shutil
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,7 +18,7 @@ from job.audit import Census, Splits
 from job.catalogue import BACKBONES
 from job.context import RunContext
 from job.dataset import Dataset
-from job.features import FeatureCache
+from job.features import open_feature_cache
 from job.model import ClassifierSpec
 from job.pipeline import records
 from job.pipeline.inputs import RunInputs
@@ -145,16 +144,13 @@ def make_training_context(
     """What every stage of the training works with."""
     settings = inputs.settings
     settings.cache.dir.mkdir(parents=True, exist_ok=True)
-    # Features may take half of what is left, so that the images keep theirs.
-    free_bytes = shutil.disk_usage(settings.cache.dir).free
-    limit = min(free_bytes, settings.cache.limit or free_bytes) // 2
     return TrainingContext(
         settings=settings.training,
         gate=settings.gate,
         workers=workers,
         precision=workers.dtype_policy(settings.training.precision),
         checkpoints=inputs.checkpoints,
-        cache=FeatureCache(settings.cache.dir / "features", limit),
+        cache=open_feature_cache(settings.cache),
         telemetry=context.telemetry,
         stop=context.stop,
     )

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from job.audit import Example
 from job.batches import EVALUATION_BATCH, Feed, Rows, pad_rows
-from job.features import FrozenNetwork, count_pixel_bytes
+from job.features import FrozenNetwork
 from job.training.context import TrainingContext
 from job.training.network import StageNetwork
 from job.workers import Shard
@@ -104,21 +104,17 @@ def keep_pixels(feed: Feed, context: TrainingContext) -> ImageInputs:
     What is seen does not depend on it.
     """
     inputs = ImageInputs(feed, _find_shard(context))
-    train, val = feed.splits.train, feed.splits.val
-    free = context.cache.limit
+    cache, machine = context.cache, context.workers.fingerprint
 
-    def load(pixel_type: np.dtype[Any], examples: Sequence[Example]) -> Rows:
-        machine = context.workers.fingerprint
-        return context.cache.load_pixels(pixel_type, machine, feed, examples, context.telemetry)
+    def keep(pixel_type: np.dtype[Any], examples: Sequence[Example]) -> Rows | None:
+        if not cache.fits_pixels(pixel_type, machine, feed, len(examples)):
+            return None
+        return cache.load_pixels(pixel_type, machine, feed, examples, context.telemetry)
 
-    size = count_pixel_bytes(feed.pixel_type, feed, len(train))
     # In an epoch a worker sees its part of the images. All of them are decoded to be kept.
-    if context.settings.epochs > context.workers.count and size <= free:
-        free -= size
-        inputs = replace(inputs, train=load(feed.pixel_type, train))
-    if count_pixel_bytes(PLAIN, feed, len(val)) <= free:
-        inputs = replace(inputs, val=load(PLAIN, val))
-    return inputs
+    if context.settings.epochs > context.workers.count:
+        inputs = replace(inputs, train=keep(feed.pixel_type, feed.splits.train))
+    return replace(inputs, val=keep(PLAIN, feed.splits.val))
 
 
 def keep_activations(

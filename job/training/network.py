@@ -85,8 +85,7 @@ def divide_classifier(
         freed = classifier.top(cut)
         key = name_activations(classifier, trunk, f"cut at {cut.name}", context)
         frozen = FrozenNetwork(trunk, key)
-        images = max(feed.views, 1) * len(feed.splits.train) + len(feed.splits.val)
-        fits = frozen.count_bytes(images) <= context.cache.limit
+        fits = context.cache.fits(frozen, feed, feed.views)
         # Augmented images without a number of views differ in every epoch, and their activations
         # with them.
         if fits and (feed.views or feed.augmentation == "none"):
