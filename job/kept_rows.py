@@ -98,6 +98,10 @@ class RowStore:
         Args:
             images: their SHA-256, or other names without a blank, such as those of their views.
         """
+        # The time of the folder says when its rows were used last. It need not exist, and it may
+        # belong to another user.
+        with suppress(OSError):
+            os.utime(self.folder)
         self._remove_damaged(images)
         kept = self._read_index()
         # A dictionary instead of a set: it keeps the order of the images.
@@ -141,9 +145,6 @@ class RowStore:
         Args:
             images: their SHA-256.
         """
-        # The time of the folder says when its rows were used last. It may belong to another user.
-        with suppress(OSError):
-            os.utime(self.folder)
         kept = self._read_index()
         numbers: dict[Path, int] = {}
         shards: list[int] = []
