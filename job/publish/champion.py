@@ -118,6 +118,12 @@ def is_champion(manifest: Manifest, champion: Champion | None) -> bool:
     return champion is not None and champion.sha256 == manifest.sha256
 
 
+def is_replaced(manifest: Manifest, champion: Champion | None) -> bool:
+    """Whether the champion has taken the place of exactly this manifest."""
+    previous = champion.pointer.get("previous") if champion else None
+    return isinstance(previous, dict) and previous.get("manifest_sha256") == manifest.sha256
+
+
 def write_pointer(
     registry: Store, manifest: Manifest, promotion: Mapping[str, Any], champion: Champion | None
 ) -> None:

@@ -2,11 +2,18 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import uuid4
 
 from job.errors import ReleaseError, SettingsError, StoreConflict, TemporaryError
-from job.publish.champion import MANUAL, Champion, is_champion, read_champion, write_pointer
+from job.publish.champion import (
+    MANUAL,
+    Champion,
+    is_champion,
+    is_replaced,
+    read_champion,
+    write_pointer,
+)
 from job.publish.decision import Decision
 from job.publish.releasing import ATTEMPTS
 from job.publish.verification import verify
@@ -46,7 +53,8 @@ def promote(
         decide_again: decides against another champion, when one came in between.
 
     Returns:
-        the decision that was carried out.
+        the decision that was carried out. Not to promote it, where another worker or attempt has
+        done so, and another champion has taken its place since.
 
     Raises:
         TemporaryError: others kept changing the champion, or deleted the release.
@@ -61,6 +69,10 @@ def promote(
             champion = read_champion(registry)
             if is_champion(manifest, champion):
                 return decision  # The answer to our own write was lost, but not the write.
+            if is_replaced(manifest, champion):
+                # To decide again would undo what a person or a later run has chosen since.
+                reason = "It was promoted meanwhile, and the champion after it stays."
+                return replace(decision, promote=False, reason=reason)
             decision = decide_again(champion)
         except ReleaseError as error:
             raise _explain_deletion(error) from error

@@ -311,6 +311,21 @@ def test_a_run_compares_again_with_a_champion_chosen_by_hand_before_it_writes(
     assert runs.champion == "a"
 
 
+@pytest.mark.parametrize("then", ["choose a", "run c"])
+def test_what_replaced_a_release_that_another_worker_promoted_stays(runs: Runs, then: str) -> None:
+    """Seeds 0, 10 and 11 of the scene `rivals`: the chief, which was late, undid the choice."""
+    runs.run("a")
+    decision = decision_against(publish.read_champion(runs.registry))
+    manifest = runs.cut("b")
+    assert runs.night("b").promoted
+    event, run_id = then.split()
+    getattr(runs, event)(run_id)
+    late = publish.promote(runs.registry, manifest, decision, decision_against)
+    assert not late.promote
+    assert late.reason == "It was promoted meanwhile, and the champion after it stays."
+    assert runs.champion == run_id
+
+
 # --- releases and pointers of an earlier version ---
 
 

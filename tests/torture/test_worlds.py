@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from tools.paths import ROOT
-from tools.torture.plan import EVERY_KIND, SCENES, Plan
+from tools.torture.plan import EVERY_KIND
+from tools.torture.scenes import SCENES, draw_plan
 
 
 def simulate(*options: str, hash_seed: str = "0") -> dict[str, Any]:
@@ -60,7 +61,7 @@ def test_each_kind_of_fault_has_its_line_for_operators() -> None:
 @pytest.mark.parametrize("scene", SCENES)
 def test_a_scene_draws_no_fault_that_operators_do_not_find(scene: str) -> None:
     for seed in range(200):
-        assert {fault.kind for fault in Plan.draw(seed, scene).faults} <= EVERY_KIND
+        assert {fault.kind for fault in draw_plan(seed, scene).faults} <= EVERY_KIND
 
 
 def test_a_run_survives_a_kill_at_any_of_its_first_operations() -> None:

@@ -14,7 +14,7 @@ them. `docs/reference/durability.md` says what is promised and how it is shown.
 - `disk` stands between the processes and the operating system
 - `clock` replaces time and chance
 - `stand_ins` replaces the rooms that need TensorFlow
-- `plan` is what a seed decides
+- `plan` is what a seed decides, and `scenes` draw it
 - `pods` are what happens in a world, `auditor` is what must hold in it
 - `mutants` plants faults in a copy of `job/` and counts which are caught
 - `stores` asks a real store for what Graft needs of it

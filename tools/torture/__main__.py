@@ -13,7 +13,8 @@ from tools.torture import stand_ins
 
 stand_ins.install()
 
-from tools.torture.plan import KINDS_OF_FAULT, SCENES, Plan  # noqa: E402
+from tools.torture.plan import KINDS_OF_FAULT, Plan  # noqa: E402
+from tools.torture.scenes import SCENES, draw_plan  # noqa: E402
 from tools.torture.world import Finding, digest_events, live  # noqa: E402
 
 # A process that was killed, or whose reply was lost, where it publishes, promotes or reads.
@@ -30,7 +31,7 @@ def read_options() -> argparse.Namespace:
         "--sweep", choices=sorted({*KINDS_OF_FAULT}), help="one fault at each operation"
     )
     parser.add_argument("--store", choices=("bucket", "folder"), default="bucket", help="for it")
-    parser.add_argument("--scene", choices=SCENES, default="", help="worlds of one kind alone")
+    parser.add_argument("--scene", choices=[*SCENES], default="", help="worlds of one kind alone")
     parser.add_argument("--seconds", type=float, help="stop after so many seconds")
     parser.add_argument("--cpu-seconds", type=float, help="stop after so many seconds of CPU")
     parser.add_argument("--stop", action="store_true", help="stop after the first violation")
@@ -43,7 +44,7 @@ def live_worlds(options: argparse.Namespace) -> Iterator[tuple[int, Finding]]:
     """Each world that the options ask for, by its seed, as long as there is time."""
     began, cpu = time.perf_counter(), time.process_time()
     for seed in range(options.first, options.first + options.worlds):
-        plan = Plan.draw(seed, options.scene)
+        plan = draw_plan(seed, options.scene)
         if options.sweep:
             plan = Plan.sweep(options.store, seed, options.sweep)
         finding = live(plan)

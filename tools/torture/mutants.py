@@ -182,12 +182,14 @@ MUTANTS = (
         "may share the folder and clear it.\n            self.store.upload(name, "
         "Path(file.name))\n",
         "            pass\n        self.store.upload(name, path)\n",
+        scene="twins",
     ),
     Mutant(
         "state that is gone is an error",
         CHECKPOINT,
         "        except StoreNotFound:\n",
         "        except ZeroDivisionError:\n",
+        scene="twins",
     ),
     Mutant(
         "digest of a state is ignored",
@@ -521,7 +523,7 @@ MUTANTS = (
         PIPELINE,
         '"released", standing.promoted',
         '"released", manifest.won',
-        scene="workers",
+        scene="rivals",
     ),
     Mutant(
         "file is written elsewhere",

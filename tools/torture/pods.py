@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from job import publish, storage
@@ -28,14 +29,14 @@ class Pod:
         act: what it does, in a process of the world.
         judge: looks at how the process ended. Returns whether another attempt is due.
         attempts: how many are left.
-        delay: it begins after so many operations.
+        loses: the cache that is gone before each attempt, if any.
     """
 
     name: str
     act: Callable[[Process], Any]
     judge: Callable[[Process], bool]
     attempts: int = 1
-    delay: int = 0
+    loses: Path | None = None
 
 
 def run_job(process: Process, environment: Mapping[str, str]) -> Result:

@@ -12,6 +12,8 @@ from greenlet import getcurrent, greenlet  # type: ignore[import-untyped]  # it 
 MOST_OPERATIONS = 60_000
 # What hangs is killed after so many, as the deadline of a Job does it.
 HANG_OPERATIONS = 300
+# What pauses goes on after so many. Others can train and release meanwhile.
+PAUSE_OPERATIONS = 500
 
 
 class Killed(BaseException):
@@ -30,12 +32,16 @@ class Fault:
         after: it waits until so many operations of the world are over.
         kind: such as `kill`, `lost` or `enospc`. Only some operations can have it.
         at: a part of the name of the object. Empty for any.
+        on: kinds of operations, such as `PUT`. Empty for any.
+        who: the beginning of the name of the process. Empty for any.
         skip: so many operations that could have it are spared.
     """
 
     after: int = 0
     kind: str
     at: str = ""
+    on: tuple[str, ...] = ()
+    who: str = ""
     skip: int = 0
 
 
@@ -152,18 +158,21 @@ class Scheduler:
         if self.operations > MOST_OPERATIONS:
             raise Stuck(f"{process.name} goes on for ever: {kind} {what}")
         self.points.add(kind)
-        fault = self._take_fault(what, ("kill", "sigterm", "hang", *can))
+        fault = self._take_fault(kind, what, ("kill", "sigterm", "hang", "pause", *can))
         self.events.append(f"{self.operations} {process.name} {kind} {what} {fault}".rstrip())
         if fault:
             process.faults.append(fault)
             self.points.add(f"{kind} {fault}")
+        if fault == "pause":
+            self._do_nothing(process, PAUSE_OPERATIONS)
         if fault == "hang":
-            self._hang_until_killed(process)
+            self._do_nothing(process, HANG_OPERATIONS)
+            self.kill(process)
         if fault == "kill":
             self.kill(process)
         if fault == "sigterm" and process.on_signal:
             process.on_signal()
-        return "" if fault == "sigterm" else fault
+        return "" if fault in ("sigterm", "pause") else fault
 
     def done(self, kind: str, what: str) -> None:
         """The operation of the current process has had its effect."""
@@ -181,21 +190,16 @@ class Scheduler:
         process.alive = False
         raise Killed
 
-    def _hang_until_killed(self, process: Process) -> None:
-        """Do nothing for long, while others go on, and then be killed.
-
-        Raises:
-            Killed: always.
-        """
+    def _do_nothing(self, process: Process, operations: int) -> None:
+        """Let others go on for so many operations, or until none of them can."""
         process.waits = True
-        until = self.operations + HANG_OPERATIONS
+        until = self.operations + operations
         while self.operations < until:
             others = [other for other in self.processes if self._is_ready(other)]
             if not others:
                 break
             self._switch_to(self.random.choice(others))
         process.waits = False
-        self.kill(process)
 
     def wait(self, what: str) -> None:
         """Give way to others, because a lock is held by one of them.
@@ -238,9 +242,12 @@ class Scheduler:
             if not process.alive:
                 raise Killed
 
-    def _take_fault(self, what: str, can: tuple[str, ...]) -> str:
+    def _take_fault(self, kind: str, what: str, can: tuple[str, ...]) -> str:
+        name = self._current.name if self._current else ""
         for place, fault in enumerate(self.faults):
             if fault.after > self.operations or fault.kind not in can or fault.at not in what:
+                continue
+            if (fault.on and kind not in fault.on) or not name.startswith(fault.who):
                 continue
             if fault.skip:
                 self.faults[place] = replace(fault, skip=fault.skip - 1)

@@ -41,6 +41,8 @@ from tools.torture.together import Meeting
 IMAGES = 5
 # Of so many worlds one writes its logs, which takes time.
 LOGGED = 4
+# What the log says of a checkpoint that Graft did not write. In a world nobody else writes any.
+ACCUSATION = "see who can write to"
 # What no output may hold.
 SECRET = "torture-planted-secret-7f3b"
 SECRETS = {
@@ -107,6 +109,8 @@ class World:
         for number, run in enumerate(self.plan.runs):
             delay = self.scheduler.random.randrange(self.plan.spread) * number
             self._add_run(f"run{number}", run, delay=delay, attempts=6)
+            if self.plan.in_turn and run != self.plan.runs[-1]:
+                self.scheduler.run()
         self._add_people()
         try:
             self.scheduler.run()
@@ -171,7 +175,7 @@ class World:
             act=lambda process: pods.run_job(process, environment),
             judge=lambda process: pods.judge_run(process, self.auditor),
             attempts=attempts,
-            delay=delay,
+            loses=None if run.keeps_cache else self.root / "caches" / run.cache,
         )
         self._start(name, delay)
 
@@ -193,6 +197,12 @@ class World:
             self._add_person(f"crowd{number}", deed, delay=self.scheduler.random.randrange(30))
         self.scheduler.run()
         self.auditor.judge_pointer()
+
+    def _let_rivals_act(self) -> None:
+        """Begin once: several workers have released."""
+        for number, deed in enumerate(self.plan.rivals):
+            if f"rival{number}" not in self.pods:
+                self._add_person(f"rival{number}", deed, delay=0)
 
     def _add_person(self, name: str, deed: str, *, delay: int) -> None:
         registry = f"{self.address}/out/pets"
@@ -218,6 +228,8 @@ class World:
     def _start(self, name: str, delay: int) -> None:
         pod = self.pods[name]
         pod.attempts -= 1
+        if pod.loses:
+            shutil.rmtree(pod.loses, ignore_errors=True)
         process = Process(name=f"{name}.{pod.attempts}", work=lambda: None, delay=delay)
         process.work = lambda: pod.act(process)
         self.scheduler.start(process)
@@ -338,6 +350,8 @@ class World:
         if not found:
             return
         name = process.name.partition(".")[0]
+        if self.plan.rivals and key.endswith(MANIFEST) and name.startswith("run1-"):
+            self._let_rivals_act()
         if key.startswith("runs/"):
             self.auditor.look_at_state(kind, key, process, self.seeds.get(name))
         else:
@@ -374,7 +388,7 @@ class World:
             self._judge_damage()
 
     def _judge_secrets(self) -> None:
-        """No object, no file and no line of a log holds a secret."""
+        """No object, no file and no line of a log holds a secret, and no log accuses anybody."""
         secret, report = SECRET.encode(), self.auditor.violations.append
         for key, content in self.bucket.objects.items():
             if secret in content.data or SECRET in str(content.metadata):
@@ -385,6 +399,8 @@ class World:
         for line in self.said:
             if SECRET in line:
                 report(f"the log holds a secret: {line[:100]}")
+            if ACCUSATION in line:
+                report(f"the log blames a writer, and a disk was at fault: {line[:100]}")
 
     def _judge_damage(self) -> None:
         """Who opens or verifies a champion that was damaged in the store is told so."""
