@@ -153,6 +153,13 @@ MUTANTS = (
         scene="crowd",
     ),
     Mutant(
+        "late run undoes what replaced its release",
+        PROMOTION,
+        "            if is_replaced(manifest, champion):\n",
+        "            if False:\n",
+        scene="rivals",
+    ),
+    Mutant(
         "choice by hand is not unique",
         PROMOTION,
         '        "choice": uuid4().hex,\n',

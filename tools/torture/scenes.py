@@ -8,6 +8,7 @@ from tools.torture.scheduler import Fault
 
 # What changes promoted.json, what looks at it, and what deletes releases beside them.
 DEEDS = ("promote", "promote", "promote", "roll back", "roll back", "prune", "read")
+RIVALS = ("promote", "promote", "roll back")
 CHECKPOINTS = "/checkpoints/"
 # The checkpoints in the store, and not those in a cache.
 STATES = "/pets/runs/"
@@ -221,7 +222,7 @@ def _draw_rivals(seed: int, chance: random.Random) -> Plan:
         faults=tuple(faults),
         epochs=1,
         in_turn=True,
-        rivals=("promote",) * chance.choice((1, 1, 2)),
+        rivals=tuple(chance.choice(RIVALS) for _ in range(chance.choice((1, 1, 2)))),
     )
 
 
