@@ -290,6 +290,7 @@ MUTANTS = (
         S3,
         "position, breaks = position + len(piece), 0",
         "breaks = 0",
+        scene="relay",
     ),
     Mutant(
         "listing ends after its first page",
@@ -314,6 +315,7 @@ MUTANTS = (
         "storage/downloading.py",
         "return was_verified or _matches_store(store, key, expected, file)",
         "return True",
+        scene="fetch",
     ),
     Mutant(
         "probe stays",

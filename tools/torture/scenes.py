@@ -13,6 +13,7 @@ CHECKPOINTS = "/checkpoints/"
 # The checkpoints in the store, and not those in a cache.
 STATES = "/pets/runs/"
 PROBE = "graft-probe"
+IMAGE = ".jpg"
 POINTER = "promoted.json"
 # Where a publisher is killed or waits in vain: staged files, the claim, the release, the pointer.
 PUBLISHED = ("/attempts/", "claim.json", "/releases/", "manifest.json", POINTER)
@@ -60,9 +61,9 @@ def _draw_relay(seed: int, chance: random.Random) -> Plan:
     """One long training that is killed again and again where its checkpoints are written."""
     faults: list[Fault] = []
     for _ in range(chance.choice((2, 3, 4))):
-        kind = chance.choice(("kill", "kill", "kill", "rot", "lost", "sigterm"))
-        # Only what is read can be found damaged, and an attempt reads once.
-        most = 2 if kind == "rot" else 16
+        kind = chance.choice(("kill", "kill", "kill", "rot", "cut", "lost", "sigterm"))
+        # Only what is read can be damaged or cut, and an attempt reads once.
+        most = 2 if kind in ("rot", "cut") else 16
         faults.append(Fault(kind=kind, at=CHECKPOINTS, skip=chance.randrange(most)))
     store, interval = chance.choice(("bucket", "folder")), chance.choice((0.0, 0.0, 1.5))
     # On another node the store alone has the checkpoints.
@@ -226,6 +227,32 @@ def _draw_rivals(seed: int, chance: random.Random) -> Plan:
     )
 
 
+def _draw_fetch(seed: int, chance: random.Random) -> Plan:
+    """Runs with empty caches, whose images are cut, wrong or late on their way."""
+    is_shared = chance.random() < 0.5
+    runs = []
+    for number in range(chance.choice((1, 2))):
+        cache = "shared" if is_shared else f"own{number}"
+        runs.append(RunPlan(seed=number, machine="a", cache=cache))
+    # A byte that is wrong twice at one place counts as damage.
+    faults = [Fault(kind="wrong", at=IMAGE, skip=chance.randrange(10))]
+    for _ in range(chance.choice((1, 2, 3))):
+        kind = chance.choice(("cut", "slow", "500", "503", "kill", "sigterm"))
+        faults.append(Fault(kind=kind, at=IMAGE, skip=chance.randrange(20)))
+    return Plan(
+        seed=seed,
+        # Images in a folder are read in place.
+        kind="bucket",
+        runs=tuple(runs),
+        interval=100.0,
+        stickiness=chance.choice((0.0, 0.5, 0.9)),
+        faults=tuple(faults),
+        epochs=1,
+        spread=30,
+        serves=False,
+    )
+
+
 def _draw_settled(seed: int, chance: random.Random) -> Plan:
     """Runs beside each other, on data that nobody changes."""
     return _draw_runs(seed, chance, has_new_data=False)
@@ -248,6 +275,7 @@ SCENES: Mapping[str, Callable[[int, random.Random], Plan]] = {
     "workers": _draw_workers,
     "twins": _draw_twins,
     "rivals": _draw_rivals,
+    "fetch": _draw_fetch,
 }
 
 
