@@ -491,7 +491,7 @@ MUTANTS = (
         RETENTION,
         "    if manifest.run_id in _read_pointed_at(registry):\n",
         "    if False:\n",
-        scene="crowd",
+        scene="prunes",
     ),
     Mutant(
         "files are deleted before the manifest",

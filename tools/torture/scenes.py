@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from tools.torture.plan import KINDS_OF_FAULT, Plan, RunPlan
 from tools.torture.scheduler import Fault
@@ -253,6 +254,21 @@ def _draw_fetch(seed: int, chance: random.Random) -> Plan:
     )
 
 
+def _draw_prunes(seed: int, chance: random.Random) -> Plan:
+    """Releases first, and then deletions that pause while people promote."""
+    runs = []
+    for number in range(4):
+        runs.append(RunPlan(seed=number, machine="a", cache="shared"))
+    on = ("DELETE", "unlink")
+    pause = Fault(kind="pause", at="manifest.json", on=on, skip=chance.choice((0, 0, 1)))
+    return replace(
+        _draw_crowd(seed, chance),
+        runs=tuple(runs),
+        faults=(pause,),
+        crowd=("prune",) * chance.choice((1, 2)) + ("promote",) * chance.choice((2, 3, 4)),
+    )
+
+
 def _draw_settled(seed: int, chance: random.Random) -> Plan:
     """Runs beside each other, on data that nobody changes."""
     return _draw_runs(seed, chance, has_new_data=False)
@@ -276,6 +292,7 @@ SCENES: Mapping[str, Callable[[int, random.Random], Plan]] = {
     "twins": _draw_twins,
     "rivals": _draw_rivals,
     "fetch": _draw_fetch,
+    "prunes": _draw_prunes,
 }
 
 
