@@ -178,7 +178,8 @@ clean: ## Remove what was made here; the cache outside the checkout stays.
 
 # A changed lock makes a new .venv, so that a half-made or hand-changed one never lasts. uv is five times
 # as fast as pip and comes through pip by the lock's own hash. Pip is the fallback where only pip knows
-# which registry to use.
+# which registry to use. Both write byte code: without it, and with PYTHONDONTWRITEBYTECODE, which is usual
+# in containers, each process would compile TensorFlow anew.
 .venv/locked: requirements/dev.txt
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
 	  || { echo "Graft needs Python 3.11, 3.12 or 3.13: make PYTHON=python3.x …" >&2; exit 1; }
@@ -188,7 +189,7 @@ clean: ## Remove what was made here; the cache outside the checkout stays.
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --require-hashes \
 	  --requirement <(awk '/^[a-z]/ { on = /^uv==/ } on' $<)
-	@$(BIN)/uv pip sync --quiet --require-hashes --python $(BIN)/python $< \
+	@$(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes --python $(BIN)/python $< \
 	  || $(BIN)/python -m pip install --quiet --require-hashes --requirement $<
 	@touch $@
 
