@@ -4,14 +4,17 @@ They work on counts per class and never on a dense confusion matrix, so that 20,
 more than their images. A class without images has no recall and is not part of any mean.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_softmax
+from scipy.special import log_softmax, ndtri
 
 Labels = NDArray[np.int64]
+# So many standard deviations on both sides hold 95 % of a normal distribution.
+DEVIATIONS = float(ndtri(0.975))
 
 
 class Tally(NamedTuple):
@@ -92,3 +95,21 @@ def mean(values: NDArray[np.float64]) -> float:
     if not values.size:
         return 0.0
     return float(values.mean())
+
+
+def compute_wilson_interval(hits: int, images: int) -> tuple[float, float]:
+    """Compute the 95 % interval of a share (Wilson 1927).
+
+    Unlike the normal approximation it holds for few images and for shares near 0 and 1.
+    """
+    # By hand, because to import `scipy.stats` takes longer than everything else of SciPy.
+    if images == 0:
+        return 0.0, 1.0
+    share = hits / images
+    squared = DEVIATIONS**2
+    divisor = 2 * (images + squared)
+    centre = (2 * images * share + squared) / divisor
+    spread = DEVIATIONS / divisor * math.sqrt(4 * images * share * (1 - share) + squared)
+    low = 0.0 if hits == 0 else centre - spread
+    high = 1.0 if hits == images else centre + spread
+    return low, high

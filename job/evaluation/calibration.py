@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
-from job.evaluation.scores import Probabilities, compute_wilson_interval
-from job.scores import Labels, log_loss
+from job.evaluation.scores import Probabilities
+from job.scores import Labels, compute_wilson_interval, log_loss
 
 # Bins of confidence, of equal width, as in the paper.
 BINS = 15

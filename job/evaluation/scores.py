@@ -1,14 +1,12 @@
 """Measure how often a model is right: overall, class by class, and against another model."""
 
 from collections.abc import Sequence
-from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
-from job.scores import METRICS, Labels, Tally, mean
+from job.scores import METRICS, Labels, Tally, compute_wilson_interval, mean
 
 Probabilities = NDArray[np.float32]
 
@@ -142,18 +140,6 @@ def compare_paired(
 
 
 # Thousands of classes have few distinct counts.
-@cache
-def compute_wilson_interval(hits: int, images: int) -> tuple[float, float]:
-    """Compute the 95 % interval of a share (Wilson 1927).
-
-    Unlike the normal approximation it holds for few images and for shares near 0 and 1.
-    """
-    if images == 0:
-        return 0.0, 1.0
-    interval = binomtest(hits, images).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
-
-
 def compute_top_k_accuracy(labels: Labels, probabilities: Probabilities, k: int) -> float:
     """Compute how often the true class is among the k classes with the highest probabilities."""
     # As columns, so that each is compared with its whole row.

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from job.linear import FeatureGroup, RotatedTrial, find_best
-from job.scores import Labels, score
+from job.scores import Labels, compute_wilson_interval, score
 
 ALL_STAGES = "all stages"
 # Resamples of the bootstrap. The fixed seed gives equal inputs equal intervals.
@@ -76,8 +75,7 @@ def compute_interval(
     images = len(labels)
     if metric == "accuracy":
         hits = int((logits.argmax(axis=1) == labels).sum())
-        interval = binomtest(hits, images).proportion_ci(0.95, method="wilson")
-        return float(interval.low), float(interval.high)
+        return compute_wilson_interval(hits, images)
     generator = np.random.default_rng(SEED)
     values = np.empty(RESAMPLES)
     for index in range(RESAMPLES):

@@ -2,9 +2,10 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.stats import binomtest
 from sklearn.metrics import (
     accuracy_score,
     balanced_accuracy_score,
@@ -21,8 +22,7 @@ from job.evaluation.calibration import (
     compute_reliability,
     find_abstention_thresholds,
 )
-from job.evaluation.scores import compute_wilson_interval
-from job.scores import METRICS
+from job.scores import METRICS, compute_wilson_interval
 
 
 def one_hot(calls: list[int], width: int) -> NDArray[np.float32]:
@@ -151,6 +151,14 @@ def test_precision_and_recall_of_each_class_have_wilsons_interval() -> None:
     assert (first["precision_low"], first["precision_high"]) == compute_wilson_interval(9, 11)
     assert (second["recall_low"], second["recall_high"]) == compute_wilson_interval(38, 40)
     assert first["recall_high"] - first["recall_low"] > second["recall_high"] - second["recall_low"]
+
+
+@given(hits=st.integers(0, 300), others=st.integers(0, 300))
+def test_the_interval_is_that_of_scipy_bit_by_bit(hits: int, others: int) -> None:
+    images = hits + others
+    assume(images)
+    expected = binomtest(hits, images).proportion_ci(0.95, method="wilson")
+    assert compute_wilson_interval(hits, images) == (expected.low, expected.high)
 
 
 def test_the_interval_is_wilsons() -> None:
