@@ -45,6 +45,7 @@ def entry() -> int:
 
     def work() -> int:
         console.watch_stdout()
+        supervision.leave_out_unused()
         if notes:
             from job import telemetry
 

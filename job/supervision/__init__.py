@@ -13,9 +13,9 @@ Nothing heavy is imported here, for the started process keeps it as long as the 
 
 from job.supervision.copying import LONGEST_LINE
 from job.supervision.ending import KILLED, Ending
-from job.supervision.process import die_with, supervise
+from job.supervision.process import die_with, leave, supervise
 from job.supervision.records import format_record, last_explanations, make_record
-from job.supervision.surroundings import SOURCES, settle_surroundings
+from job.supervision.surroundings import SOURCES, leave_out_unused, settle_surroundings
 
 __all__ = [
     "KILLED",
@@ -25,6 +25,8 @@ __all__ = [
     "die_with",
     "format_record",
     "last_explanations",
+    "leave",
+    "leave_out_unused",
     "make_record",
     "settle_surroundings",
     "supervise",

@@ -1,5 +1,6 @@
 """Two processes: the started one, which watches, and the one that works."""
 
+import atexit
 import ctypes
 import logging
 import mmap
@@ -9,7 +10,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import TracebackType
+from typing import NoReturn
 
 from job.console import escape
 from job.errors import STOP_SIGNALS, Interrupted
@@ -29,8 +32,8 @@ def supervise(
 ) -> int:
     """Do `work` in a process of its own.
 
-    It returns in both processes, each time with the exit code to leave with. Call it before any
-    thread is started. A request to stop (SIGTERM, SIGINT, SIGHUP) reaches the working process
+    It returns in the started process, with the exit code to leave with. Call it before any thread
+    is started. A request to stop (SIGTERM, SIGINT, SIGHUP) reaches the working process
     whenever it comes, and that process never outlives this one. SIGINT after such a request ends it
     at once. Only Linux has what this needs: elsewhere the work is done here.
 
@@ -59,7 +62,7 @@ def supervise(
             # Until the work handles it: a KeyboardInterrupt inside of an import is a traceback.
             signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, WATCHED)
-        return _work_to_end(work, finished)
+        leave(_work_to_end(work, finished))
 
     copier = Copier(*channel.enter_parent())
     copier.start()
@@ -90,6 +93,19 @@ def die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:  # it has died before the call above
         os._exit(1)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process without the interpreter's end, which takes TensorFlow apart for a second.
+
+    What was registered for the end is still done. Threads that run by then are daemons.
+    """
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        # Whoever reads it may be gone.
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(code)
 
 
 def _work_to_end(work: Callable[[], int], finished: mmap.mmap) -> int:

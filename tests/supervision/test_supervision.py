@@ -168,6 +168,20 @@ def test_the_exit_code_passes_through(code: int) -> None:
     assert ended(f"sys.exit({code})")[0] == code
 
 
+def test_what_is_registered_for_the_end_is_done_and_buffered_output_arrives() -> None:
+    process = started("import atexit\nprint('work')\natexit.register(print, 'the end')")
+    out, _ = process.communicate(timeout=SECONDS)
+    assert process.returncode == 0
+    assert out.splitlines() == ["work", "the end"]
+
+
+def test_scikit_learn_is_not_imported_by_keras_and_is_not_missed() -> None:
+    body = "import keras\nlog.info(repr(sys.modules['sklearn']))"
+    code, records = ended(body)
+    assert code == 0
+    assert messages(records, "job") == ["None"]
+
+
 def test_a_crash_of_a_run_leaves_its_last_words_and_a_result_everywhere(tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     environment = os.environ | {"GRAFT_RESULT_PATH": str(path)}
