@@ -1,5 +1,6 @@
 """The exporting process: `python -m job.export FOLDER`. Only `packing` starts it."""
 
+import gc
 import json
 import os
 import sys
@@ -8,6 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from job import supervision
 from job.errors import JobError
 from job.export.packing import SENT, ExportFolder
 from job.export.request import ExportRequest
@@ -18,16 +20,19 @@ def main(folder: Path, sent: threading.Semaphore) -> int:
 
     Args:
         folder: see `ExportFolder`.
-        sent: counts what the run has sent: the variables, then the reference.
+        sent: counts what the run has sent: the request, the variables, then the reference.
     """
+    # It imports TensorFlow, which takes seconds. The run is watched by then.
+    with supervision.import_large_packages():
+        from job.export.writing import FormatWriter
+    # What was imported stays: it is no garbage to look for.
+    gc.freeze()
+
     export_folder = ExportFolder(folder)
+    sent.acquire()
     request = ExportRequest.model_validate_json(export_folder.request.read_text())
     outcome: dict[str, Any]
     try:
-        # It imports TensorFlow, which takes seconds. The thread that watches the run has started
-        # before.
-        from job.export.writing import FormatWriter
-
         writer = FormatWriter(request, export_folder)
         sent.acquire()
         writer.write_all()
@@ -59,4 +64,5 @@ def _watch_run(sent: threading.Semaphore) -> None:
 if __name__ == "__main__":
     received = threading.Semaphore(0)
     threading.Thread(target=_watch_run, args=(received,), daemon=True).start()
-    sys.exit(main(Path(sys.argv[1]), received))
+    supervision.leave_out_unused()
+    supervision.leave(main(Path(sys.argv[1]), received))

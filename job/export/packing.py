@@ -4,8 +4,8 @@ Names and counters inside TensorFlow depend on what a process has built before. 
 writes equal bytes whether or not the run was interrupted. It is started by exec, because a fork of
 a process in which TensorFlow has run hangs. See docs/decisions/0009.
 
-It may be started before the classifier is trained. It then imports TensorFlow, builds and traces
-meanwhile. See docs/decisions/0033.
+It may be started before it is known what it exports. It then imports TensorFlow meanwhile. With the
+request it builds and traces, and with the variables it writes. See docs/decisions/0033 and 0052.
 """
 
 import json
@@ -27,7 +27,8 @@ from job import supervision
 from job.errors import ReleaseError
 from job.export.request import Bundle, ExportRequest, Parity
 
-# What the run writes to the process when the variables are there, and when the reference is.
+# What the run writes to the process when the request is there, then the variables, then the
+# reference.
 SENT = b"."
 # Between two looks at what the exporting process has begun.
 POLL_SECONDS = 0.2
@@ -94,6 +95,11 @@ class ExportProcess:
     request: ExportRequest
     export_folder: ExportFolder
     process: subprocess.Popen[bytes]
+
+    def send_request(self) -> None:
+        """Let it build and trace."""
+        self.export_folder.request.write_text(self.request.model_dump_json())
+        self._announce_files()
 
     def send_variables(self, variables: Sequence[npt.NDArray[Any]]) -> None:
         """Let it write the formats.
@@ -185,6 +191,7 @@ class Exporter:
         self._folder = folder
         self._opened = ExitStack()
         self._process: subprocess.Popen[bytes] | None = None
+        self._export_folder: ExportFolder | None = None
         self._running: ExportProcess | None = None
 
     def __enter__(self) -> "Exporter":
@@ -194,19 +201,30 @@ class Exporter:
         if self._process:
             self._process.kill()
             self._process.communicate()
-        self._process = self._running = None
+        self._process = self._export_folder = self._running = None
         self._opened.close()
 
     def start(self, request: ExportRequest) -> ExportProcess:
-        """Start the process, unless one was started for the same request before."""
-        if self._running and self._running.request == request:
-            return self._running
-        self.__exit__()
+        """Give a process its request, unless one has got the same request before."""
+        if self._running:
+            if self._running.request == request:
+                return self._running
+            self.__exit__()
+        self.prepare()
+        assert self._process
+        assert self._export_folder
+        self._running = ExportProcess(request, self._export_folder, self._process)
+        self._running.send_request()
+        return self._running
+
+    def prepare(self) -> None:
+        """Start a process, unless there is one. It imports TensorFlow and waits for a request."""
+        if self._process:
+            return
         self._folder.mkdir(parents=True, exist_ok=True)
         # Beside `folder`, on the same file system, so that moving a file does not copy it.
         scratch = tempfile.TemporaryDirectory(prefix=".exports-", dir=self._folder.parent)
         export_folder = ExportFolder(Path(self._opened.enter_context(scratch)))
-        export_folder.request.write_text(request.model_dump_json())
         export_folder.bundle.mkdir()
         stderr = self._opened.enter_context(export_folder.stderr.open("wb"))
         # Kept at once: a signal may end the run at any instant.
@@ -222,8 +240,7 @@ class Exporter:
             # it.
             start_new_session=True,
         )
-        self._running = ExportProcess(request, export_folder, self._process)
-        return self._running
+        self._export_folder = export_folder
 
     def finish(self, show_format: Callable[[str, int], None] = _show_nothing) -> Bundle:
         """Wait for the exports, and take them over.

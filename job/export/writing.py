@@ -4,17 +4,19 @@ This runs in the exporting process. All that does not depend on the variables is
 are there.
 """
 
+import importlib
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from job.export import companions, keras_archive, litert, onnx_graph, saved_model
+from job.export import companions
 from job.export.export_input import (
     Classify,
     ComparedImages,
@@ -31,31 +33,45 @@ from job.export.request import ExportRequest, Parity
 # Converters reorder and fuse the arithmetic, which moves a probability by 1e-5 to 2e-5. A lost or
 # misread weight moves it by far more than this.
 CONVERTED_TOLERANCE = 1e-3
+# One is loaded by Python while native code optimizes and runs the other.
+COMPARED_AT_ONCE = 2
+
+
+class FormatModule(Protocol):
+    """One way to write a classifier and to run what was written."""
+
+    def prepare(self, export_input: ExportInput, /) -> Callable[[Path], None]:
+        """Trace the classifier. Returns what writes it to a path, once it is trained."""
+
+    def load(self, path: Path, /) -> Classify:
+        """Load it from there. Returns what computes its probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExportFormat:
-    """One way to write a classifier and to run what was written.
+    """Where a format is in the bundle, and which code writes it.
 
     Attributes:
         path: within the bundle.
-        prepare: traces the classifier. Returns what writes it to a path, once it is trained.
-        load: loads it from there. Returns what computes its probabilities.
+        module: the name of its `FormatModule` in this package.
         tolerance: largest difference of a probability; None takes the request's.
     """
 
     path: str
-    prepare: Callable[[ExportInput], Callable[[Path], None]]
-    load: Callable[[Path], Classify]
+    module: str
     tolerance: float | None = None
+
+    def import_module(self) -> FormatModule:
+        """Its code. It is imported only where it is used: converters are large."""
+        return cast(FormatModule, importlib.import_module(f"job.export.{self.module}"))
 
 
 # The order matters: names inside TensorFlow depend on what the process has built before.
 FORMATS = {
-    "saved_model": ExportFormat("saved_model/1", saved_model.prepare, saved_model.load),
-    "keras": ExportFormat("model.keras", keras_archive.prepare, keras_archive.load),
-    "onnx": ExportFormat("model.onnx", onnx_graph.prepare, onnx_graph.load, CONVERTED_TOLERANCE),
-    "litert": ExportFormat("model.tflite", litert.prepare, litert.load, CONVERTED_TOLERANCE),
+    "saved_model": ExportFormat("saved_model/1", "saved_model"),
+    "keras": ExportFormat("model.keras", "keras_archive"),
+    "onnx": ExportFormat("model.onnx", "onnx_graph", CONVERTED_TOLERANCE),
+    "litert": ExportFormat("model.tflite", "litert", CONVERTED_TOLERANCE),
 }
 
 
@@ -77,11 +93,14 @@ class FormatWriter:
         self._request = request
         self._export_folder = export_folder
         self._kernel_bytes = 0
-        self._input = rebuild_classifier(request)
-        self._writers: dict[str, Callable[[Path], None]] = {}
+        self._modules: dict[str, FormatModule] = {}
         for name, export_format in FORMATS.items():
             if name in request.formats:
-                self._writers[name] = export_format.prepare(self._input)
+                self._modules[name] = export_format.import_module()
+        self._input = rebuild_classifier(request)
+        self._writers: dict[str, Callable[[Path], None]] = {}
+        for name, module in self._modules.items():
+            self._writers[name] = module.prepare(self._input)
 
     def write_all(self) -> None:
         """Write each format with the trained variables.
@@ -121,20 +140,29 @@ class FormatWriter:
 
         parity = []
         classify_pixels = trace_pixels(self._input.model)
-        for name in self._writers:
-            start = time.monotonic()
-            path = self._find_path(name)
-            classify = FORMATS[name].load(path)
+        with ThreadPoolExecutor(COMPARED_AT_ONCE) as pool:
+            runs = [pool.submit(self._run_export, name, images) for name in self._writers]
+        for name, run in zip(self._writers, runs, strict=True):
+            classify, probabilities = run.result()
             if name == "keras":
                 # Traced once, for both.
                 classify_pixels = classify
             tolerance = FORMATS[name].tolerance
             if tolerance is None:
                 tolerance = request.tolerance
-            parity.append(check.check(name, path, classify(images), tolerance))
-            self.seconds[name] = round(self.seconds[name] + time.monotonic() - start, 3)
+            parity.append(check.check(name, self._find_path(name), probabilities, tolerance))
         parity.append(check.measure("preprocess", script, classify_pixels(preprocessed)))
         return parity
+
+    def _run_export(
+        self, name: str, images: ComparedImages
+    ) -> tuple[Classify, npt.NDArray[np.float32]]:
+        """Load what was written. Returns what runs it, and its probabilities."""
+        start = time.monotonic()
+        classify = self._modules[name].load(self._find_path(name))
+        probabilities = classify(images)
+        self.seconds[name] = round(self.seconds[name] + time.monotonic() - start, 3)
+        return classify, probabilities
 
     def _find_path(self, name: str) -> Path:
         """Where a format is in the bundle."""

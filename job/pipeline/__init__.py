@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from job import dataset, distributed, files, identity, publish, storage
+from job import dataset, distributed, files, identity, publish, storage, supervision
 from job.context import RunContext
 from job.dataset import Listing
 from job.distributed import WorkerJob
@@ -135,12 +135,13 @@ def learn(inputs: RunInputs, context: RunContext, history: History, scratch: Pat
         from job.pipeline.outcome import RunOutcome
 
         with context.phase("evaluation"):
+            exporter.prepare()  # it imports while the images are judged
             report, challenger = judging.evaluate(
                 inputs, trained, lambda: exporting.send_classifier(exporter, settings, trained)
             )
         with context.phase("export"):
             trained = phases.complete_measurement(trained)  # the other process is at work
-            bundle = exporting.finish_export(exporter, settings, trained, context.telemetry)
+            bundle = exporting.finish_export(exporter, settings, context.telemetry)
     with context.phase("release"):
         outcome = RunOutcome(
             inputs=inputs,
@@ -186,10 +187,13 @@ def train(
     """
     settings, telemetry = inputs.settings, context.telemetry
     with context.phase("devices"):
+        if exporter and settings.transfer.mode == "none":
+            exporter.prepare()  # both import at the same time
         # TensorFlow from here on
-        from job.pipeline import exporting, phases
-        from job.pipeline.forecast import forecast_race, forecast_time
-        from job.pipeline.outcome import TrainedClassifier
+        with supervision.import_large_packages():
+            from job.pipeline import exporting, phases
+            from job.pipeline.forecast import forecast_race, forecast_time
+            from job.pipeline.outcome import TrainedClassifier
 
         workers = phases.join_devices(settings, context)
     with context.phase("audit"):

@@ -32,26 +32,26 @@ def start_early(
 
 
 def send_classifier(exporter: Exporter, settings: Settings, trained: TrainedClassifier) -> None:
-    """Let the process write every format. It goes on while this one does."""
+    """Let the process write every format, and compare it with the classifier on real images.
+
+    It goes on while this one does.
+    """
     classifier, splits = trained.classifier, trained.splits
     request = _describe_export(settings, classifier, splits, trained.training)
-    variables = [variable.numpy() for variable in classifier.model.variables]
-    exporter.start(request).send_variables(variables)
-
-
-def finish_export(
-    exporter: Exporter, settings: Settings, trained: TrainedClassifier, telemetry: Telemetry
-) -> Bundle:
-    """Compare every format with the classifier on real images, and take the files over."""
-    classifier = trained.classifier
-    request = _describe_export(settings, classifier, trained.splits, trained.training)
+    process = exporter.start(request)
+    process.send_variables([variable.numpy() for variable in classifier.model.variables])
     encoded = read_padded(request.images, request.batch_size)
     pixels = prepare_few(encoded, classifier.image_size, settings.backbone.image_fit)
     probabilities = classify(classifier.model, pixels)[: len(request.images)]
-    exporter.start(request).send_reference(pixels, probabilities)
+    process.send_reference(pixels, probabilities)
+
+
+def finish_export(exporter: Exporter, settings: Settings, telemetry: Telemetry) -> Bundle:
+    """Wait until every format is compared, and take the files over."""
+    formats = len(settings.export.formats)
 
     def show_format(name: str, place: int) -> None:
-        telemetry.emit(Progressed(place, len(request.formats), "formats", name))
+        telemetry.emit(Progressed(place, formats, "formats", name))
 
     return exporter.finish(show_format)
 

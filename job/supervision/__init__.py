@@ -15,7 +15,8 @@ from job.supervision.copying import LONGEST_LINE
 from job.supervision.ending import KILLED, Ending
 from job.supervision.process import die_with, leave, supervise
 from job.supervision.records import format_record, last_explanations, make_record
-from job.supervision.surroundings import SOURCES, leave_out_unused, settle_surroundings
+from job.supervision.starting import import_large_packages, leave_out_unused
+from job.supervision.surroundings import SOURCES, settle_surroundings
 
 __all__ = [
     "KILLED",
@@ -24,6 +25,7 @@ __all__ = [
     "Ending",
     "die_with",
     "format_record",
+    "import_large_packages",
     "last_explanations",
     "leave",
     "leave_out_unused",

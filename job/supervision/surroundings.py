@@ -24,16 +24,6 @@ def settle_surroundings() -> tuple[str, ...]:
     return (*_tame_warnings(), *_choose_keras_backend(), *_ensure_home())
 
 
-def leave_out_unused() -> None:
-    """Import no scikit-learn in this process. Keras does where it is installed, for its wrappers.
-
-    That takes a quarter of TensorFlow's start, and nothing here uses them.
-    """
-    if "sklearn" not in sys.modules:
-        # An import of it fails now, as where it is not installed.
-        sys.modules["sklearn"] = None  # type: ignore[assignment]  # as `import` documents it
-
-
 def _open_closed_streams() -> None:
     """Give the descriptors 0 to 2 to /dev/null where the parent process has closed them.
 

@@ -366,9 +366,13 @@ def test_a_process_that_was_started_early_and_in_another_order_of_formats_writes
 ) -> None:
     formats = ("litert", "onnx", "keras", "saved_model")
     with Exporter(tmp_path / "bundle") as exporter:
-        # Another head was expected: this process ends, and one for the right head starts.
+        # It starts before anything is known. Another head was expected: this process ends, and one
+        # for the right head starts.
+        exporter.prepare()
+        (prepared,) = find_exporting(tmp_path)
         expected = trained.request.model_copy(update={"head": HeadSettings(units=8)})
         first = exporter.start(expected).process
+        assert first.pid == prepared
         request = trained.request.model_copy(update={"formats": formats})
         process = exporter.start(request)
         assert first.poll() is not None
@@ -384,12 +388,15 @@ def test_a_process_that_was_started_early_and_in_another_order_of_formats_writes
     assert bundle.parity == everything.parity
 
 
+@pytest.mark.parametrize("is_known", [False, True])
 def test_a_run_that_ends_before_its_classifier_is_trained_ends_the_exporting_process(
-    trained: Trained, tmp_path: Path
+    is_known: bool, trained: Trained, tmp_path: Path
 ) -> None:
     def run_until_sigterm() -> None:
         with Exporter(tmp_path / "bundle") as exporter:
-            exporter.start(trained.request)
+            exporter.prepare()
+            if is_known:
+                exporter.start(trained.request)
             wait_until(lambda: find_exporting(tmp_path))
             raise Interrupted("SIGTERM was received.")
 

@@ -172,7 +172,7 @@ with Exporter(Path(sys.argv[1])) as exporter:
 
 
 def test_the_export_process_is_our_own_beside_a_strangers_job(tmp_path: Path) -> None:
-    """An empty request is refused by our code, which needs no TensorFlow for that."""
+    """An empty request is refused by our code."""
     (tmp_path / "job" / "export").mkdir(parents=True)
     for path in ("job/__init__.py", "job/export/__init__.py", "random.py"):
         (tmp_path / path).write_text("raise SystemExit('the stranger was imported')\n")

@@ -4,6 +4,7 @@ Each test writes its own native lines, through the C library, so none depends on
 TensorFlow say.
 """
 
+import gc
 import json
 import os
 import pty
@@ -17,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from job.supervision import LONGEST_LINE, last_explanations
+from job.supervision import LONGEST_LINE, import_large_packages, last_explanations
 
 # For what takes a moment: only a failure, or a machine with much other work, takes so long.
 SECONDS = 90
@@ -180,6 +181,19 @@ def test_scikit_learn_is_not_imported_by_keras_and_is_not_missed() -> None:
     code, records = ended(body)
     assert code == 0
     assert messages(records, "job") == ["None"]
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_garbage_is_collected_after_a_large_import_as_before_it(before: bool) -> None:
+    was_enabled = gc.isenabled()
+    try:
+        (gc.enable if before else gc.disable)()
+        with pytest.raises(ImportError), import_large_packages():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled() == before
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
 
 
 def test_a_crash_of_a_run_leaves_its_last_words_and_a_result_everywhere(tmp_path: Path) -> None:

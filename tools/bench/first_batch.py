@@ -4,11 +4,13 @@ import os
 import sys
 
 from job import __main__ as graft
+from job import supervision
 from job.telemetry import Event, PhaseBegan, Progressed, RunTelemetry
 
 
 def main() -> int:
     """Run Graft with a telemetry that ends the process at the first batch."""
+    supervision.leave_out_unused()  # as the command does
     emit = RunTelemetry.emit
     running = ""
 

@@ -254,6 +254,9 @@ class Exporter:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def prepare(self) -> None:
+        """Nothing has to be imported."""
+
     def start(self, request: Any) -> "Exporter":
         """Take the names of the classes."""
         self._classes = request.classes
