@@ -369,6 +369,7 @@ def test_a_process_that_was_started_early_and_in_another_order_of_formats_writes
         # It starts before anything is known. Another head was expected: this process ends, and one
         # for the right head starts.
         exporter.prepare()
+        wait_until(lambda: find_exporting(tmp_path))
         (prepared,) = find_exporting(tmp_path)
         expected = trained.request.model_copy(update={"head": HeadSettings(units=8)})
         first = exporter.start(expected).process
