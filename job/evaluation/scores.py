@@ -139,7 +139,6 @@ def compare_paired(
     )
 
 
-# Thousands of classes have few distinct counts.
 def compute_top_k_accuracy(labels: Labels, probabilities: Probabilities, k: int) -> float:
     """Compute how often the true class is among the k classes with the highest probabilities."""
     # As columns, so that each is compared with its whole row.
