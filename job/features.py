@@ -6,7 +6,6 @@ that nobody has used for a week is removed when another one needs its room.
 
 import logging
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,19 +18,17 @@ import tensorflow as tf
 
 from job.audit import Example
 from job.batches import EVALUATION_BATCH, Feed, convert_pixels
-from job.files import count_disk_bytes
+from job.files import count_disk_bytes, is_old
 from job.identity import digest, digest_code
 from job.images import DECODER
 from job.kept_rows import KeptRows, RowStore
 from job.settings import CacheSettings
-from job.telemetry import Progressed, Telemetry, time_input
+from job.telemetry import Progressed, Telemetry, silent, time_input
 
 logger = logging.getLogger(__name__)
 
 # A pass that is interrupted loses at most the images of one shard.
 SHARD_IMAGES = 4096
-# Longer than a weekend.
-UNUSED_SECONDS = 7 * 24 * 3600
 
 
 @dataclass(frozen=True)
@@ -137,7 +134,7 @@ class FeatureCache:
 
         def compute(places: Sequence[int]) -> Iterator[np.ndarray]:
             batches = feed.load_views(places)
-            return _run_network(network, batches, len(places), telemetry)
+            return _compute_rows(network.infer, batches, len(places), telemetry)
 
         return self._complete_rows(store, names, compute, telemetry)
 
@@ -163,11 +160,13 @@ class FeatureCache:
         """
         store = self._open_pixels(pixel_type, machine, feed)
 
+        def convert(pixels: tf.Tensor) -> tf.Tensor:
+            return convert_pixels(pixels, pixel_type)
+
         def compute(places: Sequence[int]) -> Iterator[np.ndarray]:
-            left = len(places)
-            for pixels in feed.load_images([examples[place] for place in places]):
-                yield convert_pixels(pixels, pixel_type).numpy()[:left]
-                left -= EVALUATION_BATCH
+            batches = feed.load_images([examples[place] for place in places])
+            # No device has work meanwhile that could wait for input.
+            return _compute_rows(convert, batches, len(places), silent())
 
         images = [example.sha256 for example in examples]
         return self._complete_rows(store, images, compute, telemetry)
@@ -214,7 +213,7 @@ class FeatureCache:
         """Whether a store may have so many rows, once nothing unused is left beside it."""
         used = 0
         for folder in self._list_others(store):
-            if not _is_unused(folder):
+            if not is_old(folder):
                 used += count_disk_bytes(folder)
         return used + rows * store.row_bytes <= self.limit
 
@@ -224,7 +223,7 @@ class FeatureCache:
         sizes = {folder: count_disk_bytes(folder) for folder in others}
         excess = sum(sizes.values()) + rows * store.row_bytes - self.limit
         for folder in others:
-            if excess > 0 and _is_unused(folder):
+            if excess > 0 and is_old(folder):
                 logger.info("features that nobody has used for a week removed: %s", folder.name)
                 shutil.rmtree(folder, ignore_errors=True)
                 excess -= sizes[folder]
@@ -257,10 +256,6 @@ def _find_last_use(folder: Path) -> float:
         return 0.0
 
 
-def _is_unused(folder: Path) -> bool:
-    return time.time() - _find_last_use(folder) > UNUSED_SECONDS
-
-
 def _identify_pixels(feed: Feed) -> list[Any]:
     """What decides the pixels of images, besides the images and the machine."""
     versions = [DECODER, tf.__version__, keras.__version__, digest_code()]
@@ -274,14 +269,17 @@ def compute_activations(
     telemetry: Telemetry,
 ) -> Iterator[np.ndarray]:
     """Run a network over images, batch by batch: [up to `EVALUATION_BATCH`, ...]."""
-    return _run_network(network, feed.load_images(examples), len(examples), telemetry)
+    return _compute_rows(network.infer, feed.load_images(examples), len(examples), telemetry)
 
 
-def _run_network(
-    network: FrozenNetwork, batches: Iterable[tf.Tensor], images: int, telemetry: Telemetry
+def _compute_rows(
+    compute: Callable[[tf.Tensor], tf.Tensor],
+    batches: Iterable[tf.Tensor],
+    images: int,
+    telemetry: Telemetry,
 ) -> Iterator[np.ndarray]:
     left = images
     for pixels in time_input(batches, telemetry):
         # The last batch is filled up with copies of its last image.
-        yield network.infer(pixels).numpy()[:left]
+        yield compute(pixels).numpy()[:left]
         left -= EVALUATION_BATCH

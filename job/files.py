@@ -31,8 +31,8 @@ PARTIAL = re.compile(r"\.graft-[0-9a-f]{32}\.partial")
 
 # What a download has received so far. The next one of the same object goes on from it.
 PART = re.compile(r".+\.[0-9a-f]{16}\.part")
-# After so long nobody will go on: longer than a weekend.
-PART_SECONDS = 7 * 24 * 3600
+# What nobody has touched for so long is unused: longer than a weekend.
+UNUSED_SECONDS = 7 * 24 * 3600
 
 # In each scratch folder. A folder `graft-…` that somebody made by hand has no such file.
 SCRATCH_LOCK = ".graft-lock"
@@ -189,19 +189,18 @@ def sweep_partials(folder: Path) -> int:
     for parent, _, names in os.walk(folder):
         for name in names:
             path = Path(parent) / name
-            if (PARTIAL.fullmatch(name) or _is_abandoned(path)) and remove_unused(path):
+            is_abandoned = PART.fullmatch(name) and is_old(path)
+            if (PARTIAL.fullmatch(name) or is_abandoned) and remove_unused(path):
                 count += 1
     if count:
         logger.info("partial files of killed runs removed from %s: %d", folder, count)
     return count
 
 
-def _is_abandoned(path: Path) -> bool:
-    """Whether this is a download with which nobody has gone on for a week."""
-    if not PART.fullmatch(path.name):
-        return False
+def is_old(path: Path) -> bool:
+    """Whether a file or folder was not touched for a week. False if it is gone."""
     with suppress(OSError):
-        return time.time() - path.stat().st_mtime > PART_SECONDS
+        return time.time() - path.stat().st_mtime > UNUSED_SECONDS
     return False
 
 

@@ -99,7 +99,7 @@ def test_a_download_that_was_cut_off_stays_for_a_week(tmp_path: Path) -> None:
     others = tmp_path / "notes.part"
     for path in (young, old, others):
         path.write_bytes(b"half")
-    week_ago = time.time() - files.PART_SECONDS - 10
+    week_ago = time.time() - files.UNUSED_SECONDS - 10
     for path in (old, others):
         os.utime(path, (week_ago, week_ago))
     assert sweep_partials(tmp_path) == 1

@@ -109,8 +109,11 @@ class Feed:
         shapes = (own_shape, (*own_shape, CHANGES), target_shape, own_shape)
         labels = collect_labels(self.splits.train)
         views = 1 if features is None else features.shape[0] // len(labels)
+        is_changed = features is None and self.augmentation != "none"
         # The epoch before is still read while the first steps of the next one are planned.
-        plan_epoch = functools.lru_cache(maxsize=2)(lambda epoch: self._plan_epoch(epoch, shard))
+        plan_epoch = functools.lru_cache(maxsize=2)(
+            lambda epoch: self._plan_epoch(epoch, shard, is_changed)
+        )
 
         def plan_step(number: np.ndarray) -> Step:
             epoch, step = divmod(int(number), self.steps)
@@ -217,8 +220,15 @@ class Feed:
         is_in_epoch = places < len(self.splits.train)
         return places, is_in_batch & is_in_epoch
 
-    def _plan_epoch(self, epoch: int, shard: Shard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _plan_epoch(
+        self, epoch: int, shard: Shard, is_changed: bool
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """What each device of a shard takes in the steps of an epoch.
+
+        Args:
+            epoch: from 0.
+            shard: the rows of each batch that this worker takes.
+            is_changed: whether the changes are seen. Otherwise they are zeros, which take no time.
 
         Returns:
             (rows, changes, weights), [steps * devices, size] and [steps * devices, size, CHANGES]:
@@ -233,7 +243,9 @@ class Feed:
         # Over the whole batch, so before it is divided among the workers.
         weights = weights / weights.sum(axis=1, keepdims=True)
         weights = weights.astype(np.float32)
-        if self.views:
+        if not is_changed:
+            changes = np.zeros((*rows.shape, CHANGES), np.float32)
+        elif self.views:
             digests = [example.sha256 for example in self.splits.train]
             changes = draw_views(self.seed, digests, epoch % self.views)[rows]
         else:

@@ -5,7 +5,7 @@
 Two epochs of a Dense layer on the frozen backbone, then one epoch of everything at a small learning
 rate. The backbone and its weights are those of the job: the guide's own cannot be had everywhere.
 Writes `model.keras` and `guide.json` into FOLDER: the accuracy on the test pictures, and the
-seconds and the seconds of CPU of each epoch, the one after which a stage is compiled among them.
+seconds and the seconds of CPU of each epoch. The first one of a stage builds its graph too.
 """
 
 import json
