@@ -121,7 +121,7 @@ def is_champion(manifest: Manifest, champion: Champion | None) -> bool:
 def is_replaced(manifest: Manifest, champion: Champion | None) -> bool:
     """Whether the champion has taken the place of exactly this manifest."""
     previous = champion.pointer.get("previous") if champion else None
-    return isinstance(previous, dict) and previous.get("manifest_sha256") == manifest.sha256
+    return previous is not None and previous["manifest_sha256"] == manifest.sha256
 
 
 def write_pointer(
@@ -146,8 +146,8 @@ def write_pointer(
     if champion and is_champion(manifest, champion):
         # Chosen again by hand: the champion before it stays the one to go back to.
         previous = champion.pointer.get("previous")
-    elif champion:
-        previous = {name: champion.pointer.get(name) for name in ("run_id", "manifest_sha256")}
+    elif champion and champion.pointer:
+        previous = {name: champion.pointer[name] for name in ("run_id", "manifest_sha256")}
     pointer = {
         "schema": SCHEMA,
         "run_id": manifest.run_id,

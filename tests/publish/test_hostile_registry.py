@@ -71,6 +71,23 @@ def name_the_release_twice(pointer: dict[str, Any]) -> bytes:
     return json.dumps(pointer).encode()[:-1] + b', "release": "releases/another"}'
 
 
+def have_a_text_before_it(pointer: dict[str, Any]) -> bytes:
+    return json.dumps(pointer | {"previous": "20260101-000000-abc"}).encode()
+
+
+def have_a_list_before_it(pointer: dict[str, Any]) -> bytes:
+    return json.dumps(pointer | {"previous": ["x"]}).encode()
+
+
+def have_half_a_name_before_it(pointer: dict[str, Any]) -> bytes:
+    return json.dumps(pointer | {"previous": {"run_id": "x"}}).encode()
+
+
+def lead_out_of_the_registry_before_it(pointer: dict[str, Any]) -> bytes:
+    before = {"run_id": "../../elsewhere", "manifest_sha256": "0" * 64}
+    return json.dumps(pointer | {"previous": before}).encode()
+
+
 @pytest.mark.parametrize(
     "edit",
     [
@@ -80,6 +97,10 @@ def name_the_release_twice(pointer: dict[str, Any]) -> bytes:
         give_a_number_for_the_hash,
         be_a_list,
         name_the_release_twice,
+        have_a_text_before_it,
+        have_a_list_before_it,
+        have_half_a_name_before_it,
+        lead_out_of_the_registry_before_it,
     ],
 )
 def test_a_hostile_pointer_is_a_sentence_for_people_and_damage_for_a_run(
@@ -89,11 +110,32 @@ def test_a_hostile_pointer_is_a_sentence_for_people_and_damage_for_a_run(
     path.write_bytes(edit(json.loads(path.read_bytes())))
     with pytest.raises(ReleaseError, match=r"promoted.json of .* is not valid"):
         open_release(registry.as_uri())
-    assert main(["verify", registry.as_uri()]) == 1
-    assert "is not valid" in capfd.readouterr().err
+    for words in (["verify"], ["rollback"], ["prune", "--keep", "1"]):
+        assert main([*words, registry.as_uri()]) == 1
+        said = capfd.readouterr().err
+        assert "is not valid" in said
+        assert "Traceback" not in said
     champion = read_champion(connect(registry.as_uri()))
     assert champion is not None
     assert champion.damage
+
+
+def test_a_run_after_a_damaged_pointer_names_no_champion_before_it(registry: Path) -> None:
+    (registry / POINTER).write_bytes(b"[]")
+    release = registry / "releases" / RUN
+    publish.promote_manually(release.as_uri())
+    assert json.loads((registry / POINTER).read_bytes())["previous"] is None
+
+
+def test_a_pointer_of_an_earlier_version_after_a_damaged_one_is_valid(
+    registry: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pointer = json.loads((registry / POINTER).read_bytes())
+    pointer["previous"] = {"run_id": None, "manifest_sha256": None}
+    (registry / POINTER).write_text(json.dumps(pointer))
+    open_release(registry.as_uri())
+    assert main(["rollback", registry.as_uri()]) == 2
+    assert "has no champion before" in capfd.readouterr().err
 
 
 def test_a_pointer_that_is_far_too_large_is_not_read_to_its_end(registry: Path) -> None:

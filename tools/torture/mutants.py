@@ -105,7 +105,7 @@ MUTANTS = (
     Mutant(
         "predecessor is not recorded",
         CHAMPION,
-        '        previous = {name: champion.pointer.get(name) for name in ("run_id", '
+        '        previous = {name: champion.pointer[name] for name in ("run_id", '
         '"manifest_sha256")}',
         "        previous = None",
     ),
