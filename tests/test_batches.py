@@ -30,7 +30,9 @@ def splits(tmp_path_factory: pytest.TempPathFactory) -> Splits:
         path = folder / f"{number}.png"
         Image.new("RGB", (SIZE, SIZE), (10 * number,) * 3).save(path)
         digest = sha256(path.read_bytes()).hexdigest()
-        return Example(path=path, name=path.name, label=int(number >= 10), sha256=digest)
+        return Example(
+            path=path, name=path.name, label=int(number >= 10), sha256=digest, format="PNG"
+        )
 
     images = tuple(draw(number) for number in range(14))
     return Splits(
@@ -171,12 +173,12 @@ def test_few_images_are_the_bytes_that_they_are_among_many(
     feed: Feed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examples = []
-    forms = {"JPEG": "RGB", "PNG": "RGBA", "BMP": "RGB", "GIF": "P", "WEBP": "RGBA"}
+    forms = {"JPEG": "RGB", "PNG": "RGBA", "BMP": "RGB", "GIF": "P", "WebP": "RGBA"}
     for number, (form, mode) in enumerate(forms.items()):
         noise = np.random.default_rng(number).integers(0, 256, (33, 20 + number, 4), dtype=np.uint8)
         path = tmp_path / form
         Image.fromarray(noise).convert(mode).save(path, form)
-        examples.append(Example(path=path, name=form, label=0, sha256=form))
+        examples.append(Example(path=path, name=form, label=0, sha256=form, format=form))
     # More than one batch.
     examples = (examples * EVALUATION_BATCH)[: EVALUATION_BATCH + 3]
     few = np.concatenate([batch.numpy() for batch in feed.load_images(examples)])

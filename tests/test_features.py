@@ -35,7 +35,7 @@ def feed(tmp_path_factory: pytest.TempPathFactory) -> Feed:
         path = folder / f"{number}.png"
         Image.fromarray(noise.integers(0, 256, (20, 20, 3), dtype=np.uint8)).save(path)
         digest = sha256(path.read_bytes()).hexdigest()
-        return Example(path=path, name=path.name, label=number % 2, sha256=digest)
+        return Example(path=path, name=path.name, label=number % 2, sha256=digest, format="PNG")
 
     images = tuple(draw(number) for number in range(40))
     splits = Splits(

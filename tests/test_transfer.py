@@ -29,7 +29,7 @@ def splits(*counts: int) -> Splits:
     train = tuple(
         example
         for label, n in enumerate(counts)
-        for example in [Example(path=Path("x"), name="x", label=label, sha256="")] * n
+        for example in [Example(path=Path("x"), name="x", label=label, sha256="", format="PNG")] * n
     )
     classes = tuple("abcdefgh"[: len(counts)])
     return Splits(

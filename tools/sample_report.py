@@ -231,7 +231,9 @@ def _divide_photographs(photographs: Path) -> Splits:
         for index, path in enumerate(files):
             part = {3: "val", 4: "test"}.get(index % 5, "train")
             full_name = f"{name}/{path.name}"
-            example = Example(path=path, name=full_name, label=label, sha256=full_name)
+            example = Example(
+                path=path, name=full_name, label=label, sha256=full_name, format="PNG"
+            )
             parts[part].append(example)
     return Splits(
         classes=tuple(classes),

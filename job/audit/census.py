@@ -40,6 +40,7 @@ class Census:
         contradictions: the images of each content that has several labels.
         duplicates: the second, third, … image of one content under one label.
         hashes: the 64-bit difference hash of each kept SHA-256.
+        formats: of each kept SHA-256, as in `images.FORMATS`.
     """
 
     kept: tuple[Record, ...]
@@ -50,6 +51,7 @@ class Census:
     duplicates: tuple[Finding, ...]
     warnings: tuple[str, ...]
     hashes: Mapping[str, int]
+    formats: Mapping[str, str]
 
     @property
     def conflicting(self) -> tuple[Finding, ...]:
@@ -138,6 +140,7 @@ def inspect(
     contradictions = []
     duplicates = []
     hashes = {}
+    formats = {}
     for sha256, alike in by_content.items():
         first, *others = alike
         if any(other.label != first.label for other in others):
@@ -148,6 +151,7 @@ def inspect(
         # Images of one label and content are neighbours in `records`, so `kept` is sorted too.
         kept.extend(alike)
         hashes[sha256] = verdicts[sha256].hash
+        formats[sha256] = verdicts[sha256].format
         reason = f"the same content as {first.name}"
         for other in others:
             duplicates.append(Finding(other.name, reason))
@@ -162,6 +166,7 @@ def inspect(
         duplicates=tuple(duplicates),
         warnings=(*dataset.notes, *find_class_warnings(classes, kept)),
         hashes=hashes,
+        formats=formats,
     )
     _require_usable(census, len(records), broken_share, for_training=for_training)
     return census

@@ -13,4 +13,6 @@ class Example:
     # An index into the classes.
     label: int
     sha256: str
+    # One of `images.FORMATS`.
+    format: str
     group: str | None = None

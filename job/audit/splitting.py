@@ -97,7 +97,7 @@ def split(census: Census) -> Splits:
             problems=tuple(faults),
         )
 
-    examples = _make_examples(parts, census.classes)
+    examples = _make_examples(parts, census.classes, census.formats)
     return Splits(
         classes=census.classes,
         train=examples["train"],
@@ -118,7 +118,7 @@ def hold_out(census: Census, classes: tuple[str, ...]) -> Splits:
         classes: of the model, in the order of its outputs.
     """
     parts: Parts = {"train": [], "val": [], "test": list(census.kept)}
-    examples = _make_examples(parts, classes)
+    examples = _make_examples(parts, classes, census.formats)
     return Splits(
         classes=classes,
         train=(),
@@ -187,7 +187,9 @@ def _find_gaps(parts: Parts, classes: Sequence[str], given: bool) -> tuple[list[
     return faults, warnings
 
 
-def _make_examples(parts: Parts, classes: Sequence[str]) -> dict[SplitName, tuple[Example, ...]]:
+def _make_examples(
+    parts: Parts, classes: Sequence[str], formats: Mapping[str, str]
+) -> dict[SplitName, tuple[Example, ...]]:
     """The examples of each part by (label, sha256, name)."""
     labels = {name: label for label, name in enumerate(classes)}
     examples = {}
@@ -199,6 +201,7 @@ def _make_examples(parts: Parts, classes: Sequence[str]) -> dict[SplitName, tupl
                 name=record.name,
                 label=labels[record.label],
                 sha256=record.sha256,
+                format=formats[record.sha256],
                 group=record.group,
             )
             of_part.append(example)

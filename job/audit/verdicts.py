@@ -34,11 +34,18 @@ LARGE_PIXELS = 2**25
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What the decoder found in one content. `hash` is the 64-bit difference hash if it decodes."""
+    """What the decoder found in one content.
+
+    Attributes:
+        reason: why it is not used.
+        hash: the 64-bit difference hash if it decodes.
+        format: one of `images.FORMATS` if it decodes.
+    """
 
     kind: Literal["decodes", "broken", "unsupported"]
     reason: str = ""
     hash: int = 0
+    format: str = ""
 
 
 def judge_contents(
@@ -55,7 +62,7 @@ def judge_contents(
     from job import images
 
     # Another decoder may judge the same content differently.
-    version = f"audit 2, decoder {images.DECODER}, tensorflow {tf.__version__}"
+    version = f"audit 3, decoder {images.DECODER}, tensorflow {tf.__version__}"
     cache = VerdictCache(cache_dir / "audit.jsonl", version)
     cached = cache.read()
 
@@ -96,20 +103,7 @@ def _make_judge(*, few: bool) -> Callable[[Path], Verdict]:
     """
     import tensorflow as tf
 
-    from job import images
-
-    def decode_and_hash(encoded: Any) -> Any:
-        """The difference hash of one image: string [] -> bool [64]."""
-        with tf.device("CPU:0"):
-            image = images.decode(encoded)
-            return compute_difference_hash(image)
-
-    compute_bits: Callable[[Any], Any] = decode_and_hash
-    if not few:
-        signature = [tf.TensorSpec([], tf.string)]
-        graph = tf.function(decode_and_hash, input_signature=signature, autograph=False)
-        # Traced here, in one thread. Otherwise all threads would trace it at their first image.
-        compute_bits = graph.get_concrete_function()
+    compute_bits = _make_hash(few=few)
     alone = threading.Lock()
 
     def judge(path: Path) -> Verdict:
@@ -131,16 +125,49 @@ def _make_judge(*, few: bool) -> Callable[[Path], Verdict]:
         is_large = width * height > LARGE_PIXELS
         try:
             with alone if is_large else nullcontext():
-                bits = compute_bits(tf.constant(data)).numpy()
+                bits = compute_bits(tf.constant(data), name).numpy()
         except tf.errors.InvalidArgumentError:
             rare_kind = formats.find_rare_kind(name, data)
             if rare_kind:
                 return Verdict("unsupported", f"{name} with {rare_kind} is not supported")
             return Verdict("broken", formats.describe_damage(name, data))
         packed = np.packbits(bits).tobytes()
-        return Verdict("decodes", hash=int.from_bytes(packed, "big"))
+        return Verdict("decodes", hash=int.from_bytes(packed, "big"), format=name)
 
     return judge
+
+
+def _make_hash(*, few: bool) -> Callable[[Any, str], Any]:
+    """A function of an image and its format, for many threads: string [] -> bool [64].
+
+    The graph of a format is traced at its first image, and not at all for `few` files.
+    """
+    import tensorflow as tf
+
+    from job import images
+
+    def decode_and_hash(encoded: Any, name: str) -> Any:
+        with tf.device("CPU:0"):
+            image = images.decode(encoded, [name])
+            return compute_difference_hash(image)
+
+    if few:
+        return decode_and_hash
+
+    @functools.cache
+    def trace(name: str) -> Callable[[Any], Any]:
+        graph = tf.function(functools.partial(decode_and_hash, name=name), autograph=False)
+        return graph.get_concrete_function(tf.TensorSpec([], tf.string))
+
+    tracing = threading.Lock()
+
+    def call_graph(encoded: Any, name: str) -> Any:
+        # Otherwise all threads would trace it at their first image.
+        with tracing:
+            graph = trace(name)
+        return graph(encoded)
+
+    return call_graph
 
 
 class VerdictCache:

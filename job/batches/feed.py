@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from job import images
 from job.audit import Example, Splits
-from job.batches.loading import PARALLEL_MAP, Rows, convert_pixels, look_up_rows, read_image
+from job.batches.loading import PARALLEL_MAP, Rows, convert_pixels, look_up_rows, make_reader
 from job.images.augmentation import CHANGES, augment, draw_changes, draw_views
 from job.settings import ImageFit, TrainingSettings
 from job.workers import WHOLE, Shard
@@ -153,12 +153,9 @@ class Feed:
             return self._load_few_images(examples)
         paths = np.array([str(example.path) for example in examples], str)
         padded = pad_rows(paths, EVALUATION_BATCH)
-
-        def read_plain(path: tf.Tensor) -> tf.Tensor:
-            return read_image(path, self.image_size, self.image_fit)
-
+        read_file = make_reader(examples, self.image_size, self.image_fit)
         files = tf.data.Dataset.from_tensor_slices(padded)
-        pixels = files.map(read_plain, **PARALLEL_MAP)
+        pixels = files.map(read_file, **PARALLEL_MAP)
         batches = pixels.batch(EVALUATION_BATCH, drop_remainder=True)
         return batches.prefetch(BATCHES_AHEAD)
 
@@ -260,10 +257,10 @@ class Feed:
         rows = sights.map(lambda rows, _: rows)
         if pixels is None:
             paths = tf.constant([str(example.path) for example in self.splits.train])
+            read_file = make_reader(self.splits.train, self.image_size, self.image_fit)
 
             def read_row(row: tf.Tensor) -> tf.Tensor:
-                fitted = read_image(tf.gather(paths, row), self.image_size, self.image_fit)
-                return convert_pixels(fitted, self.pixel_type)
+                return convert_pixels(read_file(tf.gather(paths, row)), self.pixel_type)
 
             loaded = rows.unbatch().map(read_row, **PARALLEL_MAP).batch(size, drop_remainder=True)
         else:

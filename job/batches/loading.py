@@ -1,11 +1,14 @@
 """Image files, and rows that were kept, as parts of a tf.data graph."""
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
 
 from job import images
+from job.audit import Example
 from job.settings import ImageFit
 
 # In parallel, but in order: another order would be another training.
@@ -24,13 +27,23 @@ class Rows(Protocol):
     def __getitem__(self, places: Any, /) -> np.ndarray: ...
 
 
+def make_reader(
+    examples: Sequence[Example], size: int, fit: ImageFit
+) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Make a function that reads the file of one of the examples by its path."""
+    found = {example.format for example in examples}
+    # In one order, which is part of what a graph is found by.
+    formats = tuple(name for name in images.FORMATS if name in found)
+    return functools.partial(_read_image, size=size, fit=fit, formats=formats)
+
+
 # A function of its own is traced once. The decoder is large, and tf.data would trace it again in
 # every epoch.
 @tf.function(autograph=False)
-def read_image(path: tf.Tensor, size: int, fit: ImageFit) -> tf.Tensor:
+def _read_image(path: tf.Tensor, size: int, fit: ImageFit, formats: tuple[str, ...]) -> tf.Tensor:
     """Read and decode an image file: float32 [size, size, 3] in 0..255."""
     encoded = tf.io.read_file(path)
-    return images.prepare(encoded, size, fit)
+    return images.prepare(encoded, size, fit, formats)
 
 
 def convert_pixels(pixels: tf.Tensor, pixel_type: np.dtype[Any]) -> tf.Tensor:

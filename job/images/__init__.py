@@ -6,8 +6,9 @@ pipeline and in a saved `tf.function` that knows neither the images' sizes nor t
 
 from job.images.decoding import decode
 from job.images.fitting import prepare, prepare_batch, prepare_few
+from job.images.formats import FORMATS
 
-__all__ = ["DECODER", "decode", "prepare", "prepare_batch", "prepare_few"]
+__all__ = ["DECODER", "FORMATS", "decode", "prepare", "prepare_batch", "prepare_few"]
 
 # Raised whenever the same bytes may give other pixels than before. What was computed from pixels is
 # then stale.

@@ -1,6 +1,7 @@
 """One encoded image to upright RGB."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -9,7 +10,8 @@ import tensorflow as tf
 from job.images import bitmap, gif
 from job.images.blocks import contains, find_block, has_bytes, read_jpeg_segment, read_png_chunk
 from job.images.branches import ENCODED, rare_branch
-from job.images.orientation import EXIF_PREFIX, JPEG_START, UPRIGHT, read_orientation
+from job.images.formats import FORMATS, choose_by_format
+from job.images.orientation import EXIF_PREFIX, UPRIGHT, read_orientation
 
 Tensor = Any
 
@@ -24,7 +26,6 @@ APP14 = 0xEE
 ADOBE = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
 CMYK_CHANNELS = 4
 
-PNG_START = b"\x89PNG\r\n\x1a\n"
 # The chunk at the end of a PNG.
 PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 # Where a PNG keeps its type of colour, and the types that may have one transparent colour.
@@ -35,7 +36,7 @@ PNG_GREY, PNG_RGB = b"\x00", b"\x02"
 TO_THE_END = 2**31 - 1
 
 
-def decode(encoded: Tensor) -> Tensor:
+def decode(encoded: Tensor, formats: Sequence[str] = FORMATS) -> Tensor:
     """Decode a JPEG, PNG, BMP, GIF or WebP image (of an animation: the first frame).
 
     Grey is widened, alpha is composited on white, and EXIF orientation is applied. CMYK and 16-bit
@@ -44,6 +45,8 @@ def decode(encoded: Tensor) -> Tensor:
 
     Args:
         encoded: string [], the file's bytes.
+        formats: those of FORMATS that occur. To trace and to optimize the graph of all takes
+            seconds.
 
     Returns:
         uint8 [height, width, 3], RGB, the right way up.
@@ -51,8 +54,13 @@ def decode(encoded: Tensor) -> Tensor:
     Raises:
         tf.errors.InvalidArgumentError: the bytes are not such an image, or a damaged one.
     """
-    is_jpeg = has_bytes(encoded, 0, JPEG_START)
-    rgb = tf.cond(is_jpeg, lambda: _decode_jpeg(encoded), lambda: _decode_other(encoded))
+    branches = {}
+    if "JPEG" in formats:
+        branches["JPEG"] = partial(_decode_jpeg, encoded)
+    others = tuple(name for name in FORMATS if name in formats and name != "JPEG")
+    if others:
+        branches["others"] = partial(_make_other_decoder(others), encoded)
+    rgb = choose_by_format(encoded, branches)
     return tf.ensure_shape(rgb, [None, None, 3])
 
 
@@ -67,26 +75,26 @@ def _decode_jpeg(encoded: Tensor) -> Tensor:
     return tf.cond(may_be_turned, lambda: _undo_orientation(rgb, encoded), lambda: rgb)
 
 
-@rare_branch(ENCODED)
-def _decode_other(encoded: Tensor) -> Tensor:
-    pixels = tf.case(
-        [
-            (has_bytes(encoded, 0, PNG_START), lambda: _decode_png(encoded)),
-            (has_bytes(encoded, 0, b"GIF8"), lambda: _decode_gif(encoded)),
-            (has_bytes(encoded, 0, b"BM"), lambda: _decode_bitmap(encoded)),
-        ],
-        default=lambda: _decode_any(_make_harmless(encoded)),
-    )
+@functools.cache
+def _make_other_decoder(formats: tuple[str, ...]) -> Callable[[Tensor], Tensor]:
+    """Make a decoder of formats other than JPEG. Made once, so that all graphs share its trace."""
+    return rare_branch(ENCODED)(partial(_decode_other, formats=formats))
+
+
+def _decode_other(encoded: Tensor, formats: Sequence[str]) -> Tensor:
+    decoders = {"PNG": _decode_png, "GIF": _decode_gif, "BMP": _decode_bitmap, "WebP": _decode_webp}
+    branches = {name: partial(decoders[name], encoded) for name in formats}
+    pixels = choose_by_format(encoded, branches)
     pixels = tf.ensure_shape(pixels, [None, None, None])
     rgb = _composite_on_white(pixels)
     rgb = tf.ensure_shape(rgb, [None, None, 3])
-    orientation = read_orientation(encoded)
+    orientation = read_orientation(encoded, formats)
     return _turn_upright(rgb, orientation)
 
 
 @rare_branch(tf.TensorSpec([None, None, 3], tf.uint8), ENCODED)
 def _undo_orientation(rgb: Tensor, encoded: Tensor) -> Tensor:
-    orientation = read_orientation(encoded)
+    orientation = read_orientation(encoded, ["JPEG"])
     return _turn_upright(rgb, orientation)
 
 
@@ -112,6 +120,10 @@ def _decode_bitmap(encoded: Tensor) -> Tensor:
         lambda: bitmap.decode_bitmap(encoded),
         lambda: _decode_any(tf.constant(b"BMP")),
     )
+
+
+def _decode_webp(encoded: Tensor) -> Tensor:
+    return _decode_any(_make_harmless(encoded))
 
 
 def _decode_png(encoded: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from job.images.decoding import decode
+from job.images.formats import FORMATS
 from job.settings import ImageFit
 
 Tensor = Any
@@ -21,7 +22,7 @@ FITS: tuple[ImageFit, ...] = ("letterbox", "crop", "squash")
 WHITE = 255.0
 
 
-def prepare(encoded: Tensor, size: int, fit: ImageFit) -> Tensor:
+def prepare(encoded: Tensor, size: int, fit: ImageFit, formats: Sequence[str] = FORMATS) -> Tensor:
     """Decode one image and fit it into a square.
 
     - `letterbox`: the whole image, its long side `size`, centred on white. The short side is
@@ -35,6 +36,7 @@ def prepare(encoded: Tensor, size: int, fit: ImageFit) -> Tensor:
         encoded: string [], a file that `decode` takes.
         size: the side in pixels.
         fit: how.
+        formats: as `decode` takes them.
 
     Returns:
         float32 [size, size, 3], RGB, 0 to 255.
@@ -42,7 +44,7 @@ def prepare(encoded: Tensor, size: int, fit: ImageFit) -> Tensor:
     if fit not in FITS:
         expected = ", ".join(map(repr, FITS))
         raise ValueError(f"Received: fit={fit!r}. Expected: {expected}.")
-    image = decode(encoded)
+    image = decode(encoded, formats)
     if fit == "letterbox":
         fitted = _fit_letterbox(image, size)
     else:

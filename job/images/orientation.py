@@ -4,6 +4,7 @@ An EXIF block is a small TIFF file. JPEG keeps it in an APP1 segment, PNG in an 
 in an `EXIF` chunk. Malformed EXIF never fails an image: it means "upright".
 """
 
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,13 +20,12 @@ from job.images.blocks import (
     read_webp_chunk,
 )
 from job.images.branches import ENCODED, rare_branch
+from job.images.formats import choose_by_format
 
 Tensor = Any
 
 # The orientation that needs no change.
 UPRIGHT = 1
-
-JPEG_START = b"\xff\xd8\xff"
 
 # The segment of a JPEG that holds EXIF, and what it begins with.
 APP1 = 0xE1
@@ -42,40 +42,51 @@ ENTRY_BYTES = 12
 MOST_EXIF_BYTES = 1 << 16
 
 
-@rare_branch(ENCODED)
-def read_orientation(encoded: Tensor) -> Tensor:
+def read_orientation(encoded: Tensor, formats: Sequence[str]) -> Tensor:
     """Read the EXIF orientation of an encoded image.
 
     Args:
         encoded: string [], the file's bytes.
+        formats: those that it may have, in the order of FORMATS.
 
     Returns:
         int32 [], 1 to 8. It is 1 (upright) where there is none, or none that makes sense.
     """
-    is_jpeg = has_bytes(encoded, 0, JPEG_START)
-    is_png = has_bytes(encoded, 0, b"\x89PNG\r\n\x1a\n")
-    is_webp = has_bytes(encoded, 8, b"WEBP")
-    in_jpeg = partial(read_jpeg_segment, marker=APP1, prefix=EXIF_PREFIX)
-    exif = tf.case(
-        [
-            (is_jpeg, lambda: find_block(encoded, 2, in_jpeg)),
-            (is_png, lambda: _find_in_png(encoded)),
-            (is_webp, lambda: find_block(encoded, 12, partial(read_webp_chunk, name=b"EXIF"))),
-        ],
-        default=lambda: tf.constant(b""),
-    )
+    finders = {"JPEG": _find_in_jpeg, "PNG": _find_in_png, "WebP": _find_in_webp}
+    branches: dict[str, Callable[[], Tensor]] = {}
+    for name in formats:
+        find = finders.get(name, _find_nothing)
+        branches[name] = partial(find, encoded)
+    exif = choose_by_format(encoded, branches)
     is_empty = tf.equal(exif, b"")
     return tf.cond(is_empty, lambda: tf.constant(UPRIGHT), lambda: _parse_exif(exif))
 
 
+def _find_nothing(_: Tensor) -> Tensor:
+    return tf.constant(b"")
+
+
+def _find_in_jpeg(encoded: Tensor) -> Tensor:
+    return find_block(encoded, 2, partial(read_jpeg_segment, marker=APP1, prefix=EXIF_PREFIX))
+
+
 def _find_in_png(encoded: Tensor) -> Tensor:
-    """The payload of the chunk with EXIF, or nothing. It may be behind the pixels."""
-    find = partial(read_png_chunk, name=b"eXIf", last=b"IEND")
-    # The pixels may be thousands of chunks, which few files make it worth to walk through.
+    # It may be behind the pixels, which may be thousands of chunks. Few files make it worth to walk
+    # through them.
     may_have_one = contains(encoded, b"eXIf")
-    return tf.cond(may_have_one, lambda: find_block(encoded, 8, find), lambda: tf.constant(b""))
+    return tf.cond(may_have_one, lambda: _walk_png(encoded), lambda: tf.constant(b""))
 
 
+@rare_branch(ENCODED)
+def _walk_png(encoded: Tensor) -> Tensor:
+    return find_block(encoded, 8, partial(read_png_chunk, name=b"eXIf", last=b"IEND"))
+
+
+def _find_in_webp(encoded: Tensor) -> Tensor:
+    return find_block(encoded, 12, partial(read_webp_chunk, name=b"EXIF"))
+
+
+@rare_branch(ENCODED)
 def _parse_exif(exif: Tensor) -> Tensor:
     """int32 []: the orientation in the first directory of an EXIF block.
 

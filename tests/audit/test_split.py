@@ -55,6 +55,7 @@ def census(records: list[Record], hashes: Mapping[str, int] | None = None) -> Ce
         duplicates=(),
         warnings=(),
         hashes={**far, **(hashes or {})},
+        formats={one.sha256: "PNG" for one in records},
     )
 
 
@@ -256,7 +257,9 @@ def test_examples_are_ordered_by_label_content_and_name() -> None:
     assert not splits.given
     first = splits.train[0]
     (origin,) = [one for one in records if one.name == first.name]
-    assert first == Example(path=origin.path, name=origin.name, label=0, sha256=origin.sha256)
+    assert first == Example(
+        path=origin.path, name=origin.name, label=0, sha256=origin.sha256, format="PNG"
+    )
 
 
 def test_the_labels_follow_another_order_of_the_classes() -> None:
@@ -409,7 +412,10 @@ def test_the_nearest_is_the_one_that_comparing_all_with_all_finds(
     flips = [
         sum(1 << chance.randrange(64) for _ in range(chance.randrange(5))) for _ in range(count)
     ]
-    examples = [Example(path=Path(), name=f"{n}", label=0, sha256=digest(n)) for n in range(count)]
+    examples = [
+        Example(path=Path(), name=f"{n}", label=0, sha256=digest(n), format="PNG")
+        for n in range(count)
+    ]
     hashes = {
         one.sha256: (chance.choice(centres) ^ flip) % 2**64
         for one, flip in zip(examples, flips, strict=True)
@@ -433,7 +439,10 @@ def test_a_hundred_thousand_images_are_compared_in_seconds() -> None:
     rng = np.random.default_rng(0)
     values = rng.integers(0, 2**64, 100_000, dtype=np.uint64)
     values[::5] = 0
-    examples = [Example(path=Path(), name=f"{n}", label=0, sha256=f"{n}") for n in range(100_000)]
+    examples = [
+        Example(path=Path(), name=f"{n}", label=0, sha256=f"{n}", format="PNG")
+        for n in range(100_000)
+    ]
     parts: dict[Any, list[Example]] = {
         "train": examples[:70_000],
         "val": examples[70_000:85_000],

@@ -66,7 +66,9 @@ def crowd(tmp_path_factory: pytest.TempPathFactory) -> Splits:
             part = {7: "val", 8: "test"}.get(index, "train")
             path = folder / f"{label}-{index}.png"
             make_noise(10 * label + index, side=90).save(path)
-            example = Example(path=path, name=path.name, label=label, sha256=path.name)
+            example = Example(
+                path=path, name=path.name, label=label, sha256=path.name, format="PNG"
+            )
             parts[part].append(example)
     return Splits(
         classes=tuple(f"class {label}" for label in range(NUM_CLASSES)),

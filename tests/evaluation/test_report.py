@@ -46,6 +46,7 @@ def examples(folder: Path, labels: list[int], part: str) -> tuple[Example, ...]:
             name=f"{part}/{index}.png",
             label=label,
             sha256=f"{part}{index}",
+            format="PNG",
         )
         for index, label in enumerate(labels)
     )

@@ -22,6 +22,20 @@ def count_operations(nodes: Any, functions: dict[str, Any]) -> int:
     return total
 
 
+def list_operations(formats: tuple[str, ...]) -> set[str]:
+    """The operations of a graph of some formats and of all its functions."""
+    traced = tf.function(lambda encoded: images.decode(encoded, formats), autograph=False)
+    graph = traced.get_concrete_function(tf.TensorSpec([], tf.string)).graph.as_graph_def()
+    nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
+    return {node.op for node in nodes}
+
+
+def test_formats_that_do_not_occur_are_not_in_the_graph() -> None:
+    assert "DecodeJpeg" in list_operations(("JPEG",))
+    assert not list_operations(("JPEG",)) & {"DecodePng", "DecodeImage"}
+    assert "DecodeJpeg" not in list_operations(("PNG",))
+
+
 def test_the_branches_that_few_images_take_stay_out_of_the_graph_of_a_jpeg() -> None:
     signature = [tf.TensorSpec([], tf.string)]
     traced = tf.function(images.decode, signature, autograph=False)

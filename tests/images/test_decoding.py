@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from job import images
+from job.audit.formats import DECODABLE
 from job.settings import ImageFit
 
 TAG = 0x0112
@@ -389,6 +390,48 @@ def test_a_saved_function_a_pipeline_and_eager_calls_give_the_same_batch(
         images.prepare_batch(tf.constant(encoded), 24, fit),
     ):
         np.testing.assert_array_equal(batch, one_by_one)
+
+
+def list_files(form: str) -> list[bytes]:
+    """Files of a format: in colour, with a palette or grey, and turned where it has EXIF."""
+    exif = Image.Exif()
+    exif[TAG] = 6
+    turned = {"exif": exif} if form in ("JPEG", "PNG", "WebP") else {}
+    files = [
+        encode(noise(9, 31, 3), form),
+        encode(noise(12, 7, 3), form, **turned),
+        encode(Image.fromarray(noise(8, 13)), form),
+    ]
+    if form in ("PNG", "WebP", "GIF"):
+        files.append(encode(noise(10, 6, 4), form))
+    return files
+
+
+@pytest.mark.parametrize(
+    "formats",
+    [
+        *[(form,) for form in images.FORMATS],
+        ("JPEG", "PNG"),
+        ("JPEG", "GIF", "BMP"),
+        ("PNG", "WebP"),
+    ],
+    ids="-".join,
+)
+def test_a_graph_of_some_formats_decodes_them_as_the_graph_of_all_does(
+    formats: tuple[str, ...], graph: Callable[[bytes], Any]
+) -> None:
+    of_some = tf.function(lambda encoded: images.decode(encoded, formats), autograph=False)
+    traced = of_some.get_concrete_function(tf.TensorSpec([], tf.string))
+    for form in formats:
+        for data in list_files(form):
+            expected = graph(data).numpy()
+            np.testing.assert_array_equal(traced(tf.constant(data)), expected)
+            eager = images.decode(tf.constant(data), formats)
+            np.testing.assert_array_equal(eager, expected)
+
+
+def test_the_audit_knows_the_formats_of_the_decoder() -> None:
+    assert tuple(known.name for known in DECODABLE) == images.FORMATS
 
 
 def test_an_empty_batch_is_a_batch() -> None:

@@ -99,7 +99,9 @@ def _keeps_its_features(classifier: Any) -> None:
         for number in range(3):
             path = folder / f"{number}.png"
             Image.fromarray(noise.integers(0, 256, (90, 70, 3), dtype=np.uint8)).save(path)
-            examples.append(Example(path=path, name=path.name, label=0, sha256=sha256(path)))
+            examples.append(
+                Example(path=path, name=path.name, label=0, sha256=sha256(path), format="PNG")
+            )
         splits = Splits(
             classes=("a", "b"),
             train=tuple(examples),

@@ -218,6 +218,7 @@ def test_the_test_images_take_no_part(splits: Splits, context: TrainingContext) 
             name=example.name,
             label=example.label,
             sha256=f"{number:064d}",
+            format=example.format,
         )
         for number, example in enumerate(splits.test)
     )

@@ -112,7 +112,7 @@ def draw_splits(folder: Path) -> Splits:
         path = folder / f"{part}-{number}.png"
         Image.fromarray(pixels).save(path)
         digest = sha256(path.read_bytes()).hexdigest()
-        return Example(path=path, name=path.name, label=label, sha256=digest)
+        return Example(path=path, name=path.name, label=label, sha256=digest, format="PNG")
 
     train, val, test = (
         tuple(draw(part, i) for i in range(n))

@@ -38,7 +38,8 @@ def prepare_decoding(place: Workplace, augmentation: str, kept: bool = False) ->
     join_devices()
     paths = _list_pictures(place.folder)
     examples = tuple(
-        Example(path=path, name=path.name, label=0, sha256=path.name) for path in paths
+        Example(path=path, name=path.name, label=0, sha256=path.name, format="JPEG")
+        for path in paths
     )
     splits = Splits(
         classes=("all",),

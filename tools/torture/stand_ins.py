@@ -445,4 +445,4 @@ def _judge_content(path: Path) -> Any:
     from job.audit.verdicts import Verdict
 
     content = hashlib.sha256(path.read_bytes()).digest()
-    return Verdict("decodes", hash=int.from_bytes(content[:8], "big"))
+    return Verdict("decodes", hash=int.from_bytes(content[:8], "big"), format="PNG")
