@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from tools.bench.curve_rendering import render_section
+from tools.bench.curves import ANYTIME
+
 HEAD = """\
 # Results
 
@@ -31,7 +34,7 @@ def render(results: Mapping[str, Any]) -> str:
     lines += _warn_of_load(results)
     lines += [_make_line(COLUMNS), _make_line(["---"] * len(COLUMNS))]
     lines += [_make_line(_list_cells(row)) for row in rows]
-    lines += ["", "## Rows", ""]
+    lines += ["", render_section(results.get(ANYTIME)), "## Rows", ""]
     lines += [_describe_row(row) for row in rows]
     return "\n".join(lines) + "\n"
 

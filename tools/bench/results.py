@@ -104,6 +104,8 @@ def merge_rows(
 ) -> dict[str, Any]:
     """Put rows into what was measured before. A row of the same name is replaced at its place.
 
+    What the file has beside its rows stays.
+
     Args:
         found: the content of the file, if there is one to go on with.
         machine: of the new rows.
@@ -122,7 +124,7 @@ def merge_rows(
         )
     merged = {row["name"]: row for row in found["rows"]}
     merged.update({row["name"]: row for row in rows})
-    return {"machine": dict(machine), "rows": list(merged.values())}
+    return {**found, "rows": list(merged.values())}
 
 
 def _divide(better: Better, ours: float, rival: float) -> float:

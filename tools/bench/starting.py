@@ -44,7 +44,7 @@ def prepare_first_step(place: Workplace) -> Sides:
 def prepare_model(place: Workplace) -> Sides:
     """From nothing to a model on disk, beside two and one epochs of the Keras guide."""
     count = QUICK_PICTURES if place.quick else FULL_PICTURES
-    return _compare_with_guide(place, count, _run_guide)
+    return _compare_with_guide(place, count, run_guide)
 
 
 def prepare_whole_guide(place: Workplace) -> Sides:
@@ -76,18 +76,8 @@ def _compare_with_guide(
         notes[name] = fmean(accuracies[name])
 
     def take_ours() -> Sample:
-        # Each turn begins without a cache.
-        folder = place.folder / f"ours-{next(numbers)}"
-        result = folder / "result.json"
-        variables = {
-            **_name_run(folder, pictures),
-            "GRAFT_BACKBONE_IMAGE_SIZE": str(SIDE),
-            "GRAFT_TRANSFER_MODE": "none",
-            "GRAFT_EXPORT_FORMATS": "saved_model",
-            "GRAFT_RESULT_PATH": str(result),
-        }
-        sample = time_command((*GRAFT, "run"), variables)
-        note_accuracy("accuracy", json.loads(result.read_text())["scores"]["accuracy"])
+        sample, accuracy = run_graft(pictures, place.folder / f"ours-{next(numbers)}", "none")
+        note_accuracy("accuracy", accuracy)
         return sample
 
     def take_rival() -> Sample:
@@ -100,14 +90,44 @@ def _compare_with_guide(
     return Sides(take_ours, take_rival, notes)
 
 
-def _run_guide(pictures: Path, folder: Path, *epochs: int) -> tuple[Sample, float]:
+def run_graft(pictures: Path, folder: Path, mode: str) -> tuple[Sample, float]:
+    """`graft run` without a cache, to its release as SavedModel: what it took, and its accuracy.
+
+    Args:
+        pictures: of the parts train, val and test.
+        folder: which does not exist.
+        mode: of the transfer.
+    """
+    result = folder / "result.json"
+    variables = {
+        **_name_run(folder, pictures),
+        "GRAFT_BACKBONE_IMAGE_SIZE": str(SIDE),
+        "GRAFT_TRANSFER_MODE": mode,
+        "GRAFT_EXPORT_FORMATS": "saved_model",
+        "GRAFT_RESULT_PATH": str(result),
+    }
+    sample = time_command((*GRAFT, "run"), variables)
+    return sample, json.loads(result.read_text())["scores"]["accuracy"]
+
+
+def run_guide(
+    pictures: Path, folder: Path, *epochs: int, judge: bool = False
+) -> tuple[Sample, float]:
+    """The Keras guide, which writes `guide.json`: what it took, and its accuracy.
+
+    Args:
+        pictures: of the parts train, val and test.
+        folder: an empty one.
+        epochs: of the head, then of everything.
+        judge: after each epoch too.
+    """
     command = (*GUIDE, str(pictures), str(folder), str(SIDE), *map(str, epochs))
-    sample = time_command(command, name_weights())
+    sample = time_command((*command, "--judge") if judge else command, name_weights())
     return sample, json.loads((folder / "guide.json").read_text())["accuracy"]
 
 
 def _extrapolate_guide(pictures: Path, folder: Path) -> tuple[Sample, float]:
-    sample, accuracy = _run_guide(pictures, folder, *RUN_EPOCHS)
+    sample, accuracy = run_guide(pictures, folder, *RUN_EPOCHS)
     found = json.loads((folder / "guide.json").read_text())
     seconds, cpu_seconds = sample.seconds, sample.cpu_seconds
     # The last epoch of each stage: the first one reads the pictures and builds a graph.
