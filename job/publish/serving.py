@@ -25,6 +25,9 @@ LOAD_ERRORS = (
     RuntimeError,
     tf.errors.OpError,
 )
+# What it raises where an image of a batch does not decode. That also cancels the loops over the
+# others, and sometimes only these are reported.
+BROKEN_IMAGE_ERRORS = (tf.errors.InvalidArgumentError, tf.errors.CancelledError)
 TENSORFLOW = tf.__version__
 
 
@@ -71,7 +74,7 @@ class ServedModel:
             padded = list(itertools.islice(repeated, BATCH))
             try:
                 probabilities = self._compute_probabilities(padded)
-            except tf.errors.InvalidArgumentError as error:
+            except BROKEN_IMAGE_ERRORS as error:
                 raise self._describe_failure(error) from error
             yield probabilities[: len(encoded)]
 
@@ -87,7 +90,7 @@ class ServedModel:
             return []
         try:
             return list(self._compute_probabilities(list(encoded)))
-        except tf.errors.InvalidArgumentError:
+        except BROKEN_IMAGE_ERRORS:
             if len(encoded) == 1:
                 return [None]
         half = len(encoded) // 2
@@ -97,13 +100,14 @@ class ServedModel:
         """Probabilities float32 [len(encoded), classes].
 
         Raises:
-            InvalidArgumentError: an image does not decode, or the model does not fit itself.
+            InvalidArgumentError, CancelledError: an image does not decode, or the model does not
+                fit itself.
             ReleaseError: the model fails in another way, or answers something else.
         """
         try:
             outputs = self._signature(images=tf.constant(encoded))
             probabilities = outputs["probabilities"].numpy()
-        except tf.errors.InvalidArgumentError:
+        except BROKEN_IMAGE_ERRORS:
             raise
         except LOAD_ERRORS as error:
             raise self._describe_failure(error) from error

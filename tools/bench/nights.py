@@ -15,7 +15,7 @@ from tools.bench.pictures import draw_pictures
 from tools.bench.serving import BUCKET, serve
 from tools.bench.starting import GRAFT, SIDE, name_weights
 
-QUICK_PICTURES, FULL_PICTURES = 500, 2_000
+QUICK_PICTURES, FULL_PICTURES = 500, 10_000
 # So often 1 % of the pictures are held back, for nights that find something new.
 NEW_PARTS = 5
 
