@@ -5,6 +5,7 @@ from typing import Any
 import tensorflow as tf
 
 from job import images
+from tests.export.test_operations import list_operations
 
 # With all branches in one graph a plain JPEG took 1,202 operations.
 MOST_OPERATIONS = 60
@@ -22,18 +23,17 @@ def count_operations(nodes: Any, functions: dict[str, Any]) -> int:
     return total
 
 
-def list_operations(formats: tuple[str, ...]) -> set[str]:
+def trace_operations(formats: tuple[str, ...]) -> set[str]:
     """The operations of a graph of some formats and of all its functions."""
     traced = tf.function(lambda encoded: images.decode(encoded, formats), autograph=False)
     graph = traced.get_concrete_function(tf.TensorSpec([], tf.string)).graph.as_graph_def()
-    nodes = [*graph.node, *(node for each in graph.library.function for node in each.node_def)]
-    return {node.op for node in nodes}
+    return set(list_operations(graph))
 
 
 def test_formats_that_do_not_occur_are_not_in_the_graph() -> None:
-    assert "DecodeJpeg" in list_operations(("JPEG",))
-    assert not list_operations(("JPEG",)) & {"DecodePng", "DecodeImage"}
-    assert "DecodeJpeg" not in list_operations(("PNG",))
+    assert "DecodeJpeg" in trace_operations(("JPEG",))
+    assert not trace_operations(("JPEG",)) & {"DecodePng", "DecodeImage"}
+    assert "DecodeJpeg" not in trace_operations(("PNG",))
 
 
 def test_the_branches_that_few_images_take_stay_out_of_the_graph_of_a_jpeg() -> None:

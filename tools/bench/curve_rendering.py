@@ -8,6 +8,7 @@ from typing import Any
 
 import jinja2
 
+from job.evaluation import charts
 from job.evaluation.charts import Axis, Chart, Dot, Series, make_percent_axis
 from tools.bench.curves import (
     ANYTIME,
@@ -18,6 +19,7 @@ from tools.bench.curves import (
     make_curve,
     trace_steps,
 )
+from tools.tables import format_table
 
 CHART = f"{ANYTIME}.svg"
 TITLE = "Accuracy of the newest model, %"
@@ -39,7 +41,9 @@ AUTOGLUON = (
     "of `mobilenetv3_large_100` from the Hugging Face hub, and does not begin without them."
 )
 STYLES = {True: ("main", "main dashed"), False: ("second", "second dashed", "second dotted")}
-TEMPLATE = Path(__file__).with_name("curve.svg.jinja")
+TEMPLATE = "curve.svg.jinja"
+# The second one has the template of the plot itself, which reports draw too.
+TEMPLATES = (Path(__file__).parent, Path(charts.__file__).parent)
 
 
 def render_section(found: Mapping[str, Any] | None) -> str:
@@ -49,7 +53,7 @@ def render_section(found: Mapping[str, Any] | None) -> str:
     curves = [make_curve(values) for values in found["curves"]]
     end = find_end(curves)
     lines = [HEAD, _describe_data(found), f"![{TITLE}]({CHART})", ""]
-    lines += [*_list_rows(curves, end), "", MEAN.format(end=end)]
+    lines += [_draw_table(curves, end), "", MEAN.format(end=end)]
     lines += [f"- {curve.name}: {curve.description}" for curve in curves]
     lines += [f"- {name} was not measured: {why}" for name, why in found["unmeasured"].items()]
     return "\n".join([*lines, AUTOGLUON]) + "\n"
@@ -62,8 +66,14 @@ def render_chart(found: Mapping[str, Any]) -> str:
     chart = Chart(title=TITLE, x=_make_seconds_axis(curves, end), y=make_percent_axis(""))
     styles = {ours: iter(names) for ours, names in STYLES.items()}
     series = [_plot_curve(chart, curve, next(styles[curve.ours]), end) for curve in curves]
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text())
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.get_template(TEMPLATE)
     return template.render(chart=replace(chart, series=tuple(series))) + "\n"
 
 
@@ -77,15 +87,15 @@ def _describe_data(found: Mapping[str, Any]) -> str:
     )
 
 
-def _list_rows(curves: Sequence[Curve], end: float) -> list[str]:
+def _draw_table(curves: Sequence[Curve], end: float) -> str:
     """The table: a column for each of our accuracies, with the seconds to it."""
     targets = sorted({curve.last_accuracy for curve in curves if curve.ours})
     reached = [f"reaches {accuracy:.3f}, s" for accuracy in targets]
     head = ["competitor", "first model, s", "its accuracy", *reached]
     head += ["last model, s", "its accuracy", "mean"]
-    lines = [head, ["---"] * len(head)]
+    rows = []
     for curve in curves:
-        lines.append(
+        rows.append(
             [
                 curve.name,
                 f"{curve.first_seconds:.1f}",
@@ -96,7 +106,7 @@ def _list_rows(curves: Sequence[Curve], end: float) -> list[str]:
                 f"**{average_accuracy(curve, end):.3f}**",
             ]
         )
-    return [f"| {' | '.join(cells)} |" for cells in lines]
+    return format_table(head, rows)
 
 
 def _describe_reaching(curve: Curve, accuracy: float) -> str:

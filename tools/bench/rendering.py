@@ -5,6 +5,7 @@ from typing import Any
 
 from tools.bench.curve_rendering import render_section
 from tools.bench.curves import ANYTIME
+from tools.tables import format_table
 
 HEAD = """\
 # Results
@@ -32,9 +33,13 @@ def render(results: Mapping[str, Any]) -> str:
     rows = results["rows"]
     lines = [HEAD, _describe_machine(results["machine"]), ""]
     lines += _warn_of_load(results)
-    lines += [_make_line(COLUMNS), _make_line(["---"] * len(COLUMNS))]
-    lines += [_make_line(_list_cells(row)) for row in rows]
-    lines += ["", render_section(results.get(ANYTIME)), "## Rows", ""]
+    lines += [
+        format_table(COLUMNS, map(_list_cells, rows)),
+        "",
+        render_section(results.get(ANYTIME)),
+        "## Rows",
+        "",
+    ]
     lines += [_describe_row(row) for row in rows]
     return "\n".join(lines) + "\n"
 
@@ -94,7 +99,3 @@ def _format_bound(row: Mapping[str, Any], name: str) -> str:
 
 def _format_number(number: float | None) -> str:
     return "-" if number is None else f"{number:.4g}"
-
-
-def _make_line(cells: list[str] | tuple[str, ...]) -> str:
-    return f"| {' | '.join(cells)} |"

@@ -9,7 +9,7 @@ second. Draws of which a choice is missing are left out.
 import argparse
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from tools.suite.outcomes import Table, read_table
 from tools.suite.race import replay_race
 from tools.suite.rules import RULES, decide_on_all
 from tools.suite.tasks import TASKS
+from tools.tables import format_table
 
 FOLDER = ROOT / "run" / "suite"
 RACE = "the race"
@@ -80,7 +81,7 @@ def _format_scores(race: Regret) -> str:
     best = max(race.scores.values())
     means = [_format_best(race.scores[choice], best) for choice in choices]
     total = ["mean", "", *means, f"{100 * race.auto:.1f}", _format_bound(race.regret), ""]
-    return _format_table(
+    return format_table(
         ["task", "data", *choices, "`auto`", "regret", "what `auto` took, by seed"],
         [*rows, total],
     )
@@ -88,7 +89,7 @@ def _format_scores(race: Regret) -> str:
 
 def _format_gains(race: Regret) -> str:
     row = [f"{100 * gain.mean:+.2f} (≥ {100 * gain.low:+.2f})" for gain in race.gains.values()]
-    return _format_table(list(race.gains), [row])
+    return format_table(list(race.gains), [row])
 
 
 def _format_rules(judged: Sequence[Regret]) -> str:
@@ -105,7 +106,7 @@ def _format_rules(judged: Sequence[Regret]) -> str:
         works = [f"{work:.2f}", f"{spent:.2f}"]
         rows.append([each.rule, score, _format_bound(each.regret), named, *works])
     heads = ["rule", "test", "regret", "worst", "work of what it took", "work to find it"]
-    return _format_table(heads, rows)
+    return format_table(heads, rows)
 
 
 def _format_costs(race: Regret, table: Table) -> str:
@@ -119,7 +120,7 @@ def _format_costs(race: Regret, table: Table) -> str:
             epochs = np.mean([row[choice].epochs for row in draws])
             cells.append(f"{task.work[choice]:.2f}, {seconds:.0f} s, {epochs:.0f} epochs")
         rows.append([task.task, *cells, f"{task.spent:.2f}"])
-    return _format_table(["task", *choices, "`auto`"], rows)
+    return format_table(["task", *choices, "`auto`"], rows)
 
 
 def _format_best(score: float, best: float) -> str:
@@ -129,11 +130,6 @@ def _format_best(score: float, best: float) -> str:
 
 def _format_bound(regret: Estimate) -> str:
     return f"{100 * regret.mean:+.2f} (≤ {100 * regret.high:+.2f})"
-
-
-def _format_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def main(arguments: Sequence[str]) -> None:
